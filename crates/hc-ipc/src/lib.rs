@@ -1,0 +1,1 @@
+//! Unix socket server of the hc health checker: frames, handshake, peer credentials, acknowledgements

@@ -1,0 +1,1 @@
+//! The health check server of a layer-4 load balancer

@@ -1,0 +1,46 @@
+//! The vocabulary of the health checker: what is checked, what a probe found, what is told to whom.
+//!
+//! This crate holds no I/O, no async runtime and no clock. Values that make no sense cannot be built: a [`CheckSpec`]
+//! exists only with an interval and a timeout above zero, a port where the probe needs one, and a mark where the mode
+//! needs one. The JSON of the protocol between hc-proxy and hc-server is in [`wire`].
+//!
+//! ```
+//! use std::time::Duration;
+//! use hc_types::{CheckSpec, Outcome, ProbeSpec, Target, TcpProbe, Failure};
+//!
+//! let target = Target::plain("192.0.2.1".parse()?, 80);
+//! let spec = CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), Duration::from_secs(5), Duration::from_secs(1), 2)?;
+//! assert_eq!(spec.text(&Outcome::Fail(Failure::Refused)), "TCP connect to 192.0.2.1:80; connection refused");
+//!
+//! // A probe without a deadline is not a check.
+//! assert!(CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), Duration::from_secs(5), Duration::ZERO, 2).is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod bytes;
+mod id;
+mod outcome;
+mod probe;
+mod set;
+mod spec;
+mod status;
+mod subject;
+mod target;
+mod text;
+mod traits;
+pub mod wire;
+
+pub use bytes::{RawBytes, Secret};
+pub use id::{CheckId, Incarnation};
+pub use outcome::{Failure, LocalFault, Mismatch, Outcome, Phase, Unreachable};
+pub use probe::{
+    DnsExpectation, DnsProbe, HttpProbe, ProbeSpec, RadiusExpectation, RadiusProbe, RecordClass, RecordType,
+    TcpProbe, Tls, UdpProbe,
+};
+pub use set::{Rejection, SetChange};
+pub use spec::{CheckSpec, MAX_PERIOD, SpecError};
+pub use status::{Health, Status, StatusUpdate};
+pub use subject::SubjectKey;
+pub use target::{Mark, Mode, Target};
+pub use text::quote;
+pub use traits::{Prober, Sink};

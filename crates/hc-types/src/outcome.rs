@@ -1,0 +1,243 @@
+//! What one probe found.
+
+use std::fmt;
+
+use crate::RawBytes;
+
+/// The result of one probe.
+///
+/// Kept small (a check at rest holds its latest one); the text is made when somebody asks, by
+/// [`CheckSpec::text`](crate::CheckSpec::text).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The backend answered as expected.
+    Pass {
+        /// What the answer was, where that says more than "it passed": an HTTP status, a DNS address.
+        detail: Option<Box<str>>,
+    },
+    /// The backend did not answer as expected. Counts towards unhealthy.
+    Fail(Failure),
+    /// Nothing was learned about the backend, because of us. Never a verdict: the state is held and the probe repeated.
+    Inconclusive(LocalFault),
+}
+
+impl Outcome {
+    /// A pass that needs no words.
+    pub const PASS: Self = Self::Pass { detail: None };
+
+    /// A pass with the answer in words.
+    #[must_use]
+    pub fn pass(detail: impl Into<Box<str>>) -> Self {
+        Self::Pass { detail: Some(detail.into()) }
+    }
+
+    /// A fixed word for metrics and structured logs: `pass`, or that of the failure or the local fault.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Pass { .. } => "pass",
+            Self::Fail(failure) => failure.label(),
+            Self::Inconclusive(fault) => fault.label(),
+        }
+    }
+}
+
+impl From<Failure> for Outcome {
+    fn from(failure: Failure) -> Self {
+        Self::Fail(failure)
+    }
+}
+
+impl From<LocalFault> for Outcome {
+    fn from(fault: LocalFault) -> Self {
+        Self::Inconclusive(fault)
+    }
+}
+
+/// Where a probe was when its deadline passed or its peer cut the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Connecting.
+    Connect,
+    /// In the TLS handshake.
+    Tls,
+    /// Writing the request.
+    Send,
+    /// Waiting for the answer or reading it.
+    Response,
+}
+
+impl Phase {
+    /// Every phase, in the order in which a probe goes through them.
+    pub const ALL: [Phase; 4] = [Phase::Connect, Phase::Tls, Phase::Send, Phase::Response];
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Connect => "connecting",
+            Phase::Tls => "in the TLS handshake",
+            Phase::Send => "sending",
+            Phase::Response => "waiting for the response",
+        })
+    }
+}
+
+/// What said that the backend cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unreachable {
+    /// The network answered "no route" (`ENETUNREACH` from an ICMP error, not from our own routing table).
+    Network,
+    /// No neighbour, or an ICMP host unreachable (`EHOSTUNREACH`).
+    Host,
+    /// A filter on the way said so, or the protocol is not spoken there (`EACCES`, `ENOPROTOOPT`, `EPROTO`).
+    Protocol,
+}
+
+/// Why a probe failed. Closed: each has a fixed [`label`](Failure::label).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Nobody listens there: a TCP reset in answer to the SYN, an ICMP port unreachable, a TCP connection to ourselves.
+    Refused,
+    /// The deadline passed.
+    Timeout(Phase),
+    /// The peer reset the connection.
+    Reset(Phase),
+    /// The peer closed the connection before its answer was complete.
+    Closed {
+        /// Bytes of the answer had arrived.
+        partial: bool,
+    },
+    /// The network says that the backend cannot be reached.
+    Unreachable(Unreachable),
+    /// The TLS handshake failed; the text says why.
+    Tls(Box<str>),
+    /// HTTP: a status that is not among the expected ones.
+    Status {
+        /// The status line after the version: `404 Not Found`.
+        got: Box<str>,
+    },
+    /// The answer differs from the expected bytes.
+    BodyMismatch(Box<Mismatch>),
+    /// DNS: the response code is not NOERROR.
+    DnsRcode(u16),
+    /// An answer that is well-formed and is not the one expected; the text says what came.
+    WrongAnswer(Box<str>),
+    /// RADIUS: another response code than the expected one.
+    RadiusCode(u8),
+    /// RADIUS: the response authenticator or the Message-Authenticator is wrong, mostly because the secret is.
+    BadAuthenticator(Box<str>),
+    /// The reply breaks its protocol; the text says how.
+    MalformedReply(Box<str>),
+    /// The request cannot be made from what is configured (a URL that is none, a name too long); nothing was sent.
+    BadRequest(Box<str>),
+}
+
+/// How an answer differs from the expected one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// HTTP: the status that came with it.
+    pub status: Option<Box<str>>,
+    /// The first bytes that came, at most as many as were expected and at most [`Mismatch::KEPT`].
+    pub got: RawBytes,
+}
+
+impl Mismatch {
+    /// How many of the differing bytes are kept for the text.
+    pub const KEPT: usize = 128;
+
+    /// Keeps the beginning of `got`.
+    #[must_use]
+    pub fn new(got: &[u8], status: Option<Box<str>>) -> Self {
+        Self { status, got: got[..got.len().min(Self::KEPT)].into() }
+    }
+}
+
+impl Failure {
+    /// The failure's fixed word, for metrics, JSON and log fields.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Failure::Refused => "refused",
+            Failure::Timeout(Phase::Connect) => "timeout_connect",
+            Failure::Timeout(Phase::Tls) => "timeout_tls",
+            Failure::Timeout(Phase::Send) => "timeout_send",
+            Failure::Timeout(Phase::Response) => "timeout_response",
+            Failure::Reset(_) => "reset",
+            Failure::Closed { .. } => "closed",
+            Failure::Unreachable(_) => "unreachable",
+            Failure::Tls(_) => "tls",
+            Failure::Status { .. } => "status",
+            Failure::BodyMismatch(_) => "body_mismatch",
+            Failure::DnsRcode(_) => "dns_rcode",
+            Failure::WrongAnswer(_) => "wrong_answer",
+            Failure::RadiusCode(_) => "radius_code",
+            Failure::BadAuthenticator(_) => "bad_authenticator",
+            Failure::MalformedReply(_) => "malformed_reply",
+            Failure::BadRequest(_) => "bad_request",
+        }
+    }
+}
+
+/// Why a probe says nothing about its backend: the fault is on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LocalFault {
+    /// Out of file descriptors (`EMFILE`, `ENFILE`).
+    Descriptors,
+    /// Out of local ports (`EADDRNOTAVAIL`, `EADDRINUSE`).
+    Ports,
+    /// Out of socket buffers or queue space (`ENOBUFS`, `EAGAIN` where the kernel should not say so).
+    Buffers,
+    /// Out of memory (`ENOMEM`).
+    Memory,
+    /// Not allowed to open the socket, set the mark or send (`EPERM`, `EACCES` before anything was sent).
+    Permission,
+    /// Our own routing table has no way there: nothing was sent, so the backend was not asked.
+    NoRoute,
+    /// Our own loop ran late, or the process was stopped: a deadline that passed meanwhile proves nothing.
+    Late,
+    /// Another error of a local system call: its `errno`.
+    Other(i32),
+}
+
+impl LocalFault {
+    /// The fault's fixed word, for metrics, JSON and log fields.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            LocalFault::Descriptors => "local_descriptors",
+            LocalFault::Ports => "local_ports",
+            LocalFault::Buffers => "local_buffers",
+            LocalFault::Memory => "local_memory",
+            LocalFault::Permission => "local_permission",
+            LocalFault::NoRoute => "local_no_route",
+            LocalFault::Late => "local_late",
+            LocalFault::Other(_) => "local_other",
+        }
+    }
+}
+
+impl fmt::Display for LocalFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LocalFault::Descriptors => f.write_str("out of file descriptors"),
+            LocalFault::Ports => f.write_str("out of local ports"),
+            LocalFault::Buffers => f.write_str("out of socket buffers"),
+            LocalFault::Memory => f.write_str("out of memory"),
+            LocalFault::Permission => f.write_str("operation not permitted"),
+            LocalFault::NoRoute => f.write_str("no local route"),
+            LocalFault::Late => f.write_str("the checker itself ran late"),
+            LocalFault::Other(errno) => write!(f, "local error {errno}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_at_rest_is_small() {
+        assert!(size_of::<Outcome>() <= 24, "{}", size_of::<Outcome>());
+    }
+}

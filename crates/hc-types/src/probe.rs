@@ -1,0 +1,273 @@
+//! What a probe does at its target.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{RawBytes, Secret};
+
+/// What a probe does, and what it takes for an answer. The eight types of Seesaw (`healthcheck/`): TCP and HTTP each
+/// with and without TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ProbeSpec {
+    /// ICMP or ICMPv6 echo.
+    Icmp,
+    /// One datagram out, one datagram back.
+    Udp(Box<UdpProbe>),
+    /// Connect, perhaps TLS, perhaps send, perhaps receive.
+    Tcp(TcpProbe),
+    /// One HTTP/1.1 exchange, perhaps over TLS.
+    Http(Box<HttpProbe>),
+    /// One DNS question, asked of the target itself.
+    Dns(Box<DnsProbe>),
+    /// One RADIUS Access-Request.
+    Radius(Box<RadiusProbe>),
+}
+
+impl ProbeSpec {
+    /// The `checker_type` of the protocol, also the label of metrics.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            ProbeSpec::Icmp => "icmp",
+            ProbeSpec::Udp(_) => "udp",
+            ProbeSpec::Tcp(_) => "tcp",
+            ProbeSpec::Http(_) => "http",
+            ProbeSpec::Dns(_) => "dns",
+            ProbeSpec::Radius(_) => "radius",
+        }
+    }
+}
+
+/// Whether TLS verifies the peer's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tls {
+    /// Verify the chain against the system's roots, and the name (or the address) against the certificate.
+    pub verify: bool,
+}
+
+/// UDP: `send` goes out as one datagram (an empty one too), and the first datagram that comes back must begin with `receive`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct UdpProbe {
+    /// Payload of the datagram.
+    pub send: RawBytes,
+    /// Prefix of the answer. Empty accepts any datagram, but still needs one.
+    pub receive: RawBytes,
+}
+
+/// TCP: connect, then TLS if asked, then `send` if any, then as many bytes as `receive` has, which must be equal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TcpProbe {
+    /// Bytes written after the connection stands. Empty: nothing is written.
+    pub send: RawBytes,
+    /// Bytes that the peer's first bytes must equal; later bytes are ignored. Empty: nothing is read.
+    pub receive: RawBytes,
+    /// TLS over the connection, without ALPN and without SNI (the name is the address).
+    pub tls: Option<Tls>,
+}
+
+/// HTTP: one exchange; redirects are judged, not followed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HttpProbe {
+    /// HTTPS.
+    pub tls: Option<Tls>,
+    /// The method as it is written in the request: an RFC 9110 token.
+    pub method: Box<str>,
+    /// Seesaw's `Request`: a path with a query, or an absolute URI whose host goes to `Host` and SNI.
+    pub request: RawBytes,
+    /// Status codes that pass. Empty: any.
+    pub expected_codes: Box<[u16]>,
+    /// Prefix of the decoded body. Empty: the body is not read.
+    pub expected_body: RawBytes,
+    /// Send the absolute form of the request target (RFC 9112 section 3.2.2).
+    pub proxy: bool,
+}
+
+impl Default for HttpProbe {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            method: "GET".into(),
+            request: "/".into(),
+            expected_codes: Box::default(),
+            expected_body: RawBytes::default(),
+            proxy: false,
+        }
+    }
+}
+
+/// DNS: one question, recursion desired, asked of the target.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DnsProbe {
+    /// The name, with or without its last dot.
+    pub query: Box<str>,
+    /// The type asked for.
+    pub query_type: RecordType,
+    /// The class asked for.
+    pub query_class: RecordClass,
+    /// What the answer section must hold.
+    pub expect: DnsExpectation,
+}
+
+/// What one record of the answer section must be.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum DnsExpectation {
+    /// Any record of the asked type.
+    Any,
+    /// An A or AAAA record with one of these addresses.
+    Ips(Box<[IpAddr]>),
+    /// A record of the asked type whose data in presentation form (RFC 1035 section 5) is this text.
+    Text(Box<str>),
+}
+
+/// RADIUS: one Access-Request with PAP (RFC 2865).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RadiusProbe {
+    /// User-Name.
+    pub username: RawBytes,
+    /// User-Password.
+    pub password: Secret,
+    /// The secret shared with the server.
+    pub secret: Secret,
+    /// The code that passes.
+    pub expect: RadiusExpectation,
+}
+
+/// The RADIUS response that passes (`healthcheck/radius.go`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RadiusExpectation {
+    /// Access-Accept (2).
+    #[default]
+    Accept,
+    /// Access-Reject (3).
+    Reject,
+    /// Access-Challenge (11).
+    Challenge,
+    /// Any code.
+    Any,
+}
+
+/// A DNS record type by number (RFC 1035 section 3.2.2). Prints as its name, or as `TYPE65` (RFC 3597).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RecordType(pub u16);
+
+impl RecordType {
+    /// An IPv4 address.
+    pub const A: Self = Self(1);
+    /// An IPv6 address.
+    pub const AAAA: Self = Self(28);
+
+    const NAMES: &[(u16, &'static str)] = &[
+        (1, "A"),
+        (2, "NS"),
+        (5, "CNAME"),
+        (6, "SOA"),
+        (12, "PTR"),
+        (15, "MX"),
+        (16, "TXT"),
+        (28, "AAAA"),
+        (33, "SRV"),
+        (255, "ANY"),
+    ];
+}
+
+/// A DNS class by number (RFC 1035 section 3.2.4). Prints as its name, or as `CLASS3` (RFC 3597).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RecordClass(pub u16);
+
+impl RecordClass {
+    /// The Internet.
+    pub const IN: Self = Self(1);
+
+    const NAMES: &[(u16, &'static str)] = &[(1, "IN"), (3, "CH"), (4, "HS"), (255, "ANY")];
+}
+
+/// A word that names no DNS type or class.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{word:?} is neither a known name nor {prefix} with a number")]
+pub struct RecordNameError {
+    word: String,
+    prefix: &'static str,
+}
+
+fn write_name(f: &mut fmt::Formatter<'_>, names: &[(u16, &str)], prefix: &str, number: u16) -> fmt::Result {
+    match names.iter().find(|(n, _)| *n == number) {
+        Some((_, name)) => f.write_str(name),
+        None => write!(f, "{prefix}{number}"),
+    }
+}
+
+fn parse_name(names: &[(u16, &str)], prefix: &'static str, word: &str) -> Result<u16, RecordNameError> {
+    if let Some((number, _)) = names.iter().find(|(_, name)| name.eq_ignore_ascii_case(word)) {
+        return Ok(*number);
+    }
+    let digits =
+        word.get(..prefix.len()).filter(|p| p.eq_ignore_ascii_case(prefix)).map(|p| &word[p.len()..]);
+    // `u16::from_str` takes a leading plus sign, which no record name has.
+    match digits.filter(|d| d.bytes().all(|b| b.is_ascii_digit())).and_then(|d| d.parse().ok()) {
+        Some(number) => Ok(number),
+        None => Err(RecordNameError { word: word.to_owned(), prefix }),
+    }
+}
+
+impl fmt::Display for RecordType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_name(f, Self::NAMES, "TYPE", self.0)
+    }
+}
+
+impl fmt::Display for RecordClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_name(f, Self::NAMES, "CLASS", self.0)
+    }
+}
+
+impl fmt::Debug for RecordType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for RecordClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for RecordType {
+    type Err = RecordNameError;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        parse_name(Self::NAMES, "TYPE", word).map(Self)
+    }
+}
+
+impl FromStr for RecordClass {
+    type Err = RecordNameError;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        parse_name(Self::NAMES, "CLASS", word).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn record_names_read_back() {
+        for (word, number) in [("A", 1), ("AAAA", 28), ("mx", 15), ("TYPE65", 65), ("type1", 1)] {
+            assert_eq!(word.parse(), Ok(RecordType(number)), "{word}");
+        }
+        for number in [0, 1, 28, 65, u16::MAX] {
+            assert_eq!(RecordType(number).to_string().parse(), Ok(RecordType(number)));
+            assert_eq!(RecordClass(number).to_string().parse(), Ok(RecordClass(number)));
+        }
+        for word in ["", "TYPE", "TYPE+1", "TYPE65536", "B", "TYPé1"] {
+            assert!(word.parse::<RecordType>().is_err(), "{word}");
+        }
+    }
+}

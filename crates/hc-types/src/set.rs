@@ -1,0 +1,47 @@
+//! What is to be checked, as it arrives.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{CheckId, CheckSpec};
+
+/// A change of the set of checks, from whatever configures them.
+#[derive(Clone, Debug)]
+pub enum SetChange {
+    /// The whole set: what is not in it stops. An empty one stops everything.
+    Full {
+        /// The name that the sender gave to this set, if any.
+        generation: Option<u64>,
+        /// Every check. No id twice.
+        checks: Vec<(CheckId, Arc<CheckSpec>)>,
+    },
+    /// A change against the set in effect.
+    Delta {
+        /// The name of the set that results.
+        generation: Option<u64>,
+        /// Checks that are new or different. No id twice.
+        upsert: Vec<(CheckId, Arc<CheckSpec>)>,
+        /// Checks that stop, unless they are in `upsert` too. Unknown ids are no error.
+        remove: Vec<CheckId>,
+    },
+}
+
+impl SetChange {
+    /// The name of the set that results.
+    #[must_use]
+    pub fn generation(&self) -> Option<u64> {
+        match self {
+            SetChange::Full { generation, .. } | SetChange::Delta { generation, .. } => *generation,
+        }
+    }
+}
+
+/// A check that does not run, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejection {
+    /// Its id; `None` when that could not be read.
+    pub id: Option<CheckId>,
+    /// The reason, beginning with the field.
+    pub reason: String,
+}

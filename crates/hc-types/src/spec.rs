@@ -1,0 +1,280 @@
+//! One check, valid by construction.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::{
+    DnsExpectation, DnsProbe, HttpProbe, Mode, Outcome, ProbeSpec, RecordType, SubjectKey, Target, text,
+};
+
+/// The longest interval and the longest timeout: 24 hours. Above it a number is a mistake in a unit, and sums of
+/// durations stay far from overflow.
+pub const MAX_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Why a check cannot exist. Each text begins with the field it is about.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct SpecError {
+    /// The field of the protocol (`docs/protocol.md`).
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl SpecError {
+    pub(crate) fn new(field: &'static str, problem: impl Into<String>) -> Self {
+        Self { field, problem: problem.into() }
+    }
+}
+
+/// What is checked, how often, and how patiently: everything about a check but its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckSpec {
+    target: Target,
+    probe: ProbeSpec,
+    interval: Duration,
+    timeout: Duration,
+    retries: u32,
+}
+
+impl CheckSpec {
+    /// Builds a check.
+    ///
+    /// `interval` is the time between the starts of two probes, `timeout` the deadline of one whole probe; both are
+    /// above zero and at most [`MAX_PERIOD`], and `timeout` may exceed `interval` (probes then run back to back).
+    /// `retries` is the number of consecutive failures that a healthy check survives.
+    ///
+    /// # Errors
+    /// [`SpecError`] names the first field whose value makes no sense: a period of zero or above [`MAX_PERIOD`], port 0
+    /// for anything but ICMP, mode DSR or TUN without a mark, an HTTP method that is no token, a status code outside
+    /// 100–999, an expected address that the query type cannot yield.
+    pub fn new(
+        target: Target,
+        probe: ProbeSpec,
+        interval: Duration,
+        timeout: Duration,
+        retries: u32,
+    ) -> Result<Self, SpecError> {
+        check_period("interval", interval)?;
+        check_period("timeout", timeout)?;
+        if target.port() == 0 && probe != ProbeSpec::Icmp {
+            return Err(SpecError::new("port", "must be 1 to 65535"));
+        }
+        if target.mode() != Mode::Plain && target.mark().is_none() {
+            return Err(SpecError::new("mark", "mode dsr and tun need one, from 1 to 4294967295"));
+        }
+        let probe = match probe {
+            ProbeSpec::Http(http) => ProbeSpec::Http(checked_http(http)?),
+            ProbeSpec::Dns(dns) => ProbeSpec::Dns(checked_dns(dns)?),
+            other => other,
+        };
+        Ok(Self { target, probe, interval, timeout, retries })
+    }
+
+    /// Where the probe goes.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// What the probe does.
+    #[must_use]
+    pub fn probe(&self) -> &ProbeSpec {
+        &self.probe
+    }
+
+    /// Time between the starts of two probes.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// Deadline of one whole probe, counted from its start.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Consecutive failures that a healthy check survives.
+    #[must_use]
+    pub fn retries(&self) -> u32 {
+        self.retries
+    }
+
+    /// Whether both check the same thing: the same target in the same way, however often. Health belongs to the
+    /// *subject*, so it survives a new id, another interval, another number of retries.
+    #[must_use]
+    pub fn same_subject(&self, other: &Self) -> bool {
+        self.target == other.target && self.probe == other.probe
+    }
+
+    /// The name of what [`same_subject`](Self::same_subject) compares: the same for equal subjects, across processes and
+    /// versions. Costs about as much as writing the check as JSON.
+    #[must_use]
+    pub fn subject_key(&self) -> SubjectKey {
+        SubjectKey::of(self)
+    }
+
+    /// The text of a result, for operators: Seesaw's wording where it says enough, and the cause where it does not.
+    #[must_use]
+    pub fn text(&self, outcome: &Outcome) -> String {
+        text::render(self, outcome)
+    }
+}
+
+fn check_period(field: &'static str, period: Duration) -> Result<(), SpecError> {
+    if period.is_zero() {
+        return Err(SpecError::new(field, "must be above 0"));
+    }
+    if period > MAX_PERIOD {
+        return Err(SpecError::new(field, "must be at most 24h"));
+    }
+    Ok(())
+}
+
+fn checked_http(http: Box<HttpProbe>) -> Result<Box<HttpProbe>, SpecError> {
+    if http.method.is_empty() || !http.method.bytes().all(is_token_byte) {
+        return Err(SpecError::new("method", format!("{:?} is not an HTTP method", http.method)));
+    }
+    if let Some(code) = http.expected_codes.iter().find(|code| !(100..=999).contains(*code)) {
+        return Err(SpecError::new("expected_codes", format!("{code} is not a status code (100 to 999)")));
+    }
+    Ok(http)
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn checked_dns(mut dns: Box<DnsProbe>) -> Result<Box<DnsProbe>, SpecError> {
+    match (&mut dns.expect, dns.query_type) {
+        (DnsExpectation::Ips(ips), RecordType::A) => {
+            for ip in ips.iter_mut() {
+                *ip = ip.to_canonical();
+                if !ip.is_ipv4() {
+                    return Err(SpecError::new("expected_ips", format!("{ip} is not an IPv4 address")));
+                }
+            }
+        }
+        (DnsExpectation::Ips(ips), RecordType::AAAA) => {
+            // An AAAA record can hold an IPv4-mapped address; that is what an IPv4 address here means, as in Seesaw.
+            for ip in ips.iter_mut() {
+                if let IpAddr::V4(v4) = *ip {
+                    *ip = IpAddr::V6(v4.to_ipv6_mapped());
+                }
+            }
+        }
+        (DnsExpectation::Ips(_), other) => {
+            return Err(SpecError::new("expected_ips", format!("only for A and AAAA, not for {other}")));
+        }
+        (DnsExpectation::Text(_), RecordType::A | RecordType::AAAA) => {
+            return Err(SpecError::new("expected_answer", "for A and AAAA use expected_ips"));
+        }
+        (DnsExpectation::Any | DnsExpectation::Text(_), _) => {}
+    }
+    Ok(dns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Mark, RadiusExpectation, RadiusProbe, RecordClass, TcpProbe};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn target() -> Target {
+        Target::plain("192.0.2.1".parse().unwrap(), 80)
+    }
+
+    fn tcp() -> ProbeSpec {
+        ProbeSpec::Tcp(TcpProbe::default())
+    }
+
+    #[track_caller]
+    fn rejected(spec: Result<CheckSpec, SpecError>, expected: &str) {
+        assert_eq!(spec.unwrap_err().to_string(), expected);
+    }
+
+    fn dns(query_type: RecordType, ips: &[&str]) -> ProbeSpec {
+        ProbeSpec::Dns(Box::new(DnsProbe {
+            query: "example.com".into(),
+            query_type,
+            query_class: RecordClass::IN,
+            expect: DnsExpectation::Ips(ips.iter().map(|ip| ip.parse().unwrap()).collect()),
+        }))
+    }
+
+    #[test]
+    fn senseless_values_cannot_be_built() {
+        rejected(CheckSpec::new(target(), tcp(), Duration::ZERO, SECOND, 0), "interval: must be above 0");
+        rejected(CheckSpec::new(target(), tcp(), SECOND, Duration::ZERO, 0), "timeout: must be above 0");
+        rejected(
+            CheckSpec::new(target(), tcp(), MAX_PERIOD + SECOND, SECOND, 0),
+            "interval: must be at most 24h",
+        );
+        let portless = Target::plain("192.0.2.1".parse().unwrap(), 0);
+        rejected(CheckSpec::new(portless, tcp(), SECOND, SECOND, 0), "port: must be 1 to 65535");
+        assert!(CheckSpec::new(portless, ProbeSpec::Icmp, SECOND, SECOND, 0).is_ok());
+        let unmarked = Target::from_parts("192.0.2.1".parse().unwrap(), 80, Mode::Dsr, None, None);
+        rejected(
+            CheckSpec::new(unmarked, tcp(), SECOND, SECOND, 0),
+            "mark: mode dsr and tun need one, from 1 to 4294967295",
+        );
+    }
+
+    #[test]
+    fn http_fields_are_checked() {
+        let http =
+            |probe: HttpProbe| CheckSpec::new(target(), ProbeSpec::Http(Box::new(probe)), SECOND, SECOND, 0);
+        rejected(
+            http(HttpProbe { method: "GE T".into(), ..HttpProbe::default() }),
+            "method: \"GE T\" is not an HTTP method",
+        );
+        rejected(
+            http(HttpProbe { expected_codes: [200, 99].into(), ..HttpProbe::default() }),
+            "expected_codes: 99 is not a status code (100 to 999)",
+        );
+    }
+
+    #[test]
+    fn expected_addresses_must_fit_the_query() {
+        let build = |probe| CheckSpec::new(target(), probe, SECOND, SECOND, 0);
+        rejected(
+            build(dns(RecordType::A, &["2001:db8::1"])),
+            "expected_ips: 2001:db8::1 is not an IPv4 address",
+        );
+        rejected(build(dns(RecordType(15), &["192.0.2.1"])), "expected_ips: only for A and AAAA, not for MX");
+        assert_eq!(
+            build(dns(RecordType::A, &["::ffff:192.0.2.1"])).unwrap(),
+            build(dns(RecordType::A, &["192.0.2.1"])).unwrap()
+        );
+    }
+
+    #[test]
+    fn the_subject_is_what_is_checked_not_how_often() {
+        let spec = |interval: u64, retries| {
+            CheckSpec::new(target(), tcp(), Duration::from_secs(interval), SECOND, retries).unwrap()
+        };
+        assert!(spec(5, 0).same_subject(&spec(9, 3)));
+        let mapped = Target::plain("::ffff:192.0.2.1".parse().unwrap(), 80);
+        assert!(spec(5, 0).same_subject(&CheckSpec::new(mapped, tcp(), SECOND, SECOND, 0).unwrap()));
+        let marked = Target::marked(target().ip(), 80, Mode::Dsr, Mark::new(65536).unwrap(), None);
+        let marked = CheckSpec::new(marked, tcp(), SECOND, SECOND, 0).unwrap();
+        assert!(!spec(5, 0).same_subject(&marked));
+        assert_eq!(spec(5, 0).subject_key(), spec(9, 3).subject_key());
+        assert_ne!(spec(5, 0).subject_key(), marked.subject_key());
+    }
+
+    #[test]
+    fn debug_of_a_check_shows_no_secret() {
+        let probe = ProbeSpec::Radius(Box::new(RadiusProbe {
+            username: "user".into(),
+            password: "hunter2".into(),
+            secret: "s3cret".into(),
+            expect: RadiusExpectation::Accept,
+        }));
+        let debug = format!("{:?}", CheckSpec::new(target(), probe, SECOND, SECOND, 0).unwrap());
+        assert!(debug.contains("user") && !debug.contains("hunter2") && !debug.contains("s3cret"), "{debug}");
+    }
+}

@@ -1,0 +1,79 @@
+//! Where a check stands.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{CheckId, CheckSpec, Incarnation, Outcome};
+
+/// The state of a check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// No probe has ended yet. Seesaw's engine takes it for down, so it is never sent as news.
+    #[default]
+    Unknown,
+    /// The backend is not to get traffic.
+    Unhealthy,
+    /// The backend may get traffic.
+    Healthy,
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Health::Unknown => "unknown",
+            Health::Unhealthy => "unhealthy",
+            Health::Healthy => "healthy",
+        })
+    }
+}
+
+/// Where a check stands after its latest probe that ended in a verdict.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    /// The state.
+    pub health: Health,
+    /// Start of the latest probe, on the wall clock. `None` before the first verdict.
+    pub last_check: Option<SystemTime>,
+    /// How long that probe took.
+    pub duration: Duration,
+    /// Failed probes since the check began.
+    pub failures: u64,
+    /// Passed probes since the check began.
+    pub successes: u64,
+    /// What that probe found. `None` before the first verdict.
+    pub outcome: Option<Outcome>,
+}
+
+impl Status {
+    /// A check that has not been probed.
+    pub const NEW: Self = Self {
+        health: Health::Unknown,
+        last_check: None,
+        duration: Duration::ZERO,
+        failures: 0,
+        successes: 0,
+        outcome: None,
+    };
+}
+
+/// A status on its way from a shard to the outbox.
+///
+/// Carries what the text is made from instead of the text: most updates are overtaken by the next one before anybody
+/// reads them.
+#[derive(Clone, Debug)]
+pub struct StatusUpdate {
+    /// The check.
+    pub id: CheckId,
+    /// Which life of that id.
+    pub incarnation: Incarnation,
+    /// What is checked.
+    pub spec: Arc<CheckSpec>,
+    /// Where it stands. Its `health` is never [`Health::Unknown`].
+    pub status: Status,
+    /// Whether the health changed: news to be told at once. Otherwise the update waits for the next refresh.
+    pub transition: bool,
+}

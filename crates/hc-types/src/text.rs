@@ -1,0 +1,228 @@
+//! The texts that operators read: Seesaw's words for what was tried, then the cause.
+
+use std::fmt::{self, Write as _};
+
+use crate::{
+    CheckSpec, DnsProbe, Failure, HttpProbe, LocalFault, Mismatch, Outcome, ProbeSpec, RadiusExpectation,
+    Unreachable,
+};
+
+/// The text of a result. Seesaw shows the error alone where there is one (`healthcheck/core.go`), which tells "EOF" and
+/// no more; here the subject of the check always comes first.
+pub(crate) fn render(spec: &CheckSpec, outcome: &Outcome) -> String {
+    let mut text = String::with_capacity(64);
+    // Writing to a String cannot fail.
+    let _ = write_subject(&mut text, spec);
+    let _ = match outcome {
+        Outcome::Pass { detail: None } => Ok(()),
+        Outcome::Pass { detail: Some(detail) } => write!(text, "; {}", pass_detail(spec.probe(), detail)),
+        Outcome::Fail(failure) => write_failure(&mut text, spec, failure),
+        Outcome::Inconclusive(fault) => write_fault(&mut text, *fault),
+    };
+    text
+}
+
+fn pass_detail<'a>(
+    probe: &ProbeSpec,
+    detail: &'a str,
+) -> fmt::FromFn<impl Fn(&mut fmt::Formatter<'_>) -> fmt::Result + 'a> {
+    let lead = match probe {
+        ProbeSpec::Dns(_) => "received answer ",
+        ProbeSpec::Http(_) | ProbeSpec::Radius(_) => "got ",
+        ProbeSpec::Icmp | ProbeSpec::Udp(_) | ProbeSpec::Tcp(_) => "",
+    };
+    fmt::from_fn(move |f| write!(f, "{lead}{detail}"))
+}
+
+fn write_subject(text: &mut String, spec: &CheckSpec) -> fmt::Result {
+    let target = spec.target();
+    match spec.probe() {
+        ProbeSpec::Icmp => write!(text, "ICMP ping to host {target}"),
+        ProbeSpec::Udp(_) => write!(text, "UDP check to {target}"),
+        ProbeSpec::Tcp(_) => write!(text, "TCP connect to {target}"),
+        ProbeSpec::Http(http) => write!(text, "HTTP {} to {target}", http.method),
+        ProbeSpec::Dns(dns) => {
+            let DnsProbe { query, query_type, query_class, .. } = &**dns;
+            let dot = if query.ends_with('.') { "" } else { "." };
+            write!(text, "DNS {query}{dot} {query_class} {query_type} query to {target}")
+        }
+        ProbeSpec::Radius(_) => write!(text, "RADIUS Access-Request to {target}"),
+    }
+}
+
+fn write_failure(text: &mut String, spec: &CheckSpec, failure: &Failure) -> fmt::Result {
+    text.write_str("; ")?;
+    match failure {
+        Failure::Refused => text.write_str("connection refused"),
+        Failure::Timeout(phase) => {
+            write!(text, "timed out {phase} after {}", humantime::format_duration(spec.timeout()))
+        }
+        Failure::Reset(phase) => write!(text, "connection reset by peer {phase}"),
+        Failure::Closed { partial: false } => text.write_str("connection closed before any answer"),
+        Failure::Closed { partial: true } => text.write_str("connection closed in the middle of the answer"),
+        Failure::Unreachable(Unreachable::Network) => text.write_str("network is unreachable"),
+        Failure::Unreachable(Unreachable::Host) => text.write_str("no route to host"),
+        Failure::Unreachable(Unreachable::Protocol) => text.write_str("refused by the network on the way"),
+        Failure::Tls(reason) => write!(text, "TLS: {reason}"),
+        Failure::Status { got } => write_status(text, spec.probe(), got),
+        Failure::BodyMismatch(mismatch) => write_mismatch(text, mismatch),
+        Failure::DnsRcode(code) => write!(text, "response code {code}{}", rcode_name(*code)),
+        Failure::WrongAnswer(what) => text.write_str(what),
+        Failure::RadiusCode(code) => write_radius_code(text, spec.probe(), *code),
+        Failure::BadAuthenticator(which) => write!(text, "wrong {which} (incorrect secret?)"),
+        Failure::MalformedReply(how) => write!(text, "malformed reply: {how}"),
+        Failure::BadRequest(why) => write!(text, "cannot make the request: {why}"),
+    }
+}
+
+fn write_status(text: &mut String, probe: &ProbeSpec, got: &str) -> fmt::Result {
+    write!(text, "got {got}")?;
+    let ProbeSpec::Http(http) = probe else { return Ok(()) };
+    let HttpProbe { expected_codes, .. } = &**http;
+    for (i, code) in expected_codes.iter().enumerate() {
+        write!(text, "{}{code}", if i == 0 { "; want " } else { " or " })?;
+    }
+    Ok(())
+}
+
+fn write_mismatch(text: &mut String, mismatch: &Mismatch) -> fmt::Result {
+    if let Some(status) = &mismatch.status {
+        write!(text, "got {status}; ")?;
+    }
+    write!(text, "unexpected response - {}", quote(mismatch.got.as_slice()))
+}
+
+fn write_radius_code(text: &mut String, probe: &ProbeSpec, code: u8) -> fmt::Result {
+    write!(text, "got RADIUS {} response", radius_code_name(code))?;
+    let ProbeSpec::Radius(radius) = probe else { return Ok(()) };
+    let want = match radius.expect {
+        RadiusExpectation::Accept => "accept",
+        RadiusExpectation::Reject => "reject",
+        RadiusExpectation::Challenge => "challenge",
+        RadiusExpectation::Any => "any",
+    };
+    write!(text, "; want {want} response")
+}
+
+fn write_fault(text: &mut String, fault: LocalFault) -> fmt::Result {
+    write!(text, "; not checked: {fault}")
+}
+
+/// Names of RFC 1035 section 4.1.1 and RFC 2136 section 2.2, as ` (NXDOMAIN)`.
+fn rcode_name(code: u16) -> &'static str {
+    match code {
+        1 => " (FORMERR)",
+        2 => " (SERVFAIL)",
+        3 => " (NXDOMAIN)",
+        4 => " (NOTIMP)",
+        5 => " (REFUSED)",
+        _ => "",
+    }
+}
+
+/// Names of RFC 2865 section 4.
+fn radius_code_name(code: u8) -> fmt::FromFn<impl Fn(&mut fmt::Formatter<'_>) -> fmt::Result> {
+    fmt::from_fn(move |f| match code {
+        1 => f.write_str("Access-Request"),
+        2 => f.write_str("Access-Accept"),
+        3 => f.write_str("Access-Reject"),
+        4 => f.write_str("Accounting-Request"),
+        5 => f.write_str("Accounting-Response"),
+        11 => f.write_str("Access-Challenge"),
+        12 => f.write_str("Status-Server"),
+        13 => f.write_str("Status-Client"),
+        255 => f.write_str("Reserved"),
+        other => write!(f, "(unknown {other})"),
+    })
+}
+
+/// Bytes in double quotes, as Go's `%q` shows them: control characters and bytes that are not UTF-8 escaped, printable
+/// text as it is.
+#[must_use]
+pub fn quote(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() + 2);
+    text.push('"');
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' => text.push_str("\\\""),
+                '\\' => text.push_str("\\\\"),
+                '\n' => text.push_str("\\n"),
+                '\r' => text.push_str("\\r"),
+                '\t' => text.push_str("\\t"),
+                c if c.is_ascii_control() => push_hex(&mut text, c as u8),
+                c if c.is_control() => text.extend(c.escape_unicode()),
+                c => text.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            push_hex(&mut text, *byte);
+        }
+    }
+    text.push('"');
+    text
+}
+
+fn push_hex(text: &mut String, byte: u8) {
+    // Writing to a String cannot fail.
+    let _ = write!(text, "\\x{byte:02x}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Phase, Target, TcpProbe};
+
+    #[track_caller]
+    fn quoted(bytes: &[u8], expected: &str) {
+        assert_eq!(quote(bytes), expected);
+    }
+
+    #[test]
+    fn bytes_are_quoted_as_go_does() {
+        quoted(b"ok\n", r#""ok\n""#);
+        quoted(b"\x00\xff\x7f", r#""\x00\xff\x7f""#);
+        quoted("é\"\\".as_bytes(), r#""é\"\\""#);
+        quoted(b"", r#""""#);
+    }
+
+    #[track_caller]
+    fn check(probe: ProbeSpec, outcome: impl Into<Outcome>, expected: &str) {
+        let target = Target::plain("2001:db8::1".parse().unwrap(), 80);
+        let spec =
+            CheckSpec::new(target, probe, Duration::from_secs(5), Duration::from_millis(1500), 0).unwrap();
+        assert_eq!(spec.text(&outcome.into()), expected);
+    }
+
+    #[test]
+    fn texts_name_the_subject_and_the_cause() {
+        let tcp = || ProbeSpec::Tcp(TcpProbe::default());
+        let http = || {
+            ProbeSpec::Http(Box::new(HttpProbe { expected_codes: [200, 204].into(), ..HttpProbe::default() }))
+        };
+        check(tcp(), Outcome::PASS, "TCP connect to [2001:db8::1]:80");
+        check(
+            tcp(),
+            Failure::Timeout(Phase::Tls),
+            "TCP connect to [2001:db8::1]:80; timed out in the TLS handshake after 1s 500ms",
+        );
+        check(http(), Outcome::pass("200 OK"), "HTTP GET to [2001:db8::1]:80; got 200 OK");
+        check(
+            http(),
+            Failure::Status { got: "404 Not Found".into() },
+            "HTTP GET to [2001:db8::1]:80; got 404 Not Found; want 200 or 204",
+        );
+        check(
+            http(),
+            Failure::BodyMismatch(Box::new(Mismatch::new(b"no\n", Some("200 OK".into())))),
+            "HTTP GET to [2001:db8::1]:80; got 200 OK; unexpected response - \"no\\n\"",
+        );
+        check(
+            tcp(),
+            LocalFault::Descriptors,
+            "TCP connect to [2001:db8::1]:80; not checked: out of file descriptors",
+        );
+    }
+}

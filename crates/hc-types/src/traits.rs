@@ -1,0 +1,37 @@
+//! The borders between the crates in the middle, which know this crate and not each other.
+
+use std::sync::Arc;
+
+use crate::{CheckId, CheckSpec, Incarnation, Outcome, StatusUpdate};
+
+/// Runs probes. One value serves one shard and lives on its thread, so neither it nor its futures need be `Send`.
+pub trait Prober: 'static {
+    /// Runs one probe of `spec` and says what it found.
+    ///
+    /// The future resolves within `spec.timeout()` of its first poll, give or take the lateness of the runtime.
+    /// An error of this machine resolves to [`Outcome::Inconclusive`], never to a failure.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the probe and frees its socket.
+    fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = Outcome> + 'static;
+}
+
+/// Takes what the shards find. Shared by all of them.
+///
+/// No call blocks on delivery, and none fails: a sink holds the latest status of each check, however long nobody
+/// fetches it.
+pub trait Sink: Send + Sync + 'static {
+    /// A check begins, or begins again under a new incarnation: what was known of this id before is void.
+    fn begin(&self, id: CheckId, incarnation: Incarnation);
+
+    /// Statuses after probes that ended, in order. Updates of an incarnation that is not the current one of its id are
+    /// ignored. The vector is drained, so that its memory can be used again.
+    fn record(&self, updates: &mut Vec<StatusUpdate>);
+
+    /// A check is no more. Ignored when `incarnation` is not the current one of its id.
+    fn forget(&self, id: CheckId, incarnation: Incarnation);
+
+    /// A set of checks has taken effect: every [`begin`](Sink::begin) and [`forget`](Sink::forget) that belongs to it
+    /// has been called. After a `full` set everything known is told again, since it may come from a new consumer.
+    fn in_effect(&self, generation: Option<u64>, full: bool);
+}

@@ -1,0 +1,271 @@
+//! Checks as they travel.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::ser::{Error as _, SerializeSeq as _};
+use serde::{Deserialize, Deserializer, Serializer};
+use serde_json::value::RawValue;
+
+use crate::probe::RecordNameError;
+use crate::{
+    CheckId, CheckSpec, DnsExpectation, DnsProbe, HttpProbe, Mark, Mode, ProbeSpec, RadiusExpectation,
+    RadiusProbe, RawBytes, RecordClass, RecordType, Rejection, Secret, SpecError, Target, TcpProbe, Tls,
+    UdpProbe,
+};
+
+/// One check of a set: its id and what it checks, or why it does not run.
+pub type CheckEntry = Result<CheckLine, Rejection>;
+
+/// A check and its id.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckLine {
+    /// The id.
+    pub id: CheckId,
+    /// What is checked.
+    pub spec: Arc<CheckSpec>,
+}
+
+/// Reads one check from its JSON object. This is also the way from a file of checks, so that a check means the same
+/// wherever it comes from.
+///
+/// # Errors
+/// [`Rejection`], with the id if there is one, and a reason that names the field.
+pub fn parse_check(json: &str) -> CheckEntry {
+    let raw = match RawCheck::parse(json) {
+        Ok(raw) => raw,
+        Err(reason) => return Err(Rejection { id: find_id(json), reason }),
+    };
+    let Some(id) = raw.id else {
+        return Err(Rejection { id: None, reason: "id: missing".to_owned() });
+    };
+    match raw.into_spec() {
+        Ok(spec) => Ok(CheckLine { id, spec: Arc::new(spec) }),
+        Err(error) => Err(Rejection { id: Some(id), reason: error.to_string() }),
+    }
+}
+
+/// The id of an object whose other fields are wrong.
+fn find_id(json: &str) -> Option<CheckId> {
+    #[derive(Deserialize)]
+    struct OnlyId {
+        id: CheckId,
+    }
+    serde_json::from_str::<OnlyId>(json).ok().map(|only| only.id)
+}
+
+/// The object, its fields not yet judged.
+#[derive(Deserialize)]
+struct RawCheck<'a> {
+    id: Option<CheckId>,
+    #[serde(borrow)]
+    interval: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    timeout: Option<Cow<'a, str>>,
+    retries: Option<i64>,
+    #[serde(borrow)]
+    checker_type: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    ip: Option<Cow<'a, str>>,
+    port: Option<i64>,
+    mode: Option<Mode>,
+    mark: Option<i64>,
+    #[serde(borrow)]
+    host: Option<Cow<'a, str>>,
+    send: Option<RawBytes>,
+    receive: Option<RawBytes>,
+    secure: Option<bool>,
+    tls_verify: Option<bool>,
+    method: Option<Box<str>>,
+    path: Option<RawBytes>,
+    expected_codes: Option<Vec<i64>>,
+    expected_body: Option<RawBytes>,
+    proxy: Option<bool>,
+    query: Option<Box<str>>,
+    #[serde(borrow)]
+    query_type: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    query_class: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    expected_ips: Option<Vec<Cow<'a, str>>>,
+    expected_answer: Option<Box<str>>,
+    username: Option<RawBytes>,
+    password: Option<Secret>,
+    secret: Option<Secret>,
+    #[serde(borrow)]
+    expected_response: Option<Cow<'a, str>>,
+}
+
+impl<'a> RawCheck<'a> {
+    fn parse(json: &'a str) -> Result<Self, String> {
+        serde_json::from_str(json).or_else(|_| {
+            // Once more, slower, to learn which field is wrong.
+            let mut deserializer = serde_json::Deserializer::from_str(json);
+            serde_path_to_error::deserialize(&mut deserializer).map_err(|e| {
+                if e.path().iter().next().is_none() { e.inner().to_string() } else { e.to_string() }
+            })
+        })
+    }
+
+    fn into_spec(self) -> Result<CheckSpec, SpecError> {
+        let interval = period("interval", self.interval.as_deref())?;
+        let timeout = period("timeout", self.timeout.as_deref())?;
+        let retries = number::<u32>("retries", self.retries.unwrap_or(0), "0 to 4294967295")?;
+        let target = self.target()?;
+        let probe = self.probe()?;
+        CheckSpec::new(target, probe, interval, timeout, retries)
+    }
+
+    fn target(&self) -> Result<Target, SpecError> {
+        let ip = address("ip", self.ip.as_deref().ok_or_else(|| SpecError::new("ip", "missing"))?)?;
+        let port = match self.port {
+            Some(port) => number("port", port, "1 to 65535")?,
+            None => 0,
+        };
+        let mark = match self.mark {
+            Some(mark) => Mark::new(number("mark", mark, "1 to 4294967295")?),
+            None => None,
+        };
+        let host = self.host.as_deref().map(|host| address("host", host)).transpose()?;
+        Ok(Target::from_parts(ip, port, self.mode.unwrap_or_default(), mark, host))
+    }
+
+    fn tls(&self) -> Option<Tls> {
+        self.secure.unwrap_or(false).then(|| Tls { verify: self.tls_verify.unwrap_or(true) })
+    }
+
+    fn probe(self) -> Result<ProbeSpec, SpecError> {
+        let kind = self.checker_type.clone().ok_or_else(|| SpecError::new("checker_type", "missing"))?;
+        Ok(match &*kind {
+            "icmp" => ProbeSpec::Icmp,
+            "udp" => ProbeSpec::Udp(Box::new(UdpProbe {
+                send: self.send.unwrap_or_default(),
+                receive: self.receive.unwrap_or_default(),
+            })),
+            "tcp" => {
+                let tls = self.tls();
+                let (send, receive) = (self.send.unwrap_or_default(), self.receive.unwrap_or_default());
+                ProbeSpec::Tcp(TcpProbe { send, receive, tls })
+            }
+            "http" => ProbeSpec::Http(Box::new(self.http()?)),
+            "dns" => ProbeSpec::Dns(Box::new(self.dns()?)),
+            "radius" => ProbeSpec::Radius(Box::new(self.radius()?)),
+            other => return Err(SpecError::new("checker_type", format!("{other:?} is not known"))),
+        })
+    }
+
+    fn http(self) -> Result<HttpProbe, SpecError> {
+        let tls = self.tls();
+        let codes = self.expected_codes.unwrap_or_default();
+        let codes = codes.into_iter().map(|code| number("expected_codes", code, "100 to 999"));
+        Ok(HttpProbe {
+            tls,
+            method: self.method.filter(|m| !m.is_empty()).unwrap_or_else(|| "GET".into()),
+            request: self.path.unwrap_or_else(|| "/".into()),
+            expected_codes: codes.collect::<Result<_, _>>()?,
+            expected_body: self.expected_body.unwrap_or_default(),
+            proxy: self.proxy.unwrap_or(false),
+        })
+    }
+
+    fn dns(self) -> Result<DnsProbe, SpecError> {
+        let query_type = record_name("query_type", self.query_type.as_deref(), RecordType::A)?;
+        let query_class = record_name("query_class", self.query_class.as_deref(), RecordClass::IN)?;
+        let ips = self.expected_ips.unwrap_or_default();
+        let expect = match self.expected_answer {
+            Some(_) if !ips.is_empty() => {
+                return Err(SpecError::new("expected_answer", "not together with expected_ips"));
+            }
+            Some(text) => DnsExpectation::Text(text),
+            None if ips.is_empty() => DnsExpectation::Any,
+            None => DnsExpectation::Ips(
+                ips.iter().map(|ip| address("expected_ips", ip)).collect::<Result<_, _>>()?,
+            ),
+        };
+        let query = self.query.ok_or_else(|| SpecError::new("query", "missing"))?;
+        Ok(DnsProbe { query, query_type, query_class, expect })
+    }
+
+    fn radius(self) -> Result<RadiusProbe, SpecError> {
+        let expect = match self.expected_response.as_deref() {
+            None | Some("accept") => RadiusExpectation::Accept,
+            Some("reject") => RadiusExpectation::Reject,
+            Some("challenge") => RadiusExpectation::Challenge,
+            Some("any") => RadiusExpectation::Any,
+            Some(other) => {
+                let problem = format!("{other:?} is none of accept, reject, challenge, any");
+                return Err(SpecError::new("expected_response", problem));
+            }
+        };
+        Ok(RadiusProbe {
+            username: self.username.ok_or_else(|| SpecError::new("username", "missing"))?,
+            password: self.password.unwrap_or_default(),
+            secret: self.secret.ok_or_else(|| SpecError::new("secret", "missing"))?,
+            expect,
+        })
+    }
+}
+
+fn period(field: &'static str, text: Option<&str>) -> Result<Duration, SpecError> {
+    let text = text.ok_or_else(|| SpecError::new(field, "missing"))?;
+    if text.starts_with('-') {
+        return Err(SpecError::new(field, "must be above 0"));
+    }
+    humantime::parse_duration(text)
+        .map_err(|e| SpecError::new(field, format!("{text:?} is not a duration: {e}")))
+}
+
+fn record_name<T>(field: &'static str, word: Option<&str>, default: T) -> Result<T, SpecError>
+where
+    T: FromStr<Err = RecordNameError>,
+{
+    word.map_or(Ok(default), |word| {
+        word.parse().map_err(|e: RecordNameError| SpecError::new(field, e.to_string()))
+    })
+}
+
+fn number<T: TryFrom<i64>>(field: &'static str, value: i64, range: &str) -> Result<T, SpecError> {
+    T::try_from(value).map_err(|_| SpecError::new(field, format!("{value} is not in {range}")))
+}
+
+fn address(field: &'static str, text: &str) -> Result<IpAddr, SpecError> {
+    text.parse().map_err(|_| SpecError::new(field, format!("{text:?} is not an IP address")))
+}
+
+/// Serde for the checks of a set: each entry is read on its own feet, and whatever is wrong with it stays with it.
+pub(crate) mod entries {
+    use super::*;
+
+    struct Entry(CheckEntry);
+
+    impl<'de> Deserialize<'de> for Entry {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let raw = <&RawValue>::deserialize(deserializer)?;
+            Ok(Self(parse_check(raw.get())))
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<CheckEntry>, D::Error> {
+        let entries = Vec::<Entry>::deserialize(deserializer)?;
+        Ok(entries.into_iter().map(|entry| entry.0).collect())
+    }
+
+    /// A rejected entry cannot be written: nobody sends a check that it knows to be wrong.
+    pub(crate) fn serialize<S: Serializer>(entries: &[CheckEntry], serializer: S) -> Result<S::Ok, S::Error> {
+        let mut seq = serializer.serialize_seq(Some(entries.len()))?;
+        for entry in entries {
+            match entry {
+                Ok(line) => seq.serialize_element(line)?,
+                Err(rejection) => {
+                    return Err(S::Error::custom(format_args!("rejected: {}", rejection.reason)));
+                }
+            }
+        }
+        seq.end()
+    }
+}

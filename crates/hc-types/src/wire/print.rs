@@ -1,0 +1,126 @@
+//! Checks, written.
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::wire::CheckLine;
+use crate::{
+    CheckSpec, DnsExpectation, DnsProbe, HttpProbe, Mode, ProbeSpec, RadiusExpectation, RadiusProbe,
+    RawBytes, RecordClass, RecordType, Tls,
+};
+
+/// The fields stand in the order of `docs/protocol.md`, defaults left out.
+impl Serialize for CheckLine {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let spec = &*self.spec;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("id", &self.id)?;
+        map.serialize_entry("interval", &humantime::format_duration(spec.interval()).to_string())?;
+        map.serialize_entry("timeout", &humantime::format_duration(spec.timeout()).to_string())?;
+        map.serialize_entry("retries", &spec.retries())?;
+        serialize_subject(&mut map, spec)?;
+        map.end()
+    }
+}
+
+/// What is checked, without how often: the part of a check that its health belongs to.
+pub(crate) fn serialize_subject<M: SerializeMap>(map: &mut M, spec: &CheckSpec) -> Result<(), M::Error> {
+    let target = spec.target();
+    map.serialize_entry("checker_type", spec.probe().type_name())?;
+    map.serialize_entry("ip", &target.ip())?;
+    if target.port() != 0 {
+        map.serialize_entry("port", &target.port())?;
+    }
+    if target.mode() != Mode::Plain {
+        map.serialize_entry("mode", &target.mode())?;
+    }
+    if let Some(mark) = target.mark() {
+        map.serialize_entry("mark", &mark)?;
+    }
+    if let Some(host) = target.host() {
+        map.serialize_entry("host", &host)?;
+    }
+    match spec.probe() {
+        ProbeSpec::Icmp => {}
+        ProbeSpec::Udp(udp) => serialize_exchange(map, &udp.send, &udp.receive)?,
+        ProbeSpec::Tcp(tcp) => {
+            serialize_exchange(map, &tcp.send, &tcp.receive)?;
+            serialize_tls(map, tcp.tls)?;
+        }
+        ProbeSpec::Http(http) => serialize_http(map, http)?,
+        ProbeSpec::Dns(dns) => serialize_dns(map, dns)?,
+        ProbeSpec::Radius(radius) => serialize_radius(map, radius)?,
+    }
+    Ok(())
+}
+
+fn serialize_exchange<M: SerializeMap>(
+    map: &mut M,
+    send: &RawBytes,
+    receive: &RawBytes,
+) -> Result<(), M::Error> {
+    if !send.is_empty() {
+        map.serialize_entry("send", send)?;
+    }
+    if !receive.is_empty() {
+        map.serialize_entry("receive", receive)?;
+    }
+    Ok(())
+}
+
+fn serialize_tls<M: SerializeMap>(map: &mut M, tls: Option<Tls>) -> Result<(), M::Error> {
+    if let Some(tls) = tls {
+        map.serialize_entry("secure", &true)?;
+        if !tls.verify {
+            map.serialize_entry("tls_verify", &false)?;
+        }
+    }
+    Ok(())
+}
+
+fn serialize_http<M: SerializeMap>(map: &mut M, http: &HttpProbe) -> Result<(), M::Error> {
+    serialize_tls(map, http.tls)?;
+    if &*http.method != "GET" {
+        map.serialize_entry("method", &http.method)?;
+    }
+    if http.request.as_slice() != b"/" {
+        map.serialize_entry("path", &http.request)?;
+    }
+    if !http.expected_codes.is_empty() {
+        map.serialize_entry("expected_codes", &http.expected_codes)?;
+    }
+    if !http.expected_body.is_empty() {
+        map.serialize_entry("expected_body", &http.expected_body)?;
+    }
+    if http.proxy {
+        map.serialize_entry("proxy", &true)?;
+    }
+    Ok(())
+}
+
+fn serialize_dns<M: SerializeMap>(map: &mut M, dns: &DnsProbe) -> Result<(), M::Error> {
+    map.serialize_entry("query", &dns.query)?;
+    if dns.query_type != RecordType::A {
+        map.serialize_entry("query_type", &dns.query_type.to_string())?;
+    }
+    if dns.query_class != RecordClass::IN {
+        map.serialize_entry("query_class", &dns.query_class.to_string())?;
+    }
+    match &dns.expect {
+        DnsExpectation::Any => Ok(()),
+        DnsExpectation::Ips(ips) => map.serialize_entry("expected_ips", ips),
+        DnsExpectation::Text(text) => map.serialize_entry("expected_answer", text),
+    }
+}
+
+fn serialize_radius<M: SerializeMap>(map: &mut M, radius: &RadiusProbe) -> Result<(), M::Error> {
+    map.serialize_entry("username", &radius.username)?;
+    if !radius.password.expose().is_empty() {
+        map.serialize_entry("password", &radius.password)?;
+    }
+    map.serialize_entry("secret", &radius.secret)?;
+    if radius.expect != RadiusExpectation::Accept {
+        map.serialize_entry("expected_response", &radius.expect)?;
+    }
+    Ok(())
+}

