@@ -1,0 +1,108 @@
+use super::*;
+
+fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hc-server.toml");
+    std::fs::write(&path, text).unwrap();
+    let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    Config::load(Some(&path), variables)
+}
+
+#[track_caller]
+fn rejected(text: &str, variables: &[(&str, &str)], words: &[&str]) {
+    let error = load(text, variables).unwrap_err().to_string();
+    for word in words {
+        assert!(error.contains(word), "{word:?} is not in: {error}");
+    }
+}
+
+#[test]
+fn an_empty_file_is_the_defaults() {
+    assert_eq!(load("", &[]).unwrap(), Config::default());
+}
+
+#[test]
+fn every_key_reads() {
+    let text = r#"
+        [socket]
+        path = "/run/x.sock"
+        mode = "0600"
+        user = "root"
+        group = "seesaw"
+        allowed_users = ["seesaw"]
+        allowed_groups = ["seesaw"]
+        [notify]
+        batch_delay = "50ms"
+        batch_size = 10
+        interval = "5s"
+        [checks]
+        shards = 2
+        max_in_flight = 100
+        close = "graceful"
+        first_probes_per_second = 10
+        remember = "1m"
+        [log]
+        format = "json"
+        level = "warn,hc_manager=debug"
+        [state]
+        dir = "/tmp/state"
+        [shutdown]
+        grace = "1s"
+    "#;
+    let config = load(text, &[]).unwrap();
+    assert_eq!(config.socket.mode, 0o600);
+    assert_eq!(config.notify.interval, Duration::from_secs(5));
+    assert_eq!(config.checks.close, CloseConfig::Graceful);
+    assert_eq!(config.log.format, LogFormat::Json);
+}
+
+#[test]
+fn errors_name_file_line_and_key() {
+    rejected("[notify]\n\nbatch_sise = 5\n", &[], &["hc-server.toml", "line 3", "batch_sise"]);
+    rejected("[notify]\nbatch_size = 0\n", &[], &["hc-server.toml", "line 2", "batch_size"]);
+    rejected("[notify]\nbatch_size = 10001\n", &[], &["line 2", "batch_size", "at most 10000"]);
+    rejected("[notify]\ninterval = \"0s\"\n", &[], &["line 2", "interval", "must be above 0"]);
+    rejected("[socket]\nmode = \"rw\"\n", &[], &["line 2", "mode", "is not a file mode"]);
+    rejected("[log]\nlevel = \"loud\"\n", &[], &["line 2", "level", "is not a log level"]);
+    rejected("[checks]\nclose = \"slam\"\n", &[], &["line 2", "close", "slam"]);
+    rejected("nonsense", &[], &["hc-server.toml", "line 1"]);
+}
+
+#[test]
+fn a_file_named_by_hand_must_exist() {
+    let error = Config::load(Some(Path::new("/nonexistent/hc.toml")), std::iter::empty()).unwrap_err();
+    assert!(error.to_string().starts_with("/nonexistent/hc.toml: "), "{error}");
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let config = load(
+        "[notify]\nbatch_size = 5\ninterval = \"9s\"\n",
+        &[
+            ("HC_SERVER_NOTIFY_BATCH_SIZE", "50"),
+            ("HC_SERVER_SOCKET_PATH", "/run/y.sock"),
+            ("HC_SERVER_SOCKET_MODE", "0600"),
+            ("HC_SERVER_SOCKET_USER", "1000"),
+            ("HC_SERVER_SOCKET_ALLOWED_USERS", "[\"a\", \"b\"]"),
+            ("PATH", "/bin"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.notify.batch_size.get(), 50);
+    assert_eq!(config.notify.interval, Duration::from_secs(9));
+    assert_eq!(config.socket.path, Path::new("/run/y.sock"));
+    assert_eq!(config.socket.mode, 0o600);
+    assert_eq!(config.socket.user.as_deref(), Some("1000"));
+    assert_eq!(config.socket.allowed_users, ["a", "b"]);
+}
+
+#[test]
+fn errors_name_the_variable() {
+    rejected(
+        "",
+        &[("HC_SERVER_NOTIFY_BATCH_SIZE", "0")],
+        &["HC_SERVER_NOTIFY_BATCH_SIZE", "batch_size", "nonzero"],
+    );
+    rejected("", &[("HC_SERVER_NOTIFY_COLOUR", "red")], &["HC_SERVER_NOTIFY_COLOUR", "colour"]);
+    rejected("", &[("HC_SERVER_COLOUR", "red")], &["HC_SERVER_COLOUR"]);
+}

@@ -1,0 +1,44 @@
+//! Values that TOML has no type for. Errors made here carry line and key, since the parser knows where it is.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use serde::de::{Deserialize, Deserializer, Error as _};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+/// The most notifications in a batch: a batch of them, each with a long message, stays far below the length of a few lines.
+const MAX_BATCH: usize = 10_000;
+
+pub(super) fn octal_mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match u32::from_str_radix(&text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err(D::Error::custom(format_args!("{text:?} is not a file mode such as \"0660\""))),
+    }
+}
+
+pub(super) fn above_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let duration: Duration = humantime_serde::deserialize(deserializer)?;
+    if duration.is_zero() { Err(D::Error::custom("must be above 0")) } else { Ok(duration) }
+}
+
+pub(super) fn batch_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZeroUsize, D::Error> {
+    let size = NonZeroUsize::deserialize(deserializer)?;
+    if size.get() > MAX_BATCH {
+        return Err(D::Error::custom(format_args!("must be at most {MAX_BATCH}")));
+    }
+    Ok(size)
+}
+
+pub(super) fn log_filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    // A bare word that is no level would be taken for a part of the program: every part must say its level.
+    let levels = text.split(',').map(|part| part.rsplit_once('=').map_or(part, |(_, level)| level));
+    match levels.map(str::trim).find(|level| level.parse::<LevelFilter>().is_err()) {
+        None if text.parse::<Targets>().is_ok() => Ok(text),
+        None => Err(D::Error::custom(format_args!("{text:?} is not a log level"))),
+        Some(word) => Err(D::Error::custom(format_args!(
+            "{word:?} is not a log level: error, warn, info, debug, trace or off"
+        ))),
+    }
+}
