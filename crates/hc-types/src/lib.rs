@@ -39,7 +39,7 @@ pub use probe::{
 };
 pub use set::{Rejection, SetChange};
 pub use spec::{CheckSpec, MAX_PERIOD, SpecError};
-pub use status::{Health, Status, StatusUpdate};
+pub use status::{Health, Remembered, Status, StatusUpdate};
 pub use subject::SubjectKey;
 pub use target::{Mark, Mode, Target};
 pub use text::quote;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CheckId, CheckSpec, Incarnation, Outcome};
+use crate::{CheckId, CheckSpec, Incarnation, Outcome, SubjectKey};
 
 /// The state of a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,6 +58,27 @@ impl Status {
         successes: 0,
         outcome: None,
     };
+}
+
+/// What is remembered of a check beyond its life: enough to go on as if nothing had happened.
+///
+/// Kept for a while after a check is removed, and in the snapshot for the next process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// What was checked.
+    pub key: SubjectKey,
+    /// The state; never [`Health::Unknown`].
+    pub health: Health,
+    /// Consecutive failures up to the latest verdict.
+    pub consecutive_failures: u32,
+    /// Failed probes since the check began.
+    pub failures: u64,
+    /// Passed probes since the check began.
+    pub successes: u64,
+    /// Start of the latest probe with a verdict, on the wall clock.
+    pub last_check: SystemTime,
+    /// How long that probe took.
+    pub duration: Duration,
 }
 
 /// A status on its way from a shard to the outbox.

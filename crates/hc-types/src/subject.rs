@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::ser::SerializeMap as _;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use crate::CheckSpec;
@@ -12,7 +12,7 @@ use crate::wire::print::serialize_subject;
 /// The name of what a check checks, whatever its id: 128 bits of the SHA-256 of its target and its probe in JSON.
 ///
 /// Health is remembered under this name, in memory and on disk. Secrets enter it only through the digest.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SubjectKey(pub [u8; 16]);
 
 impl SubjectKey {

@@ -1,0 +1,22 @@
+//! The file in which health survives the process.
+//!
+//! A snapshot holds what [`hc_types::Remembered`] says of each check, under the digest of *what* is checked: no ids, which
+//! belong to one engine, and no addresses, names or secrets. It is replaced atomically, so that a kill at any moment
+//! leaves the old one or the new one; a checksum finds whatever else may happen to a file.
+//!
+//! ```
+//! use std::time::{Duration, SystemTime};
+//!
+//! let dir = tempfile::tempdir()?;
+//! let now = SystemTime::now();
+//! hc_snapshot::write(dir.path(), now, &[])?;
+//! let found = hc_snapshot::read(dir.path(), now, Duration::from_secs(300))?;
+//! assert_eq!(found, hc_snapshot::Found::Usable { written: now, records: vec![] });
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod codec;
+mod file;
+
+pub use codec::{DecodeError, decode, encode};
+pub use file::{FILE_NAME, Found, ReadError, WriteError, read, write};
