@@ -1,0 +1,212 @@
+//! Processor time of one check, against HAProxy and against Seesaw's own healthchecker.
+//!
+//! Every peer runs the same number of checks at the same interval against the same nginx, pinned to the same processor,
+//! nginx pinned to the other. One at a time is awake (the others are stopped by signal), in turn, for several rounds. The
+//! checks of a round are counted by the kernel: connections opened from the namespace.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rustix::process::Signal;
+
+use crate::process::{Process, programs, wait_for};
+use crate::{procfs, table};
+
+const CHECKS: usize = 300;
+const INTERVAL: Duration = Duration::from_millis(100);
+const ROUNDS: usize = 5;
+const SETTLE: Duration = Duration::from_secs(2);
+const ROUND: Duration = Duration::from_secs(6);
+const PORT: u16 = 8080;
+const CHECKER_CPU: usize = 0;
+const BACKEND_CPU: usize = 1;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Tcp,
+    Http,
+}
+
+/// A way to run the checks: the processes whose time counts, and those that only serve them.
+struct Peer {
+    name: &'static str,
+    counted: Vec<Process>,
+    _serving: Vec<Process>,
+    micros: Vec<f64>,
+}
+
+impl Peer {
+    fn cpu_time(&self) -> Result<Duration> {
+        self.counted.iter().map(|process| procfs::cpu_time(process.id())).sum()
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.counted.iter_mut().try_for_each(|process| process.signal(signal)).context(self.name)
+    }
+
+    fn round(&mut self) -> Result<()> {
+        self.signal(Signal::CONT)?;
+        sleep(SETTLE);
+        let (cpu, opens) = (self.cpu_time()?, procfs::active_opens()?);
+        sleep(ROUND);
+        let (cpu, opens) = (self.cpu_time()? - cpu, procfs::active_opens()? - opens);
+        self.signal(Signal::STOP)?;
+        let expected = CHECKS as f64 * ROUND.as_secs_f64() / INTERVAL.as_secs_f64();
+        anyhow::ensure!(
+            (opens as f64 - expected).abs() < expected * 0.05,
+            "{}: {opens} checks in a round, not about {expected}",
+            self.name
+        );
+        self.micros.push(cpu.as_secs_f64() * 1e6 / opens as f64);
+        Ok(())
+    }
+}
+
+/// Runs the benchmark and prints its tables.
+pub(crate) fn run() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let _nginx = nginx(dir.path())?;
+    for (kind, title) in [(Kind::Tcp, "TCP"), (Kind::Http, "HTTP")] {
+        let dir = dir.path().join(title);
+        fs::create_dir(&dir)?;
+        let mut peers = vec![haproxy(&dir, kind)?, seesaw(&dir, kind)?, ours(&dir, kind)?];
+        // Seesaw starts one check each 50 ms.
+        sleep(Duration::from_millis(50) * u32::try_from(CHECKS)? + Duration::from_secs(5));
+        peers.iter_mut().try_for_each(|peer| peer.signal(Signal::STOP))?;
+        for _ in 0..ROUNDS {
+            peers.iter_mut().try_for_each(Peer::round)?;
+        }
+        report(title, &peers);
+    }
+    Ok(())
+}
+
+fn report(title: &str, peers: &[Peer]) {
+    let floor =
+        |name: &str| peers.iter().find(|p| p.name == name).map_or(f64::NAN, |p| table::median(&p.micros));
+    let (haproxy, seesaw) = (floor("HAProxy"), floor("Seesaw"));
+    let rows: Vec<_> = peers
+        .iter()
+        .map(|peer| {
+            let median = table::median(&peer.micros);
+            let all: Vec<_> = peer.micros.iter().map(|micros| format!("{micros:.1}")).collect();
+            vec![
+                peer.name.to_owned(),
+                format!("{median:.1}"),
+                format!("{:.2}", median / haproxy),
+                format!("{:.2}", median / seesaw),
+                all.join(" "),
+            ]
+        })
+        .collect();
+    let rate = CHECKS as f64 / INTERVAL.as_secs_f64();
+    table::print(
+        &format!("Processor time of one {title} check at {rate:.0} checks/s, µs"),
+        &["checker", "median", "× HAProxy", "× Seesaw", "rounds"],
+        &rows,
+    );
+}
+
+/// Each check has an address of its own, so that no peer runs out of ports towards one.
+fn address(check: usize) -> String {
+    format!("127.1.{}.{}", check / 200, check % 200 + 1)
+}
+
+fn nginx(dir: &Path) -> Result<Process> {
+    let config = dir.join("nginx.conf");
+    fs::write(
+        &config,
+        format!(
+            "daemon off; worker_processes 1; pid {0}/nginx.pid; error_log {0}/nginx.error;\n\
+             worker_rlimit_nofile 65536; events {{ worker_connections 30000; }}\n\
+             http {{ access_log off; keepalive_timeout 2s; keepalive_requests 1000000;\n\
+             client_body_temp_path {0}/t1; proxy_temp_path {0}/t2; fastcgi_temp_path {0}/t3;\n\
+             uwsgi_temp_path {0}/t4; scgi_temp_path {0}/t5;\n\
+             server {{ listen 0.0.0.0:{PORT} backlog=4096; location / {{ return 200 \"ok\\n\"; }} }} }}\n",
+            dir.display()
+        ),
+    )?;
+    let args = ["-c".as_ref(), config.as_os_str()];
+    let nginx = Process::start(BACKEND_CPU, &dir.join("nginx.log"), Path::new("/usr/sbin/nginx"), &args)?;
+    wait_for("nginx answering", Duration::from_secs(5), || {
+        std::net::TcpStream::connect(("127.0.0.1", PORT)).is_ok()
+    })?;
+    Ok(nginx)
+}
+
+fn haproxy(dir: &Path, kind: Kind) -> Result<Peer> {
+    let mut config = format!(
+        "global\n  nbthread 1\n  maxconn 1000\n\
+         defaults\n  mode tcp\n  timeout connect 1s\n  timeout client 1s\n  timeout server 1s\n  timeout check 1s\n\
+         backend b\n{}",
+        match kind {
+            Kind::Tcp => "",
+            Kind::Http =>
+                "  option httpchk\n  http-check send meth GET uri / ver HTTP/1.1 hdr Host bench\n  \
+                 http-check expect status 200\n",
+        }
+    );
+    for check in 0..CHECKS {
+        let (address, millis) = (address(check), INTERVAL.as_millis());
+        writeln!(config, "  server s{check} {address}:{PORT} check inter {millis}ms")?;
+    }
+    let path = dir.join("haproxy.cfg");
+    fs::write(&path, config)?;
+    let args = ["-db".as_ref(), "-f".as_ref(), path.as_os_str()];
+    let process =
+        Process::start(CHECKER_CPU, &dir.join("haproxy.log"), Path::new("/usr/sbin/haproxy"), &args)?;
+    Ok(Peer { name: "HAProxy", counted: vec![process], _serving: vec![], micros: vec![] })
+}
+
+/// A fake engine on the processor of the backends: serving checks is not checking.
+fn engine(dir: &Path, name: &str, kind: Kind) -> Result<(Process, String)> {
+    let checks: Vec<_> = (0..CHECKS)
+        .map(|check| {
+            let mut object = serde_json::json!({
+                "id": check + 1, "interval": format!("{}ms", INTERVAL.as_millis()), "timeout": "1s", "retries": 2,
+                "checker_type": "tcp", "ip": address(check), "port": PORT,
+            });
+            if kind == Kind::Http {
+                object["checker_type"] = "http".into();
+                object["expected_codes"] = serde_json::json!([200]);
+            }
+            object
+        })
+        .collect();
+    let file = dir.join(format!("{name}.json"));
+    fs::write(&file, serde_json::to_vec(&checks)?)?;
+    let socket = dir.join(format!("{name}.sock")).display().to_string();
+    let args = ["-socket", &socket, "-checks", &file.display().to_string()];
+    let log = dir.join(format!("{name}.log"));
+    let process = Process::start(BACKEND_CPU, &log, &programs()?.join("fake-engine"), &args)?;
+    wait_for("fake-engine listening", Duration::from_secs(5), || Path::new(&socket).exists())?;
+    Ok((process, socket))
+}
+
+fn seesaw(dir: &Path, kind: Kind) -> Result<Peer> {
+    let (engine, socket) = engine(dir, "engine-seesaw", kind)?;
+    let program = programs()?.join("seesaw_healthcheck");
+    let args = ["-engine", &socket, "-log_dir", &dir.display().to_string()];
+    let process = Process::start(CHECKER_CPU, &dir.join("seesaw.log"), &program, &args)?;
+    Ok(Peer { name: "Seesaw", counted: vec![process], _serving: vec![engine], micros: vec![] })
+}
+
+fn ours(dir: &Path, kind: Kind) -> Result<Peer> {
+    let (engine, engine_socket) = engine(dir, "engine-ours", kind)?;
+    let socket = dir.join("hc.sock").display().to_string();
+    let args = ["--socket", &socket, "--state-dir", &dir.display().to_string()];
+    let log = dir.join("hc-server.log");
+    let server = Process::start(CHECKER_CPU, &log, &programs()?.join("hc-server"), &args)?;
+    let args = ["-engine", &engine_socket, "-socket", &socket, "-logtostderr"];
+    let proxy = Process::start(CHECKER_CPU, &dir.join("hc-proxy.log"), &programs()?.join("hc-proxy"), &args)?;
+    Ok(Peer {
+        name: "hc-server + hc-proxy",
+        counted: vec![server, proxy],
+        _serving: vec![engine],
+        micros: vec![],
+    })
+}
