@@ -1,0 +1,82 @@
+//! Empties the outbox.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::select;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Delivery, DeliveryError, SharedOutbox};
+
+/// Takes batches from a [`SharedOutbox`] and gives them to a [`Delivery`], one at a time, until it is told to end.
+#[derive(Debug)]
+pub struct NotifierTask<D> {
+    outbox: Arc<SharedOutbox>,
+    delivery: D,
+    grace: Duration,
+    shutdown: CancellationToken,
+}
+
+impl<D: Delivery> NotifierTask<D> {
+    /// A task that ends after `shutdown`. It then tells at once what is left to tell, for at most `grace`, and does not
+    /// wait for a consumer that is not there.
+    #[must_use]
+    pub fn new(outbox: Arc<SharedOutbox>, delivery: D, grace: Duration, shutdown: CancellationToken) -> Self {
+        Self { outbox, delivery, grace, shutdown }
+    }
+
+    /// Runs until the shutdown is done; never ends before. Says how many checks had news that could not be told.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the batch under way in the outbox for ever: end it by `shutdown`.
+    pub async fn run(self) -> usize {
+        let end = async {
+            self.shutdown.cancelled().await;
+            self.outbox.drain();
+            sleep(self.grace).await;
+        };
+        select! {
+            // Both branches end the task, so what the other one would lose is of no more use.
+            () = self.serve() => {}
+            () = end => {}
+        }
+        let untold = self.outbox.stats().untold;
+        if untold > 0 {
+            tracing::warn!(checks = untold, "ended with news that was not told");
+        }
+        untold
+    }
+
+    async fn serve(&self) {
+        while self.outbox.due().await && self.consumer().await {
+            // Made only now: with what is true now, of the set that is in effect now.
+            let Some(batch) = self.outbox.take() else { continue };
+            let result = self.delivery.deliver(batch.notifications(), batch.generation).await;
+            self.log(&result, batch.len());
+            self.outbox.settle(&result);
+        }
+    }
+
+    /// Waits for somebody to deliver to; `false` when the end comes first.
+    async fn consumer(&self) -> bool {
+        select! {
+            // Whoever is there at the end still gets the last news.
+            biased;
+            () = self.delivery.ready() => true,
+            () = self.shutdown.cancelled() => false,
+        }
+    }
+
+    /// The first failure in a row is loud, and so is the end of the row; each one between is in the statistics.
+    fn log(&self, result: &Result<(), DeliveryError>, notifications: usize) {
+        match (result, self.outbox.stats().failures_in_a_row) {
+            (Ok(()), 0) => tracing::debug!(notifications, "batch delivered"),
+            (Ok(()), failures) => tracing::info!(notifications, failures, "batch delivered after failures"),
+            (Err(error), 0) => tracing::warn!(notifications, %error, "batch not delivered; trying again"),
+            (Err(error), failures) => {
+                tracing::debug!(notifications, %error, failures, "batch not delivered again");
+            }
+        }
+    }
+}
