@@ -1,0 +1,41 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+)
+
+// TestSeesawItself runs the harness with Seesaw's own healthchecker, so that a
+// failure of the other tests is known to be ours and not the harness's. Seesaw
+// starts 20 checks a second, hence few backends and a limit of its own.
+func TestSeesawItself(t *testing.T) {
+	dir := logDir(t)
+	c := cluster{
+		{name: "tcp", number: 11, port: 8101, backends: 10, interval: 1, timeout: 1, retries: 1,
+			checks: []string{"type: TCP"}},
+		{name: "http", number: 12, port: 8102, ipv6: true, backends: 5, interval: 1, timeout: 1,
+			checks: []string{`type: HTTP send: "/healthz" receive: "ok" code: 200`}},
+	}
+	startNginx(t, dir, "main", nginxPorts{plain: []int{8102}})
+	victim := startNginx(t, dir, "victim", nginxPorts{plain: []int{8101}})
+	w := newChain(t, dir, c)
+	w.startEngine()
+	w.startSeesaw()
+	// 20 checks at 50 ms, after a first fetch that may fail and is repeated 5 s
+	// later.
+	w.awaitPresent(c.entries(), w.engine.StartedAt(), 8*time.Second, "Seesaw's start")
+
+	mark := w.table.Mark()
+	tcp := c.named("tcp")
+	killed := time.Now()
+	victim.Kill()
+	w.awaitAbsent(tcp.entries(), killed, tcp.leaveLimit(), "Seesaw's leave")
+	returned := time.Now()
+	victim.Start()
+	w.awaitPresent(tcp.entries(), returned, tcp.returnLimit(), "Seesaw's return")
+	for _, event := range w.table.Events(mark) {
+		if event.Service.Port != uint16(tcp.port) {
+			t.Errorf("an event of the other vserver: %+v", event)
+		}
+	}
+}
