@@ -1,0 +1,78 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"time"
+
+	"github.com/hc-server/hc/proxy/internal/seesaw"
+	"github.com/hc-server/hc/proxy/internal/server"
+)
+
+// settings is the command line, judged.
+type settings struct {
+	engineSocket   string
+	serverSocket   string
+	fetchInterval  time.Duration
+	notifyInterval time.Duration
+	dryRun         bool
+	// ignored has Seesaw's flags that were set and do nothing.
+	ignored []string
+}
+
+func (s *settings) serverName() string {
+	if s.dryRun {
+		return "none (dry run)"
+	}
+	return s.serverSocket
+}
+
+// parse reads the command line into a flag set that may have more flags, such as
+// glog's. Without settings the program ends with the code.
+//
+// Seesaw's flags are all there (healthcheck/core.go), so that a stock
+// watchdog.cfg starts this program; those that are hc-server's business now are
+// taken and warned about.
+func parse(flags *flag.FlagSet, args []string) (*settings, int) {
+	s := &settings{}
+	flags.Init(flags.Name(), flag.ContinueOnError)
+	flags.StringVar(&s.engineSocket, "engine", seesaw.DefaultEngineSocket, "Seesaw Engine Socket")
+	flags.StringVar(&s.serverSocket, "socket", server.DefaultSocket, "hc-server's socket")
+	flags.DurationVar(&s.fetchInterval, "fetch_interval", 15*time.Second,
+		"The time between healthcheck config fetches from the Engine")
+	flags.BoolVar(&s.dryRun, "dry_run", false, "Skips actual check and always return healthy as result; needs no hc-server")
+	flags.DurationVar(&s.notifyInterval, "notify_interval", 15*time.Second,
+		"The time between notifications in a dry run; otherwise a setting of hc-server")
+	const elsewhere = "No effect, for compatibility with Seesaw: a setting of hc-server"
+	flags.Duration("batch_delay", 100*time.Millisecond, elsewhere)
+	flags.Int("batch_size", 100, elsewhere)
+	flags.Int("channel_size", 1000, elsewhere)
+	flags.Int("max_failures", 10, elsewhere)
+	flags.Duration("retry_delay", 2*time.Second, elsewhere)
+	showVersion := flags.Bool("version", false, "Prints the version and exits")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return nil, 0
+	case err != nil:
+		return nil, 2
+	case *showVersion:
+		fmt.Println("hc-proxy", version)
+		return nil, 0
+	case flags.NArg() > 0:
+		usage(flags, fmt.Sprintf("unexpected argument %q", flags.Arg(0)))
+		return nil, 2
+	case s.fetchInterval <= 0:
+		usage(flags, "-fetch_interval must be above 0")
+		return nil, 2
+	case s.notifyInterval <= 0:
+		usage(flags, "-notify_interval must be above 0")
+		return nil, 2
+	}
+	flags.Visit(func(f *flag.Flag) {
+		if f.Usage == elsewhere || f.Name == "notify_interval" && !s.dryRun {
+			s.ignored = append(s.ignored, f.Name)
+		}
+	})
+	return s, 0
+}

@@ -1,0 +1,132 @@
+package bridge
+
+import (
+	log "github.com/golang/glog"
+
+	"github.com/hc-server/hc/proxy/internal/convert"
+	"github.com/hc-server/hc/proxy/internal/wire"
+)
+
+// journal writes the log: changes at once, repeats at -v=1. The words are
+// Seesaw's where Seesaw has any.
+type journal struct {
+	engineAway, serverAway, failing, undelivered bool
+	fetchedOnce                                  bool
+	drops, rejections                            reasons
+}
+
+// reasons holds what was last said about each check.
+type reasons map[uint64]string
+
+// news reports whether this is something new, and notes it.
+func (r *reasons) news(id uint64, reason string) bool {
+	if *r == nil {
+		*r = make(reasons)
+	}
+	if (*r)[id] == reason {
+		return false
+	}
+	(*r)[id] = reason
+	return true
+}
+
+func (r reasons) forget(gone func(id uint64) bool) {
+	for id := range r {
+		if gone(id) {
+			delete(r, id)
+		}
+	}
+}
+
+// first is true for the first of a row of calls.
+func first(state *bool) bool {
+	was := *state
+	*state = true
+	return !was
+}
+
+func (j *journal) engineUp(socket string, epoch uint64) {
+	j.engineAway, j.failing, j.fetchedOnce = false, false, false
+	log.Infof("Connected to engine at %s (connection %d)", socket, epoch)
+}
+
+func (j *journal) engineDown(err error) {
+	if first(&j.engineAway) {
+		log.Errorf("No engine: %v", err)
+		return
+	}
+	log.V(1).Infof("Still no engine: %v", err)
+}
+
+func (j *journal) fetching() {
+	if !j.fetchedOnce && !j.failing {
+		log.Info("Getting healthchecks from engine...")
+		return
+	}
+	log.V(1).Info("Getting healthchecks from engine...")
+}
+
+func (j *journal) fetchFailed(err error) {
+	if first(&j.failing) {
+		log.Error(err)
+		return
+	}
+	log.V(1).Info(err)
+}
+
+func (j *journal) fetched(set convert.Set, dropped map[uint64]string, changed bool) {
+	j.failing = false
+	for id, reason := range dropped {
+		if j.drops.news(id, reason) {
+			log.Warningf("Healthcheck %d is left out: %s", id, reason)
+		}
+	}
+	j.drops.forget(func(id uint64) bool { return dropped[id] == "" })
+	j.rejections.forget(func(id uint64) bool { return set[id] == nil })
+	total := len(set) + len(dropped)
+	switch again := !first(&j.fetchedOnce); {
+	case again && !changed:
+		log.V(1).Infof("Engine returned %d healthchecks", total)
+	case len(dropped) > 0:
+		log.Infof("Engine returned %d healthchecks, %d of them are left out", total, len(dropped))
+	default:
+		log.Infof("Engine returned %d healthchecks", total)
+	}
+}
+
+func (j *journal) serverUp(version string) {
+	j.serverAway = false
+	log.Infof("Connected to hc-server %s", version)
+}
+
+func (j *journal) serverDown(err error) {
+	if first(&j.serverAway) {
+		log.Errorf("No hc-server: %v", err)
+		return
+	}
+	log.V(1).Infof("Still no hc-server: %v", err)
+}
+
+func (j *journal) rejected(checks []wire.Rejection) {
+	for _, check := range checks {
+		switch {
+		case check.ID == nil:
+			log.Warningf("hc-server rejects a healthcheck without an id: %s", check.Reason)
+		case j.rejections.news(*check.ID, check.Reason):
+			log.Warningf("hc-server rejects healthcheck %d: %s", *check.ID, check.Reason)
+		}
+	}
+}
+
+func (j *journal) delivered(err error) {
+	switch {
+	case err == nil && j.undelivered:
+		j.undelivered = false
+		log.Info("Engine takes notifications again")
+	case err == nil:
+	case first(&j.undelivered):
+		log.Warningf("Notifications wait: %v", err)
+	default:
+		log.V(1).Infof("Notifications wait: %v", err)
+	}
+}

@@ -1,0 +1,243 @@
+package bridge
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	log "github.com/golang/glog"
+
+	"github.com/hc-server/hc/proxy/internal/convert"
+	"github.com/hc-server/hc/proxy/internal/engine"
+	"github.com/hc-server/hc/proxy/internal/seesaw"
+	"github.com/hc-server/hc/proxy/internal/server"
+	"github.com/hc-server/hc/proxy/internal/wire"
+)
+
+// Options say what to join.
+type Options struct {
+	// EngineSocket is the path of the engine's Unix socket.
+	EngineSocket string
+	// EngineTimeout bounds the dial and each call; [engine.Timeout] is Seesaw's.
+	EngineTimeout time.Duration
+	// FetchInterval is the time between two fetches of an engine that is not
+	// young any more. Above 0.
+	FetchInterval time.Duration
+	// DialServer connects to hc-server.
+	DialServer server.Dialer
+	// Version is told to hc-server, for its log.
+	Version string
+}
+
+// Run joins the two until the context ends, whatever becomes of either. It then
+// takes leave of hc-server, within a third of a second, and returns when all
+// that it started has ended.
+func Run(ctx context.Context, options Options) {
+	r := &run{
+		options:  options,
+		core:     NewCore(uint64(time.Now().UnixMicro())),
+		schedule: schedule{interval: options.FetchInterval},
+		fetches:  make(chan fetch, 1),
+		answers:  make(chan answer, 1),
+	}
+	fromEngine, fromServer := make(chan engine.Event), make(chan server.Event)
+	r.tasks.Go(func() { engine.Keep(ctx, options.EngineSocket, options.EngineTimeout, fromEngine) })
+	r.tasks.Go(func() { server.Keep(ctx, options.DialServer, options.Version, fromServer) })
+	timer := time.NewTimer(0)
+	for ctx.Err() == nil {
+		r.arm(timer)
+		select {
+		case event := <-fromEngine:
+			r.engineEvent(event, time.Now())
+		case event := <-fromServer:
+			r.serverEvent(event)
+		case result := <-r.fetches:
+			r.fetched(result, time.Now())
+		case result := <-r.answers:
+			r.answered(result)
+		case <-timer.C:
+			r.fetch(time.Now())
+		case <-ctx.Done():
+		}
+	}
+	timer.Stop()
+	if r.link != nil {
+		r.link.Leave()
+	}
+	r.tasks.Wait()
+}
+
+// run is the driver: it owns the clock, the connections and at most one fetch
+// and one delivery at a time, each of which ends within the engine's timeout.
+// Nothing in its loop waits for either peer.
+type run struct {
+	options  Options
+	core     *Core
+	schedule schedule
+	tasks    sync.WaitGroup
+	journal  journal
+
+	conn     *engine.Conn
+	fetching bool
+	fetches  chan fetch
+
+	link       *server.Link
+	delivering bool
+	answers    chan answer
+}
+
+// fetch is the result of one. A nil set is an engine without a map of checks.
+type fetch struct {
+	conn    *engine.Conn
+	asked   time.Time
+	set     convert.Set
+	dropped map[uint64]string
+	err     error
+}
+
+// answer is what the engine said to a batch.
+type answer struct {
+	link *server.Link
+	seq  *uint64
+	err  error
+}
+
+// arm sets the timer for the next fetch.
+func (r *run) arm(timer *time.Timer) {
+	if r.conn == nil || r.fetching {
+		timer.Stop()
+		return
+	}
+	timer.Reset(time.Until(r.schedule.due))
+}
+
+func (r *run) engineEvent(event engine.Event, now time.Time) {
+	r.conn = event.Conn
+	if event.Conn == nil {
+		r.core.EngineDown()
+		r.journal.engineDown(event.Err)
+		return
+	}
+	r.core.EngineUp()
+	r.schedule.begin(now)
+	r.journal.engineUp(r.options.EngineSocket, event.Conn.Epoch)
+}
+
+// fetch asks the engine, aside.
+func (r *run) fetch(now time.Time) {
+	if r.conn == nil || r.fetching {
+		return
+	}
+	r.fetching = true
+	r.journal.fetching()
+	conn := r.conn
+	r.tasks.Go(func() {
+		result := fetch{conn: conn, asked: now}
+		var checks *seesaw.Checks
+		if checks, result.err = conn.Healthchecks(); result.err == nil && checks.Configs != nil {
+			result.set, result.dropped = convert.ToSet(checks.Configs)
+		}
+		r.fetches <- result
+	})
+}
+
+func (r *run) fetched(result fetch, now time.Time) {
+	r.fetching = false
+	if name := seesaw.LearnUnknown(result.err); name != "" {
+		log.Errorf("The engine has checks of type %s, which is not known here: they will be left out", name)
+	}
+	if result.conn != r.conn {
+		return
+	}
+	r.schedule.asked(now, result.err != nil)
+	if result.err != nil {
+		r.journal.fetchFailed(result.err)
+		return
+	}
+	if result.set == nil {
+		if r.schedule.young(result.asked) {
+			log.V(1).Info("The engine has not built its healthchecks yet")
+			return
+		}
+		result.set = convert.Set{}
+	}
+	messages := r.core.Fetched(result.set)
+	r.journal.fetched(result.set, result.dropped, len(messages) > 0)
+	r.tell(messages)
+}
+
+func (r *run) tell(messages []wire.Message) {
+	if r.link != nil {
+		r.link.Send(messages...)
+	}
+}
+
+func (r *run) serverEvent(event server.Event) {
+	switch {
+	case event.Link == nil:
+		r.link = nil
+		r.core.ServerDown()
+		r.journal.serverDown(event.Err)
+	case event.Message == nil:
+		r.link = event.Link
+		r.journal.serverUp(event.Link.ServerVersion)
+		r.tell(r.core.ServerUp())
+	default:
+		r.message(event.Message)
+	}
+}
+
+func (r *run) message(message wire.Message) {
+	switch m := message.(type) {
+	case *wire.NotificationBatch:
+		r.deliver(m)
+	case *wire.RequestConfigs:
+		log.Infof("hc-server asks for all healthchecks: %s", m.Reason)
+		r.tell(r.core.RequestConfigs())
+	case *wire.Rejected:
+		r.journal.rejected(m.Checks)
+	case *wire.Error:
+		log.Warningf("hc-server: %s: %s", m.Code, m.Message)
+	case *wire.StatusResponse:
+		log.V(1).Infof("hc-server sent the status of %d healthchecks", len(m.Statuses))
+	default:
+		r.tell([]wire.Message{&wire.Error{Code: wire.CodeUnexpected, Message: "hc-proxy does not take this message now"}})
+	}
+}
+
+// deliver gives a batch to the engine, aside. hc-server has one batch
+// outstanding at a time; one that comes while the engine still has another, over
+// a link before this one, is refused and comes again.
+func (r *run) deliver(batch *wire.NotificationBatch) {
+	result := answer{link: r.link, seq: batch.Seq}
+	if result.err = r.core.Admit(batch); result.err == nil && r.delivering {
+		result.err = errBusy
+	}
+	if result.err != nil {
+		r.acknowledge(result)
+		return
+	}
+	r.delivering = true
+	conn, notifications := r.conn, convert.ToSeesaw(batch.Batch.Notifications)
+	r.tasks.Go(func() {
+		result.err = conn.HealthState(notifications)
+		r.answers <- result
+	})
+}
+
+func (r *run) answered(result answer) {
+	r.delivering = false
+	r.acknowledge(result)
+}
+
+func (r *run) acknowledge(result answer) {
+	r.journal.delivered(result.err)
+	if result.link != r.link || result.link == nil || result.seq == nil {
+		return
+	}
+	ack := &wire.Ack{Seq: *result.seq}
+	if result.err != nil {
+		ack.Error = "engine: " + result.err.Error()
+	}
+	r.link.Send(ack)
+}

@@ -1,0 +1,170 @@
+// Package server is the client of hc-server: JSON lines over a Unix socket
+// (docs/protocol.md).
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hc-server/hc/proxy/internal/wire"
+)
+
+// DefaultSocket is where hc-server listens.
+const DefaultSocket = "/var/run/seesaw/healthcheck-proxy.sock"
+
+const (
+	// queue is how many lines wait for a server that reads slowly: a set of
+	// several hundred thousand checks.
+	queue = 128
+	// patience is how long a server may take to read one line, and to greet.
+	patience = 10 * time.Second
+	// farewell bounds what a process that ends still waits for.
+	farewell = 300 * time.Millisecond
+)
+
+var errSlow = errors.New("hc-server does not read what it is sent")
+
+// Link is one connection to hc-server after the handshake. The methods do not
+// block and may be called concurrently.
+type Link struct {
+	// ServerVersion is what the server calls itself.
+	ServerVersion string
+
+	conn     net.Conn
+	lines    *wire.LineReader
+	out      chan []byte
+	lostOnce sync.Once
+	lost     chan struct{}
+	reason   error
+	writer   sync.WaitGroup
+}
+
+// greet waits for ready and answers hello. Lines that are no messages are
+// answered with an error and passed over.
+func greet(conn net.Conn, version string) (*Link, error) {
+	l := &Link{
+		conn: conn, lines: wire.NewLineReader(conn),
+		out: make(chan []byte, queue), lost: make(chan struct{}),
+	}
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return nil, err
+	}
+	for {
+		message, complaint, err := l.read()
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("waiting for ready: %w", err)
+		case complaint != nil:
+			if err := l.write(wire.Encode(complaint)); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		switch m := message.(type) {
+		case *wire.Ready:
+			if m.Protocol != wire.Protocol {
+				err := fmt.Errorf("hc-server %s speaks protocol %d, this is %d", m.Version, m.Protocol, wire.Protocol)
+				l.write(wire.Encode(&wire.Error{Code: wire.CodeProtocol, Message: err.Error()}))
+				return nil, err
+			}
+			l.ServerVersion = m.Version
+			if err := l.write(wire.Encode(&wire.Hello{Protocol: wire.Protocol, Version: version})); err != nil {
+				return nil, err
+			}
+			l.writer.Go(l.writeQueue)
+			return l, conn.SetReadDeadline(time.Time{})
+		case *wire.Error:
+			return nil, fmt.Errorf("hc-server: %s: %s", m.Code, m.Message)
+		default:
+			err := wire.Error{Code: wire.CodeUnexpected, Message: "expected ready first"}
+			if err := l.write(wire.Encode(&err)); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// read returns a message, or what to complain about instead of one, or why the
+// stream ended.
+func (l *Link) read() (wire.Message, *wire.Error, error) {
+	line, err := l.lines.Read()
+	if errors.Is(err, wire.ErrLineTooLong) {
+		return nil, &wire.Error{Code: wire.CodeLineTooLong, Message: err.Error()}, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	message, err := wire.Decode(line)
+	var bad *wire.DecodeError
+	if errors.As(err, &bad) {
+		return nil, &wire.Error{Code: bad.Code, Message: bad.Reason}, nil
+	}
+	return message, nil, err
+}
+
+// Send queues messages, in order. A server that lets the queue fill up is not
+// waited for: the link ends.
+func (l *Link) Send(messages ...wire.Message) {
+	for _, message := range messages {
+		select {
+		case l.out <- wire.Encode(message):
+		case <-l.lost:
+			return
+		default:
+			l.lose(errSlow)
+			return
+		}
+	}
+}
+
+func (l *Link) writeQueue() {
+	for {
+		select {
+		case line := <-l.out:
+			if line == nil {
+				l.lose(net.ErrClosed)
+				return
+			}
+			if err := l.write(line); err != nil {
+				l.lose(err)
+				return
+			}
+		case <-l.lost:
+			return
+		}
+	}
+}
+
+func (l *Link) write(line []byte) error {
+	if err := l.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	_, err := l.conn.Write(line)
+	return err
+}
+
+// Leave says shutdown behind all that is queued, and closes the link. It waits
+// for a server that reads, but not for long.
+func (l *Link) Leave() {
+	l.Send(&wire.Shutdown{})
+	select {
+	case l.out <- nil:
+	default:
+	}
+	timer := time.AfterFunc(farewell, func() { l.lose(net.ErrClosed) })
+	defer timer.Stop()
+	l.writer.Wait()
+	l.lose(net.ErrClosed)
+}
+
+// lose closes the connection for good; the first reason counts.
+func (l *Link) lose(reason error) {
+	l.lostOnce.Do(func() {
+		l.reason = reason
+		l.conn.Close()
+		close(l.lost)
+	})
+}
