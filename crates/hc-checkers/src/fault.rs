@@ -1,0 +1,116 @@
+//! Which errors of system calls are verdicts about the backend, and which are ours. The only place that decides.
+
+use std::io;
+
+use hc_types::{Failure, LocalFault, Outcome, Phase, Unreachable};
+
+/// Why a probe ended early: the backend failed it, or we could not run it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Setback {
+    #[error("{}", .0.label())]
+    Failure(Failure),
+    #[error("{0}")]
+    Local(LocalFault),
+}
+
+impl From<Failure> for Setback {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<LocalFault> for Setback {
+    fn from(fault: LocalFault) -> Self {
+        Self::Local(fault)
+    }
+}
+
+impl From<Setback> for Outcome {
+    fn from(setback: Setback) -> Self {
+        match setback {
+            Setback::Failure(failure) => failure.into(),
+            Setback::Local(fault) => fault.into(),
+        }
+    }
+}
+
+/// An error before anything was sent: from `socket`, `setsockopt`, `connect` itself, the first `sendto`. What the network
+/// would say cannot have arrived yet, so "unreachable" is our own routing table speaking.
+pub(crate) fn before_sending(error: &io::Error) -> Setback {
+    match error.raw_os_error() {
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => LocalFault::NoRoute.into(),
+        Some(libc::EACCES) => LocalFault::Permission.into(),
+        Some(libc::EAGAIN) => LocalFault::Buffers.into(),
+        _ => after_sending(error, Phase::Connect),
+    }
+}
+
+/// An error after packets have left: from `SO_ERROR`, and from reads and writes on a connection. `phase` is where the probe was.
+pub(crate) fn after_sending(error: &io::Error, phase: Phase) -> Setback {
+    let Some(errno) = error.raw_os_error() else {
+        // Errors without a number come from layers above the socket, which have their own names for them.
+        return LocalFault::Other(0).into();
+    };
+    match errno {
+        libc::ECONNREFUSED => Failure::Refused.into(),
+        libc::ECONNRESET | libc::ECONNABORTED | libc::EPIPE => Failure::Reset(phase).into(),
+        // The kernel gave up repeating its segments before our deadline came.
+        libc::ETIMEDOUT => Failure::Timeout(phase).into(),
+        libc::ENETUNREACH => Failure::Unreachable(Unreachable::Network).into(),
+        libc::EHOSTUNREACH | libc::EHOSTDOWN | libc::ENONET => Failure::Unreachable(Unreachable::Host).into(),
+        libc::EACCES | libc::ENOPROTOOPT | libc::EPROTO | libc::EOPNOTSUPP => {
+            Failure::Unreachable(Unreachable::Protocol).into()
+        }
+        libc::EMSGSIZE => Failure::BadRequest("message too long for a datagram".into()).into(),
+        libc::EMFILE | libc::ENFILE => LocalFault::Descriptors.into(),
+        libc::EADDRNOTAVAIL | libc::EADDRINUSE => LocalFault::Ports.into(),
+        libc::ENOBUFS => LocalFault::Buffers.into(),
+        libc::ENOMEM => LocalFault::Memory.into(),
+        // Never from the network: a local packet filter or a missing capability.
+        libc::EPERM => LocalFault::Permission.into(),
+        other => LocalFault::Other(other).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(errno: i32, before: impl Into<Setback>, after: impl Into<Setback>) {
+        let error = io::Error::from_raw_os_error(errno);
+        assert_eq!(before_sending(&error), before.into(), "before: {error}");
+        assert_eq!(after_sending(&error, Phase::Connect), after.into(), "after: {error}");
+    }
+
+    #[test]
+    fn what_the_network_said_is_a_verdict_and_what_we_lack_is_not() {
+        use LocalFault::{Buffers, Descriptors, Memory, NoRoute, Other, Permission, Ports};
+        use Unreachable::{Host, Network, Protocol};
+
+        check(libc::ECONNREFUSED, Failure::Refused, Failure::Refused);
+        check(libc::ECONNRESET, Failure::Reset(Phase::Connect), Failure::Reset(Phase::Connect));
+        check(libc::EPIPE, Failure::Reset(Phase::Connect), Failure::Reset(Phase::Connect));
+        check(libc::ETIMEDOUT, Failure::Timeout(Phase::Connect), Failure::Timeout(Phase::Connect));
+        check(libc::ENETUNREACH, NoRoute, Failure::Unreachable(Network));
+        check(libc::EHOSTUNREACH, NoRoute, Failure::Unreachable(Host));
+        check(libc::EHOSTDOWN, Failure::Unreachable(Host), Failure::Unreachable(Host));
+        check(libc::EACCES, Permission, Failure::Unreachable(Protocol));
+        check(libc::ENOPROTOOPT, Failure::Unreachable(Protocol), Failure::Unreachable(Protocol));
+        check(libc::EPERM, Permission, Permission);
+        check(libc::EMFILE, Descriptors, Descriptors);
+        check(libc::ENFILE, Descriptors, Descriptors);
+        check(libc::EADDRNOTAVAIL, Ports, Ports);
+        check(libc::EADDRINUSE, Ports, Ports);
+        check(libc::ENOBUFS, Buffers, Buffers);
+        check(libc::EAGAIN, Buffers, Other(libc::EAGAIN));
+        check(libc::ENOMEM, Memory, Memory);
+        check(libc::EINVAL, Other(libc::EINVAL), Other(libc::EINVAL));
+    }
+
+    #[test]
+    fn a_reset_names_its_phase() {
+        let error = io::Error::from_raw_os_error(libc::ECONNRESET);
+        assert_eq!(after_sending(&error, Phase::Response), Failure::Reset(Phase::Response).into());
+    }
+}

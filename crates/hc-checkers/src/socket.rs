@@ -1,0 +1,27 @@
+//! The sockets below the probes: opened non-blocking and close-on-exec in one call, marked before anything leaves, used
+//! with as few system calls as the kernel allows.
+
+mod datagram;
+mod error_queue;
+mod stream;
+
+use hc_types::Target;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::fault::{self, Setback};
+
+pub(crate) use datagram::Datagrams;
+pub(crate) use stream::{Opening, connect, reset};
+
+/// A socket of the target's family that carries its mark.
+fn open(target: &Target, kind: Type, protocol: Protocol) -> Result<Socket, Setback> {
+    let domain = if target.ip().is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    // socket2 gives both flags to socket(2) itself.
+    let socket = Socket::new(domain, kind.nonblocking().cloexec(), Some(protocol))
+        .map_err(|error| fault::before_sending(&error))?;
+    if let Some(mark) = target.mark() {
+        // Before connect: it chooses the route and the source address, and the SYN must carry it.
+        socket.set_mark(mark.get()).map_err(|error| fault::before_sending(&error))?;
+    }
+    Ok(socket)
+}

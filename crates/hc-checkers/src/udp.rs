@@ -1,0 +1,40 @@
+//! UDP: one datagram out, one datagram back (Seesaw's `healthcheck/udp.go`).
+
+use std::time::Duration;
+
+use hc_types::{Failure, Mismatch, Outcome, Phase, Target, UdpProbe};
+
+use crate::deadline::{self, Progress};
+use crate::fault::Setback;
+use crate::socket::Datagrams;
+
+/// Sends one datagram to `target` and passes if the first datagram that comes back begins with `probe.receive`. Both may be
+/// empty: an empty datagram is really sent, and an empty expectation still needs an answer.
+///
+/// Only datagrams from the target's own address and port count. ICMP errors end the probe at once: port unreachable is
+/// [`Failure::Refused`], the others are [`Failure::Unreachable`].
+///
+/// `timeout` is the deadline of all of it, from the first poll.
+///
+/// # Panics
+/// Outside a tokio runtime with time and I/O enabled.
+///
+/// # Cancel safety
+/// Dropping the future closes the socket.
+pub async fn probe_udp(probe: &UdpProbe, target: &Target, timeout: Duration) -> Outcome {
+    deadline::within(timeout, async |progress| run(probe, target, progress).await).await
+}
+
+async fn run(probe: &UdpProbe, target: &Target, progress: &Progress) -> Result<Outcome, Setback> {
+    let socket = Datagrams::connect(target)?;
+    socket.send(probe.send.as_slice())?;
+    progress.enter(Phase::Response);
+    let expected = probe.receive.as_slice();
+    let mut buffer = vec![0; expected.len()];
+    let length = socket.receive(&mut buffer).await?;
+    let got = &buffer[..length];
+    if got == expected {
+        return Ok(Outcome::PASS);
+    }
+    Err(Failure::BodyMismatch(Box::new(Mismatch::new(got, None))).into())
+}
