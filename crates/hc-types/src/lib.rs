@@ -42,5 +42,5 @@ pub use spec::{CheckSpec, MAX_PERIOD, SpecError};
 pub use status::{Health, Remembered, Status, StatusUpdate};
 pub use subject::SubjectKey;
 pub use target::{Mark, Mode, Target};
-pub use text::quote;
+pub use text::{quote, radius_code_name};
 pub use traits::{Prober, Sink};

@@ -133,6 +133,8 @@ pub struct RadiusProbe {
     pub secret: Secret,
     /// The code that passes.
     pub expect: RadiusExpectation,
+    /// Whether a response without Message-Authenticator fails (CVE-2024-3596). One that has it is always verified.
+    pub require_message_authenticator: bool,
 }
 
 /// The RADIUS response that passes (`healthcheck/radius.go`).

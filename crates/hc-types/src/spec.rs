@@ -273,6 +273,7 @@ mod tests {
             password: "hunter2".into(),
             secret: "s3cret".into(),
             expect: RadiusExpectation::Accept,
+            require_message_authenticator: false,
         }));
         let debug = format!("{:?}", CheckSpec::new(target(), probe, SECOND, SECOND, 0).unwrap());
         assert!(debug.contains("user") && !debug.contains("hunter2") && !debug.contains("s3cret"), "{debug}");

@@ -120,8 +120,9 @@ fn rcode_name(code: u16) -> &'static str {
     }
 }
 
-/// Names of RFC 2865 section 4.
-fn radius_code_name(code: u8) -> fmt::FromFn<impl Fn(&mut fmt::Formatter<'_>) -> fmt::Result> {
+/// The name of a RADIUS code (RFC 2865 section 4), or `(unknown 77)` as Seesaw writes it.
+#[must_use]
+pub fn radius_code_name(code: u8) -> impl fmt::Display {
     fmt::from_fn(move |f| match code {
         1 => f.write_str("Access-Request"),
         2 => f.write_str("Access-Accept"),

@@ -79,3 +79,14 @@ fn the_given_messages_are_as_they_were() {
         r#"{"type":"notification_batch","batch":{"notifications":[{"id":123,"status":{"last_check":"2024-01-15T10:30:00Z","duration":"45ms","failures":0,"successes":10,"state":"healthy","message":"10/10 checks successful"}}]}}"#
     );
 }
+
+/// Fields that hc-proxy does not write, since no Seesaw configuration can ask for them, and that a file of checks can.
+#[test]
+fn fields_of_no_example_read_and_write_back() {
+    let line = concat!(
+        r#"{"type":"update_configs","configs":[{"id":1,"interval":"5s","timeout":"3s","retries":0,"checker_type":"radius","#,
+        r#""ip":"192.0.2.1","port":1812,"username":"u","secret":"s","require_message_authenticator":true}]}"#,
+        "\n"
+    );
+    assert_eq!(String::from_utf8_lossy(&round_trip::<ToServer>(line.as_bytes()).unwrap()), line);
+}

@@ -97,6 +97,7 @@ struct RawCheck<'a> {
     secret: Option<Secret>,
     #[serde(borrow)]
     expected_response: Option<Cow<'a, str>>,
+    require_message_authenticator: Option<bool>,
 }
 
 impl<'a> RawCheck<'a> {
@@ -205,6 +206,7 @@ impl<'a> RawCheck<'a> {
             password: self.password.unwrap_or_default(),
             secret: self.secret.ok_or_else(|| SpecError::new("secret", "missing"))?,
             expect,
+            require_message_authenticator: self.require_message_authenticator.unwrap_or(false),
         })
     }
 }

@@ -122,5 +122,8 @@ fn serialize_radius<M: SerializeMap>(map: &mut M, radius: &RadiusProbe) -> Resul
     if radius.expect != RadiusExpectation::Accept {
         map.serialize_entry("expected_response", &radius.expect)?;
     }
+    if radius.require_message_authenticator {
+        map.serialize_entry("require_message_authenticator", &true)?;
+    }
     Ok(())
 }
