@@ -1,2 +1,82 @@
-//! Builds, tests, benchmarks and demonstrates the whole project.
-fn main() {}
+//! Builds, tests and demonstrates the whole project: `cargo xtask COMMAND`. One file a command, no shell.
+#![allow(clippy::print_stdout, reason = "a command line program talks on standard output")]
+
+mod bench;
+mod build;
+mod ci;
+mod command;
+mod demo;
+mod go;
+mod integration;
+mod proxy;
+mod setup;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use lexopt::Arg;
+
+const USAGE: &str = "\
+Usage: cargo xtask COMMAND
+
+  setup                      install what is missing on this machine (as root), or say how
+  build [--release]          build every program into target/bin/
+  demo [--for 20s]           run the whole chain with backends that die and come back
+  ci [--keep-going] [STEP…]  run every check of this project, or the named ones; --list names them
+  proxy build|test|lint      build, test or check the Go side
+  integration [FILTER]       run the end-to-end tests in a network namespace of their own (root)
+  bench [NAME…]              run the benchmarks (root)
+
+Programs are built into `bin` below the target directory. Exit 0: done; 1: failed; 2: wrong usage.
+";
+
+/// A command line that makes no sense: exit 2 and the usage, unlike a failure of the work itself.
+#[derive(Debug)]
+struct WrongUsage(String);
+
+impl std::fmt::Display for WrongUsage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for WrongUsage {}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<WrongUsage>() || error.is::<lexopt::Error>() => {
+            eprintln!("xtask: {error}\n\n{USAGE}");
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let mut args = lexopt::Parser::from_env();
+    let command = match args.next()? {
+        Some(Arg::Value(command)) => command.to_string_lossy().into_owned(),
+        Some(Arg::Short('h') | Arg::Long("help")) => {
+            print!("{USAGE}");
+            return Ok(());
+        }
+        Some(other) => return Err(other.unexpected().into()),
+        None => bail!(WrongUsage("no command given".into())),
+    };
+    match command.as_str() {
+        "setup" => setup::main(args),
+        "build" => build::main(args),
+        "demo" => demo::main(args),
+        "ci" => ci::main(args),
+        "proxy" => proxy::main(args),
+        "bench" => bench::main(args),
+        "integration" => integration::main(args),
+        integration::INSIDE => integration::inside(args),
+        other => bail!(WrongUsage(format!("there is no command `{other}`"))),
+    }
+}

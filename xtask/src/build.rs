@@ -1,0 +1,118 @@
+//! `cargo xtask build`: every program of the project, built into `target/bin`.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use lexopt::Arg;
+
+use crate::command;
+use crate::go::go;
+use crate::setup::{self, Purpose};
+use crate::workspace::{Package, Workspace};
+
+/// How much the compiler optimises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Quick to build.
+    Dev,
+    /// What is deployed.
+    Release,
+}
+
+/// Packages whose programs nobody runs out of `target/bin`.
+const NOT_FOR_BIN: &[&str] = &["xtask", "hc-bench"];
+
+/// `cargo xtask build`.
+pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {
+    let mut profile = Profile::Dev;
+    while let Some(arg) = args.next()? {
+        match arg {
+            Arg::Long("release") => profile = Profile::Release,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let workspace = Workspace::load()?;
+    setup::ensure(&workspace, Purpose::Build)?;
+    all(&workspace, profile)?;
+    println!("programs are in {}", workspace.bin().display());
+    Ok(())
+}
+
+/// Builds the Rust and the Go programs.
+pub(crate) fn all(workspace: &Workspace, profile: Profile) -> Result<()> {
+    rust(workspace, profile)?;
+    go_programs(workspace)
+}
+
+/// Builds the Rust programs. What ships is built apart from what does not, so that no feature which only a test
+/// program asks for gets into it.
+fn rust(workspace: &Workspace, profile: Profile) -> Result<()> {
+    let with_programs: Vec<Package<'_>> = workspace
+        .packages()
+        .filter(|package| !NOT_FOR_BIN.contains(&package.name()) && !package.programs().is_empty())
+        .collect();
+    let (ships, rest): (Vec<&Package<'_>>, Vec<&Package<'_>>) =
+        with_programs.iter().partition(|package| package.is_published());
+    for group in [ships, rest] {
+        if group.is_empty() {
+            continue;
+        }
+        let mut cargo = workspace.cargo();
+        cargo.args(["build", "--bins"]);
+        if profile == Profile::Release {
+            cargo.arg("--release");
+        }
+        for package in &group {
+            cargo.args(["--package", package.name()]);
+        }
+        command::run(&mut cargo)?;
+    }
+    let built = workspace.target().join(match profile {
+        Profile::Dev => "debug",
+        Profile::Release => "release",
+    });
+    fs::create_dir_all(workspace.bin()).context("cannot make target/bin")?;
+    for program in with_programs.iter().flat_map(Package::programs) {
+        install(&built.join(program), &workspace.bin().join(program))?;
+    }
+    Ok(())
+}
+
+/// Builds hc-proxy and fake-engine: static, without paths of this machine, with our version in them.
+pub(crate) fn go_programs(workspace: &Workspace) -> Result<()> {
+    fs::create_dir_all(workspace.bin()).context("cannot make target/bin")?;
+    command::run(
+        go(&workspace.proxy())
+            .args(["build", "-trimpath", "-ldflags"])
+            .arg(concat!("-X main.version=", env!("CARGO_PKG_VERSION")))
+            .arg("-o")
+            .arg(workspace.bin())
+            .args(["./cmd/hc-proxy", "./cmd/fake-engine"])
+            .env("CGO_ENABLED", "0"),
+    )
+}
+
+/// Builds Seesaw's own programs and our stand-ins for its other parts, for the tests against the real thing.
+pub(crate) fn seesaw_programs(workspace: &Workspace) -> Result<()> {
+    fs::create_dir_all(workspace.bin()).context("cannot make target/bin")?;
+    command::run(
+        go(&workspace.seesawtest())
+            .args(["build", "-trimpath", "-o"])
+            .arg(workspace.bin())
+            .args(
+                ["seesaw_engine", "seesaw_cli", "seesaw_healthcheck"]
+                    .map(|name| format!("{SEESAW_BINARIES}/{name}")),
+            )
+            .arg("./cmd/..."),
+    )
+}
+
+const SEESAW_BINARIES: &str = "github.com/google/seesaw/binaries";
+
+/// Puts a copy in place by renaming, so that a program that is running keeps its file.
+fn install(from: &Path, to: &Path) -> Result<()> {
+    let fresh = to.with_extension("new");
+    fs::copy(from, &fresh).with_context(|| format!("cannot copy {}", from.display()))?;
+    fs::rename(&fresh, to).with_context(|| format!("cannot replace {}", to.display()))
+}

@@ -1,0 +1,20 @@
+//! What would be published, packed and built from the packed files alone.
+
+use anyhow::Result;
+
+use crate::command;
+use crate::workspace::Workspace;
+
+/// Packs every crate that is published and builds it outside the workspace.
+pub(super) fn check(workspace: &Workspace) -> Result<()> {
+    let mut cargo = workspace.cargo();
+    cargo.args(["package", "--workspace", "--locked"]);
+    for package in workspace.packages().filter(|package| !package.is_published()) {
+        cargo.args(["--exclude", package.name()]);
+    }
+    // A person runs this before the commit; CI has a clean clone and means it.
+    if std::env::var_os("CI").is_none() {
+        cargo.arg("--allow-dirty");
+    }
+    command::run(&mut cargo)
+}
