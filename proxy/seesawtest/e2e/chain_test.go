@@ -117,6 +117,20 @@ func (w *chain) awaitAbsent(entries []ncc.Entry, start time.Time, limit time.Dur
 	w.await(entries, ncc.OpDeleteDestination, w.table.Present, start, limit, what)
 }
 
+// awaitLeave waits until the entries of the vserver have left the table after the
+// death of their backends, neither too late nor before the retries were used.
+func (w *chain) awaitLeave(v vserver, entries []ncc.Entry, death time.Time) {
+	w.t.Helper()
+	w.awaitAbsent(entries, death, v.leaveLimit(), v.name+" leaves")
+	// Probes are due at a fixed rate, but each starts a little late by chance.
+	const jitter = 150 * time.Millisecond
+	for entry, at := range w.lastTimes(ncc.OpDeleteDestination) {
+		if after := at.Sub(death); after < v.earliestLeave()-jitter && slices.Contains(entries, entry) {
+			w.t.Errorf("%s: %v left after %v, before its %d retries", v.name, entry, after, v.retries)
+		}
+	}
+}
+
 const patience = 10 * time.Second
 
 func (w *chain) await(entries []ncc.Entry, op ncc.Op, pending func([]ncc.Entry) []ncc.Entry, start time.Time, limit time.Duration, what string) {

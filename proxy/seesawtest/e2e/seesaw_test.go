@@ -29,7 +29,7 @@ func TestSeesawItself(t *testing.T) {
 	tcp := c.named("tcp")
 	killed := time.Now()
 	victim.Kill()
-	w.awaitAbsent(tcp.entries(), killed, tcp.leaveLimit(), "Seesaw's leave")
+	w.awaitLeave(tcp, tcp.entries(), killed)
 	returned := time.Now()
 	victim.Start()
 	w.awaitPresent(tcp.entries(), returned, tcp.returnLimit(), "Seesaw's return")
