@@ -4,8 +4,14 @@
 //! No name is ever looked up: a probe goes to the address of its target.
 
 mod deadline;
+pub mod dns;
 mod fault;
+pub mod icmp;
+pub mod radius;
 mod socket;
 mod udp;
 
+pub use dns::probe_dns;
+pub use icmp::Pinger;
+pub use radius::probe_radius;
 pub use udp::probe_udp;

@@ -1,1 +1,6 @@
 //! Scripted backends that misbehave on command, for the tests of the hc health checker
+
+pub mod datagram;
+pub mod dns;
+pub mod network;
+pub mod radius;

@@ -1,5 +1,6 @@
 //! Connected UDP sockets.
 
+use std::cell::RefCell;
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
 
@@ -10,6 +11,11 @@ use tokio::io::unix::AsyncFd;
 
 use super::error_queue;
 use crate::fault::{self, Setback};
+
+thread_local! {
+    /// Room for any datagram, once for each thread: probes in flight hold what came, not what could have come.
+    static LARGEST: RefCell<Box<[u8]>> = RefCell::new(vec![0; 65_535].into_boxed_slice());
+}
 
 /// A UDP socket connected to the target: it takes datagrams from there alone, and hears every ICMP error about its own.
 #[derive(Debug)]
@@ -55,12 +61,33 @@ impl Datagrams {
     /// # Cancel safety
     /// A datagram is taken only when it is returned.
     pub(crate) async fn receive(&self, buffer: &mut [u8]) -> Result<usize, Setback> {
+        self.when_ready(|mut socket| socket.read(buffer)).await
+    }
+
+    /// Waits for one datagram of any size.
+    ///
+    /// # Errors
+    /// What an ICMP message said about a datagram of ours.
+    ///
+    /// # Cancel safety
+    /// A datagram is taken only when it is returned.
+    pub(crate) async fn receive_whole(&self) -> Result<Vec<u8>, Setback> {
+        self.when_ready(|mut socket| {
+            LARGEST.with_borrow_mut(|buffer| {
+                let length = socket.read(buffer)?;
+                Ok(buffer[..length].to_vec())
+            })
+        })
+        .await
+    }
+
+    async fn when_ready<R>(&self, mut read: impl FnMut(&Socket) -> io::Result<R>) -> Result<R, Setback> {
         loop {
             // ICMP errors make the socket erroneous, not readable.
             let guard = self.socket.ready(Interest::READABLE | Interest::ERROR).await;
             let mut guard = guard.map_err(|error| fault::before_sending(&error))?;
-            match guard.try_io(|socket| socket.get_ref().read(buffer)) {
-                Ok(Ok(length)) => return Ok(length),
+            match guard.try_io(|socket| read(socket.get_ref())) {
+                Ok(Ok(datagram)) => return Ok(datagram),
                 Ok(Err(error)) => return Err(self.named(&error)),
                 Err(_would_block) => {}
             }

@@ -1,0 +1,259 @@
+//! ICMP and ICMPv6 echo (Seesaw's `healthcheck/ping.go`), with one socket for all probes of a family.
+
+pub mod echo;
+mod filter;
+mod socket;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use hc_types::{Failure, LocalFault, Outcome, Phase, Target};
+
+use crate::deadline;
+use crate::fault::{self, Setback};
+use echo::{Family, Heard};
+use socket::{EchoSocket, Progress};
+
+/// Requests that may leave before replies are read, so that those of a burst do not overflow the socket's buffer.
+const UNREAD: u32 = 64;
+
+/// Identifiers of raw sockets: no two of this process are the same, and other processes have others, most likely.
+static NEXT_ID: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(rand::random()));
+
+/// Pings any number of hosts through one socket per address family, opened when it is first needed. Clones share it.
+///
+/// Replies are matched by the sender's address, the identifier and the sequence number; whatever else arrives is
+/// ignored. One of the waiting probes reads for all of them, so a pinger at rest costs nothing and has no task.
+///
+/// It lives on the runtime of its first probe.
+#[derive(Clone, Debug, Default)]
+pub struct Pinger {
+    v4: Rc<Lane>,
+    v6: Rc<Lane>,
+}
+
+impl Pinger {
+    /// Sends one echo request of 64 bytes to `target`, with its mark, and passes when the reply comes. The port of the
+    /// target means nothing.
+    ///
+    /// An ICMP error about this very request is [`Failure::Unreachable`]. Without the privilege for either kind of
+    /// socket (`CAP_NET_RAW`, or a group in `net.ipv4.ping_group_range`), or for the mark (`CAP_NET_ADMIN`, or
+    /// `CAP_NET_RAW` since Linux 5.17), the outcome is inconclusive.
+    ///
+    /// `timeout` is the deadline of all of it, from the first poll.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time and I/O enabled.
+    ///
+    /// # Cancel safety
+    /// Dropping the future frees its sequence number; a reply that comes later is ignored.
+    pub async fn probe(&self, target: &Target, timeout: Duration) -> Outcome {
+        let family = Family::of(target.ip());
+        let lane = if family == Family::V4 { &self.v4 } else { &self.v6 };
+        deadline::within(timeout, async |progress| {
+            let request = Request::send(lane, family, target)?;
+            progress.enter(Phase::Response);
+            request.answer().await.map(|()| Outcome::PASS)
+        })
+        .await
+    }
+}
+
+/// All probes of one family.
+#[derive(Default)]
+struct Lane(RefCell<State>);
+
+#[derive(Default)]
+struct State {
+    socket: Option<Rc<EchoSocket>>,
+    /// The requests without an answer, by sequence number.
+    waiting: BTreeMap<u16, Waiting>,
+    /// The sequence number to try next. Going round through all of them keeps late replies apart.
+    next: u16,
+    /// The request whose probe reads for all.
+    reader: Option<u16>,
+    /// Requests sent since the socket was last read.
+    unread: u32,
+}
+
+struct Waiting {
+    ip: IpAddr,
+    found: Option<Result<(), Setback>>,
+    waker: Option<Waker>,
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane").finish_non_exhaustive()
+    }
+}
+
+impl State {
+    fn socket(&mut self, family: Family) -> Result<Rc<EchoSocket>, Setback> {
+        if let Some(socket) = &self.socket {
+            return Ok(Rc::clone(socket));
+        }
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let socket = Rc::new(EchoSocket::open(family, id).map_err(|e| fault::before_sending(&e))?);
+        self.next = rand::random();
+        self.socket = Some(Rc::clone(&socket));
+        Ok(socket)
+    }
+
+    /// A sequence number that no request in flight has.
+    fn take_sequence(&mut self, ip: IpAddr) -> Option<u16> {
+        if self.waiting.len() > usize::from(u16::MAX) {
+            return None;
+        }
+        while self.waiting.contains_key(&self.next) {
+            self.next = self.next.wrapping_add(1);
+        }
+        let sequence = self.next;
+        self.next = sequence.wrapping_add(1);
+        self.waiting.insert(sequence, Waiting { ip, found: None, waker: None });
+        Some(sequence)
+    }
+
+    fn hear(&mut self, from: IpAddr, heard: Heard) {
+        let (tag, ip, found) = match heard {
+            Heard::Reply(tag) => (tag, from, Ok(())),
+            Heard::Error { tag, destination, reason } => {
+                (tag, destination, Err(Failure::Unreachable(reason).into()))
+            }
+        };
+        if let Some(waiting) = self.waiting.get_mut(&tag.sequence).filter(|waiting| waiting.ip == ip) {
+            waiting.settle(found);
+        }
+    }
+
+    /// Reads the socket. If it is broken, all that wait for it learn so, and the next probe opens another.
+    fn read(&mut self, socket: &EchoSocket) -> Progress {
+        self.unread = 0;
+        match socket.read(|from, heard| self.hear(from, heard)) {
+            Ok(progress) => progress,
+            Err(error) => {
+                self.socket = None;
+                for waiting in self.waiting.values_mut() {
+                    waiting.settle(Err(fault::before_sending(&error)));
+                }
+                Progress::Drained
+            }
+        }
+    }
+}
+
+impl Waiting {
+    /// The first finding stands.
+    fn settle(&mut self, found: Result<(), Setback>) {
+        if self.found.is_none() {
+            self.found = Some(found);
+            if let Some(waker) = self.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// One request in flight.
+struct Request {
+    lane: Rc<Lane>,
+    socket: Rc<EchoSocket>,
+    sequence: u16,
+}
+
+/// What a request that waits has to do next.
+enum Turn {
+    Done(Result<(), Setback>),
+    Read,
+}
+
+impl Request {
+    fn send(lane: &Rc<Lane>, family: Family, target: &Target) -> Result<Self, Setback> {
+        let state = &mut *lane.0.borrow_mut();
+        let socket = state.socket(family)?;
+        // With nobody waiting, late replies have piled up unread; in a burst, those of the burst do.
+        if state.waiting.is_empty() || state.unread >= UNREAD {
+            state.read(&socket);
+        }
+        let sequence = state.take_sequence(target.ip()).ok_or(LocalFault::Buffers)?;
+        state.unread += 1;
+        if let Err(error) = socket.send(target.ip(), target.mark(), sequence) {
+            state.waiting.remove(&sequence);
+            return Err(fault::before_sending(&error));
+        }
+        Ok(Self { lane: Rc::clone(lane), socket, sequence })
+    }
+
+    async fn answer(&self) -> Result<(), Setback> {
+        loop {
+            if let Turn::Done(found) = poll_fn(|context| self.poll_turn(context)).await {
+                return found;
+            }
+            let mut ready = pin!(self.socket.ready());
+            // The answer may also be read by a probe that is just being sent.
+            let guard = poll_fn(|context| match self.poll_found(context) {
+                Poll::Ready(found) => Poll::Ready(Err(found)),
+                Poll::Pending => ready.as_mut().poll(context).map(Ok),
+            });
+            let mut guard = match guard.await {
+                Ok(guard) => guard.map_err(|error| fault::before_sending(&error))?,
+                Err(found) => return found,
+            };
+            let progress = self.lane.0.borrow_mut().read(&self.socket);
+            if progress == Progress::Drained {
+                guard.clear_ready();
+            }
+        }
+    }
+
+    /// Ends when there is an answer, or when nobody reads and it falls to this request.
+    fn poll_turn(&self, context: &mut Context<'_>) -> Poll<Turn> {
+        if let Poll::Ready(found) = self.poll_found(context) {
+            return Poll::Ready(Turn::Done(found));
+        }
+        let mut state = self.lane.0.borrow_mut();
+        if *state.reader.get_or_insert(self.sequence) == self.sequence {
+            return Poll::Ready(Turn::Read);
+        }
+        Poll::Pending
+    }
+
+    fn poll_found(&self, context: &mut Context<'_>) -> Poll<Result<(), Setback>> {
+        let mut state = self.lane.0.borrow_mut();
+        // Only dropping the request takes its entry away.
+        let Some(waiting) = state.waiting.get_mut(&self.sequence) else { return Poll::Pending };
+        match waiting.found.take() {
+            Some(found) => Poll::Ready(found),
+            None => {
+                match &mut waiting.waker {
+                    Some(waker) => waker.clone_from(context.waker()),
+                    none => *none = Some(context.waker().clone()),
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        let state = &mut *self.lane.0.borrow_mut();
+        state.waiting.remove(&self.sequence);
+        // Also when nobody reads: the one that was woken to do it may be this one, which never came to it.
+        if state.reader.is_none_or(|reader| reader == self.sequence) {
+            state.reader = None;
+            if let Some(waker) = state.waiting.values_mut().find_map(|waiting| waiting.waker.take()) {
+                waker.wake();
+            }
+        }
+    }
+}

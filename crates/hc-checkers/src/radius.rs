@@ -1,0 +1,104 @@
+//! RADIUS: one Access-Request with PAP (Seesaw's `healthcheck/radius.go`, RFC 2865, RFC 3579).
+
+pub mod packet;
+
+use std::cell::Cell;
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use hc_types::{Failure, Outcome, Phase, RadiusExpectation, RadiusProbe, Target, radius_code_name};
+
+use crate::deadline::{self, Progress};
+use crate::fault::Setback;
+use crate::socket::Datagrams;
+use packet::{Expectation, Request, Response};
+
+/// Sends `target` one Access-Request and passes if the response is authentic and has the code that `probe` expects.
+///
+/// Responses with another request's identifier are ignored, and the probe waits on. The first one with ours decides: the
+/// response authenticator is verified, and Message-Authenticator where there is one. User name or password too long for
+/// the protocol is [`Failure::BadRequest`], and nothing is sent.
+///
+/// The request names this machine by `nas_ip`, or else by the address that it is sent from, and by its host name, as of the
+/// first request of the process.
+///
+/// `timeout` is the deadline of all of it, from the first poll.
+///
+/// # Panics
+/// Outside a tokio runtime with time and I/O enabled.
+///
+/// # Cancel safety
+/// Dropping the future closes the socket.
+pub async fn probe_radius(
+    probe: &RadiusProbe,
+    target: &Target,
+    timeout: Duration,
+    nas_ip: Option<IpAddr>,
+) -> Outcome {
+    let strays = Cell::new(false);
+    let outcome =
+        deadline::within(timeout, async |progress| run(probe, target, nas_ip, progress, &strays).await).await;
+    if strays.get() && outcome == Failure::Timeout(Phase::Response).into() {
+        let text = "timed out, the only replies had the identifier of another request";
+        return Failure::WrongAnswer(text.into()).into();
+    }
+    outcome
+}
+
+async fn run(
+    probe: &RadiusProbe,
+    target: &Target,
+    nas_ip: Option<IpAddr>,
+    progress: &Progress,
+    strays: &Cell<bool>,
+) -> Result<Outcome, Setback> {
+    let socket = Datagrams::connect(target)?;
+    let nas_address = nas_ip.map_or_else(|| socket.local_addr().map(|local| local.ip()), Ok)?;
+    let request = Request {
+        username: probe.username.as_slice(),
+        password: probe.password.expose(),
+        secret: probe.secret.expose(),
+        nas_identifier: host_name(),
+        nas_address,
+    };
+    let (identifier, authenticator): (u8, [u8; 16]) = (rand::random(), rand::random());
+    let packet = request
+        .encode(identifier, &authenticator)
+        .map_err(|error| Failure::BadRequest(error.to_string().into()))?;
+    socket.send(&packet)?;
+    progress.enter(Phase::Response);
+    let expectation = Expectation {
+        identifier,
+        authenticator: &authenticator,
+        secret: request.secret,
+        require_message_authenticator: probe.require_message_authenticator,
+    };
+    loop {
+        match expectation.judge(&socket.receive_whole().await?) {
+            Response::Stray => strays.set(true),
+            Response::Refused(failure) => return Err(failure.into()),
+            Response::Code(code) if passes(probe.expect, code) => {
+                return Ok(Outcome::pass(format!("RADIUS {} response", radius_code_name(code))));
+            }
+            Response::Code(code) => return Err(Failure::RadiusCode(code).into()),
+        }
+    }
+}
+
+fn passes(expect: RadiusExpectation, code: u8) -> bool {
+    match expect {
+        RadiusExpectation::Accept => code == 2,
+        RadiusExpectation::Reject => code == 3,
+        RadiusExpectation::Challenge => code == 11,
+        RadiusExpectation::Any => true,
+    }
+}
+
+/// The name of this machine; empty if it has none.
+fn host_name() -> &'static [u8] {
+    static NAME: OnceLock<OsString> = OnceLock::new();
+    NAME.get_or_init(|| nix::unistd::gethostname().unwrap_or_default()).as_bytes()
+}
