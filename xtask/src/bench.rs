@@ -2,12 +2,12 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use lexopt::Arg;
 
 use crate::build::{self, Profile};
 use crate::command;
-use crate::integration::INSIDE;
+use crate::integration::in_namespaces;
 use crate::setup::{self, Purpose};
 use crate::workspace::Workspace;
 
@@ -28,11 +28,10 @@ pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {
     build::all(&workspace, Profile::Release)?;
     build::seesaw_programs(&workspace)?;
     command::run(workspace.cargo().args(["build", "--release", "--package", "hc-bench"]))?;
+    let into = in_namespaces()?;
     command::run(
-        Command::new("unshare")
-            .args(["--net", "--mount"])
-            .arg(std::env::current_exe().context("cannot find our own program")?)
-            .arg(INSIDE)
+        Command::new(&into[0])
+            .args(&into[1..])
             .arg(workspace.target().join("release/hc-bench"))
             .args(names)
             .env("HC_BIN", workspace.bin())

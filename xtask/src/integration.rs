@@ -1,7 +1,6 @@
 //! `cargo xtask integration`: the end-to-end tests, in a network namespace of their own.
 
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -14,7 +13,7 @@ use crate::go::go;
 use crate::setup::{self, Purpose};
 use crate::workspace::Workspace;
 
-/// The command by which we run ourselves again inside the namespace. Not for people.
+/// The command by which we run ourselves again inside the namespaces. Not for people.
 pub(crate) const INSIDE: &str = "inside-namespace";
 
 /// `cargo xtask integration`.
@@ -43,10 +42,9 @@ pub(crate) fn test(workspace: &Workspace, filter: Option<&str>) -> Result<Tally>
     setup::ensure(workspace, Purpose::Integration)?;
     build::all(workspace, Profile::Dev)?;
     build::seesaw_programs(workspace)?;
-    let us = std::env::current_exe().context("cannot find our own program")?;
-    let into = format!("unshare --net --mount '{}' {INSIDE}", us.display());
+    let into: Vec<String> = in_namespaces()?.iter().map(|word| format!("'{word}'")).collect();
     let mut command = go(&workspace.seesawtest());
-    command.args(["test", "-json", "-count=1", "-timeout=20m", "-exec", &into]);
+    command.args(["test", "-json", "-count=1", "-timeout=20m", "-exec", &into.join(" ")]);
     if let Some(filter) = filter {
         command.args(["-run", filter]);
     }
@@ -54,25 +52,42 @@ pub(crate) fn test(workspace: &Workspace, filter: Option<&str>) -> Result<Tally>
     tally::go_test(&mut command)
 }
 
-/// Runs inside the fresh namespaces: makes the loopback interface and `/run` usable, then becomes the test program.
+/// The command that runs a program, given after it, in network and mount namespaces of its own.
+pub(crate) fn in_namespaces() -> Result<Vec<String>> {
+    let us = std::env::current_exe().context("cannot find our own program")?;
+    let us = us.to_str().context("the path of our own program is not UTF-8")?;
+    // So the kernel names a program whose file was replaced while it ran, as cargo does when it builds us again.
+    let us = us.trim_end_matches(" (deleted)").to_owned();
+    let mut command = ["unshare", "--net", "--mount"].map(str::to_owned).to_vec();
+    command.extend([us, INSIDE.to_owned()]);
+    // What must be left behind; see below.
+    command.extend([namespace("net")?, namespace("mnt")?]);
+    Ok(command)
+}
+
+/// Runs inside the fresh namespaces: makes the loopback interface and `/run` usable, then becomes the program.
 ///
-/// `/run` is an empty one of the tests' own, so that the engine's directories and the servers' process files neither
-/// touch nor outlive anything on the machine.
+/// `/run` is an empty one of the program's own, so that the engine's directories and the servers' process files neither
+/// touch nor outlive anything on the machine. To do that outside would be bad, so the caller says which namespaces it
+/// came from, and we do nothing in the same ones.
 pub(crate) fn inside(mut args: lexopt::Parser) -> Result<()> {
     let mut argv = args.raw_args()?;
-    let program = argv.next().context("a program to run is needed")?;
     for kind in ["net", "mnt"] {
-        if namespace_of("self", kind)? == namespace_of("1", kind)? {
+        let outside = argv.next().context("the namespaces outside are needed")?;
+        if *outside == *namespace(kind)? {
             bail!("{INSIDE} is for a private {kind} namespace; `cargo xtask integration` makes one");
         }
     }
+    let program = argv.next().context("a program to run is needed")?;
     command::output(Command::new("ip").args(["link", "set", "lo", "up"]))?;
     command::output(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"]))?;
     let error = Command::new(&program).args(argv).exec();
     Err(error).with_context(|| format!("cannot run {}", program.display()))
 }
 
-fn namespace_of(process: &str, kind: &str) -> Result<PathBuf> {
-    let link = format!("/proc/{process}/ns/{kind}");
-    std::fs::read_link(&link).with_context(|| format!("cannot read {link}"))
+/// The name of the namespace of this kind that we are in.
+fn namespace(kind: &str) -> Result<String> {
+    let link = format!("/proc/self/ns/{kind}");
+    let name = std::fs::read_link(&link).with_context(|| format!("cannot read {link}"))?;
+    Ok(name.to_string_lossy().into_owned())
 }

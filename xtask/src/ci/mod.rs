@@ -137,7 +137,9 @@ impl Report {
                 println!("{} failed: {error:#}", done.name);
             }
         }
-        println!("{}", self.tally);
+        if self.tests_wanted {
+            println!("{}", self.tally);
+        }
     }
 
     fn verdict(&self) -> Result<()> {

@@ -43,7 +43,7 @@ pub(super) fn check(directory: &Path) -> Result<()> {
                 .arg(format!("--threshold={MOST_EXPOSURE}"))
                 .arg(&copy),
         )?;
-        println!("{unit}: {}", table.lines().last().unwrap_or_default().trim_start_matches(['→', ' ']));
+        println!("{}", table.lines().last().unwrap_or_default().trim_start_matches(['→', ' ']));
     }
     Ok(())
 }
