@@ -25,6 +25,36 @@ impl Outcome {
     /// A pass that needs no words.
     pub const PASS: Self = Self::Pass { detail: None };
 
+    /// Every word that [`label`](Self::label) can give, so that each can be counted from the start.
+    pub const LABELS: [&'static str; 26] = [
+        "pass",
+        "refused",
+        "timeout_connect",
+        "timeout_tls",
+        "timeout_send",
+        "timeout_response",
+        "reset",
+        "closed",
+        "unreachable",
+        "tls",
+        "status",
+        "body_mismatch",
+        "dns_rcode",
+        "wrong_answer",
+        "radius_code",
+        "bad_authenticator",
+        "malformed_reply",
+        "bad_request",
+        "local_descriptors",
+        "local_ports",
+        "local_buffers",
+        "local_memory",
+        "local_permission",
+        "local_no_route",
+        "local_late",
+        "local_other",
+    ];
+
     /// A pass with the answer in words.
     #[must_use]
     pub fn pass(detail: impl Into<Box<str>>) -> Self {
@@ -239,5 +269,43 @@ mod tests {
     #[test]
     fn an_outcome_at_rest_is_small() {
         assert!(size_of::<Outcome>() <= 24, "{}", size_of::<Outcome>());
+    }
+
+    #[test]
+    fn every_label_is_listed_once() {
+        let failures = Phase::ALL.map(Failure::Timeout).into_iter().chain([
+            Failure::Refused,
+            Failure::Reset(Phase::Tls),
+            Failure::Closed { partial: true },
+            Failure::Unreachable(Unreachable::Host),
+            Failure::Tls("".into()),
+            Failure::Status { got: "".into() },
+            Failure::BodyMismatch(Box::new(Mismatch::new(b"", None))),
+            Failure::DnsRcode(3),
+            Failure::WrongAnswer("".into()),
+            Failure::RadiusCode(3),
+            Failure::BadAuthenticator("".into()),
+            Failure::MalformedReply("".into()),
+            Failure::BadRequest("".into()),
+        ]);
+        let faults = [
+            LocalFault::Descriptors,
+            LocalFault::Ports,
+            LocalFault::Buffers,
+            LocalFault::Memory,
+            LocalFault::Permission,
+            LocalFault::NoRoute,
+            LocalFault::Late,
+            LocalFault::Other(5),
+        ];
+        let outcomes = [Outcome::PASS]
+            .into_iter()
+            .chain(failures.map(Outcome::from))
+            .chain(faults.into_iter().map(Outcome::from));
+        let mut labels: Vec<&str> = outcomes.map(|outcome| outcome.label()).collect();
+        labels.sort_unstable();
+        let mut listed = Outcome::LABELS;
+        listed.sort_unstable();
+        assert_eq!(labels, listed);
     }
 }

@@ -1,0 +1,37 @@
+//! How the manager runs.
+
+use std::num::NonZeroUsize;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+/// Settings of a manager. All of them are fixed for its life.
+#[derive(Clone, Debug)]
+pub struct ManagerConfig {
+    /// Threads that run probes. Default: one for each processor that the process may use. More than that gains nothing; one
+    /// alone is enough for some ten thousand probes a second.
+    pub shards: NonZeroUsize,
+    /// Probes in flight at once, over all shards; each shard has an equal part, and one at least. Default 4096. It must
+    /// leave the process enough file descriptors. Checks that are due beyond it wait, the one due first at the head: they
+    /// run late, which [`ManagerStats::lateness`](crate::ManagerStats::lateness) shows, and do not fail.
+    pub max_in_flight: NonZeroUsize,
+    /// First probes of new checks that are started in a second. Default 5000. Many new checks at once are spread evenly at
+    /// this rate, but none waits for longer than its interval.
+    pub first_probes_per_second: NonZeroUsize,
+    /// How long the health of a removed check, or of one from an earlier process, is remembered. Default 60 s, zero turns it
+    /// off. A check with the same target and probe that comes back in time, under whatever id, goes on where it was.
+    pub remember: Duration,
+    /// How long the shards may take to end. Default 2 s. A shard that takes longer is an error, and its thread is left behind.
+    pub grace: Duration,
+}
+
+impl Default for ManagerConfig {
+    fn default() -> Self {
+        Self {
+            shards: available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            max_in_flight: const { NonZeroUsize::new(4096).expect("4096 is not 0") },
+            first_probes_per_second: const { NonZeroUsize::new(5000).expect("5000 is not 0") },
+            remember: Duration::from_secs(60),
+            grace: Duration::from_secs(2),
+        }
+    }
+}

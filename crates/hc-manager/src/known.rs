@@ -1,0 +1,69 @@
+//! What is known of a check, apart from its name and its schedule.
+
+use std::time::{Duration, SystemTime};
+
+use hc_types::{Health, Outcome, Remembered, Status, SubjectKey};
+
+use crate::machine::CheckMachine;
+
+/// The state of a check and its latest result: what outlives its id.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) machine: CheckMachine,
+    last_check: Option<SystemTime>,
+    duration: Duration,
+    /// The latest result; `None` before the first, and in what comes from another process.
+    outcome: Option<Outcome>,
+}
+
+impl Known {
+    /// Nothing.
+    pub(crate) const NOTHING: Self =
+        Self { machine: CheckMachine::NEW, last_check: None, duration: Duration::ZERO, outcome: None };
+
+    /// Whether there is anything worth remembering.
+    pub(crate) fn is_something(&self) -> bool {
+        self.machine.health() != Health::Unknown
+    }
+
+    /// Keeps the latest result, after the machine has taken it.
+    pub(crate) fn keep(&mut self, started: SystemTime, duration: Duration, outcome: Outcome) {
+        self.last_check = Some(started);
+        self.duration = duration;
+        self.outcome = Some(outcome);
+    }
+
+    /// All of it but the row of failures, as it is told.
+    pub(crate) fn status(&self) -> Status {
+        Status {
+            health: self.machine.health(),
+            last_check: self.last_check,
+            duration: self.duration,
+            failures: self.machine.failures(),
+            successes: self.machine.successes(),
+            outcome: self.outcome.clone(),
+        }
+    }
+
+    /// What the next process is to know, under the name of what was checked. `None` before the first verdict.
+    pub(crate) fn remembered(&self, key: SubjectKey) -> Option<Remembered> {
+        Some(Remembered {
+            key,
+            health: self.machine.health(),
+            consecutive_failures: self.machine.failed(),
+            failures: self.machine.failures(),
+            successes: self.machine.successes(),
+            last_check: self.last_check?,
+            duration: self.duration,
+        })
+    }
+}
+
+impl From<Remembered> for Known {
+    fn from(remembered: Remembered) -> Self {
+        let Remembered { key: _, health, consecutive_failures, failures, successes, last_check, duration } =
+            remembered;
+        let machine = CheckMachine::restored(health, consecutive_failures, failures, successes);
+        Self { machine, last_check: Some(last_check), duration, outcome: None }
+    }
+}

@@ -1,0 +1,302 @@
+//! From a change of the set of checks to what each shard has to do about it.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as MapEntry;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use hc_types::{CheckId, CheckSpec, Incarnation, Remembered, SetChange, SubjectKey};
+
+use crate::known::Known;
+use crate::schedule::{Nanos, first_probe, nanos};
+use crate::subject::SubjectHash;
+
+/// What a change of the set came to. Every check of the set, and every one that left it, is counted once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Checks that are new.
+    pub added: usize,
+    /// Checks that ran under another id before and keep their health.
+    pub moved: usize,
+    /// Ids that stand for another target or probe now, and start again.
+    pub changed: usize,
+    /// Checks with another interval, timeout or number of retries; they keep their health.
+    pub retimed: usize,
+    /// Checks that stopped.
+    pub removed: usize,
+    /// Checks that run on as they are. Of a delta, only those that it names.
+    pub unchanged: usize,
+}
+
+/// One thing for a shard to do. Slots are places in its table, given out by the [`Registry`].
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Start a check; its first probe is due `after` from now. `known` is what an earlier process left.
+    Add { slot: u32, check: Check, after: Nanos, known: Option<Box<Known>> },
+    /// Let the check of this slot go on as `check`, which has the same subject. A probe is due `after` from now.
+    Move { slot: u32, check: Check, after: Nanos },
+    /// Other timing for the check of this slot. If it is overdue by that, a probe is due `after` from now.
+    Retime { slot: u32, spec: Arc<CheckSpec>, after: Nanos },
+    /// Stop the check of this slot.
+    Remove { slot: u32 },
+}
+
+/// A check under its present name.
+#[derive(Clone, Debug)]
+pub(crate) struct Check {
+    pub(crate) id: CheckId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) spec: Arc<CheckSpec>,
+}
+
+/// What follows from a change, in the order in which it is to be done.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Lives that ended.
+    pub(crate) forget: Vec<(CheckId, Incarnation)>,
+    /// Lives that began.
+    pub(crate) begin: Vec<(CheckId, Incarnation)>,
+    /// The orders of each shard. Slots are vacated before they are given out again.
+    pub(crate) orders: Vec<Vec<Order>>,
+    pub(crate) applied: Applied,
+}
+
+#[derive(Debug)]
+struct Entry {
+    spec: Arc<CheckSpec>,
+    incarnation: Incarnation,
+    shard: usize,
+    slot: u32,
+}
+
+/// Places in the table of one shard.
+#[derive(Clone, Debug, Default)]
+struct Slots {
+    free: Vec<u32>,
+    used: u32,
+}
+
+impl Slots {
+    fn take(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.used += 1;
+            self.used - 1
+        })
+    }
+}
+
+/// What an earlier process left, until it is too old.
+#[derive(Debug, Default)]
+struct Inherited {
+    by_key: HashMap<SubjectKey, Remembered>,
+    until: Nanos,
+}
+
+/// The desired set, and where each of its checks runs.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    checks: HashMap<CheckId, Entry>,
+    slots: Vec<Slots>,
+    lives: u64,
+    first_probes_per_second: NonZeroUsize,
+    inherited: Inherited,
+}
+
+struct Leaving {
+    entry: Entry,
+    subject: SubjectHash,
+    taken: bool,
+}
+
+struct Arriving {
+    check: Check,
+    subject: SubjectHash,
+    after: Nanos,
+    /// The id stood for something else until now.
+    changed: bool,
+}
+
+struct Retimed {
+    spec: Arc<CheckSpec>,
+    shard: usize,
+    slot: u32,
+    after: Nanos,
+}
+
+impl Registry {
+    pub(crate) fn new(shards: usize, first_probes_per_second: NonZeroUsize) -> Self {
+        Self {
+            checks: HashMap::new(),
+            slots: vec![Slots::default(); shards],
+            lives: 0,
+            first_probes_per_second,
+            inherited: Inherited::default(),
+        }
+    }
+
+    /// Takes what an earlier process remembered; it counts up to `until`. Of several with one key the last one does.
+    pub(crate) fn inherit(&mut self, remembered: Vec<Remembered>, until: Nanos) {
+        self.inherited =
+            Inherited { by_key: remembered.into_iter().map(|known| (known.key, known)).collect(), until };
+    }
+
+    /// What an earlier process remembered, unless it is too old by now.
+    pub(crate) fn inherited(&mut self, now: Nanos) -> impl Iterator<Item = &Remembered> {
+        if now > self.inherited.until {
+            self.inherited.by_key = HashMap::new();
+        }
+        self.inherited.by_key.values()
+    }
+
+    /// Applies a change. Of several checks with one id the last one counts.
+    pub(crate) fn change(&mut self, change: SetChange, now: Nanos) -> Plan {
+        let (wanted, removed, full) = match change {
+            SetChange::Full { checks, .. } => (checks, Vec::new(), true),
+            SetChange::Delta { upsert, remove, .. } => (upsert, remove, false),
+        };
+        let last: HashMap<CheckId, usize> =
+            wanted.iter().enumerate().map(|(index, (id, _))| (*id, index)).collect();
+        let mut gone: Vec<CheckId> = if full {
+            self.checks.keys().filter(|id| !last.contains_key(id)).copied().collect()
+        } else {
+            removed.into_iter().filter(|id| !last.contains_key(id)).collect()
+        };
+        // Which of several equal subjects is matched below must not depend on the order of a hash map.
+        gone.sort_unstable();
+
+        let mut applied = Applied::default();
+        let mut forget = Vec::with_capacity(gone.len());
+        let mut leaving = Vec::with_capacity(gone.len());
+        for id in gone {
+            if let Some(entry) = self.checks.remove(&id) {
+                forget.push((id, entry.incarnation));
+                leaving.push(Leaving { subject: SubjectHash::of(&entry.spec), entry, taken: false });
+            }
+        }
+
+        let mut arriving = Vec::new();
+        let mut retimed = Vec::new();
+        for (index, (id, spec)) in wanted.into_iter().enumerate() {
+            if last.get(&id) != Some(&index) {
+                continue;
+            }
+            let changed = match self.checks.entry(id) {
+                MapEntry::Occupied(known) if known.get().spec == spec => {
+                    applied.unchanged += 1;
+                    continue;
+                }
+                MapEntry::Occupied(mut known) if known.get().spec.same_subject(&spec) => {
+                    let entry = known.get_mut();
+                    entry.spec = Arc::clone(&spec);
+                    retimed.push(Retimed { spec, shard: entry.shard, slot: entry.slot, after: 0 });
+                    continue;
+                }
+                MapEntry::Occupied(known) => {
+                    let entry = known.remove();
+                    leaving.push(Leaving { subject: SubjectHash::of(&entry.spec), entry, taken: false });
+                    true
+                }
+                MapEntry::Vacant(_) => false,
+            };
+            self.lives += 1;
+            let subject = SubjectHash::of(&spec);
+            let check = Check { id, incarnation: Incarnation(self.lives), spec };
+            arriving.push(Arriving { check, subject, after: 0, changed });
+        }
+        applied.retimed = retimed.len();
+        self.spread(&mut arriving, &mut retimed);
+
+        let begin = arriving.iter().map(|new| (new.check.id, new.check.incarnation)).collect();
+        let mut orders: Vec<Vec<Order>> = self.slots.iter().map(|_| Vec::new()).collect();
+        for Retimed { spec, shard, slot, after } in retimed {
+            orders[shard].push(Order::Retime { slot, spec, after });
+        }
+        let fresh = self.match_moves(arriving, &mut leaving, &mut orders, &mut applied);
+        for Leaving { entry, taken, .. } in leaving {
+            if !taken {
+                orders[entry.shard].push(Order::Remove { slot: entry.slot });
+                self.slots[entry.shard].free.push(entry.slot);
+            }
+        }
+        for Arriving { check, subject, after, changed } in fresh {
+            if changed {
+                applied.changed += 1;
+            } else {
+                applied.added += 1;
+            }
+            let known = self.inherited_by(&check.spec, now);
+            let shard = subject.shard(self.slots.len());
+            let slot = self.slots[shard].take();
+            let Check { id, incarnation, ref spec } = check;
+            self.checks.insert(id, Entry { spec: Arc::clone(spec), incarnation, shard, slot });
+            orders[shard].push(Order::Add { slot, check, after, known });
+        }
+        // An id that left, and is not the former name of a check that runs on.
+        applied.removed = forget.len().saturating_sub(applied.moved);
+        Plan { forget, begin, orders, applied }
+    }
+
+    /// Lets checks go on under the id that their subject has now. Gives back those that are new.
+    fn match_moves(
+        &mut self,
+        arriving: Vec<Arriving>,
+        leaving: &mut [Leaving],
+        orders: &mut [Vec<Order>],
+        applied: &mut Applied,
+    ) -> Vec<Arriving> {
+        let mut vacated: HashMap<SubjectHash, Vec<usize>> = HashMap::new();
+        if !arriving.is_empty() {
+            for (index, old) in leaving.iter().enumerate().rev() {
+                vacated.entry(old.subject).or_default().push(index);
+            }
+        }
+        let mut fresh = Vec::new();
+        for new in arriving {
+            let indices = vacated.get_mut(&new.subject);
+            let Some(old) = indices.and_then(|indices| take_match(indices, leaving, &new.check.spec)) else {
+                fresh.push(new);
+                continue;
+            };
+            applied.moved += 1;
+            leaving[old].taken = true;
+            let Entry { shard, slot, .. } = leaving[old].entry;
+            let Arriving { check, after, .. } = new;
+            let entry = Entry { spec: Arc::clone(&check.spec), incarnation: check.incarnation, shard, slot };
+            self.checks.insert(check.id, entry);
+            orders[shard].push(Order::Move { slot, check, after });
+        }
+        fresh
+    }
+
+    /// Spreads the probes that this change makes due, in the order of their subjects' hashes.
+    fn spread(&self, arriving: &mut [Arriving], retimed: &mut [Retimed]) {
+        let arriving =
+            arriving.iter_mut().map(|new| (new.subject, new.check.spec.interval(), &mut new.after));
+        let retimed =
+            retimed.iter_mut().map(|old| (SubjectHash::of(&old.spec), old.spec.interval(), &mut old.after));
+        let mut probes: Vec<_> = arriving.chain(retimed).collect();
+        probes.sort_by_key(|(subject, ..)| *subject);
+        let total = probes.len();
+        for (rank, (_, interval, after)) in probes.into_iter().enumerate() {
+            *after = first_probe(rank, total, self.first_probes_per_second, nanos(interval));
+        }
+    }
+
+    fn inherited_by(&mut self, spec: &CheckSpec, now: Nanos) -> Option<Box<Known>> {
+        if self.inherited.by_key.is_empty() {
+            return None;
+        }
+        if now > self.inherited.until {
+            self.inherited.by_key = HashMap::new();
+        }
+        // It stays: several checks may have this subject.
+        let remembered = self.inherited.by_key.get(&spec.subject_key())?;
+        Some(Box::new(Known::from(*remembered)))
+    }
+}
+
+/// The first of these entries that has the subject of `spec`, taken off the list.
+fn take_match(indices: &mut Vec<usize>, leaving: &[Leaving], spec: &CheckSpec) -> Option<usize> {
+    let place = indices.iter().rposition(|index| leaving[*index].entry.spec.same_subject(spec))?;
+    Some(indices.remove(place))
+}

@@ -1,0 +1,113 @@
+//! Whether this process ran when it meant to.
+//!
+//! While probes are in flight the shard's loop means to run every few milliseconds. When it runs much later than it meant
+//! to, because the process was stopped, its CPU quota was used up or the loop had too much to do, the time in between is a
+//! *stall*: answers that came then went unread and deadlines that passed then prove nothing.
+
+use std::time::Duration;
+
+use hc_types::{Failure, Outcome};
+
+use crate::schedule::{Nanos, nanos};
+
+/// Time between two beats while probes are in flight.
+const BEAT: Nanos = 10_000_000;
+
+/// A beat may be this late before it counts: timers, other threads and the scheduler's slices are well below.
+const TOLERATED: Nanos = 20_000_000;
+
+/// Adds up the stalls of one shard.
+#[derive(Debug, Default)]
+pub(crate) struct Punctuality {
+    expected: Option<Nanos>,
+    stalled: Nanos,
+}
+
+impl Punctuality {
+    /// The loop runs. Gives the length of the stall that ends here, if one does.
+    pub(crate) fn beat(&mut self, now: Nanos) -> Option<Nanos> {
+        let late = now.saturating_sub(self.expected?);
+        if late <= TOLERATED {
+            return None;
+        }
+        self.stalled = self.stalled.saturating_add(late);
+        self.expected = None;
+        Some(late)
+    }
+
+    /// The loop goes to rest after a turn that began at `now`. Nothing is expected of it while no probe is in flight.
+    pub(crate) fn rest(&mut self, now: Nanos, in_flight: bool) {
+        self.expected = in_flight.then(|| now.saturating_add(BEAT));
+    }
+
+    /// When the loop should run next, whatever else there is to do.
+    pub(crate) fn expected(&self) -> Option<Nanos> {
+        self.expected
+    }
+
+    /// All stalls up to now. Kept with a probe at its start, it tells at the end how long of the flight was lost.
+    pub(crate) fn stalled(&self) -> Nanos {
+        self.stalled
+    }
+}
+
+/// Whether a result says nothing about the backend when `stalled` of its flight was lost: a failure other than a plain
+/// refusal, and more lost than 20 ms and than a tenth of the timeout.
+pub(crate) fn excused(outcome: &Outcome, stalled: Nanos, timeout: Duration) -> bool {
+    matches!(outcome, Outcome::Fail(failure) if *failure != Failure::Refused)
+        && stalled > TOLERATED.max(nanos(timeout) / 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use hc_types::{LocalFault, Phase};
+
+    use super::*;
+
+    const MS: Nanos = 1_000_000;
+
+    #[test]
+    fn only_late_beats_are_stalls() {
+        let mut punctuality = Punctuality::default();
+        assert_eq!(punctuality.beat(5 * MS), None);
+        punctuality.rest(5 * MS, true);
+        assert_eq!(punctuality.expected(), Some(15 * MS));
+        assert_eq!(punctuality.beat(35 * MS), None);
+        punctuality.rest(35 * MS, true);
+        assert_eq!(punctuality.beat(66 * MS), Some(21 * MS));
+        assert_eq!(punctuality.beat(1066 * MS), None); // nothing was expected since
+        punctuality.rest(1066 * MS, true);
+        assert_eq!(punctuality.beat(11_076 * MS), Some(10_000 * MS));
+        assert_eq!(punctuality.stalled(), 10_021 * MS);
+    }
+
+    #[test]
+    fn an_idle_shard_cannot_be_late() {
+        let mut punctuality = Punctuality::default();
+        punctuality.rest(0, true);
+        punctuality.rest(5 * MS, false);
+        assert_eq!(punctuality.expected(), None);
+        assert_eq!(punctuality.beat(60_000 * MS), None);
+        assert_eq!(punctuality.stalled(), 0);
+    }
+
+    #[track_caller]
+    fn check_excused(outcome: impl Into<Outcome>, stalled_ms: u64, timeout_ms: u64, expected: bool) {
+        let timeout = Duration::from_millis(timeout_ms);
+        assert_eq!(excused(&outcome.into(), stalled_ms * MS, timeout), expected);
+    }
+
+    #[test]
+    fn failures_of_a_stalled_flight_are_excused() {
+        let timeout = || Failure::Timeout(Phase::Connect);
+        check_excused(timeout(), 0, 100, false);
+        check_excused(timeout(), 20, 100, false);
+        check_excused(timeout(), 21, 100, true);
+        check_excused(timeout(), 100, 1000, false);
+        check_excused(timeout(), 101, 1000, true);
+        check_excused(Failure::Closed { partial: true }, 101, 1000, true);
+        check_excused(Failure::Refused, 5000, 1000, false);
+        check_excused(Outcome::PASS, 5000, 1000, false);
+        check_excused(LocalFault::Ports, 5000, 1000, false);
+    }
+}

@@ -1,0 +1,175 @@
+//! When the probes of one check are due.
+//!
+//! Times are nanoseconds on the manager's monotonic clock; 2^64 of them are 584 years.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+/// Nanoseconds on the monotonic clock of the manager, or between two instants of it.
+pub(crate) type Nanos = u64;
+
+/// A duration as [`Nanos`]. What does not fit, and no check has it, is cut off at 584 years.
+pub(crate) fn nanos(duration: Duration) -> Nanos {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The pause before a probe is tried again after an inconclusive one, doubled each time.
+const FIRST_RETRY: Nanos = 100_000_000;
+
+/// The fixed-rate schedule of one check: a grid of instants, one interval apart, that never drifts.
+///
+/// A probe that starts late or runs long does not move the grid. Grid points that pass while no probe could start are
+/// skipped; the one that passes first while a probe is in flight is made up for when it ends, as Seesaw's ticker does, so
+/// that a timeout above the interval makes probes run back to back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Schedule {
+    /// One point of the grid, the earliest that still counts.
+    origin: Nanos,
+    /// Start of the latest probe; `None` before the first.
+    started: Option<Nanos>,
+}
+
+impl Schedule {
+    /// A schedule whose first probe is due at `first`.
+    pub(crate) fn new(first: Nanos) -> Self {
+        Self { origin: first, started: None }
+    }
+
+    /// A probe starts, on the grid or off it.
+    pub(crate) fn start(&mut self, now: Nanos) {
+        self.started = Some(now);
+    }
+
+    /// When the next probe is due, after the latest one ended at `ended` with a verdict.
+    pub(crate) fn next(&self, ended: Nanos, interval: Nanos) -> Nanos {
+        self.grid_after(self.started.unwrap_or(ended), interval).max(ended)
+    }
+
+    /// When to try again, after the latest probe ended at `ended` and `tries` in a row were inconclusive: soon, then ever
+    /// more rarely, and never later than the grid.
+    pub(crate) fn retry(&self, ended: Nanos, interval: Nanos, tries: u32) -> Nanos {
+        let doublings = tries.saturating_sub(1);
+        let pause = FIRST_RETRY.checked_shl(doublings).filter(|pause| pause >> doublings == FIRST_RETRY);
+        self.next(ended, interval).min(ended.saturating_add(pause.unwrap_or(interval).min(interval)))
+    }
+
+    /// Takes another interval at `now` and says when the next probe is due: one new interval after the start of the latest
+    /// one. Where that has passed, or none has started, it is due at `latest`, by which such checks are spread.
+    pub(crate) fn retime(&mut self, now: Nanos, interval: Nanos, latest: Nanos) -> Nanos {
+        let due = self.started.map(|started| started.saturating_add(interval)).filter(|due| *due > now);
+        let due = due.unwrap_or(latest);
+        self.origin = due;
+        due
+    }
+
+    /// The first grid point after `instant`.
+    fn grid_after(&self, instant: Nanos, interval: Nanos) -> Nanos {
+        match instant.checked_sub(self.origin) {
+            None => self.origin,
+            Some(since) => {
+                let steps = since / interval + 1;
+                self.origin.saturating_add(steps.saturating_mul(interval))
+            }
+        }
+    }
+}
+
+/// How long the first probe of the check at `rank` among `total` new ones waits: they start evenly, `per_second` of them,
+/// and none later than its own interval.
+pub(crate) fn first_probe(rank: usize, total: usize, per_second: NonZeroUsize, interval: Nanos) -> Nanos {
+    let window = total as u128 * 1_000_000_000 / per_second.get() as u128;
+    let wait = window.min(u128::from(interval)) * rank as u128 / (total as u128).max(1);
+    u64::try_from(wait).unwrap_or(interval)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MS: Nanos = 1_000_000;
+
+    #[track_caller]
+    fn check_next(started: Nanos, ended: Nanos, expected: Nanos) {
+        // A grid at 1000, 1100, 1200, …
+        let mut schedule = Schedule::new(1000);
+        schedule.start(started);
+        assert_eq!(schedule.next(ended, 100), expected);
+    }
+
+    #[test]
+    fn the_grid_stands_still() {
+        check_next(1000, 1010, 1100); // on time
+        check_next(1000, 1099, 1100);
+        check_next(1030, 1060, 1100); // late start
+        check_next(1130, 1140, 1200); // very late start: 1100 is skipped
+        check_next(1000, 1100, 1100); // one grid point passed in flight: at once
+        check_next(1000, 1150, 1150);
+        check_next(1000, 1950, 1950); // many passed: once
+        check_next(1950, 1960, 2000); // and back on the grid
+        check_next(990, 995, 1000); // a probe before the first grid point
+    }
+
+    #[test]
+    fn inconclusive_probes_are_tried_again_soon_then_on_the_grid() {
+        let mut schedule = Schedule::new(0);
+        schedule.start(0);
+        let retry = |ended, tries| schedule.retry(ended * MS, 10_000 * MS, tries) / MS;
+        assert_eq!(retry(5, 1), 105);
+        assert_eq!(retry(5, 2), 205);
+        assert_eq!(retry(5, 5), 1605);
+        assert_eq!(retry(9_990, 1), 10_000);
+        for tries in [8, 40, 64, u32::MAX] {
+            assert_eq!(retry(5, tries), 10_000);
+        }
+        assert_eq!(schedule.retry(0, 50 * MS, 1), 50 * MS);
+    }
+
+    #[test]
+    fn another_interval_counts_from_the_latest_start() {
+        let retimed = |started: Option<Nanos>, now, interval| {
+            let mut schedule = Schedule::new(1000);
+            schedule.started = started;
+            let due = schedule.retime(now, interval, now + 7);
+            schedule.start(due);
+            assert_eq!(schedule.next(due + 1, interval), due + interval);
+            due
+        };
+        assert_eq!(retimed(Some(1200), 1250, 500), 1700);
+        assert_eq!(retimed(Some(1200), 1250, 60), 1260);
+        assert_eq!(retimed(Some(1200), 1250, 50), 1257); // overdue
+        assert_eq!(retimed(None, 900, 50), 907);
+    }
+
+    #[test]
+    fn first_probes_are_spread_by_rate() {
+        let rate = NonZeroUsize::new(5000).unwrap();
+        assert_eq!(first_probe(0, 1, rate, 5000 * MS), 0);
+        assert_eq!(first_probe(9, 10, rate, 5000 * MS), 1_800_000); // ten at once, near enough
+        assert_eq!(first_probe(5_000, 10_000, rate, 5000 * MS), 1000 * MS);
+        assert_eq!(first_probe(9_999, 10_000, rate, 5000 * MS), 1_999_800_000);
+        assert_eq!(first_probe(500_000, 1_000_000, rate, 5000 * MS), 2500 * MS); // within one interval
+        assert_eq!(first_probe(999_999, 1_000_000, rate, 86_400_000 * MS) / MS, 199_999);
+    }
+
+    proptest! {
+        #[test]
+        fn the_next_probe_is_after_this_one_and_within_an_interval(
+            origin in 0u64..1 << 40, start in 0u64..1 << 40, flight in 0u64..1 << 36, interval in 1u64..1 << 36,
+        ) {
+            let mut schedule = Schedule::new(origin);
+            let start = start.max(origin);
+            schedule.start(start);
+            let (ended, next) = (start + flight, schedule.next(start + flight, interval));
+            prop_assert!(next >= ended && next > start);
+            prop_assert!(next <= ended.max(start + interval));
+            // On the grid, or made up for the moment the probe ended.
+            prop_assert!((next - origin) % interval == 0 || next == ended);
+            for tries in 1..70 {
+                let retry = schedule.retry(ended, interval, tries);
+                prop_assert!(retry >= ended && retry <= next);
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! One shard: a thread that runs the probes of its share of the checks.
+
+mod core;
+mod task;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::core::ShardCore;
+pub(crate) use self::task::{Clock, Command, Page, Shard};

@@ -1,0 +1,347 @@
+//! One shard's checks and everything decided about them, without a clock, a thread or a socket.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime};
+
+use hc_types::{CheckId, CheckSpec, LocalFault, Outcome, Status, StatusUpdate};
+use tracing::{debug, info};
+
+use crate::episodes::Episodes;
+use crate::known::Known;
+use crate::memory::{Kept, Memory};
+use crate::plan::{Check, Order};
+use crate::punctuality::{Punctuality, excused};
+use crate::schedule::{Nanos, Schedule, nanos};
+use crate::stats::Gauges;
+use crate::timers::Timers;
+
+/// The name of one probe in flight. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FlightId(u64);
+
+/// A probe to be started.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) flight: FlightId,
+    pub(crate) spec: Arc<CheckSpec>,
+}
+
+/// A probe that has ended.
+#[derive(Debug)]
+pub(crate) struct Landing {
+    pub(crate) flight: FlightId,
+    pub(crate) outcome: Outcome,
+    /// When it was first polled.
+    pub(crate) began: Nanos,
+    /// When it resolved.
+    pub(crate) ended: Nanos,
+}
+
+#[derive(Debug)]
+struct Flight {
+    slot: u32,
+    /// All stalls before it began.
+    stalled: Nanos,
+    wall: SystemTime,
+    /// The deadline that it was given; the check may have got another one meanwhile.
+    timeout: Duration,
+}
+
+/// A check at rest.
+#[derive(Debug)]
+struct Record {
+    check: Check,
+    known: Known,
+    schedule: Schedule,
+    flight: Option<FlightId>,
+    /// Inconclusive probes in a row.
+    tries: u32,
+    /// The fault of the latest of them.
+    held: Option<LocalFault>,
+    /// This life of the id has been told at least once.
+    told: bool,
+}
+
+/// The table of one shard.
+#[derive(Debug)]
+pub(crate) struct ShardCore {
+    records: Vec<Option<Record>>,
+    timers: Timers,
+    flights: HashMap<FlightId, Flight>,
+    last_flight: u64,
+    max_in_flight: usize,
+    checks: usize,
+    memory: Memory,
+    punctuality: Punctuality,
+    episodes: Episodes,
+    gauges: Arc<Gauges>,
+    updates: Vec<StatusUpdate>,
+}
+
+impl ShardCore {
+    pub(crate) fn new(shard: usize, max_in_flight: usize, remember: Nanos, gauges: Arc<Gauges>) -> Self {
+        Self {
+            records: Vec::new(),
+            timers: Timers::default(),
+            flights: HashMap::new(),
+            last_flight: 0,
+            max_in_flight,
+            checks: 0,
+            memory: Memory::new(remember),
+            punctuality: Punctuality::default(),
+            episodes: Episodes::new(shard, Arc::clone(&gauges)),
+            gauges,
+            updates: Vec::new(),
+        }
+    }
+
+    /// A turn of the loop begins. To be called before the probes that ended are handed in: it finds out whether time was
+    /// lost while they were in flight.
+    pub(crate) fn wake(&mut self, now: Nanos) {
+        if let Some(length) = self.punctuality.beat(now) {
+            self.gauges.stalled(length);
+            debug!(milliseconds = length / 1_000_000, "this shard stood still");
+        }
+        self.timers.advance(now);
+        self.memory.expire(now);
+        self.episodes.expire(now);
+    }
+
+    /// The turn that began at `now` is over.
+    pub(crate) fn rest(&mut self, now: Nanos) {
+        self.punctuality.rest(now, !self.flights.is_empty());
+        self.gauges.checks.store(self.checks, Relaxed);
+        self.gauges.in_flight.store(self.flights.len(), Relaxed);
+        self.gauges.waiting.store(self.timers.due_count(), Relaxed);
+    }
+
+    /// When the next turn is due. `None` while there is nothing to wait for but orders and landings.
+    pub(crate) fn next_wake(&self) -> Option<Nanos> {
+        [self.timers.next(), self.punctuality.expected(), self.episodes.next()].into_iter().flatten().min()
+    }
+
+    /// Whether a probe could be started now.
+    pub(crate) fn can_start(&self) -> bool {
+        self.timers.due_count() > 0 && self.flights.len() < self.max_in_flight
+    }
+
+    /// The next probe to start, if one is due and there is room for it.
+    pub(crate) fn start(&mut self, now: Nanos, wall: SystemTime) -> Option<Start> {
+        if self.flights.len() >= self.max_in_flight {
+            return None;
+        }
+        let (due, slot) = self.timers.take_due()?;
+        let record = self.records[slot as usize].as_mut()?;
+        record.schedule.start(now);
+        self.last_flight += 1;
+        let flight = FlightId(self.last_flight);
+        record.flight = Some(flight);
+        let spec = Arc::clone(&record.check.spec);
+        let stalled = self.punctuality.stalled();
+        self.flights.insert(flight, Flight { slot, stalled, wall, timeout: spec.timeout() });
+        self.gauges.started(now.saturating_sub(due));
+        Some(Start { flight, spec })
+    }
+
+    /// A probe ended. Ignored when its check is no more.
+    pub(crate) fn land(&mut self, landing: Landing) {
+        let Landing { flight, outcome, began, ended } = landing;
+        let Some(Flight { slot, stalled, wall, timeout }) = self.flights.remove(&flight) else { return };
+        let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        record.flight = None;
+        let lost = self.punctuality.stalled().saturating_sub(stalled);
+        let outcome = if excused(&outcome, lost, timeout) { LocalFault::Late.into() } else { outcome };
+        self.gauges.ended(&outcome);
+        let duration = Duration::from_nanos(ended.saturating_sub(began));
+        let interval = nanos(record.check.spec.interval());
+        debug!(id = %record.check.id, label = outcome.label(), ?duration, "probe ended");
+        let due = if let Outcome::Inconclusive(fault) = outcome {
+            self.episodes.hold(fault, record.held.replace(fault), ended);
+            record.tries = record.tries.saturating_add(1);
+            record.schedule.retry(ended, interval, record.tries)
+        } else {
+            if let Some(fault) = record.held.take() {
+                self.episodes.release(fault);
+            }
+            record.tries = 0;
+            self.updates.push(record.judge(outcome, wall, duration));
+            record.schedule.next(ended, interval)
+        };
+        self.timers.arm(slot, due);
+    }
+
+    /// Carries out orders at `now`. Probes in flight whose check is no more are put into `cancelled`.
+    pub(crate) fn obey(&mut self, orders: Vec<Order>, now: Nanos, cancelled: &mut Vec<FlightId>) {
+        for order in orders {
+            match order {
+                Order::Add { slot, check, after, known } => self.add(slot, check, after, known, now),
+                Order::Move { slot, check, after } => self.rename(slot, check, after, now),
+                Order::Retime { slot, spec, after } => self.retime(slot, spec, after, now),
+                Order::Remove { slot } => cancelled.extend(self.remove(slot, now)),
+            }
+        }
+    }
+
+    /// What was found and nobody has been told yet.
+    pub(crate) fn updates(&mut self) -> &mut Vec<StatusUpdate> {
+        &mut self.updates
+    }
+
+    /// Statuses from slot `from` on, of `most` slots at most, and the slot to go on from unless that was all.
+    pub(crate) fn statuses(
+        &self,
+        from: usize,
+        most: usize,
+    ) -> (Vec<(CheckId, Arc<CheckSpec>, Status)>, Option<usize>) {
+        self.page(from, most, |Record { check, known, .. }| {
+            Some((check.id, Arc::clone(&check.spec), known.status()))
+        })
+    }
+
+    /// The same for what is known, of checks with a verdict.
+    pub(crate) fn known(&self, from: usize, most: usize) -> (Vec<(Arc<CheckSpec>, Known)>, Option<usize>) {
+        self.page(from, most, |Record { check, known, .. }| {
+            known.is_something().then(|| (Arc::clone(&check.spec), known.clone()))
+        })
+    }
+
+    /// The same for checks that were removed and are remembered; by entry instead of by slot.
+    pub(crate) fn remembered(&self, from: u64, most: usize) -> (Vec<Kept>, Option<u64>) {
+        self.memory.page(from, most)
+    }
+
+    fn page<T>(
+        &self,
+        from: usize,
+        most: usize,
+        row: impl FnMut(&Record) -> Option<T>,
+    ) -> (Vec<T>, Option<usize>) {
+        let until = from.saturating_add(most).min(self.records.len());
+        let rows = self.records.get(from..until).unwrap_or_default();
+        (rows.iter().flatten().filter_map(row).collect(), (until < self.records.len()).then_some(until))
+    }
+
+    fn add(&mut self, slot: u32, check: Check, after: Nanos, known: Option<Box<Known>>, now: Nanos) {
+        let first = now.saturating_add(after);
+        let mut record = Record {
+            check,
+            known: Known::NOTHING,
+            schedule: Schedule::new(first),
+            flight: None,
+            tries: 0,
+            held: None,
+            told: false,
+        };
+        // What this process saw is newer than what the one before left.
+        if let Some(Kept { known, since, .. }) = self.memory.recall(&record.check.spec, now) {
+            record.known = known.clone();
+            // As fresh as that of a check that ran on. If it is older, the first probe is heard before anything is told.
+            if now.saturating_sub(*since) <= nanos(record.check.spec.interval()) {
+                self.updates.push(record.tell(true));
+            }
+        } else if let Some(known) = known {
+            record.known = *known;
+        }
+        debug!(id = %record.check.id, target = %record.check.spec.target(), "check begins");
+        let index = slot as usize;
+        if self.records.len() <= index {
+            self.records.resize_with(index + 1, || None);
+        }
+        self.records[index] = Some(record);
+        self.checks += 1;
+        self.memory.make_room(self.checks);
+        self.timers.arm(slot, first);
+    }
+
+    fn rename(&mut self, slot: u32, check: Check, after: Nanos, now: Nanos) {
+        let timing = Arc::clone(&check.spec);
+        let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        let retimed = record.check.spec.interval() != timing.interval();
+        debug!(id = %check.id, before = %record.check.id, "check goes on under another id");
+        record.check.id = check.id;
+        record.check.incarnation = check.incarnation;
+        record.told = false;
+        if record.known.is_something() {
+            let update = record.tell(true);
+            self.updates.push(update);
+        }
+        if retimed {
+            self.retime(slot, timing, after, now);
+        } else {
+            record.check.spec = timing;
+        }
+        // A probe in flight is as good as a new one.
+        if let Some(due) = self.timers.armed_at(slot) {
+            self.timers.arm(slot, due.min(now.saturating_add(after)));
+        }
+    }
+
+    fn retime(&mut self, slot: u32, spec: Arc<CheckSpec>, after: Nanos, now: Nanos) {
+        let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        let before = std::mem::replace(&mut record.check.spec, spec);
+        if before.interval() == record.check.spec.interval() {
+            return;
+        }
+        let armed = self.timers.armed_at(slot);
+        let latest = now.saturating_add(after);
+        let latest = armed.map_or(latest, |armed| armed.min(latest));
+        let due = record.schedule.retime(now, nanos(record.check.spec.interval()), latest);
+        match armed {
+            // In flight: what comes after it follows from the schedule.
+            None => {}
+            // A probe that is tried again soon stays so.
+            Some(armed) if record.tries > 0 => self.timers.arm(slot, due.min(armed)),
+            Some(_) => self.timers.arm(slot, due),
+        }
+    }
+
+    fn remove(&mut self, slot: u32, now: Nanos) -> Option<FlightId> {
+        let record = self.records.get_mut(slot as usize)?.take()?;
+        self.checks -= 1;
+        self.timers.disarm(slot);
+        if let Some(fault) = record.held {
+            self.episodes.release(fault);
+        }
+        debug!(id = %record.check.id, target = %record.check.spec.target(), "check ends");
+        self.memory.remember(record.check.spec, record.known, now);
+        let flight = record.flight?;
+        self.flights.remove(&flight).map(|_| flight)
+    }
+}
+
+impl Record {
+    /// Takes a verdict.
+    fn judge(&mut self, outcome: Outcome, wall: SystemTime, duration: Duration) -> StatusUpdate {
+        let Check { id, ref spec, .. } = self.check;
+        let transition = self.known.machine.observe(&outcome, spec.retries());
+        if let Some(transition) = transition {
+            info!(
+                %id,
+                checker_type = spec.probe().type_name(),
+                target = %spec.target(),
+                from = %transition.from,
+                to = %transition.to,
+                label = outcome.label(),
+                message = spec.text(&outcome),
+                "health changed"
+            );
+        }
+        self.known.keep(wall, duration, outcome);
+        self.tell(transition.is_some())
+    }
+
+    /// The update that says where the check stands. The first one of a life is news whatever it says.
+    fn tell(&mut self, transition: bool) -> StatusUpdate {
+        let first = !std::mem::replace(&mut self.told, true);
+        let Check { id, incarnation, ref spec } = self.check;
+        StatusUpdate {
+            id,
+            incarnation,
+            spec: Arc::clone(spec),
+            status: self.known.status(),
+            transition: transition || first,
+        }
+    }
+}

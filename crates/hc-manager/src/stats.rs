@@ -1,0 +1,152 @@
+//! Figures of the shards, for whoever shows them.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use hc_types::Outcome;
+
+use crate::lateness::{Lateness, LatenessGauge};
+use crate::schedule::Nanos;
+
+const LABELS: usize = Outcome::LABELS.len();
+
+/// One shard's figures. Written by its thread alone, read by anybody, never locked; figures read together may be apart by
+/// a probe or two.
+#[derive(Debug)]
+pub(crate) struct Gauges {
+    pub(crate) checks: AtomicUsize,
+    pub(crate) in_flight: AtomicUsize,
+    pub(crate) waiting: AtomicUsize,
+    started: AtomicU64,
+    results: [AtomicU64; LABELS],
+    held: [AtomicUsize; LABELS],
+    ongoing: [AtomicBool; LABELS],
+    stalls: AtomicU64,
+    stalled: AtomicU64,
+    lateness: LatenessGauge,
+}
+
+/// The place of a label in every array here.
+pub(crate) fn label_index(label: &str) -> usize {
+    // Every label is in the list; the last one is `local_other`.
+    Outcome::LABELS.iter().position(|known| *known == label).unwrap_or(LABELS - 1)
+}
+
+impl Gauges {
+    pub(crate) fn new() -> Self {
+        Self {
+            checks: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            started: AtomicU64::new(0),
+            results: [const { AtomicU64::new(0) }; LABELS],
+            held: [const { AtomicUsize::new(0) }; LABELS],
+            ongoing: [const { AtomicBool::new(false) }; LABELS],
+            stalls: AtomicU64::new(0),
+            stalled: AtomicU64::new(0),
+            lateness: LatenessGauge::new(),
+        }
+    }
+
+    pub(crate) fn started(&self, late: Nanos) {
+        self.started.fetch_add(1, Relaxed);
+        self.lateness.record(late);
+    }
+
+    pub(crate) fn ended(&self, outcome: &Outcome) {
+        self.results[label_index(outcome.label())].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn stalled(&self, length: Nanos) {
+        self.stalls.fetch_add(1, Relaxed);
+        self.stalled.fetch_add(length, Relaxed);
+    }
+
+    pub(crate) fn episode(&self, label: usize, ongoing: bool, held: usize) {
+        self.ongoing[label].store(ongoing, Relaxed);
+        self.held[label].store(held, Relaxed);
+    }
+
+    pub(crate) fn reset_lateness(&self) {
+        self.lateness.reset();
+    }
+}
+
+/// A local fault that is going on: probes of a shard end inconclusive because of it, or did so seconds ago.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Episode {
+    /// The shard, counted from 0.
+    pub shard: usize,
+    /// The label of the fault: [`LocalFault::label`](hc_types::LocalFault::label).
+    pub label: &'static str,
+    /// Checks whose latest probe ended so, and whose state is held since.
+    pub held: usize,
+}
+
+/// Figures of all shards, counted since the start unless said otherwise.
+#[derive(Clone, Debug)]
+pub struct ManagerStats {
+    /// Threads that run probes.
+    pub shards: usize,
+    /// Checks that run now.
+    pub checks: usize,
+    /// Probes in flight now.
+    pub in_flight: usize,
+    /// Checks that are due now and wait because too many probes are in flight.
+    pub waiting: usize,
+    /// Probes started.
+    pub started: u64,
+    /// Probes ended, by the label of their outcome: every one of [`Outcome::LABELS`], in that order. A probe of a check
+    /// that was removed meanwhile is not among them.
+    pub results: Vec<(&'static str, u64)>,
+    /// How much later than due probes started, since the start or the last reset.
+    pub lateness: Lateness,
+    /// Times that a shard ran much later than it meant to.
+    pub stalls: u64,
+    /// How long these were, all together.
+    pub stalled: Duration,
+    /// Local faults that are going on. Empty is what a server that is ready has.
+    pub episodes: Vec<Episode>,
+}
+
+impl ManagerStats {
+    pub(crate) fn collect<'a>(shards: impl Iterator<Item = &'a Gauges>) -> Self {
+        let mut stats = Self {
+            shards: 0,
+            checks: 0,
+            in_flight: 0,
+            waiting: 0,
+            started: 0,
+            results: Outcome::LABELS.map(|label| (label, 0)).to_vec(),
+            lateness: Lateness::default(),
+            stalls: 0,
+            stalled: Duration::ZERO,
+            episodes: Vec::new(),
+        };
+        for (shard, gauges) in shards.enumerate() {
+            stats.shards += 1;
+            stats.checks += gauges.checks.load(Relaxed);
+            stats.in_flight += gauges.in_flight.load(Relaxed);
+            stats.waiting += gauges.waiting.load(Relaxed);
+            stats.started += gauges.started.load(Relaxed);
+            for ((_, sum), count) in stats.results.iter_mut().zip(&gauges.results) {
+                *sum += count.load(Relaxed);
+            }
+            gauges.lateness.add_to(&mut stats.lateness);
+            stats.stalls += gauges.stalls.load(Relaxed);
+            stats.stalled += Duration::from_nanos(gauges.stalled.load(Relaxed));
+            for (index, label) in Outcome::LABELS.into_iter().enumerate() {
+                if gauges.ongoing[index].load(Relaxed) {
+                    stats.episodes.push(Episode { shard, label, held: gauges.held[index].load(Relaxed) });
+                }
+            }
+        }
+        stats
+    }
+
+    /// How many probes ended with this label; 0 for a word that is no label.
+    #[must_use]
+    pub fn ended(&self, label: &str) -> u64 {
+        self.results.iter().find(|(known, _)| *known == label).map_or(0, |(_, count)| *count)
+    }
+}

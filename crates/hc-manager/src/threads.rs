@@ -1,0 +1,177 @@
+//! The threads of the shards: started together, watched, joined.
+
+use std::any::Any;
+use std::io;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use hc_types::{Prober, Sink};
+use tokio::runtime;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ManagerConfig;
+use crate::schedule::nanos;
+use crate::shard::{Clock, Command, Shard, ShardCore};
+use crate::stats::Gauges;
+
+/// Commands that may wait for a shard. Whoever sends one more waits.
+const COMMANDS: usize = 8;
+
+/// Why a manager did not start.
+#[derive(Debug, thiserror::Error)]
+#[error("shard {shard} cannot start")]
+pub struct StartError {
+    /// The shard, counted from 0.
+    pub shard: usize,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Why a manager ended otherwise than by being stopped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ManagerError {
+    /// A shard ended by itself, so its checks no longer run.
+    #[error("shard {shard} ended: {reason}")]
+    Died {
+        /// The shard, counted from 0.
+        shard: usize,
+        /// The message of the panic that ended it.
+        reason: String,
+    },
+    /// A shard did not end when it was told to. Its thread is left behind.
+    #[error("shard {shard} did not end within {grace:?}")]
+    Stuck {
+        /// The shard, counted from 0.
+        shard: usize,
+        /// How long it was given.
+        grace: Duration,
+    },
+}
+
+/// The way to one shard.
+#[derive(Debug)]
+pub(crate) struct ShardLink {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) gauges: Arc<Gauges>,
+    /// `None` once joined.
+    thread: Option<JoinHandle<()>>,
+}
+
+/// All shards.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    links: Vec<ShardLink>,
+    exits: mpsc::Receiver<usize>,
+    stop: CancellationToken,
+}
+
+/// Says that a thread ends, however it ends.
+struct ExitNotice {
+    shard: usize,
+    exits: mpsc::Sender<usize>,
+}
+
+impl Drop for ExitNotice {
+    fn drop(&mut self) {
+        // There is room for one notice of each shard. Nobody listens if the manager was dropped.
+        let _ = self.exits.try_send(self.shard);
+    }
+}
+
+impl Threads {
+    pub(crate) fn start<P: Prober, S: Sink>(
+        config: &ManagerConfig,
+        clock: Clock,
+        make_prober: impl Fn() -> P + Send + Sync + 'static,
+        sink: &Arc<S>,
+        stop: &CancellationToken,
+    ) -> Result<Self, StartError> {
+        let shards = config.shards.get();
+        let max_in_flight = (config.max_in_flight.get() / shards).max(1);
+        let make_prober = Arc::new(make_prober);
+        let (notices, exits) = mpsc::channel(shards);
+        let mut links = Vec::with_capacity(shards);
+        for shard in 0..shards {
+            let failed = |source| StartError { shard, source };
+            let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+            let gauges = Arc::new(Gauges::new());
+            let core = ShardCore::new(shard, max_in_flight, nanos(config.remember), Arc::clone(&gauges));
+            let (commands, receiver) = mpsc::channel(COMMANDS);
+            let notice = ExitNotice { shard, exits: notices.clone() };
+            let (make_prober, sink, stop) = (Arc::clone(&make_prober), Arc::clone(sink), stop.clone());
+            let thread = Builder::new()
+                .name(format!("hc-shard-{shard}"))
+                .spawn(move || {
+                    let _notice = notice;
+                    LocalSet::new().block_on(&runtime, async move {
+                        Shard { core, clock, prober: make_prober(), sink, commands: receiver, stop }
+                            .run()
+                            .await;
+                    });
+                })
+                .map_err(failed)?;
+            links.push(ShardLink { commands, gauges, thread: Some(thread) });
+        }
+        Ok(Self { links, exits, stop: stop.clone() })
+    }
+
+    pub(crate) fn links(&self) -> &[ShardLink] {
+        &self.links
+    }
+
+    /// Waits until a shard ends.
+    ///
+    /// # Cancel safety
+    /// No exit is lost.
+    pub(crate) async fn exited(&mut self) -> usize {
+        match self.exits.recv().await {
+            Some(shard) => shard,
+            // Every thread has ended and was heard of.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The error for a shard whose exit was unexpected.
+    pub(crate) fn died(&mut self, shard: usize) -> ManagerError {
+        let reason = self.join(shard).err().unwrap_or_else(|| "without an error".to_owned());
+        ManagerError::Died { shard, reason }
+    }
+
+    /// Ends all threads and joins them.
+    pub(crate) async fn stop(&mut self, grace: Duration) -> Result<(), ManagerError> {
+        self.stop.cancel();
+        let ended = timeout(grace, async {
+            while let Some(shard) = self.exits.recv().await {
+                if let Err(reason) = self.join(shard) {
+                    return Err(ManagerError::Died { shard, reason });
+                }
+            }
+            Ok(())
+        });
+        match ended.await {
+            Ok(result) => result,
+            Err(_) => {
+                let shard = self.links.iter().position(|link| link.thread.is_some()).unwrap_or_default();
+                Err(ManagerError::Stuck { shard, grace })
+            }
+        }
+    }
+
+    /// Joins a thread that gave its notice, which is the last thing it does. The error is the message of its panic.
+    fn join(&mut self, shard: usize) -> Result<(), String> {
+        match self.links.get_mut(shard).and_then(|link| link.thread.take()) {
+            Some(thread) => thread.join().map_err(|panic| panic_message(&*panic)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panicked".to_owned())
+}
