@@ -71,7 +71,7 @@ func (w *chain) startEngine() {
 // startPair starts hc-server and hc-proxy.
 func (w *chain) startPair() {
 	w.t.Helper()
-	w.server, w.proxy = startPair(w.t, w.dir, w.engineSocket)
+	w.server, w.proxy = startPair(w.t, w.dir, w.engineSocket, pairOptions{})
 }
 
 // startSeesaw starts Seesaw's own healthchecker in place of the pair.
@@ -84,21 +84,26 @@ func (w *chain) startSeesaw() {
 	})
 }
 
-// startPair starts hc-server and then hc-proxy against the engine's socket. The
-// environment is for hc-server.
-func startPair(t *testing.T, dir, engineSocket string, env ...string) (server, proxy *supervise.Process) {
+// pairOptions add to how the pair is started.
+type pairOptions struct {
+	serverEnv []string
+	proxyArgs []string
+}
+
+// startPair starts hc-server and then hc-proxy against the engine's socket.
+func startPair(t *testing.T, dir, engineSocket string, options pairOptions) (server, proxy *supervise.Process) {
 	t.Helper()
 	socket := filepath.Join(filepath.Dir(engineSocket), "proxy.sock")
 	server = supervise.Start(t, dir, supervise.Spec{
 		Name: "hc-server",
 		Path: program(t, "hc-server"),
 		Args: []string{"--socket", socket, "--state-dir", t.TempDir()},
-		Env:  env,
+		Env:  options.serverEnv,
 	})
 	proxy = supervise.Start(t, dir, supervise.Spec{
 		Name: "hc-proxy",
 		Path: program(t, "hc-proxy"),
-		Args: []string{"-engine", engineSocket, "-socket", socket, "-logtostderr"},
+		Args: append([]string{"-engine", engineSocket, "-socket", socket, "-logtostderr"}, options.proxyArgs...),
 	})
 	return server, proxy
 }
