@@ -1,0 +1,93 @@
+//! The way of a batch to the peer.
+
+use std::time::Duration;
+
+use hc_types::wire::Notification;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Why a batch was not delivered, or may not have been.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeliverError {
+    /// Nobody is connected, or their first set is not in effect yet.
+    #[error("no peer with a set in effect")]
+    NotConnected,
+    /// The connection ended before the answer.
+    #[error("the connection ended before the batch was acknowledged")]
+    Disconnected,
+    /// The peer says that it could not be delivered.
+    #[error("the peer could not deliver: {0}")]
+    Refused(String),
+    /// No answer in time.
+    #[error("no acknowledgement within {}", format_seconds(*.0))]
+    AckTimeout(Duration),
+}
+
+fn format_seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
+}
+
+/// A batch on its way to the connection.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) batch: Vec<Notification>,
+    pub(crate) generation: Option<u64>,
+    pub(crate) reply: oneshot::Sender<Result<(), DeliverError>>,
+}
+
+/// The connection that is served.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    pub(crate) number: u64,
+    pub(crate) deliveries: mpsc::Sender<Delivery>,
+    /// Its first set is in effect.
+    pub(crate) in_effect: bool,
+}
+
+/// Takes batches to the peer that is connected. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct IpcHandle {
+    pub(crate) link: watch::Receiver<Option<Link>>,
+}
+
+impl IpcHandle {
+    /// Waits until a peer is connected whose first set is in effect. Never resolves once the task has ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub async fn ready(&self) {
+        let mut link = self.link.clone();
+        let ready = link.wait_for(|link| link.as_ref().is_some_and(|link| link.in_effect)).await.is_ok();
+        if !ready {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether a peer is connected.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.link.borrow().is_some()
+    }
+
+    /// Delivers a batch: until the peer that said `hello` has acknowledged it, or, to one that never did, until it is
+    /// written. What does not fit into one line goes as several batches, each acknowledged before the next.
+    ///
+    /// Resolves within the two timeouts of [`IpcConfig`](crate::IpcConfig) for each line.
+    ///
+    /// # Errors
+    /// [`DeliverError`]; the peer may have all, some or none of the batch.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the batch back; the next one waits until it is acknowledged or has failed.
+    pub async fn deliver(
+        &self,
+        batch: Vec<Notification>,
+        generation: Option<u64>,
+    ) -> Result<(), DeliverError> {
+        let link = self.link.borrow().clone();
+        let link = link.filter(|link| link.in_effect).ok_or(DeliverError::NotConnected)?;
+        let (reply, answer) = oneshot::channel();
+        let delivery = Delivery { batch, generation, reply };
+        link.deliveries.send(delivery).await.map_err(|_| DeliverError::Disconnected)?;
+        answer.await.unwrap_or(Err(DeliverError::Disconnected))
+    }
+}

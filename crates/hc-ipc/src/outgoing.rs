@@ -1,0 +1,119 @@
+//! What waits to be written on a connection, in the order in which it is.
+//!
+//! Short messages first, then the batch, then lists of any length piece by piece: so neither a large `status_response`
+//! nor a slow reader keeps a batch waiting for more than one line.
+
+use std::collections::VecDeque;
+
+use hc_types::Rejection;
+use hc_types::wire::{Notification, Rejected, StatusResponse, ToProxy};
+use tokio::sync::oneshot;
+
+use crate::DeliverError;
+use crate::split::{line, pieces, writable};
+
+/// Short messages that may wait; with more of them no further input is taken.
+const SHORT: usize = 64;
+/// Lists of rejected checks that may wait.
+const LISTS: usize = 4;
+
+/// A line to be written.
+#[derive(Debug)]
+pub(crate) struct OutLine {
+    pub(crate) bytes: Vec<u8>,
+    /// Whoever is told when it has been written.
+    pub(crate) written: Option<oneshot::Sender<Result<(), DeliverError>>>,
+    /// It is a batch, whose time begins to count when it goes to the socket.
+    pub(crate) batch: bool,
+}
+
+/// The queues.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    short: VecDeque<Vec<u8>>,
+    batches: VecDeque<OutLine>,
+    rejected: VecDeque<(Option<u64>, VecDeque<Vec<Rejection>>)>,
+    statuses: VecDeque<Vec<Notification>>,
+    /// Of the status response that is being written: parts written and parts in all.
+    part: u32,
+    parts: u32,
+}
+
+impl Outgoing {
+    /// Whether there is room for what further input may lead to.
+    pub(crate) fn has_room(&self) -> bool {
+        self.short.len() < SHORT && self.rejected.len() < LISTS
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.short.is_empty() && self.rejected.is_empty() && !self.has_batch() && !self.has_statuses()
+    }
+
+    pub(crate) fn has_batch(&self) -> bool {
+        !self.batches.is_empty()
+    }
+
+    pub(crate) fn has_statuses(&self) -> bool {
+        !self.statuses.is_empty()
+    }
+
+    pub(crate) fn short(&mut self, message: impl Into<ToProxy>) {
+        self.short.push_back(line(&message.into()));
+    }
+
+    pub(crate) fn batch(
+        &mut self,
+        bytes: Vec<u8>,
+        written: Option<oneshot::Sender<Result<(), DeliverError>>>,
+    ) {
+        self.batches.push_back(OutLine { bytes, written, batch: true });
+    }
+
+    pub(crate) fn rejected(&mut self, generation: Option<u64>, checks: Vec<Rejection>) {
+        if !checks.is_empty() {
+            self.rejected.push_back((generation, pieces(checks).into()));
+        }
+    }
+
+    /// The answer to a request; the one before must be out.
+    pub(crate) fn statuses(&mut self, statuses: Vec<Notification>) {
+        self.statuses = pieces(writable(statuses)).into();
+        self.part = 0;
+        self.parts = u32::try_from(self.statuses.len()).unwrap_or(u32::MAX);
+    }
+
+    /// The next line. Lists become lines only now, one at a time.
+    pub(crate) fn next(&mut self) -> Option<OutLine> {
+        if let Some(bytes) = self.short.pop_front() {
+            return Some(OutLine { bytes, written: None, batch: false });
+        }
+        if let Some(batch) = self.batches.pop_front() {
+            return Some(batch);
+        }
+        let message = self.next_rejected().or_else(|| self.next_statuses())?;
+        Some(OutLine { bytes: line(&message), written: None, batch: false })
+    }
+
+    /// What is still to be said when the connection is about to be closed.
+    pub(crate) fn last_words(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(self).short.into()
+    }
+
+    fn next_rejected(&mut self) -> Option<ToProxy> {
+        let (generation, lists) = self.rejected.front_mut()?;
+        let generation = *generation;
+        let checks = lists.pop_front()?;
+        if lists.is_empty() {
+            self.rejected.pop_front();
+        }
+        Some(Rejected { generation, checks }.into())
+    }
+
+    fn next_statuses(&mut self) -> Option<ToProxy> {
+        let statuses = self.statuses.pop_front()?;
+        self.part += 1;
+        let split = self.parts > 1;
+        let (part, parts) = (split.then_some(self.part), split.then_some(self.parts));
+        Some(StatusResponse { statuses, part, parts }.into())
+    }
+}

@@ -1,0 +1,281 @@
+//! The conversation with one peer: the decisions, without socket, clock or task.
+
+use std::collections::VecDeque;
+
+use hc_types::wire::{
+    Ack, BatchBody, ErrorCode, ErrorMessage, Hello, Notification, NotificationBatch, PROTOCOL, Ready,
+    RequestConfigs, ToProxy, ToServer,
+};
+use hc_types::{Rejection, SetChange};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::assembly::{Assembled, Assembly};
+use crate::handle::Delivery;
+use crate::outgoing::{OutLine, Outgoing};
+use crate::split::{line, pieces, writable};
+use crate::{DeliverError, DisconnectReason, IpcConfig};
+
+/// What a message asks of the owner.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    /// Nothing.
+    Nothing,
+    /// A change of the set.
+    Apply(SetChange, Vec<Rejection>),
+    /// The status of every check.
+    Statuses,
+    /// The end of the connection.
+    Close(DisconnectReason),
+}
+
+/// A batch that awaits its acknowledgement.
+#[derive(Debug)]
+struct UnderWay {
+    /// What did not fit into the line that was sent.
+    rest: VecDeque<Vec<Notification>>,
+    generation: Option<u64>,
+    seq: u64,
+    /// Set when the line goes to the socket.
+    deadline: Option<Instant>,
+    reply: oneshot::Sender<Result<(), DeliverError>>,
+}
+
+/// The state of one connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    config: IpcConfig,
+    assembly: Assembly,
+    outgoing: Outgoing,
+    /// The peer said `hello`, so it acknowledges batches.
+    greeted: bool,
+    seq: u64,
+    under_way: Option<UnderWay>,
+    /// The owner has been asked for the statuses.
+    asked: bool,
+    /// The peer asked for them again meanwhile.
+    asked_again: bool,
+}
+
+impl Session {
+    pub(crate) fn new(config: IpcConfig) -> Self {
+        let mut outgoing = Outgoing::default();
+        outgoing.short(Ready { protocol: PROTOCOL, version: config.version.clone() });
+        let assembly = Assembly::new(config.max_checks);
+        Self {
+            config,
+            assembly,
+            outgoing,
+            greeted: false,
+            seq: 0,
+            under_way: None,
+            asked: false,
+            asked_again: false,
+        }
+    }
+
+    /// Whether further input may be taken.
+    pub(crate) fn has_room(&self) -> bool {
+        self.outgoing.has_room()
+    }
+
+    /// Whether there is something to write.
+    pub(crate) fn has_output(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Whether a batch may be given to [`deliver`](Self::deliver).
+    pub(crate) fn may_deliver(&self) -> bool {
+        self.under_way.is_none() && !self.outgoing.has_batch()
+    }
+
+    /// When [`overdue`](Self::overdue) is to be called.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.under_way.as_ref().and_then(|batch| batch.deadline)
+    }
+
+    /// A message came, or a line that is none and the answer to it.
+    pub(crate) fn receive(&mut self, message: Result<ToServer, ErrorMessage>) -> Wish {
+        match message {
+            Err(error) => {
+                tracing::warn!(code = ?error.code, error.message, "the peer sent a line that is no message");
+                self.outgoing.short(error);
+                Wish::Nothing
+            }
+            Ok(ToServer::Hello(hello)) => self.greet(hello),
+            Ok(ToServer::UpdateConfigs(update)) => {
+                let assembled = self.assembly.configs(update);
+                self.assembled(assembled)
+            }
+            Ok(ToServer::UpdateDelta(update)) => {
+                let assembled = self.assembly.delta(update);
+                self.assembled(assembled)
+            }
+            Ok(ToServer::Ack(ack)) => {
+                self.acknowledged(ack);
+                Wish::Nothing
+            }
+            Ok(ToServer::RequestStatus(_)) => self.request_statuses(),
+            Ok(ToServer::Shutdown(_)) => Wish::Close(DisconnectReason::Shutdown),
+            Ok(ToServer::Error(error)) => {
+                tracing::warn!(code = ?error.code, error.message, "the peer reports an error");
+                Wish::Nothing
+            }
+        }
+    }
+
+    fn greet(&mut self, hello: Hello) -> Wish {
+        let Hello { protocol, version } = hello;
+        if protocol != PROTOCOL {
+            let message = format!("this server speaks protocol {PROTOCOL}, not {protocol}");
+            self.outgoing.short(ErrorMessage { code: ErrorCode::Protocol, message });
+            return Wish::Close(DisconnectReason::Protocol(protocol));
+        }
+        tracing::info!(version, "the peer says hello");
+        self.greeted = true;
+        Wish::Nothing
+    }
+
+    fn assembled(&mut self, assembled: Assembled) -> Wish {
+        match assembled {
+            Assembled::Nothing => {}
+            Assembled::Set(change, rejected) => return Wish::Apply(change, rejected),
+            Assembled::Ask(reason) => {
+                tracing::info!(reason, "asking the peer for its full set");
+                self.outgoing.short(RequestConfigs { reason });
+            }
+            Assembled::Refuse(error) => {
+                tracing::warn!(error.message, "the peer sent a set that cannot be taken");
+                self.outgoing.short(error);
+            }
+        }
+        Wish::Nothing
+    }
+
+    fn request_statuses(&mut self) -> Wish {
+        if self.asked || self.outgoing.has_statuses() {
+            self.asked_again = true;
+            return Wish::Nothing;
+        }
+        self.asked = true;
+        Wish::Statuses
+    }
+
+    /// The owner has answered [`Wish::Apply`].
+    pub(crate) fn applied(&mut self, generation: Option<u64>, rejected: Vec<Rejection>) {
+        self.outgoing.rejected(generation, rejected);
+    }
+
+    /// The owner has not answered [`Wish::Apply`] and will not.
+    pub(crate) fn not_applied(&mut self) -> DisconnectReason {
+        let message = "the set could not be applied".to_owned();
+        self.outgoing.short(ErrorMessage { code: ErrorCode::Internal, message });
+        DisconnectReason::NotApplied
+    }
+
+    /// The owner has answered [`Wish::Statuses`], or will not (`None`).
+    pub(crate) fn statuses(&mut self, statuses: Option<Vec<Notification>>) {
+        self.asked = false;
+        match statuses {
+            Some(statuses) => self.outgoing.statuses(statuses),
+            None => {
+                let message = "the statuses are not to be had".to_owned();
+                self.outgoing.short(ErrorMessage { code: ErrorCode::Internal, message });
+            }
+        }
+    }
+
+    /// Begins to deliver a batch; only when [`may_deliver`](Self::may_deliver).
+    pub(crate) fn deliver(&mut self, delivery: Delivery) {
+        let Delivery { batch, generation, reply } = delivery;
+        let mut rest: VecDeque<_> = pieces(writable(batch)).into();
+        if self.greeted {
+            self.send_piece(rest, generation, reply);
+            return;
+        }
+        // The bare form: delivered when the last piece is written.
+        let mut reply = Some(reply);
+        while let Some(notifications) = rest.pop_front() {
+            let written = if rest.is_empty() { reply.take() } else { None };
+            self.outgoing.batch(batch_line(notifications, None, None), written);
+        }
+    }
+
+    fn send_piece(
+        &mut self,
+        mut rest: VecDeque<Vec<Notification>>,
+        generation: Option<u64>,
+        reply: oneshot::Sender<Result<(), DeliverError>>,
+    ) {
+        let Some(notifications) = rest.pop_front() else {
+            // Whoever no longer waits for the answer does not miss it.
+            let _ = reply.send(Ok(()));
+            return;
+        };
+        self.seq += 1;
+        let seq = self.seq;
+        self.outgoing.batch(batch_line(notifications, Some(seq), generation), None);
+        self.under_way = Some(UnderWay { rest, generation, seq, deadline: None, reply });
+    }
+
+    /// Acknowledgements of batches that are no longer awaited are ignored: they came too late.
+    fn acknowledged(&mut self, ack: Ack) {
+        let Some(UnderWay { rest, generation, reply, .. }) =
+            self.under_way.take_if(|batch| batch.seq == ack.seq)
+        else {
+            tracing::debug!(ack.seq, "acknowledgement of a batch that is not awaited");
+            return;
+        };
+        match ack.error {
+            None => self.send_piece(rest, generation, reply),
+            Some(error) => {
+                let _ = reply.send(Err(DeliverError::Refused(error)));
+            }
+        }
+    }
+
+    /// Gives up on a batch whose deadline has passed.
+    pub(crate) fn overdue(&mut self, now: Instant) {
+        let overdue = |batch: &mut UnderWay| batch.deadline.is_some_and(|deadline| deadline <= now);
+        if let Some(batch) = self.under_way.take_if(overdue) {
+            let _ = batch.reply.send(Err(DeliverError::AckTimeout(self.config.ack_timeout)));
+        }
+    }
+
+    /// The next line to write, if any.
+    pub(crate) fn next_line(&mut self, now: Instant) -> Option<OutLine> {
+        let line = self.outgoing.next()?;
+        if line.batch
+            && let Some(batch) = &mut self.under_way
+        {
+            batch.deadline = Some(now + self.config.ack_timeout);
+        }
+        Some(line)
+    }
+
+    /// What the peer asked for while the answer to its last request was on its way.
+    pub(crate) fn wish_left(&mut self) -> Wish {
+        if self.asked_again && !self.asked && !self.outgoing.has_statuses() {
+            self.asked_again = false;
+            return self.request_statuses();
+        }
+        Wish::Nothing
+    }
+
+    /// Another connection has taken the place of this one.
+    pub(crate) fn replaced(&mut self) -> DisconnectReason {
+        let message = "a newer connection took the place of this one".to_owned();
+        self.outgoing.short(ErrorMessage { code: ErrorCode::Replaced, message });
+        DisconnectReason::Replaced
+    }
+
+    /// What is still to be said before the connection is closed.
+    pub(crate) fn last_words(&mut self) -> Vec<Vec<u8>> {
+        self.outgoing.last_words()
+    }
+}
+
+fn batch_line(notifications: Vec<Notification>, seq: Option<u64>, generation: Option<u64>) -> Vec<u8> {
+    let batch = NotificationBatch { batch: BatchBody { notifications }, seq, generation };
+    line(&ToProxy::from(batch))
+}

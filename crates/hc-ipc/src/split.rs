@@ -1,0 +1,155 @@
+//! Lists that do not fit into one line.
+//!
+//! How long an element can become is reckoned, not tried: a bound is cheap, and nothing is written twice.
+
+use std::time::{Duration, SystemTime};
+
+use hc_types::wire::{MAX_LINE, Message, Notification, encode};
+use hc_types::{RawBytes, Rejection};
+
+/// What a line holds beside the elements of its list, generously.
+const FRAME: usize = 1024;
+/// What a byte of text can become: `\u0000`.
+const ESCAPED: usize = 6;
+/// The longest text of a notification; what is longer is cut.
+const LONGEST_TEXT: usize = 16 * 1024;
+/// The seconds from 1970 to the year 10000, which RFC 3339 has no digits for.
+const YEAR_10000: Duration = Duration::from_secs(253_402_300_800);
+
+/// An element of a list that may be split.
+pub(crate) trait Element {
+    /// A bound on its bytes in JSON, and the comma after it.
+    fn bound(&self) -> usize;
+}
+
+impl Element for Notification {
+    fn bound(&self) -> usize {
+        // The names of the fields, two numbers of 20 digits, an id, an instant, the longest duration.
+        400 + self.status.message.len() * ESCAPED
+    }
+}
+
+impl Element for Rejection {
+    fn bound(&self) -> usize {
+        64 + self.reason.len() * ESCAPED
+    }
+}
+
+/// Cuts a list into pieces of which each fits into one line. At least one piece, which may be empty.
+pub(crate) fn pieces<T: Element>(items: Vec<T>) -> Vec<Vec<T>> {
+    let mut pieces = Vec::new();
+    let mut piece = Vec::new();
+    let mut room = MAX_LINE - FRAME;
+    for item in items {
+        let bound = item.bound();
+        if bound > room && !piece.is_empty() {
+            pieces.push(std::mem::take(&mut piece));
+            room = MAX_LINE - FRAME;
+        }
+        room = room.saturating_sub(bound);
+        piece.push(item);
+    }
+    pieces.push(piece);
+    pieces
+}
+
+/// Makes sure that each notification can be written: its text is cut to a length that always fits, and an instant that
+/// the protocol cannot express (before 1970, after 9999: a clock that is wrong) is left out. The state is what counts, and it is always told.
+pub(crate) fn writable(mut notifications: Vec<Notification>) -> Vec<Notification> {
+    for status in notifications.iter_mut().map(|notification| &mut notification.status) {
+        if status.message.len() > LONGEST_TEXT {
+            status.message = match std::str::from_utf8(status.message.as_slice()) {
+                Ok(text) => text[..text.floor_char_boundary(LONGEST_TEXT)].into(),
+                Err(_) => RawBytes::from(&status.message.as_slice()[..LONGEST_TEXT]),
+            };
+        }
+        let expressible = |instant: &SystemTime| {
+            instant.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since < YEAR_10000)
+        };
+        status.last_check = status.last_check.filter(expressible);
+    }
+    notifications
+}
+
+/// A message as a line. What is sent here can always be written ([`writable`]).
+pub(crate) fn line(message: &impl Message) -> Vec<u8> {
+    let mut line = Vec::new();
+    if let Err(error) = encode(message, &mut line) {
+        tracing::error!(%error, "a message cannot be written");
+    }
+    debug_assert!((1..=MAX_LINE).contains(&line.len()), "{} bytes", line.len());
+    line
+}
+
+/// Shortens a text to at most `longest` bytes.
+pub(crate) fn cut(text: &mut String, longest: usize) {
+    if text.len() > longest {
+        text.truncate(text.floor_char_boundary(longest));
+        text.push('…');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hc_types::wire::{BatchBody, NotificationBatch, StatusLine, ToProxy};
+    use hc_types::{CheckId, Health};
+
+    use super::*;
+
+    fn notification(message: RawBytes) -> Notification {
+        let status = StatusLine {
+            last_check: Some(SystemTime::UNIX_EPOCH + Duration::new(253_402_300_799, 999_999_999)),
+            duration: Duration::MAX,
+            failures: u64::MAX,
+            successes: u64::MAX,
+            state: Health::Unhealthy,
+            message,
+        };
+        Notification { id: CheckId(u64::MAX), status }
+    }
+
+    #[track_caller]
+    fn check_bound(message: RawBytes) {
+        let notification = notification(message);
+        let length = serde_json::to_vec(&notification).unwrap().len() + 1;
+        assert!(length <= notification.bound(), "{length} > {}", notification.bound());
+    }
+
+    #[test]
+    fn the_bound_holds_for_the_longest_values() {
+        check_bound(RawBytes::default());
+        check_bound(vec![0; 1000].into());
+        check_bound(vec![0xff].into());
+        check_bound(vec![0xff; 1000].into());
+        let rejection = Rejection { id: Some(CheckId(u64::MAX)), reason: "\u{1}".repeat(100) };
+        assert!(serde_json::to_vec(&rejection).unwrap().len() < rejection.bound());
+    }
+
+    #[test]
+    fn pieces_fit_into_lines_and_lose_nothing() {
+        let all: Vec<_> = (0..5000).map(|_| notification(vec![b'"'; 100].into())).collect();
+        let pieces = pieces(all.clone());
+        assert!(pieces.len() > 1);
+        for piece in &pieces {
+            let batch = BatchBody { notifications: piece.clone() };
+            let message =
+                ToProxy::from(NotificationBatch { batch, seq: Some(u64::MAX), generation: Some(u64::MAX) });
+            assert!(line(&message).len() <= MAX_LINE);
+        }
+        assert_eq!(pieces.concat(), all);
+        assert_eq!(super::pieces(Vec::<Rejection>::new()), vec![Vec::new()]);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_made_to() {
+        let mut old = notification("é".repeat(LONGEST_TEXT).as_str().into());
+        old.status.last_check = Some(SystemTime::UNIX_EPOCH - Duration::from_secs(1));
+        let mut raw = notification(vec![0xff; MAX_LINE].into());
+        raw.status.last_check = Some(SystemTime::UNIX_EPOCH + YEAR_10000);
+        for notification in writable(vec![old, raw]) {
+            assert_eq!(notification.status.last_check, None);
+            assert!(notification.status.message.len() <= LONGEST_TEXT);
+            assert!(serde_json::to_vec(&notification).is_ok());
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Accepts connections and serves the newest one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::select;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::Connection;
+use crate::event::Numbered;
+use crate::handle::Link;
+use crate::throttle::Throttle;
+use crate::{Incoming, IpcConfig, IpcEvents, IpcHandle, Peer};
+
+/// Events that wait for the owner.
+const EVENTS: usize = 4;
+/// Connections at once: the one that is served and those that are being closed. More wait to be accepted.
+const CONNECTIONS: usize = 16;
+/// The pause after a failed accept, which is a lack of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves connections, one at a time.
+#[derive(Debug)]
+pub struct IpcTask<I> {
+    incoming: I,
+    config: IpcConfig,
+    shutdown: CancellationToken,
+    events: mpsc::Sender<Numbered>,
+    link: Arc<watch::Sender<Option<Link>>>,
+    /// Each connection, also while it is being closed.
+    connections: JoinSet<()>,
+    /// Tells the connection that is served that it is replaced.
+    replace: Option<oneshot::Sender<()>>,
+    /// How many connections there were.
+    count: u64,
+    complaints: Throttle,
+}
+
+/// The task that serves what comes in, the way to the peer, and what the peer wants. The task ends after `shutdown`, or
+/// when [`IpcEvents`] is dropped.
+#[must_use]
+pub fn serve<I: Incoming>(
+    incoming: I,
+    config: IpcConfig,
+    shutdown: CancellationToken,
+) -> (IpcTask<I>, IpcHandle, IpcEvents) {
+    let (events, receiver) = mpsc::channel(EVENTS);
+    let (link, linked) = watch::channel(None);
+    let task = IpcTask {
+        incoming,
+        config,
+        shutdown,
+        events,
+        link: Arc::new(link),
+        connections: JoinSet::new(),
+        replace: None,
+        count: 0,
+        complaints: Throttle::default(),
+    };
+    (task, IpcHandle { link: linked }, IpcEvents { receiver, latest: 0 })
+}
+
+impl<I: Incoming> IpcTask<I> {
+    /// Serves until the shutdown. Then the socket is closed and its file removed first, and each connection gets the
+    /// farewell time of the configuration for its last lines.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes everything at once.
+    pub async fn run(mut self) {
+        loop {
+            // All cancel safe: cancellation, `closed`, `join_next`, and `accept` by its contract.
+            select! {
+                biased;
+                () = self.shutdown.cancelled() => break,
+                () = self.events.closed() => break,
+                Some(ended) = self.connections.join_next() => propagate(ended),
+                accepted = self.incoming.accept(), if self.connections.len() < CONNECTIONS => match accepted {
+                    Ok((stream, peer)) => self.start(stream, peer),
+                    Err(error) => {
+                        if let Some(held_back) = self.complaints.pass(Instant::now()) {
+                            tracing::warn!(%error, held_back, "cannot accept connections; trying again");
+                        }
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        let Self { incoming, mut connections, shutdown, .. } = self;
+        drop(incoming);
+        // So that the connections end too when it was the owner who went.
+        shutdown.cancel();
+        while let Some(ended) = connections.join_next().await {
+            propagate(ended);
+        }
+    }
+
+    fn start(&mut self, stream: I::Stream, peer: Peer) {
+        if let Some(replace) = self.replace.take() {
+            // It may have ended by itself.
+            let _ = replace.send(());
+        }
+        self.count += 1;
+        let (deliver, deliveries) = mpsc::channel(1);
+        let (replace, replaced) = oneshot::channel();
+        self.link.send_replace(Some(Link { number: self.count, deliveries: deliver, in_effect: false }));
+        self.replace = Some(replace);
+        let connection = Connection {
+            number: self.count,
+            peer,
+            config: self.config.clone(),
+            events: self.events.clone(),
+            deliveries,
+            link: self.link.clone(),
+            replaced,
+            shutdown: self.shutdown.clone(),
+        };
+        self.connections.spawn(connection.run(stream));
+    }
+}
+
+/// A panic in a connection is one of the server.
+fn propagate(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}
