@@ -96,6 +96,7 @@ mod punctuality;
 mod schedule;
 mod shard;
 mod stats;
+pub mod stepped;
 mod subject;
 mod threads;
 mod timers;

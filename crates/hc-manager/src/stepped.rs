@@ -1,0 +1,212 @@
+//! A manager step by step: its cores under the caller's clock, without a thread, a runtime or a socket.
+//!
+//! [`Manager`](crate::Manager) and its shards drive the same cores with real clocks and queues between them. Whoever wants
+//! to choose every interleaving and every instant (a simulation, a test of hours in a second) drives them through
+//! [`Stepped`]. All times are nanoseconds since the start of this manager and must not run backwards.
+//!
+//! A change of the set takes two steps, as it does between threads: [`plan`](Stepped::plan) it, then let each shard
+//! [`obey`](SteppedShard::obey) its orders, in the order in which they were planned. A turn of a shard is
+//! [`wake`](SteppedShard::wake), [`land`](SteppedShard::land) for each probe that has ended,
+//! [`start`](SteppedShard::start) until it gives none, [`updates`](SteppedShard::updates), [`rest`](SteppedShard::rest);
+//! the next one is due at [`next_wake`](SteppedShard::next_wake), or when an order or a landing comes.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hc_types::{CheckId, CheckSpec, Incarnation, Outcome, Remembered, SetChange, Status, StatusUpdate};
+
+use crate::config::ManagerConfig;
+use crate::plan::{Applied, Order, Plan, Registry};
+use crate::schedule::nanos;
+use crate::shard::{FlightId, Landing, ShardCore};
+use crate::stats::{Gauges, ManagerStats};
+
+/// A manager without threads.
+#[derive(Debug)]
+pub struct Stepped {
+    registry: Registry,
+    shards: Vec<SteppedShard>,
+}
+
+/// One shard of it.
+#[derive(Debug)]
+pub struct SteppedShard {
+    core: ShardCore,
+    gauges: Arc<Gauges>,
+}
+
+/// What a change of the set came to.
+#[derive(Debug)]
+pub struct Planned {
+    /// Lives that ended. The sink hears of them first.
+    pub forget: Vec<(CheckId, Incarnation)>,
+    /// Lives that began. The sink hears of them next, then that the set is in effect.
+    pub begin: Vec<(CheckId, Incarnation)>,
+    /// The orders of each shard.
+    pub orders: Vec<Orders>,
+    /// The sums.
+    pub applied: Applied,
+}
+
+/// What one shard has to do about a change.
+#[derive(Debug)]
+pub struct Orders(Vec<Order>);
+
+/// One order, to look at. Slots are places in the table of one shard.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "fields are named by their types")]
+pub enum Deed {
+    /// A check begins; its first probe is due `after` from when the order is obeyed.
+    Add { slot: u32, id: CheckId, incarnation: Incarnation, spec: Arc<CheckSpec>, after: Duration },
+    /// The check of this slot goes on under another name; a probe is due `after` from then.
+    Move { slot: u32, id: CheckId, incarnation: Incarnation, spec: Arc<CheckSpec>, after: Duration },
+    /// Other timing for the check of this slot.
+    Retime { slot: u32, spec: Arc<CheckSpec>, after: Duration },
+    /// The check of this slot ends.
+    Remove { slot: u32 },
+}
+
+/// The name of a probe in flight, unique within its shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flight(FlightId);
+
+impl Stepped {
+    /// A manager without checks. Of the settings `grace` has no meaning here.
+    #[must_use]
+    pub fn new(config: &ManagerConfig) -> Self {
+        let max_in_flight = (config.max_in_flight.get() / config.shards).max(1);
+        let shards = (0..config.shards.get()).map(|shard| {
+            let gauges = Arc::new(Gauges::new());
+            let core = ShardCore::new(shard, max_in_flight, nanos(config.remember), Arc::clone(&gauges));
+            SteppedShard { core, gauges }
+        });
+        Self {
+            registry: Registry::new(config.shards.get(), config.first_probes_per_second),
+            shards: shards.collect(),
+        }
+    }
+
+    /// Takes what an earlier process exported; it is remembered for `keep` from the start of this one.
+    pub fn inherit(&mut self, remembered: Vec<Remembered>, keep: Duration) {
+        self.registry.inherit(remembered, nanos(keep));
+    }
+
+    /// Plans a change of the set at `now`.
+    pub fn plan(&mut self, change: SetChange, now: u64) -> Planned {
+        let Plan { forget, begin, orders, applied } = self.registry.change(change, now);
+        Planned { forget, begin, orders: orders.into_iter().map(Orders).collect(), applied }
+    }
+
+    /// The shards, in order.
+    pub fn shards(&mut self) -> &mut [SteppedShard] {
+        &mut self.shards
+    }
+
+    /// What the next process should know: see [`Manager::export`](crate::Manager::export).
+    pub fn export(&mut self, now: u64) -> Vec<Remembered> {
+        let mut all: Vec<Remembered> = self.registry.inherited(now).copied().collect();
+        let cores = || self.shards.iter().map(|shard| &shard.core);
+        let kept = cores().flat_map(|core| core.remembered(0, usize::MAX).0);
+        all.extend(kept.filter_map(|kept| kept.known.remembered(kept.spec.subject_key())));
+        let running = cores().flat_map(|core| core.known(0, usize::MAX).0);
+        all.extend(running.filter_map(|(spec, known)| known.remembered(spec.subject_key())));
+        all
+    }
+
+    /// Figures of all shards.
+    #[must_use]
+    pub fn stats(&self) -> ManagerStats {
+        ManagerStats::collect(self.shards.iter().map(|shard| &*shard.gauges))
+    }
+}
+
+impl SteppedShard {
+    /// A turn begins.
+    pub fn wake(&mut self, now: u64) {
+        self.core.wake(now);
+    }
+
+    /// A probe ended, with `outcome` at `ended`; it was first polled at `began`. Ignored when its check is no more.
+    pub fn land(&mut self, Flight(flight): Flight, outcome: Outcome, began: u64, ended: u64) {
+        self.core.land(Landing { flight, outcome, began, ended });
+    }
+
+    /// The next probe to start, if one is due and there is room for it. `wall` is what its status will say.
+    pub fn start(&mut self, now: u64, wall: SystemTime) -> Option<(Flight, Arc<CheckSpec>)> {
+        self.core.start(now, wall).map(|start| (Flight(start.flight), start.spec))
+    }
+
+    /// Whether a probe could be started now.
+    #[must_use]
+    pub fn can_start(&self) -> bool {
+        self.core.can_start()
+    }
+
+    /// What was found and nobody has been told yet; to be drained.
+    pub fn updates(&mut self) -> &mut Vec<StatusUpdate> {
+        self.core.updates()
+    }
+
+    /// The turn that began at `now` is over.
+    pub fn rest(&mut self, now: u64) {
+        self.core.rest(now);
+    }
+
+    /// When the next turn is due; `None` while only an order or a landing gives one something to do.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<u64> {
+        self.core.next_wake()
+    }
+
+    /// Carries out orders; gives the probes in flight that are to be dropped.
+    pub fn obey(&mut self, Orders(orders): Orders, now: u64) -> Vec<Flight> {
+        let mut cancelled = Vec::new();
+        self.core.obey(orders, now, &mut cancelled);
+        cancelled.into_iter().map(Flight).collect()
+    }
+
+    /// Where each check stands.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<(CheckId, Arc<CheckSpec>, Status)> {
+        self.core.statuses(0, usize::MAX).0
+    }
+
+    /// How many removed checks are remembered.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.core.remembered(0, usize::MAX).0.len()
+    }
+}
+
+impl Orders {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The orders one by one.
+    pub fn deeds(&self) -> impl Iterator<Item = Deed> + '_ {
+        let after = |after: &u64| Duration::from_nanos(*after);
+        self.0.iter().map(move |order| match order {
+            Order::Add { slot, check, after: wait, known: _ } => Deed::Add {
+                slot: *slot,
+                id: check.id,
+                incarnation: check.incarnation,
+                spec: Arc::clone(&check.spec),
+                after: after(wait),
+            },
+            Order::Move { slot, check, after: wait } => Deed::Move {
+                slot: *slot,
+                id: check.id,
+                incarnation: check.incarnation,
+                spec: Arc::clone(&check.spec),
+                after: after(wait),
+            },
+            Order::Retime { slot, spec, after: wait } => {
+                Deed::Retime { slot: *slot, spec: Arc::clone(spec), after: after(wait) }
+            }
+            Order::Remove { slot } => Deed::Remove { slot: *slot },
+        })
+    }
+}
