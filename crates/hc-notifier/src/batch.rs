@@ -21,6 +21,11 @@ impl Batch {
         self.items.len()
     }
 
+    /// What it tells, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (CheckId, &Arc<CheckSpec>, &Status)> {
+        self.items.iter().map(|(id, spec, status)| (*id, spec, status))
+    }
+
     /// Puts the batch into words. Done apart from the outbox, so that its lock is not held meanwhile.
     #[must_use]
     pub fn notifications(&self) -> Vec<Notification> {
