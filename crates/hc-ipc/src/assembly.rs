@@ -14,7 +14,7 @@ const LONGEST_REASON: usize = 1024;
 
 /// What a message led to.
 #[derive(Debug)]
-pub(crate) enum Assembled {
+pub enum Assembled {
     /// Nothing yet, or nothing new.
     Nothing,
     /// A change of the set, and the checks in it that do not run.
@@ -27,7 +27,7 @@ pub(crate) enum Assembled {
 
 /// The sets of one connection.
 #[derive(Debug)]
-pub(crate) struct Assembly {
+pub struct Assembly {
     max_checks: usize,
     /// The generation of the latest whole set; what a delta must build upon.
     base: Option<u64>,
@@ -49,12 +49,14 @@ struct Partial {
 }
 
 impl Assembly {
-    pub(crate) fn new(max_checks: usize) -> Self {
+    /// No set yet. A set of more than `max_checks` checks is refused.
+    #[must_use]
+    pub fn new(max_checks: usize) -> Self {
         Self { max_checks, base: None, partial: None, spoiled: None, asked: false }
     }
 
     /// A full set or a part of one. Parts come in their order; part 1 discards a set that is not whole yet.
-    pub(crate) fn configs(&mut self, update: UpdateConfigs) -> Assembled {
+    pub fn configs(&mut self, update: UpdateConfigs) -> Assembled {
         let UpdateConfigs { configs, generation, part, parts } = update;
         let (part, parts) = match (part, parts) {
             (None, None) => (1, 1),
@@ -95,7 +97,7 @@ impl Assembly {
     }
 
     /// A change against the latest whole set.
-    pub(crate) fn delta(&mut self, update: UpdateDelta) -> Assembled {
+    pub fn delta(&mut self, update: UpdateDelta) -> Assembled {
         let UpdateDelta { generation, base, upsert, mut remove } = update;
         if self.base != Some(base) {
             if std::mem::replace(&mut self.asked, true) {

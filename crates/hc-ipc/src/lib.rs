@@ -59,6 +59,7 @@ mod task;
 mod throttle;
 
 pub use accounts::AccountError;
+pub use assembly::{Assembled, Assembly};
 pub use config::{IpcConfig, PeerConfig, SocketConfig};
 pub use event::{DisconnectReason, IpcEvent, IpcEvents, SetReply, StatusReply};
 pub use handle::{DeliverError, IpcHandle};
