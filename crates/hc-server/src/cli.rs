@@ -17,6 +17,9 @@ pub struct Cli {
     /// Directory for what survives a restart; wins over the configuration.
     #[arg(long, value_name = "PATH")]
     pub state_dir: Option<PathBuf>,
+    /// Keep all capabilities, files and system calls after the start: for debugging.
+    #[arg(long)]
+    pub no_sandbox: bool,
     /// Check the configuration, say whether it is right, and end.
     #[arg(long)]
     pub check_config: bool,

@@ -125,6 +125,12 @@ pub struct LogConfig {
 pub struct StateConfig {
     /// Directory for what survives a restart. Default `/var/lib/seesaw-hc`.
     pub dir: PathBuf,
+    /// Longest time between two snapshots of the health of all checks; a change of state is written sooner. Default 5 s.
+    #[serde(deserialize_with = "values::above_zero")]
+    pub interval: Duration,
+    /// Older snapshots are not used at the start. Default 5 minutes.
+    #[serde(with = "humantime_serde")]
+    pub max_age: Duration,
 }
 
 /// Section `[shutdown]`.
@@ -180,7 +186,11 @@ impl Default for LogConfig {
 
 impl Default for StateConfig {
     fn default() -> Self {
-        Self { dir: "/var/lib/seesaw-hc".into() }
+        Self {
+            dir: "/var/lib/seesaw-hc".into(),
+            interval: Duration::from_secs(5),
+            max_age: Duration::from_secs(300),
+        }
     }
 }
 

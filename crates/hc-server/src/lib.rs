@@ -1,12 +1,29 @@
 //! The health check server of a layer-4 load balancer, as a library that the binary is a few lines around.
 //!
 //! It joins the cores, which know `hc-types` and not each other: `hc-ipc` brings sets of checks in, `hc-manager` runs
-//! them with the probes of `hc-checkers`, `hc-notifier` tells through `hc-ipc` what was found. Here is only what belongs
-//! to the whole process: configuration, wiring, signals, the order of shutdown.
+//! them with the probes of `hc-checkers`, `hc-notifier` tells through `hc-ipc` what was found, `hc-snapshot` keeps health
+//! on disk. Here is only what belongs to the whole process: configuration, wiring, the order of shutdown.
+//!
+//! ```no_run
+//! use hc_server::Config;
+//! use tokio_util::sync::CancellationToken;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> anyhow::Result<()> {
+//! let config = Config::load(None, std::env::vars())?;
+//! hc_server::run(config, false, CancellationToken::new()).await
+//! # }
+//! ```
 
+mod app;
 pub mod cli;
 pub mod config;
-pub mod limits;
+mod limits;
 pub mod logging;
+mod sandbox;
+mod sets;
+mod snapshots;
+mod wiring;
 
+pub use app::run;
 pub use config::{Config, ConfigError};

@@ -11,7 +11,7 @@ const CEILING: u64 = 65_536;
 /// Raises the limit of open files as far as the process may, and says how many descriptors probes can have at once.
 ///
 /// With very few descriptors half of them stay for the rest of the process, and one probe at a time can always run.
-pub fn descriptors_for_probes() -> usize {
+pub(crate) fn descriptors_for_probes() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         // Allowed without privileges; if it fails, the old limit is the one that counts.

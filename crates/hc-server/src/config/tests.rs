@@ -46,6 +46,8 @@ fn every_key_reads() {
         level = "warn,hc_manager=debug"
         [state]
         dir = "/tmp/state"
+        interval = "1s"
+        max_age = "1m"
         [shutdown]
         grace = "1s"
     "#;

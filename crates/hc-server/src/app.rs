@@ -1,0 +1,186 @@
+//! The life of the server: what starts in which order, what is waited for, what ends in which order.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow};
+use hc_checkers::{Checkers, CheckersConfig, Close, Roots};
+use hc_ipc::{IpcConfig, Listener, PeerConfig, serve};
+use hc_manager::{Manager, ManagerConfig, ManagerTask};
+use hc_notifier::{NotifierConfig, NotifierTask, SharedOutbox};
+use sd_notify::NotifyState;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::config::{ChecksConfig, CloseConfig, Config, NotifyConfig, SocketConfig};
+use crate::snapshots::Snapshots;
+use crate::wiring::{ChangeFlag, IpcDelivery, WatchedSink};
+use crate::{limits, sandbox, sets};
+
+/// A part of the server that runs for as long as the server does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Manager,
+    Notifier,
+    Ipc,
+    Sets,
+    Snapshots,
+}
+
+/// Runs the server until `shutdown` is cancelled. With `confine`, what checking does not need is given up once everything is
+/// open (`hc-sandbox`).
+///
+/// # Errors
+/// When something cannot be opened or started, and when a part of the server ends by itself.
+pub async fn run(config: Config, confine: bool, shutdown: CancellationToken) -> Result<()> {
+    let Config { socket, notify, checks, log: _, state, shutdown: ends } = config;
+
+    // What needs files and privileges, before they are given up.
+    let in_flight = limits::descriptors_for_probes();
+    let checkers = checkers(&checks);
+    let socket = socket_config(socket);
+    let listener = Listener::bind(&socket).await?;
+    let mut snapshots = Snapshots::open(&state);
+    let remembered = snapshots.read();
+    if confine {
+        sandbox::enter(&socket.path, snapshots.dir())?;
+    }
+
+    // The parts, each with its own way to be told that it is over.
+    let (stop_manager, stop_notifier, stop_ipc) =
+        (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let outbox = Arc::new(SharedOutbox::new(&notifier_config(&notify)));
+    let changed = ChangeFlag::default();
+    let sink = Arc::new(WatchedSink::new(outbox.clone(), changed.clone()));
+    let manager_config = manager_config(&checks, in_flight);
+    let threads = manager_config.shards;
+    let (manager, manager_task) =
+        Manager::start(manager_config, move || Checkers::new(checkers.clone()), sink)
+            .context("cannot start")?;
+    let manager_task: ManagerTask = manager_task.with_remembered(remembered);
+    let (ipc_task, ipc, events) =
+        serve(listener, IpcConfig::new(env!("CARGO_PKG_VERSION")), stop_ipc.clone());
+    let notifier_task = NotifierTask::new(outbox, IpcDelivery::new(ipc), ends.grace, stop_notifier.clone());
+
+    let mut parts = Parts::default();
+    parts.start(Part::Manager, {
+        let stop = stop_manager.clone();
+        async move { Ok(manager_task.run(stop).await?) }
+    });
+    parts.start(Part::Notifier, async move {
+        notifier_task.run().await;
+        Ok(())
+    });
+    parts.start(Part::Ipc, async move {
+        ipc_task.run().await;
+        Ok(())
+    });
+    parts.start(Part::Sets, sets::serve(events, manager.clone()));
+    parts.start(Part::Snapshots, snapshots.keep(manager, changed, shutdown.clone()));
+
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        socket = %socket.path.display(),
+        threads,
+        in_flight,
+        "ready"
+    );
+    // Not under systemd: nobody to tell, and no error.
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+
+    let failure = parts.wait_for_end(&shutdown).await;
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    // Whatever the reason: the last snapshot while there is a manager to ask, then the probes, then the last news while
+    // there is a socket to tell it through, then the socket.
+    shutdown.cancel();
+    parts.wait_for(Part::Snapshots).await;
+    stop_manager.cancel();
+    parts.wait_for(Part::Manager).await;
+    stop_notifier.cancel();
+    parts.wait_for(Part::Notifier).await;
+    stop_ipc.cancel();
+    parts.wait_for(Part::Ipc).await;
+    parts.wait_for(Part::Sets).await;
+    failure.map_or(Ok(()), Err)
+}
+
+fn checkers(config: &ChecksConfig) -> CheckersConfig {
+    let (roots, problems) = Roots::system();
+    for problem in problems {
+        warn!(error = %problem, "a root certificate is left out");
+    }
+    let close = match config.close {
+        CloseConfig::Reset => Close::Reset,
+        CloseConfig::Graceful => Close::Graceful,
+    };
+    CheckersConfig { close, roots, nas_ip: None }
+}
+
+fn socket_config(config: SocketConfig) -> hc_ipc::SocketConfig {
+    let SocketConfig { path, mode, user, group, allowed_users, allowed_groups } = config;
+    let peers = PeerConfig { own_and_root: true, users: allowed_users, groups: allowed_groups };
+    hc_ipc::SocketConfig { path, mode, user, group, peers }
+}
+
+fn notifier_config(config: &NotifyConfig) -> NotifierConfig {
+    let NotifyConfig { batch_delay, batch_size, interval } = *config;
+    NotifierConfig { batch_delay, batch_size, notify_interval: interval }
+}
+
+fn manager_config(config: &ChecksConfig, in_flight: usize) -> ManagerConfig {
+    let ChecksConfig { shards, max_in_flight, close: _, first_probes_per_second, remember } = *config;
+    let defaults = ManagerConfig::default();
+    let in_flight = NonZeroUsize::new(in_flight).unwrap_or(NonZeroUsize::MIN);
+    ManagerConfig {
+        shards: shards.unwrap_or(defaults.shards),
+        max_in_flight: max_in_flight.map_or(in_flight, |wanted| wanted.min(in_flight)),
+        first_probes_per_second,
+        remember,
+        grace: defaults.grace,
+    }
+}
+
+/// The parts that run.
+#[derive(Default)]
+struct Parts {
+    tasks: JoinSet<(Part, Result<()>)>,
+    ended: Vec<Part>,
+}
+
+impl Parts {
+    fn start(&mut self, part: Part, task: impl Future<Output = Result<()>> + Send + 'static) {
+        self.tasks.spawn(async move { (part, task.await) });
+    }
+
+    /// Waits until the server is told to end, or a part ends by itself, which is an error.
+    async fn wait_for_end(&mut self, shutdown: &CancellationToken) -> Option<anyhow::Error> {
+        // Both are cancel safe.
+        let (part, result) = tokio::select! {
+            () = shutdown.cancelled() => return None,
+            Some(ended) = self.tasks.join_next() => match ended {
+                Ok(ended) => ended,
+                Err(error) => return Some(error.into()),
+            },
+        };
+        self.ended.push(part);
+        let error = result.err().unwrap_or_else(|| anyhow!("ended by itself"));
+        Some(error.context(format!("the {part:?} part")))
+    }
+
+    /// Waits for the end of one part. What goes wrong now can only be logged: the server ends anyway.
+    async fn wait_for(&mut self, part: Part) {
+        while !self.ended.contains(&part) {
+            match self.tasks.join_next().await {
+                Some(Ok((ended, result))) => {
+                    if let Err(error) = result {
+                        error!(part = ?ended, error = format!("{error:#}"), "a part of the server failed");
+                    }
+                    self.ended.push(ended);
+                }
+                Some(Err(error)) => error!(%error, "a part of the server failed"),
+                None => return,
+            }
+        }
+    }
+}

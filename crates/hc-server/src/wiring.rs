@@ -1,0 +1,76 @@
+//! What joins the cores, which do not know each other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hc_ipc::IpcHandle;
+use hc_notifier::{Delivery, DeliveryError, SharedOutbox};
+use hc_types::wire::Notification;
+use hc_types::{CheckId, Incarnation, Sink, StatusUpdate};
+
+/// Batches of the outbox travel over the socket.
+pub(crate) struct IpcDelivery(IpcHandle);
+
+impl IpcDelivery {
+    pub(crate) fn new(handle: IpcHandle) -> Self {
+        Self(handle)
+    }
+}
+
+impl Delivery for IpcDelivery {
+    async fn ready(&self) {
+        self.0.ready().await;
+    }
+
+    async fn deliver(&self, batch: Vec<Notification>, generation: Option<u64>) -> Result<(), DeliveryError> {
+        self.0.deliver(batch, generation).await.map_err(DeliveryError::new)
+    }
+}
+
+/// Whether a state has changed since somebody looked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ChangeFlag(Arc<AtomicBool>);
+
+impl ChangeFlag {
+    fn raise(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Lowers it, and says whether it was raised.
+    pub(crate) fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// The outbox, and a flag for the snapshot: a change of state is worth writing down soon.
+pub(crate) struct WatchedSink {
+    outbox: Arc<SharedOutbox>,
+    changed: ChangeFlag,
+}
+
+impl WatchedSink {
+    pub(crate) fn new(outbox: Arc<SharedOutbox>, changed: ChangeFlag) -> Self {
+        Self { outbox, changed }
+    }
+}
+
+impl Sink for WatchedSink {
+    fn begin(&self, id: CheckId, incarnation: Incarnation) {
+        self.outbox.begin(id, incarnation);
+    }
+
+    fn record(&self, updates: &mut Vec<StatusUpdate>) {
+        if updates.iter().any(|update| update.transition) {
+            self.changed.raise();
+        }
+        self.outbox.record(updates);
+    }
+
+    fn forget(&self, id: CheckId, incarnation: Incarnation) {
+        self.outbox.forget(id, incarnation);
+    }
+
+    fn in_effect(&self, generation: Option<u64>, full: bool) {
+        self.outbox.in_effect(generation, full);
+    }
+}
