@@ -93,6 +93,10 @@ impl Process {
         self.lines.0.lock().unwrap().len()
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
