@@ -95,6 +95,8 @@ mod plan;
 mod punctuality;
 mod schedule;
 mod shard;
+#[cfg(test)]
+mod simulation;
 mod stats;
 pub mod stepped;
 mod subject;

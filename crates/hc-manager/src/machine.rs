@@ -165,7 +165,7 @@ mod tests {
                 let survives = row < n && row <= retries as usize;
                 prop_assert_eq!(machine.health(), if survives { Healthy } else { Unhealthy });
                 prop_assert_eq!(machine.failed() as usize, row);
-                prop_assert_eq!(machine.successes() as usize, results[..n].iter().filter(|passed| **passed).count());
+                prop_assert_eq!(machine.successes(), results[..n].iter().map(|passed| u64::from(*passed)).sum::<u64>());
                 prop_assert_eq!(machine.successes() + machine.failures(), n as u64);
                 prop_assert_eq!(transition.is_some(), before != machine.health());
             }

@@ -9,9 +9,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, info};
 
 use crate::config::ManagerConfig;
+use crate::known::Known;
 use crate::plan::{Applied, Plan, Registry};
 use crate::schedule::nanos;
-use crate::shard::{Clock, Command, Page};
+use crate::shard::{Clock, Command, Page, Standing};
 use crate::stats::{Gauges, ManagerStats};
 use crate::threads::{ManagerError, ShardLink, StartError, Threads};
 
@@ -39,15 +40,15 @@ pub struct Manager {
 #[derive(Debug)]
 enum Request {
     Apply { change: SetChange, reply: oneshot::Sender<Applied> },
-    Statuses { reply: oneshot::Sender<Vec<(CheckId, Arc<CheckSpec>, Status)>> },
-    Export { reply: oneshot::Sender<Known> },
+    Statuses { reply: oneshot::Sender<Vec<Standing>> },
+    Export { reply: oneshot::Sender<Knowledge> },
 }
 
 /// All that is known of checks, older knowledge first.
 #[derive(Debug)]
-struct Known {
+struct Knowledge {
     inherited: Vec<Remembered>,
-    seen: Vec<(Arc<CheckSpec>, crate::known::Known)>,
+    seen: Vec<(Arc<CheckSpec>, Known)>,
 }
 
 /// The part of a manager that has to be run: it plans, and watches over the threads that probe.
@@ -134,7 +135,7 @@ impl Manager {
     /// # Errors
     /// [`Stopped`] when the manager has ended.
     pub async fn export(&self) -> Result<Vec<Remembered>, Stopped> {
-        let Known { mut inherited, seen } = self.ask(|reply| Request::Export { reply }).await?;
+        let Knowledge { mut inherited, seen } = self.ask(|reply| Request::Export { reply }).await?;
         inherited.reserve(seen.len());
         for rows in seen.chunks(KEYS_PER_TURN) {
             inherited.extend(rows.iter().filter_map(|(spec, known)| known.remembered(spec.subject_key())));
@@ -177,27 +178,29 @@ impl ManagerTask {
     /// # Errors
     /// [`ManagerError`] names the shard that ended by itself, or that did not end in time.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), ManagerError> {
+        let mut asked = true;
         loop {
             // A request that was not taken stays in its queue, an exit that was not taken likewise.
-            tokio::select! {
+            let request = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 shard = self.threads.exited() => return Err(self.threads.died(shard)),
-                request = self.requests.recv() => match request {
-                    Some(request) => {
-                        if let Err(Unanswered) = self.answer(request).await {
-                            let shard = self.threads.exited().await;
-                            return Err(self.threads.died(shard));
-                        }
-                    }
-                    // Nobody can ask any more; the checks run on.
-                    None => {
-                        tokio::select! {
-                            () = stop.cancelled() => break,
-                            shard = self.threads.exited() => return Err(self.threads.died(shard)),
-                        }
-                    }
-                },
+                request = self.requests.recv(), if asked => request,
+            };
+            let Some(request) = request else {
+                // Nobody can ask any more; the checks run on.
+                asked = false;
+                continue;
+            };
+            // A shard that is stuck answers nothing; that must not keep us from ending.
+            let answered = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                answered = self.answer(request) => answered,
+            };
+            if let Err(Unanswered) = answered {
+                let shard = self.threads.exited().await;
+                return Err(self.threads.died(shard));
             }
         }
         self.requests.close();
@@ -245,7 +248,7 @@ impl ManagerTask {
         Ok(applied)
     }
 
-    async fn statuses(&self) -> Result<Vec<(CheckId, Arc<CheckSpec>, Status)>, Unanswered> {
+    async fn statuses(&self) -> Result<Vec<Standing>, Unanswered> {
         let mut rows = Vec::new();
         for link in self.threads.links() {
             rows.extend(read(link, |from, reply| Command::Statuses { from, reply }).await?);
@@ -253,7 +256,7 @@ impl ManagerTask {
         Ok(rows)
     }
 
-    async fn known(&mut self) -> Result<Known, Unanswered> {
+    async fn known(&mut self) -> Result<Knowledge, Unanswered> {
         let inherited = self.registry.inherited(self.clock.now()).copied().collect();
         let mut seen = Vec::new();
         for link in self.threads.links() {
@@ -263,7 +266,7 @@ impl ManagerTask {
         for link in self.threads.links() {
             seen.extend(read(link, |from, reply| Command::Known { from, reply }).await?);
         }
-        Ok(Known { inherited, seen })
+        Ok(Knowledge { inherited, seen })
     }
 }
 

@@ -6,5 +6,5 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::core::{FlightId, Landing, ShardCore};
+pub(crate) use self::core::{FlightId, Landing, ShardCore, Standing};
 pub(crate) use self::task::{Clock, Command, Page, Shard};

@@ -17,6 +17,9 @@ use crate::schedule::{Nanos, Schedule, nanos};
 use crate::stats::Gauges;
 use crate::timers::Timers;
 
+/// Where a check stands.
+pub(crate) type Standing = (CheckId, Arc<CheckSpec>, Status);
+
 /// The name of one probe in flight. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FlightId(u64);
@@ -190,11 +193,7 @@ impl ShardCore {
     }
 
     /// Statuses from slot `from` on, of `most` slots at most, and the slot to go on from unless that was all.
-    pub(crate) fn statuses(
-        &self,
-        from: usize,
-        most: usize,
-    ) -> (Vec<(CheckId, Arc<CheckSpec>, Status)>, Option<usize>) {
+    pub(crate) fn statuses(&self, from: usize, most: usize) -> (Vec<Standing>, Option<usize>) {
         self.page(from, most, |Record { check, known, .. }| {
             Some((check.id, Arc::clone(&check.spec), known.status()))
         })

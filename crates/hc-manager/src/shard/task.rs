@@ -5,14 +5,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hc_types::{CheckId, CheckSpec, LocalFault, Prober, Sink, Status};
+use hc_types::{CheckSpec, LocalFault, Prober, Sink};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinError, JoinSet, yield_now};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::core::{FlightId, Landing, ShardCore};
+use super::core::{FlightId, Landing, ShardCore, Standing};
 use crate::known::Known;
 use crate::memory::Kept;
 use crate::plan::Order;
@@ -57,7 +57,7 @@ pub(crate) struct Page<T, N> {
 /// What the manager asks of a shard. Answers that nobody waits for are dropped.
 pub(crate) enum Command {
     Obey { orders: Vec<Order>, done: oneshot::Sender<()> },
-    Statuses { from: usize, reply: oneshot::Sender<Page<(CheckId, Arc<CheckSpec>, Status), usize>> },
+    Statuses { from: usize, reply: oneshot::Sender<Page<Standing, usize>> },
     Known { from: usize, reply: oneshot::Sender<Page<(Arc<CheckSpec>, Known), usize>> },
     Remembered { from: u64, reply: oneshot::Sender<Page<Kept, u64>> },
 }
