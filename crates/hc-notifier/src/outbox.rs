@@ -86,6 +86,8 @@ pub struct Outbox {
     again: Queue,
     told: Queue,
     under_way: Vec<Taken>,
+    /// The batch under way was made before the latest full set: its failure says nothing about who sent that.
+    outdated: bool,
     pace: Pace,
     generation: Option<u64>,
     /// No batch is made before.
@@ -111,6 +113,7 @@ impl Outbox {
             again: Queue::new(Place::Again),
             told: Queue::new(Place::Told),
             under_way: Vec::new(),
+            outdated: false,
             pace: Pace::new(config.notify_interval),
             generation: None,
             paused_until: 0,
@@ -171,7 +174,7 @@ impl Outbox {
     }
 
     /// A set of checks is in effect. After a `full` one everything known is told again, behind the news; and at once,
-    /// even in the pause after a failure: whoever sent the set is there.
+    /// even in the pause after a failure or when the batch under way fails: whoever sent the set is there.
     pub fn in_effect(&mut self, generation: Option<u64>, full: bool, now: Instant) {
         self.generation = generation;
         if !full {
@@ -189,6 +192,7 @@ impl Outbox {
                 self.slots.push_back(&mut self.again, at);
             }
         }
+        self.outdated = !self.under_way.is_empty();
         self.resume();
     }
 
@@ -212,13 +216,16 @@ impl Outbox {
         if self.draining && waiting.is_none() {
             return Due::Never;
         }
-        let refresh = self.slots.first(&self.told).filter(|_| !self.draining).map(|oldest| {
-            self.pace.due(self.known, self.config.batch_size.get().min(self.told.len()), oldest.since)
-        });
-        match waiting.into_iter().chain(refresh).min() {
+        match waiting.into_iter().chain(self.refresh_due()).min() {
             Some(due) => Due::At(self.start + Duration::from_nanos(due.max(self.paused_until))),
             None => Due::OnChange,
         }
+    }
+
+    fn refresh_due(&self) -> Option<u64> {
+        let oldest = self.slots.first(&self.told).filter(|_| !self.draining)?;
+        let batch_size = self.config.batch_size.get().min(self.told.len());
+        Some(self.pace.due(self.known, batch_size, oldest.since))
     }
 
     /// Makes a batch if one is due: news first, then what is told once more, then the checks whose turn of the refresh it
@@ -237,7 +244,7 @@ impl Outbox {
         {
             self.put_under_way(at, &mut batch);
         }
-        if !self.draining {
+        if self.refresh_due().is_some_and(|due| due <= now) {
             self.take_refresh(room, now, &mut batch);
         }
         Some(batch)
@@ -281,6 +288,7 @@ impl Outbox {
             }
         }
         self.delivered += 1;
+        self.outdated = false;
         self.resume();
     }
 
@@ -295,11 +303,14 @@ impl Outbox {
             self.detach(at);
             self.slots.push_front(&mut self.news, at);
         }
+        self.failed += 1;
+        self.last_error = Some(error.to_string());
+        if std::mem::take(&mut self.outdated) {
+            return;
+        }
         let pause = FIRST_PAUSE.saturating_mul(1 << self.failures_in_a_row.min(8)).min(LONGEST_PAUSE);
         self.paused_until = self.nanos(now).saturating_add(nanos(pause));
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
-        self.failed += 1;
-        self.last_error = Some(error.to_string());
     }
 
     /// From now on news is due at once and nothing is refreshed; when all is told, [`due`](Self::due) says
@@ -358,3 +369,6 @@ impl Outbox {
         nanos(now.saturating_duration_since(self.start))
     }
 }
+
+#[cfg(test)]
+mod tests;

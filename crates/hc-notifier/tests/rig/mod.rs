@@ -1,0 +1,139 @@
+//! A consumer of notifications that does what the test says, and a task that delivers to it.
+#![allow(dead_code, reason = "each file of tests uses its part")]
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hc_notifier::{Delivery, DeliveryError, NotifierConfig, NotifierTask, SharedOutbox};
+use hc_types::wire::Notification;
+use hc_types::{
+    CheckId, CheckSpec, Failure, Health, Incarnation, Outcome, ProbeSpec, Sink, Status, StatusUpdate, Target,
+    TcpProbe,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// A batch as the consumer gets it.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// Milliseconds since the rig began.
+    pub(crate) at: u128,
+    pub(crate) batch: Vec<Notification>,
+    pub(crate) generation: Option<u64>,
+}
+
+impl Told {
+    pub(crate) fn ids(&self) -> Vec<u64> {
+        self.batch.iter().map(|told| told.id.0).collect()
+    }
+
+    pub(crate) fn states(&self) -> Vec<(u64, Health)> {
+        self.batch.iter().map(|told| (told.id.0, told.status.state)).collect()
+    }
+}
+
+/// A batch that the consumer has not answered yet.
+pub(crate) struct Arrival {
+    pub(crate) told: Told,
+    pub(crate) answer: oneshot::Sender<Result<(), DeliveryError>>,
+}
+
+struct Consumer {
+    start: Instant,
+    arrivals: mpsc::Sender<Arrival>,
+    present: watch::Receiver<bool>,
+}
+
+impl Delivery for Consumer {
+    async fn ready(&self) {
+        if self.present.clone().wait_for(|present| *present).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    async fn deliver(&self, batch: Vec<Notification>, generation: Option<u64>) -> Result<(), DeliveryError> {
+        let (answer, answered) = oneshot::channel();
+        let at = self.start.elapsed().as_millis();
+        let arrival = Arrival { told: Told { at, batch, generation }, answer };
+        self.arrivals.send(arrival).await.map_err(|_| DeliveryError::new("nobody takes it"))?;
+        answered.await.unwrap_or_else(|_| Err(DeliveryError::new("no answer")))
+    }
+}
+
+pub(crate) struct Rig {
+    pub(crate) outbox: Arc<SharedOutbox>,
+    pub(crate) arrivals: mpsc::Receiver<Arrival>,
+    pub(crate) present: watch::Sender<bool>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) task: JoinSet<usize>,
+}
+
+/// A task with a grace of a second, and a consumer that is there.
+pub(crate) fn rig(config: NotifierConfig) -> Rig {
+    let outbox = Arc::new(SharedOutbox::new(&config));
+    let (arrive, arrivals) = mpsc::channel(1);
+    let (present, is_present) = watch::channel(true);
+    let shutdown = CancellationToken::new();
+    let consumer = Consumer { start: Instant::now(), arrivals: arrive, present: is_present };
+    let mut task = JoinSet::new();
+    task.spawn(NotifierTask::new(outbox.clone(), consumer, Duration::from_secs(1), shutdown.clone()).run());
+    Rig { outbox, arrivals, present, shutdown, task }
+}
+
+impl Rig {
+    /// A check begins and has its first status.
+    pub(crate) fn first(&self, id: u64, health: Health) {
+        self.outbox.begin(CheckId(id), Incarnation(0));
+        self.record(id, health);
+    }
+
+    pub(crate) fn record(&self, id: u64, health: Health) {
+        self.outbox.record(&mut vec![update(id, health)]);
+    }
+
+    /// The next batch, not answered.
+    pub(crate) async fn arrival(&mut self) -> Arrival {
+        self.arrivals.recv().await.expect("the task runs")
+    }
+
+    /// The next batch, taken.
+    pub(crate) async fn accept(&mut self) -> Told {
+        let Arrival { told, answer } = self.arrival().await;
+        answer.send(Ok(())).expect("the task waits for the answer");
+        told
+    }
+
+    /// The next batch, refused.
+    pub(crate) async fn refuse(&mut self) {
+        let arrival = self.arrival().await;
+        arrival.answer.send(Err(DeliveryError::new("refused"))).expect("the task waits for the answer");
+    }
+}
+
+/// A transition of the first life of a check.
+pub(crate) fn update(id: u64, health: Health) -> StatusUpdate {
+    let second = Duration::from_secs(1);
+    let target = Target::plain("192.0.2.1".parse().unwrap(), 80);
+    let spec = CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), second, second, 0).unwrap();
+    let outcome = match health {
+        Health::Healthy => Outcome::PASS,
+        Health::Unhealthy | Health::Unknown => Outcome::Fail(Failure::Refused),
+    };
+    let status = Status {
+        health,
+        last_check: Some(SystemTime::UNIX_EPOCH + second),
+        duration: Duration::from_millis(3),
+        failures: u64::from(health == Health::Unhealthy),
+        successes: u64::from(health == Health::Healthy),
+        outcome: Some(outcome),
+    };
+    StatusUpdate {
+        id: CheckId(id),
+        incarnation: Incarnation(0),
+        spec: Arc::new(spec),
+        status,
+        transition: true,
+    }
+}
