@@ -129,7 +129,7 @@ impl Change {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Dies => "dies: its port is closed",
             Self::Returns => "comes back",
             Self::FallsIll => "falls ill: it answers 503",
