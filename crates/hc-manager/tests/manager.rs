@@ -11,7 +11,7 @@ use fakes::{Act, Backends, Journal, Told, spec, tcp};
 use hc_manager::{Applied, Manager, ManagerConfig, ManagerError};
 use hc_types::{
     CheckId, CheckSpec, DnsExpectation, DnsProbe, Failure, Health, HttpProbe, LocalFault, Outcome, Phase,
-    ProbeSpec, RadiusProbe, RecordClass, RecordType, Remembered, SetChange, Tls, UdpProbe,
+    ProbeSpec, RadiusProbe, RecordClass, RecordType, Remembered, SetChange, Tls,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -79,6 +79,14 @@ async fn test_manager_adds_new_healthchecks() {
     let (one, two, three) = (tcp(1, SHORT, 0), tcp(2, SHORT, 3), tcp(3, LONG, 0));
     let applied = rig.full(&[(10, &one), (20, &two)]).await;
     assert_eq!(applied, Applied { added: 2, ..Applied::default() });
+    // The sink hears of the lives and of the set before it hears of any status.
+    let [Told::Begin(first, one_begins), Told::Begin(second, two_begins), Told::InEffect(None, true), ..] =
+        rig.journal.told()[..]
+    else {
+        panic!("{:?}", rig.journal.told())
+    };
+    assert_eq!((first, second), (CheckId(10), CheckId(20)));
+    assert_ne!(one_begins, two_begins);
     // The first result decides, whatever the retries.
     rig.health(10, Health::Healthy).await;
     rig.health(20, Health::Unhealthy).await;
@@ -126,8 +134,18 @@ async fn test_manager_removes_deleted_healthchecks() {
     let delta = SetChange::Delta { generation: None, upsert: vec![], remove: vec![CheckId(4), CheckId(99)] };
     assert_eq!(rig.manager.apply(delta).await.unwrap(), Applied { removed: 1, ..Applied::default() });
     assert_eq!(rig.running().await, [2]);
-    let forgotten = rig.journal.told().iter().filter(|told| matches!(told, Told::Forget(..))).count();
-    assert_eq!(forgotten, 3);
+    let told = rig.journal.told();
+    let begun = told.iter().filter_map(|told| match told {
+        Told::Begin(id, incarnation) => Some((*id, *incarnation)),
+        _ => None,
+    });
+    let forgotten = told.iter().filter_map(|told| match told {
+        Told::Forget(id, incarnation) => Some((*id, *incarnation)),
+        _ => None,
+    });
+    let forgotten: Vec<_> = forgotten.collect();
+    assert_eq!(forgotten.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [1, 3, 4]);
+    assert_eq!(begun.filter(|life| forgotten.contains(life)).count(), 3);
     rig.end().await.unwrap();
 }
 
@@ -181,7 +199,7 @@ async fn test_manager_handles_mixed_checker_types() {
     let secure_tcp = hc_types::TcpProbe { tls: Some(Tls { verify: true }), ..hc_types::TcpProbe::default() };
     let probes = [
         ProbeSpec::Icmp,
-        ProbeSpec::Udp(Box::new(UdpProbe::default())),
+        ProbeSpec::Udp(Box::default()),
         ProbeSpec::Tcp(hc_types::TcpProbe::default()),
         ProbeSpec::Tcp(secure_tcp),
         ProbeSpec::Http(Box::default()),

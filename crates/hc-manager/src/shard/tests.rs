@@ -1,1 +1,260 @@
+//! The loop of a shard on one thread under a paused clock, which jumps to the next instant at which anything happens.
 
+#[path = "../../tests/fakes/mod.rs"]
+#[allow(dead_code, reason = "each crate of tests uses a part")]
+mod fakes;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use hc_types::{CheckId, CheckSpec, Failure, Health, Incarnation, LocalFault, Outcome, Phase};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+use tokio::time::{Instant, advance, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use self::fakes::{Act, Backends, Journal, tcp};
+use super::{Clock, Command, Shard, ShardCore};
+use crate::plan::{Check, Order};
+use crate::schedule::nanos;
+use crate::stats::{Gauges, ManagerStats};
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const TIMEOUT: Outcome = Outcome::Fail(Failure::Timeout(Phase::Response));
+
+/// A shard that runs beside the test.
+struct Rig {
+    backends: Backends,
+    journal: Journal,
+    gauges: Arc<Gauges>,
+    commands: mpsc::Sender<Command>,
+    began: Instant,
+}
+
+impl Rig {
+    async fn obey(&self, orders: Vec<Order>) {
+        let (done, obeyed) = oneshot::channel();
+        self.commands.send(Command::Obey { orders, done }).await.unwrap();
+        obeyed.await.unwrap();
+    }
+
+    /// Lets the shard run until `millis` after its start.
+    async fn until(&self, millis: u32) {
+        sleep_until(self.began + MS * millis).await;
+    }
+
+    fn stats(&self) -> ManagerStats {
+        ManagerStats::collect(std::iter::once(&*self.gauges))
+    }
+
+    /// When the probes of this port started, in milliseconds after the shard did.
+    fn starts(&self, port: u16) -> Vec<u128> {
+        self.backends.starts(port).iter().map(|start| (*start - self.began).as_millis()).collect()
+    }
+}
+
+fn add(slot: u32, spec: Arc<CheckSpec>) -> Order {
+    let check = Check { id: CheckId(slot.into()), incarnation: Incarnation(1), spec };
+    Order::Add { slot, check, after: 0, known: None }
+}
+
+/// Runs `test` beside a shard with room for so many probes, then stops the shard.
+async fn with_shard<F: Future<Output = ()>>(max_in_flight: usize, test: impl FnOnce(Rig) -> F) {
+    let (backends, journal) = (Backends::default(), Journal::default());
+    let gauges = Arc::new(Gauges::new());
+    let (commands, receiver) = mpsc::channel(8);
+    let stop = CancellationToken::new();
+    let shard = Shard {
+        core: ShardCore::new(0, max_in_flight, nanos(60 * SECOND), Arc::clone(&gauges)),
+        clock: Clock::new(),
+        prober: backends.clone(),
+        sink: Arc::new(journal.clone()),
+        commands: receiver,
+        stop: stop.clone(),
+    };
+    let rig = Rig { backends, journal, gauges, commands, began: Instant::now() };
+    let local = LocalSet::new();
+    let run = local.run_until(async {
+        tokio::join!(shard.run(), async {
+            test(rig).await;
+            stop.cancel();
+        })
+    });
+    run.await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_day_of_probes_stays_on_its_grid() {
+    with_shard(10, async |rig| {
+        rig.backends.set(1, Act::After(30 * MS, Outcome::PASS));
+        rig.obey(vec![add(0, tcp(1, 7 * SECOND, 0))]).await;
+        rig.until(86_400_000).await;
+        let starts = rig.starts(1);
+        assert_eq!(starts.len(), 86_400 / 7 + 1);
+        for (k, start) in starts.into_iter().enumerate() {
+            let due = k as u128 * 7000;
+            assert!((due..due + 3).contains(&start), "probe {k} at {start}");
+        }
+        assert!(rig.stats().lateness.max() < 3 * MS);
+        let last = rig.journal.statuses(0).pop().unwrap().status;
+        assert_eq!((last.successes, last.failures), (86_400 / 7 + 1, 0));
+        assert!((29 * MS..33 * MS).contains(&last.duration), "{:?}", last.duration);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_longer_than_the_interval_run_back_to_back() {
+    with_shard(10, async |rig| {
+        rig.backends.set(1, Act::After(250 * MS, TIMEOUT));
+        rig.obey(vec![add(0, tcp(1, 100 * MS, 0))]).await;
+        rig.until(2_500).await;
+        let starts = rig.starts(1);
+        assert!((9..=10).contains(&starts.len()), "{starts:?}");
+        assert!(starts.windows(2).all(|pair| (250..255).contains(&(pair[1] - pair[0]))), "{starts:?}");
+        // The backend is slow, not we.
+        assert!(rig.stats().lateness.max() < 3 * MS);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_while_the_process_stood_still_is_no_verdict() {
+    with_shard(10, async |rig| {
+        rig.obey(vec![add(0, tcp(1, 10 * SECOND, 0)), add(1, tcp(2, 10 * SECOND, 0))]).await;
+        rig.journal
+            .wait("both pass", |journal| !journal.statuses(0).is_empty() && !journal.statuses(1).is_empty())
+            .await;
+        rig.backends.set(1, Act::After(900 * MS, TIMEOUT));
+        rig.backends.set(2, Act::After(900 * MS, Outcome::Fail(Failure::Refused)));
+        rig.backends
+            .wait("both are probed again", |backends| backends.in_flight(1) + backends.in_flight(2) == 2)
+            .await;
+        // SIGSTOP, as far as the shard can tell: the clock jumps, and nothing ran meanwhile.
+        advance(30 * SECOND).await;
+        rig.journal
+            .wait("a refusal counts", |journal| !journal.news(1).is_empty() && journal.statuses(1).len() == 2)
+            .await;
+        rig.backends.wait("the other is tried again", |backends| backends.started(1) == 3).await;
+        assert_eq!(rig.journal.statuses(0).len(), 1);
+        let stats = rig.stats();
+        assert_eq!((stats.ended("local_late"), stats.ended("timeout_response"), stats.stalls), (1, 0, 1));
+        assert!(stats.stalled > 29 * SECOND);
+        assert_eq!(stats.episodes[0].label, "local_late");
+        // Without a stall the same failure counts.
+        rig.journal.wait("it fails", |journal| journal.statuses(0).len() == 2).await;
+        assert_eq!(rig.journal.statuses(0)[1].status.health, Health::Unhealthy);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn inconclusive_probes_are_tried_again_soon() {
+    with_shard(10, async |rig| {
+        rig.backends.set(1, Act::Answer(LocalFault::Buffers.into()));
+        rig.obey(vec![add(0, tcp(1, SECOND, 0))]).await;
+        rig.until(2_050).await;
+        let starts = rig.starts(1);
+        // After 100, 200, 400 ms; then the pause of 800 ms is cut by the grid, and the next one by the interval.
+        let expected = [0, 100, 300, 700, 1000, 2000];
+        assert_eq!(starts.len(), expected.len(), "{starts:?}");
+        assert!(starts.iter().zip(expected).all(|(start, due)| (due..due + 9).contains(start)), "{starts:?}");
+        assert!(rig.journal.statuses(0).is_empty());
+        assert_eq!(rig.stats().episodes.len(), 1);
+        rig.backends.set(1, Act::Answer(Outcome::PASS));
+        rig.journal.wait("a verdict", |journal| journal.statuses(0).len() == 1).await;
+        // The episode ends by itself when it has been quiet.
+        rig.until(14_000).await;
+        assert!(rig.stats().episodes.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn due_checks_wait_for_room_in_the_order_in_which_they_came() {
+    with_shard(2, async |rig| {
+        for port in 1..=6 {
+            rig.backends.set(port, Act::After(100 * MS, Outcome::PASS));
+        }
+        let orders = (0..6).zip((1..=6).rev()).map(|(slot, port)| add(slot, tcp(port, 60 * SECOND, 0)));
+        rig.obey(orders.collect()).await;
+        rig.until(50).await;
+        assert_eq!((rig.gauges.in_flight.load(Relaxed), rig.gauges.waiting.load(Relaxed)), (2, 4));
+        rig.until(400).await;
+        assert_eq!(rig.gauges.waiting.load(Relaxed), 0);
+        assert_eq!(rig.backends.most_in_flight(), 2);
+        for (port, due) in [(6, 0), (5, 0), (4, 100), (3, 100), (2, 200), (1, 200)] {
+            let starts = rig.starts(port);
+            assert!(matches!(starts[..], [start] if (due..due + 10).contains(&start)), "{port}: {starts:?}");
+        }
+        let lateness = rig.stats().lateness;
+        assert!(lateness.max() >= 200 * MS && lateness.p50() >= 100 * MS);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_check_leaves_nothing_to_the_next_one_in_its_slot() {
+    with_shard(10, async |rig| {
+        rig.backends.set(1, Act::After(500 * MS, TIMEOUT));
+        rig.backends.set(2, Act::After(800 * MS, Outcome::PASS));
+        rig.obey(vec![add(0, tcp(1, 10 * SECOND, 0))]).await;
+        rig.until(100).await;
+        assert_eq!(rig.backends.in_flight(1), 1);
+        rig.obey(vec![Order::Remove { slot: 0 }, add(0, tcp(2, 10 * SECOND, 0))]).await;
+        rig.until(200).await;
+        assert_eq!((rig.backends.in_flight(1), rig.backends.dropped()), (0, 1));
+        rig.until(2_000).await;
+        assert_eq!(rig.journal.statuses(0).len(), 1);
+        assert_eq!(rig.journal.statuses(0)[0].status.health, Health::Healthy);
+        assert_eq!((rig.backends.started(1), rig.stats().checks), (1, 1));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_absence_longer_than_the_interval_is_not_told_before_a_probe() {
+    with_shard(10, async |rig| {
+        let spec = tcp(1, 2 * SECOND, 1);
+        rig.obey(vec![add(0, Arc::clone(&spec))]).await;
+        rig.journal.wait("it passes", |journal| journal.statuses(0).len() == 1).await;
+        rig.backends.set(1, Act::After(300 * MS, Outcome::Fail(Failure::Refused)));
+        rig.obey(vec![Order::Remove { slot: 0 }]).await;
+        rig.until(1_500).await;
+        rig.obey(vec![add(1, Arc::clone(&spec))]).await;
+        rig.until(1_600).await;
+        let told = rig.journal.statuses(1);
+        assert!(
+            matches!(&told[..], [update] if update.transition && update.status.health == Health::Healthy)
+        );
+
+        rig.obey(vec![Order::Remove { slot: 1 }]).await;
+        rig.until(5_000).await;
+        rig.obey(vec![add(2, spec)]).await;
+        rig.until(5_200).await;
+        assert!(rig.journal.statuses(2).is_empty());
+        rig.until(5_400).await;
+        // Its retries hold, and whoever asks now hears it.
+        let told = rig.journal.statuses(2);
+        assert!(
+            matches!(&told[..], [update] if update.transition && update.status.health == Health::Healthy)
+        );
+        assert_eq!(told[0].status.failures, 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_shard_sleeps() {
+    with_shard(10, async |rig| {
+        rig.obey(vec![add(0, tcp(1, 3600 * SECOND, 0))]).await;
+        rig.until(1_000).await;
+        // A stop of the whole process while nothing is in flight is no stall: nothing was lost.
+        advance(600 * SECOND).await;
+        rig.until(900_000).await;
+        assert_eq!((rig.stats().stalls, rig.backends.started(1)), (0, 1));
+    })
+    .await;
+}

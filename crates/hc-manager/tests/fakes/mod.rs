@@ -9,6 +9,7 @@ use hc_types::{
     CheckId, CheckSpec, Incarnation, Outcome, ProbeSpec, Prober, Sink, StatusUpdate, Target, TcpProbe,
 };
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// How long a test waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,7 +45,7 @@ pub(crate) enum Act {
 #[derive(Debug, Default)]
 struct Seen {
     acts: HashMap<u16, Act>,
-    started: HashMap<u16, usize>,
+    starts: HashMap<u16, Vec<Instant>>,
     in_flight: HashMap<u16, usize>,
     dropped: usize,
     most_in_flight: usize,
@@ -61,7 +62,12 @@ impl Backends {
 
     /// Probes started so far.
     pub(crate) fn started(&self, port: u16) -> usize {
-        lock(&self.0).started.get(&port).copied().unwrap_or_default()
+        self.starts(port).len()
+    }
+
+    /// When they did.
+    pub(crate) fn starts(&self, port: u16) -> Vec<Instant> {
+        lock(&self.0).starts.get(&port).cloned().unwrap_or_default()
     }
 
     pub(crate) fn in_flight(&self, port: u16) -> usize {
@@ -104,7 +110,7 @@ impl Prober for Backends {
         let port = spec.target().port();
         let act = {
             let mut seen = lock(&self.0);
-            *seen.started.entry(port).or_default() += 1;
+            seen.starts.entry(port).or_default().push(Instant::now());
             *seen.in_flight.entry(port).or_default() += 1;
             seen.most_in_flight = seen.most_in_flight.max(seen.in_flight.values().sum());
             seen.acts.get(&port).cloned().unwrap_or(Act::Answer(Outcome::PASS))
