@@ -154,8 +154,9 @@ impl GoEvents {
                 if line.starts_with("ok  ") || line.starts_with("FAIL\t") {
                     self.tally.lines.push(line.to_owned());
                 }
-                // "PASS" and "FAIL" alone say nothing that the package's line does not say.
-                if ["PASS", "FAIL"].contains(&line) { Vec::new() } else { vec![output] }
+                // "PASS" and "FAIL" alone say nothing that the package's line does not say; "?" is a package without tests.
+                let silent = ["PASS", "FAIL"].contains(&line) || line.starts_with("?   \t");
+                if silent { Vec::new() } else { vec![output] }
             }
             "build-output" => vec![output],
             "fail" => {
