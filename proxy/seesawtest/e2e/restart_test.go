@@ -103,6 +103,7 @@ func (r *rig) outage(what string, kill, start []part) {
 	r.t.Helper()
 	single := r.site.cluster.named("single")
 	mark := r.table.Mark()
+	dead := r.dead()
 	for _, p := range kill {
 		p.process(r).Kill()
 	}
@@ -112,8 +113,11 @@ func (r *rig) outage(what string, kill, start []part) {
 	}
 	last := start[len(start)-1].process(r).StartedAt()
 
-	healthy := r.healthy()
+	healthy := without(r.site.cluster.entries(), r.dead())
 	excused := []ncc.Entry{r.site.singleEntry(flipped)}
+	if !goesDown {
+		dead = without(dead, excused)
+	}
 	if slices.ContainsFunc(kill, func(p part) bool { return p.name == engine.name }) {
 		// From the engine's start, or from the last part's when that is later:
 		// nobody can tell the engine anything before.
@@ -132,6 +136,8 @@ func (r *rig) outage(what string, kill, start []part) {
 	eventually(r.t, single.returnLimit(), what+": checks go on", func() bool {
 		return r.site.answers() >= before+int64(r.up())
 	})
+
+	r.failOnGhosts(mark, dead, what)
 
 	goesDown, flipped = r.flip()
 	after := []ncc.Entry{r.site.singleEntry(flipped)}
@@ -162,15 +168,26 @@ func (r *rig) flip() (goesDown bool, i int) {
 	return goesDown, i
 }
 
-// healthy are the entries of all backends that are up.
-func (r *rig) healthy() []ncc.Entry {
+// dead are the entries of the backends that are down.
+func (r *rig) dead() []ncc.Entry {
 	var out []ncc.Entry
 	for i, down := range r.down {
 		if down {
 			out = append(out, r.site.singleEntry(i))
 		}
 	}
-	return without(r.site.cluster.entries(), out)
+	return out
+}
+
+// failOnGhosts fails the test if a backend that was known to be dead before the
+// outage, and is dead still, was put into service since the mark.
+func (r *rig) failOnGhosts(mark int, dead []ncc.Entry, what string) {
+	r.t.Helper()
+	for _, event := range r.table.Events(mark) {
+		if event.Op == ncc.OpAddDestination && slices.Contains(dead, event.Entry()) {
+			r.t.Errorf("%s: %v is dead and was put into service", what, event.Entry())
+		}
+	}
 }
 
 // awaitFlush waits for the restarted engine to empty the table, which is the
