@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 
 use crate::process::{Process, programs, wait_for};
+use crate::nginx::{self, BACKEND_CPU, CHECKER_CPU, PORT, address};
 use crate::{procfs, table};
 
 const CHECKS: usize = 300;
@@ -21,9 +22,6 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const ROUNDS: usize = 5;
 const SETTLE: Duration = Duration::from_secs(2);
 const ROUND: Duration = Duration::from_secs(6);
-const PORT: u16 = 8080;
-const CHECKER_CPU: usize = 0;
-const BACKEND_CPU: usize = 1;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -69,7 +67,7 @@ impl Peer {
 /// Runs the benchmark and prints its tables.
 pub(crate) fn run() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let _nginx = nginx(dir.path())?;
+    let _nginx = nginx::start(dir.path())?;
     for (kind, title) in [(Kind::Tcp, "TCP"), (Kind::Http, "HTTP")] {
         let dir = dir.path().join(title);
         fs::create_dir(&dir)?;
@@ -109,33 +107,6 @@ fn report(title: &str, peers: &[Peer]) {
         &["checker", "median", "× HAProxy", "× Seesaw", "rounds"],
         &rows,
     );
-}
-
-/// Each check has an address of its own, so that no peer runs out of ports towards one.
-fn address(check: usize) -> String {
-    format!("127.1.{}.{}", check / 200, check % 200 + 1)
-}
-
-fn nginx(dir: &Path) -> Result<Process> {
-    let config = dir.join("nginx.conf");
-    fs::write(
-        &config,
-        format!(
-            "daemon off; worker_processes 1; pid {0}/nginx.pid; error_log {0}/nginx.error;\n\
-             worker_rlimit_nofile 65536; events {{ worker_connections 30000; }}\n\
-             http {{ access_log off; keepalive_timeout 2s; keepalive_requests 1000000;\n\
-             client_body_temp_path {0}/t1; proxy_temp_path {0}/t2; fastcgi_temp_path {0}/t3;\n\
-             uwsgi_temp_path {0}/t4; scgi_temp_path {0}/t5;\n\
-             server {{ listen 0.0.0.0:{PORT} backlog=4096; location / {{ return 200 \"ok\\n\"; }} }} }}\n",
-            dir.display()
-        ),
-    )?;
-    let args = ["-c".as_ref(), config.as_os_str()];
-    let nginx = Process::start(BACKEND_CPU, &dir.join("nginx.log"), Path::new("/usr/sbin/nginx"), &args)?;
-    wait_for("nginx answering", Duration::from_secs(5), || {
-        std::net::TcpStream::connect(("127.0.0.1", PORT)).is_ok()
-    })?;
-    Ok(nginx)
 }
 
 fn haproxy(dir: &Path, kind: Kind) -> Result<Peer> {

@@ -1,10 +1,13 @@
 //! The benchmarks of the hc health checker. `cargo xtask bench` builds what they need and runs them in a network
 //! namespace of their own; figures and how to read them are in `docs/performance.md`.
 
+mod check_time;
 mod cpu;
 mod memory;
+mod nginx;
 mod process;
 mod procfs;
+mod schedule;
 mod table;
 
 use anyhow::{Result, bail};
@@ -12,7 +15,12 @@ use anyhow::{Result, bail};
 /// A benchmark and its name.
 type Bench = (&'static str, fn() -> Result<()>);
 
-const BENCHES: &[Bench] = &[("cpu", cpu::run), ("memory", memory::run)];
+const BENCHES: &[Bench] = &[
+    ("check-time", check_time::run),
+    ("cpu", cpu::run),
+    ("memory", memory::run),
+    ("schedule", schedule::run),
+];
 
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();

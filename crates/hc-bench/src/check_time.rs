@@ -1,0 +1,140 @@
+//! Wall time of one TCP check on loopback: our probe alone, Seesaw's own checker, and our whole chain up to the parsed
+//! notification in Go. All on one processor, nginx on the other, one check after another, in turn for several rounds.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use hc_checkers::{CheckersConfig, probe_tcp};
+use hc_types::{Outcome, Target, TcpProbe};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::process::{Process, programs, wait_for};
+use crate::{nginx, table};
+
+const CHECKS: usize = 3000;
+const WARM_UP: usize = 300;
+const ROUNDS: usize = 5;
+
+/// The figures of one way, a value a round, in µs.
+#[derive(Default)]
+struct Way {
+    medians: Vec<f64>,
+    p99s: Vec<f64>,
+}
+
+/// Runs the benchmark and prints its table.
+pub(crate) fn run() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let _nginx = nginx::start(dir.path())?;
+    let names = [
+        "our probe alone",
+        "Seesaw's Go checker alone",
+        "our whole chain: set in, parsed notification out",
+        "… of it, parsing the notification in Go",
+        "… of it, one line through a Unix socket",
+    ];
+    let mut ways: [Way; 5] = Default::default();
+    for _ in 0..ROUNDS {
+        let [probe, seesaw, chain, parse, socket] = &mut ways;
+        probe.add(our_probe()?);
+        seesaw.add(figures(&seesaw_check()?)?);
+        let report = our_chain(dir.path())?;
+        chain.add(figures(&report["chain"])?);
+        parse.add(figures(&report["parse"])?);
+        socket.add(figures(&report["socket"])?);
+    }
+    let rows: Vec<_> = names.iter().zip(&ways).map(|(name, way)| way.row(name)).collect();
+    table::print(
+        "Wall time of one TCP check on loopback, µs (medians of rounds)",
+        &["", "median", "p99", "median of each round"],
+        &rows,
+    );
+    Ok(())
+}
+
+impl Way {
+    fn add(&mut self, (median, p99): (f64, f64)) {
+        self.medians.push(median);
+        self.p99s.push(p99);
+    }
+
+    fn row(&self, name: &str) -> Vec<String> {
+        let all: Vec<_> = self.medians.iter().map(|median| format!("{median:.1}")).collect();
+        let (median, p99) = (table::median(&self.medians), table::median(&self.p99s));
+        vec![name.to_owned(), format!("{median:.1}"), format!("{p99:.1}"), all.join(" ")]
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+fn our_probe() -> Result<(f64, f64)> {
+    let everywhere = sched_getaffinity(None)?;
+    let mut here = CpuSet::new();
+    here.set(nginx::CHECKER_CPU);
+    sched_setaffinity(None, &here)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (probe, config) = (TcpProbe::default(), CheckersConfig::default());
+    let target = Target::plain("127.0.0.1".parse()?, nginx::PORT);
+    let mut micros = Vec::with_capacity(CHECKS);
+    for check in 0..WARM_UP + CHECKS {
+        let begin = Instant::now();
+        let outcome = runtime.block_on(probe_tcp(&probe, &target, Duration::from_secs(1), &config));
+        let took = begin.elapsed();
+        ensure!(outcome == Outcome::PASS, "a probe did not pass: {outcome:?}");
+        if check >= WARM_UP {
+            micros.push(took.as_secs_f64() * 1e6);
+        }
+    }
+    sched_setaffinity(None, &everywhere)?;
+    Ok((table::percentile(&mut micros, 50.0), table::percentile(&mut micros, 99.0)))
+}
+
+fn seesaw_check() -> Result<serde_json::Value> {
+    pinned(&programs()?.join("seesaw-bench-check"), &["-address", &format!("127.0.0.1:{}", nginx::PORT)])
+}
+
+fn our_chain(dir: &Path) -> Result<serde_json::Value> {
+    let dir = tempfile::tempdir_in(dir)?;
+    let config = dir.path().join("hc-server.toml");
+    fs::write(&config, "[notify]\nbatch_delay = \"0s\"\n[log]\nlevel = \"warn\"\n")?;
+    let socket = dir.path().join("hc.sock");
+    let args = [
+        "--config".as_ref(),
+        config.as_os_str(),
+        "--socket".as_ref(),
+        socket.as_os_str(),
+        "--state-dir".as_ref(),
+        dir.path().as_os_str(),
+    ];
+    let log = dir.path().join("hc-server.log");
+    let _server = Process::start(nginx::CHECKER_CPU, &log, &programs()?.join("hc-server"), &args)?;
+    wait_for("hc-server listening", Duration::from_secs(5), || socket.exists())?;
+    let socket = socket.display().to_string();
+    let address = format!("{}:{}", nginx::address(0), nginx::PORT);
+    pinned(&programs()?.join("chain-bench"), &["-socket", &socket, "-address", &address])
+}
+
+/// Runs a program on the checkers' processor and reads the JSON that it prints.
+fn pinned(program: &Path, args: &[&str]) -> Result<serde_json::Value> {
+    let (n, warmup) = (CHECKS.to_string(), WARM_UP.to_string());
+    let output = Command::new("taskset")
+        .args(["--cpu-list", &nginx::CHECKER_CPU.to_string()])
+        .arg(program)
+        .args(args)
+        .args(["-n", &n, "-warmup", &warmup])
+        .output()
+        .with_context(|| program.display().to_string())?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}: {}: {said}", program.display(), output.status);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    ensure!(report["failures"] == 0, "{}: checks failed: {report}", program.display());
+    Ok(report)
+}
+
+/// Median and p99 in µs.
+fn figures(report: &serde_json::Value) -> Result<(f64, f64)> {
+    let micros = |key: &str| -> Result<f64> { Ok(report[key].as_f64().context("no figure")? / 1e3) };
+    Ok((micros("median_ns")?, micros("p99_ns")?))
+}
