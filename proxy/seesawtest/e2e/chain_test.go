@@ -74,13 +74,14 @@ func (w *chain) startPair() {
 	w.server, w.proxy = startPair(w.t, w.dir, w.engineSocket, pairOptions{})
 }
 
-// startSeesaw starts Seesaw's own healthchecker in place of the pair.
+// startSeesaw starts Seesaw's own healthchecker in place of the pair. It fetches
+// every second, since it may find the engine without its checks at first.
 func (w *chain) startSeesaw() {
 	w.t.Helper()
 	supervise.Start(w.t, w.dir, supervise.Spec{
 		Name: "seesaw_healthcheck",
 		Path: program(w.t, "seesaw_healthcheck"),
-		Args: []string{"-logtostderr", "-engine", w.engineSocket},
+		Args: []string{"-logtostderr", "-engine", w.engineSocket, "-fetch_interval", "1s"},
 	})
 }
 

@@ -62,8 +62,11 @@ func inPrivateNetwork() (bool, error) {
 // program returns the path of a program in HC_BIN.
 func program(t *testing.T, name string) string {
 	t.Helper()
-	path := filepath.Join(os.Getenv("HC_BIN"), name)
-	if _, err := os.Stat(path); err != nil {
+	path, err := filepath.Abs(filepath.Join(os.Getenv("HC_BIN"), name))
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
 		t.Fatalf("%s is not built: %v", name, err)
 	}
 	return path
@@ -75,6 +78,11 @@ func logDir(t *testing.T) string {
 	keep := os.Getenv("HC_LOGS")
 	if keep == "" {
 		return t.TempDir()
+	}
+	// Absolute, since programs have directories of their own.
+	keep, err := filepath.Abs(keep)
+	if err != nil {
+		t.Fatal(err)
 	}
 	dir, err := os.MkdirTemp(keep, strings.ReplaceAll(t.Name(), "/", "-")+"-")
 	if err != nil {
