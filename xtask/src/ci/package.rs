@@ -8,7 +8,8 @@ use crate::workspace::Workspace;
 /// Packs every crate that is published and builds it outside the workspace.
 pub(super) fn check(workspace: &Workspace) -> Result<()> {
     let mut cargo = workspace.cargo();
-    cargo.args(["package", "--workspace", "--locked"]);
+    // Without debug information, as our profile builds dependencies, so that those are not built a second time.
+    cargo.args(["package", "--workspace", "--locked"]).env("CARGO_PROFILE_DEV_DEBUG", "0");
     for package in workspace.packages().filter(|package| !package.is_published()) {
         cargo.args(["--exclude", package.name()]);
     }
