@@ -135,6 +135,8 @@ fn set(sleep: std::pin::Pin<&mut Sleep>, wake: Option<Instant>) {
 
 /// Gives back the probes in flight that are to be dropped.
 fn carry_out(core: &mut ShardCore, clock: Clock, command: Command) -> Vec<FlightId> {
+    // What is too old must not be read, however long nothing else happened.
+    core.wake(clock.now());
     let mut cancelled = Vec::new();
     match command {
         Command::Obey { orders, done } => {
