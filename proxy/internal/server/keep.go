@@ -79,7 +79,7 @@ func hold(ctx context.Context, conn net.Conn, version string, events chan<- Even
 		return false, err
 	}
 	if !send(ctx, events, Event{Link: link}) {
-		link.lose(ctx.Err())
+		link.Leave()
 		return false, ctx.Err()
 	}
 	for {
