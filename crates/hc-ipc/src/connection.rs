@@ -67,6 +67,10 @@ impl Connection {
         let reason = join(reader, writer, conversation.run(to_receive, send), farewell).await;
         link.send_if_modified(|link| link.take_if(|link| link.number == number).is_some());
         tracing::info!(connection = number, %reason, "peer disconnected");
+        if reason == DisconnectReason::Replaced {
+            // The owner hears of the connection that took its place. Many may do that while it is busy.
+            return;
+        }
         select! {
             biased;
             // Fails only when the owner is gone.

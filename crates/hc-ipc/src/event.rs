@@ -9,7 +9,8 @@ use crate::Peer;
 /// Something that the owner has to know or to do.
 #[derive(Debug)]
 pub enum IpcEvent {
-    /// A peer has connected. It takes the place of one that was connected before, of which nothing more is heard.
+    /// A peer has connected. It takes the place of one that was connected before, of which nothing more is heard, not
+    /// even its end.
     Connected {
         /// Who it is.
         peer: Peer,
@@ -44,7 +45,7 @@ pub enum DisconnectReason {
     /// The peer said that it leaves.
     #[error("the peer leaves")]
     Shutdown,
-    /// Another connection took its place.
+    /// Another connection took its place. Only in logs: the owner hears [`IpcEvent::Connected`] of the other one.
     #[error("replaced by a newer connection")]
     Replaced,
     /// The peer speaks another version of the protocol.
@@ -112,5 +113,44 @@ impl IpcEvents {
                 return Some(event);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_heard_of_a_connection_after_a_newer_one_was_announced() {
+        let (events, receiver) = mpsc::channel(8);
+        let mut heard = IpcEvents { receiver, latest: 0 };
+        let peer = Peer { uid: 0, gid: 0, pid: None };
+        let set = || {
+            let change = SetChange::Full { generation: None, checks: Vec::new() };
+            IpcEvent::Set { change, rejected: Vec::new(), reply: SetReply(oneshot::channel().0) }
+        };
+        let gone = || IpcEvent::Disconnected { reason: DisconnectReason::Replaced };
+        for event in [
+            (2, IpcEvent::Connected { peer }),
+            (1, IpcEvent::Connected { peer }),
+            (1, set()),
+            (1, gone()),
+            (2, set()),
+            (3, IpcEvent::Connected { peer }),
+            (2, gone()),
+        ] {
+            events.send(event).await.unwrap();
+        }
+        drop(events);
+        let mut kinds = Vec::new();
+        while let Some(event) = heard.recv().await {
+            kinds.push(match event {
+                IpcEvent::Connected { .. } => "connected",
+                IpcEvent::Set { .. } => "set",
+                IpcEvent::StatusRequest { .. } => "status request",
+                IpcEvent::Disconnected { .. } => "disconnected",
+            });
+        }
+        assert_eq!(kinds, ["connected", "set", "connected"]);
     }
 }

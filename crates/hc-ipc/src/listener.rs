@@ -239,3 +239,30 @@ fn io_error(what: &'static str, path: &Path) -> impl Fn(io::Error) -> BindError 
     let path = path.to_owned();
     move |source| BindError::Io { what, path: path.clone(), source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(config: &PeerConfig, uid: u32, gid: u32, allowed: bool) {
+        let peers = Peers::new(config).unwrap();
+        assert_eq!(peers.allow(Peer { uid, gid, pid: None }), allowed, "{uid}:{gid} of {peers:?}");
+    }
+
+    #[test]
+    fn root_and_ourselves_and_whoever_is_named() {
+        let own = accounts::own_user();
+        let default = PeerConfig::default();
+        check(&default, 0, 4711, true);
+        check(&default, own, 4711, true);
+        check(&default, 54321, 0, false);
+        let named = PeerConfig { users: vec!["54321".to_owned()], groups: vec!["777".to_owned()], ..default };
+        check(&named, 54321, 4711, true);
+        check(&named, 4711, 777, true);
+        check(&named, 4711, 4711, false);
+        let others = PeerConfig { own_and_root: false, ..named };
+        check(&others, 0, 0, false);
+        check(&others, own, 0, own == 54321);
+    }
+}

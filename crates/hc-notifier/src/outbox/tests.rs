@@ -301,6 +301,20 @@ fn a_told_check_counts_as_refreshed() {
 }
 
 #[test]
+fn after_an_outage_what_is_overdue_goes_in_full_batches() {
+    let mut desk = desk(100);
+    desk.begin_up(0..160);
+    for _ in 0..2 {
+        desk.take();
+        desk.deliver();
+    }
+    desk.wait(60_000);
+    assert_eq!(desk.take().len(), 100);
+    desk.deliver();
+    assert_eq!(desk.take().len(), 60);
+}
+
+#[test]
 fn a_drained_outbox_tells_its_news_at_once_and_nothing_else() {
     let mut desk = desk(2);
     desk.begin_up([1, 2, 3, 4]);
