@@ -138,6 +138,26 @@ mod tests {
         check(&input, &[(1, Some(&longest)), (2, None), (3, Some(b"after")), (4, None), (5, Some(b"last"))]);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn however_the_bytes_arrive_the_lines_are_the_same(
+            input in proptest::collection::vec(proptest::sample::select(b"ab \r\n{\xff".as_slice()), 0..200),
+            step in 1usize..50,
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let mut reader = reader(&input, step);
+            let whole = input.iter().rposition(|byte| *byte == b'\n').map_or(&[][..], |end| &input[..end]);
+            let numbered = (1..).zip(whole.split(|byte| *byte == b'\n'));
+            let expected = numbered.filter(|(_, line)| !line.trim_ascii().is_empty());
+            runtime.block_on(async {
+                for (number, line) in expected {
+                    assert_eq!(reader.next().await.unwrap(), Some(Line { number, content: Some(line) }));
+                }
+                assert_eq!(reader.next().await.unwrap(), None);
+            });
+        }
+    }
+
     #[test]
     fn memory_is_bounded_whatever_comes() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

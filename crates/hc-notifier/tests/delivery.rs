@@ -18,7 +18,7 @@ async fn untold(rig: &mut Rig) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_consumer_nothing_is_made_and_what_is_true_later_is_told_later() {
-    let mut rig = rig(NotifierConfig::default());
+    let mut rig = rig(NotifierConfig::default()).await;
     rig.present.send_replace(false);
     rig.first(1, Healthy);
     advance(Duration::from_secs(3600)).await;
@@ -32,7 +32,7 @@ async fn without_a_consumer_nothing_is_made_and_what_is_true_later_is_told_later
 
 #[tokio::test(start_paused = true)]
 async fn a_failing_consumer_is_tried_at_growing_distances() {
-    let mut rig = rig(NotifierConfig::default());
+    let mut rig = rig(NotifierConfig::default()).await;
     rig.first(1, Healthy);
     let mut tries = Vec::new();
     for _ in 0..8 {
@@ -47,7 +47,7 @@ async fn a_failing_consumer_is_tried_at_growing_distances() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_set_is_answered_at_once_even_in_a_pause() {
-    let mut rig = rig(NotifierConfig::default());
+    let mut rig = rig(NotifierConfig::default()).await;
     rig.first(1, Healthy);
     for _ in 0..6 {
         rig.refuse().await;
@@ -60,7 +60,7 @@ async fn a_full_set_is_answered_at_once_even_in_a_pause() {
 
 #[tokio::test(start_paused = true)]
 async fn the_last_news_is_told_before_the_end() {
-    let mut rig = rig(NotifierConfig::default());
+    let mut rig = rig(NotifierConfig::default()).await;
     for id in 0..150 {
         rig.first(id, Healthy);
     }
@@ -76,7 +76,7 @@ async fn the_last_news_is_told_before_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hanging_consumer_holds_the_end_up_for_the_grace_only() {
-    let mut rig = rig(NotifierConfig::default());
+    let mut rig = rig(NotifierConfig::default()).await;
     rig.first(1, Healthy);
     rig.first(2, Healthy);
     let _hanging = rig.arrival().await;
@@ -88,7 +88,7 @@ async fn a_hanging_consumer_holds_the_end_up_for_the_grace_only() {
 
 #[tokio::test(start_paused = true)]
 async fn an_absent_consumer_does_not_hold_the_end_up() {
-    let mut rig = rig(NotifierConfig::default());
+    let mut rig = rig(NotifierConfig::default()).await;
     rig.present.send_replace(false);
     rig.first(1, Healthy);
     advance(Duration::from_secs(5)).await;
@@ -96,4 +96,26 @@ async fn an_absent_consumer_does_not_hold_the_end_up() {
     rig.shutdown.cancel();
     assert_eq!(untold(&mut rig).await, 1);
     assert_eq!(before.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_without_news_ends_at_once() {
+    let mut rig = rig(NotifierConfig::default()).await;
+    rig.first(1, Healthy);
+    rig.accept().await;
+    let before = Instant::now();
+    rig.shutdown.cancel();
+    assert_eq!(untold(&mut rig).await, 0);
+    assert_eq!(before.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_failure_of_what_was_under_way_before_a_full_set_does_not_delay_it() {
+    let mut rig = rig(NotifierConfig::default()).await;
+    rig.first(1, Healthy);
+    let under_way = rig.arrival().await;
+    rig.outbox.in_effect(Some(2), true);
+    drop(under_way.answer);
+    let again = rig.accept().await;
+    assert_eq!((again.at, again.generation), (100, Some(2)));
 }

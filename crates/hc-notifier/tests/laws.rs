@@ -72,6 +72,8 @@ struct World {
     /// The current life of each id and its latest status.
     live: BTreeMap<u64, (Incarnation, Option<Status>)>,
     under_way: Option<Vec<Notification>>,
+    /// How often the clock was moved.
+    steps: u32,
     /// What the consumer last heard of each id, and when.
     heard: BTreeMap<u64, (Notification, Instant)>,
 }
@@ -97,6 +99,7 @@ impl World {
             generation: None,
             live: BTreeMap::new(),
             under_way: None,
+            steps: 0,
             heard: BTreeMap::new(),
         }
     }
@@ -175,6 +178,8 @@ impl World {
 
     /// Moves the clock to the next instant at which something is due, but not beyond `end`.
     fn advance_to_due(&mut self, end: Instant) {
+        self.steps += 1;
+        assert!(self.steps < 100_000, "it does not come to rest");
         self.now = match self.outbox.due() {
             Due::At(due) => self.now.max(due.min(end)),
             Due::OnChange | Due::Never => end,

@@ -18,7 +18,7 @@ fn batches_of(batch_size: usize) -> NotifierConfig {
 
 #[tokio::test(start_paused = true)]
 async fn test_notifier_batches_notifications() {
-    let mut rig = rig(batches_of(100));
+    let mut rig = rig(batches_of(100)).await;
     rig.first(1, Healthy);
     tokio::time::advance(Duration::from_millis(60)).await;
     rig.first(2, Unhealthy);
@@ -30,7 +30,7 @@ async fn test_notifier_batches_notifications() {
 
 #[tokio::test(start_paused = true)]
 async fn test_notifier_sends_full_batch_immediately() {
-    let mut three = rig(batches_of(3));
+    let mut three = rig(batches_of(3)).await;
     for id in 1..=3 {
         three.first(id, Healthy);
     }
@@ -38,7 +38,7 @@ async fn test_notifier_sends_full_batch_immediately() {
     assert_eq!((batch.at, batch.ids()), (0, vec![1, 2, 3]));
 
     // A size of 1 is 1.
-    let mut single = rig(batches_of(1));
+    let mut single = rig(batches_of(1)).await;
     single.first(1, Healthy);
     single.first(2, Healthy);
     for id in 1..=2 {
@@ -49,7 +49,7 @@ async fn test_notifier_sends_full_batch_immediately() {
 
 #[tokio::test(start_paused = true)]
 async fn test_notifier_handles_multiple_batches() {
-    let mut rig = rig(batches_of(100));
+    let mut rig = rig(batches_of(100)).await;
     for id in 0..250 {
         rig.first(id, Healthy);
     }
@@ -66,7 +66,7 @@ async fn test_notifier_handles_multiple_batches() {
 
 #[tokio::test(start_paused = true)]
 async fn test_notifier_preserves_notification_order() {
-    let mut rig = rig(batches_of(4));
+    let mut rig = rig(batches_of(4)).await;
     let ids = [u64::MAX, 3, 1 << 63, 2, 9, 1];
     for id in ids {
         rig.first(id, Healthy);
@@ -82,7 +82,7 @@ async fn test_notifier_preserves_notification_order() {
 
 #[tokio::test(start_paused = true)]
 async fn test_notifier_handles_rapid_notifications() {
-    let mut rig = rig(batches_of(10));
+    let mut rig = rig(batches_of(10)).await;
     for id in 0..10 {
         rig.first(id, Healthy);
     }
@@ -104,7 +104,7 @@ async fn test_notifier_handles_rapid_notifications() {
 
 #[tokio::test(start_paused = true)]
 async fn test_notifier_with_mixed_states() {
-    let mut rig = rig(batches_of(100));
+    let mut rig = rig(batches_of(100)).await;
     rig.first(1, Healthy);
     rig.first(2, Unhealthy);
     rig.first(3, Unknown);

@@ -12,7 +12,7 @@ use hc_types::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// A batch as the consumer gets it.
@@ -70,8 +70,11 @@ pub(crate) struct Rig {
     pub(crate) task: JoinSet<usize>,
 }
 
-/// A task with a grace of a second, and a consumer that is there.
-pub(crate) fn rig(config: NotifierConfig) -> Rig {
+/// Whatever is waited for comes within this time of the paused clock, or the test fails.
+const SOON: Duration = Duration::from_secs(3600);
+
+/// A task with a grace of a second, which has begun to wait, and a consumer that is there.
+pub(crate) async fn rig(config: NotifierConfig) -> Rig {
     let outbox = Arc::new(SharedOutbox::new(&config));
     let (arrive, arrivals) = mpsc::channel(1);
     let (present, is_present) = watch::channel(true);
@@ -79,6 +82,7 @@ pub(crate) fn rig(config: NotifierConfig) -> Rig {
     let consumer = Consumer { start: Instant::now(), arrivals: arrive, present: is_present };
     let mut task = JoinSet::new();
     task.spawn(NotifierTask::new(outbox.clone(), consumer, Duration::from_secs(1), shutdown.clone()).run());
+    tokio::task::yield_now().await;
     Rig { outbox, arrivals, present, shutdown, task }
 }
 
@@ -95,7 +99,7 @@ impl Rig {
 
     /// The next batch, not answered.
     pub(crate) async fn arrival(&mut self) -> Arrival {
-        self.arrivals.recv().await.expect("the task runs")
+        timeout(SOON, self.arrivals.recv()).await.expect("it does not come").expect("the task runs")
     }
 
     /// The next batch, taken.
@@ -109,6 +113,8 @@ impl Rig {
     pub(crate) async fn refuse(&mut self) {
         let arrival = self.arrival().await;
         arrival.answer.send(Err(DeliveryError::new("refused"))).expect("the task waits for the answer");
+        // It learns so before the test goes on.
+        tokio::task::yield_now().await;
     }
 }
 
