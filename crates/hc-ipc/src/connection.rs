@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hc_types::wire::{DecodeError, ErrorCode, ErrorMessage, ToServer, decode};
+use hc_types::wire::{DecodeError, ErrorMessage, ToServer, decode};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
 use tokio::select;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -162,7 +162,6 @@ fn understand(line: &Line<'_>) -> Result<ToServer, ErrorMessage> {
             error @ DecodeError::UnknownType(_) => format!("line {number}: {error}"),
         };
         cut(&mut message, LONGEST_QUOTE);
-        debug_assert!(matches!(code, ErrorCode::Malformed | ErrorCode::UnknownType));
         ErrorMessage { code, message }
     })
 }
