@@ -5,7 +5,8 @@ mod filter;
 mod socket;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::fmt;
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -77,6 +78,8 @@ struct State {
     socket: Option<Rc<EchoSocket>>,
     /// The requests without an answer, by sequence number.
     waiting: BTreeMap<u16, Waiting>,
+    /// What was found for the others, until their probes fetch it.
+    found: HashMap<u16, Result<(), Setback>>,
     /// The sequence number to try next. Going round through all of them keeps late replies apart.
     next: u16,
     /// The request whose probe reads for all.
@@ -87,7 +90,7 @@ struct State {
 
 struct Waiting {
     ip: IpAddr,
-    found: Option<Result<(), Setback>>,
+    /// `None` from when the probe is woken to when it is polled.
     waker: Option<Waker>,
 }
 
@@ -111,15 +114,15 @@ impl State {
 
     /// A sequence number that no request in flight has.
     fn take_sequence(&mut self, ip: IpAddr) -> Option<u16> {
-        if self.waiting.len() > usize::from(u16::MAX) {
+        if self.waiting.len() + self.found.len() > usize::from(u16::MAX) {
             return None;
         }
-        while self.waiting.contains_key(&self.next) {
+        while self.waiting.contains_key(&self.next) || self.found.contains_key(&self.next) {
             self.next = self.next.wrapping_add(1);
         }
         let sequence = self.next;
         self.next = sequence.wrapping_add(1);
-        self.waiting.insert(sequence, Waiting { ip, found: None, waker: None });
+        self.waiting.insert(sequence, Waiting { ip, waker: None });
         Some(sequence)
     }
 
@@ -130,8 +133,11 @@ impl State {
                 (tag, destination, Err(Failure::Unreachable(reason).into()))
             }
         };
-        if let Some(waiting) = self.waiting.get_mut(&tag.sequence).filter(|waiting| waiting.ip == ip) {
-            waiting.settle(found);
+        if let Entry::Occupied(waiting) = self.waiting.entry(tag.sequence)
+            && waiting.get().ip == ip
+        {
+            self.found.insert(tag.sequence, found);
+            waiting.remove().wake();
         }
     }
 
@@ -142,8 +148,9 @@ impl State {
             Ok(progress) => progress,
             Err(error) => {
                 self.socket = None;
-                for waiting in self.waiting.values_mut() {
-                    waiting.settle(Err(fault::before_sending(&error)));
+                while let Some((sequence, mut waiting)) = self.waiting.pop_first() {
+                    self.found.insert(sequence, Err(fault::before_sending(&error)));
+                    waiting.wake();
                 }
                 Progress::Drained
             }
@@ -152,13 +159,9 @@ impl State {
 }
 
 impl Waiting {
-    /// The first finding stands.
-    fn settle(&mut self, found: Result<(), Setback>) {
-        if self.found.is_none() {
-            self.found = Some(found);
-            if let Some(waker) = self.waker.take() {
-                waker.wake();
-            }
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
         }
     }
 }
@@ -229,18 +232,17 @@ impl Request {
 
     fn poll_found(&self, context: &mut Context<'_>) -> Poll<Result<(), Setback>> {
         let mut state = self.lane.0.borrow_mut();
-        // Only dropping the request takes its entry away.
-        let Some(waiting) = state.waiting.get_mut(&self.sequence) else { return Poll::Pending };
-        match waiting.found.take() {
-            Some(found) => Poll::Ready(found),
-            None => {
-                match &mut waiting.waker {
-                    Some(waker) => waker.clone_from(context.waker()),
-                    none => *none = Some(context.waker().clone()),
-                }
-                Poll::Pending
+        if let Some(found) = state.found.remove(&self.sequence) {
+            return Poll::Ready(found);
+        }
+        // Without an answer the entry is there until the request is dropped.
+        if let Some(waiting) = state.waiting.get_mut(&self.sequence) {
+            match &mut waiting.waker {
+                Some(waker) => waker.clone_from(context.waker()),
+                none => *none = Some(context.waker().clone()),
             }
         }
+        Poll::Pending
     }
 }
 
@@ -248,11 +250,13 @@ impl Drop for Request {
     fn drop(&mut self) {
         let state = &mut *self.lane.0.borrow_mut();
         state.waiting.remove(&self.sequence);
+        state.found.remove(&self.sequence);
         // Also when nobody reads: the one that was woken to do it may be this one, which never came to it.
         if state.reader.is_none_or(|reader| reader == self.sequence) {
             state.reader = None;
-            if let Some(waker) = state.waiting.values_mut().find_map(|waiting| waiting.waker.take()) {
-                waker.wake();
+            // If that one has been woken already, it will read, or be dropped and come here.
+            if let Some(mut next) = state.waiting.first_entry() {
+                next.get_mut().wake();
             }
         }
     }

@@ -2,5 +2,6 @@
 
 pub mod datagram;
 pub mod dns;
+pub mod icmp;
 pub mod network;
 pub mod radius;

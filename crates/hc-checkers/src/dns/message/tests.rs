@@ -170,6 +170,14 @@ fn other_types_are_compared_in_words() {
 }
 
 #[test]
+fn long_answers_are_cut_in_the_text() {
+    let q = question("example.com", "TXT", DnsExpectation::Any);
+    let long = [&[255], [b'x'; 255].as_slice()].concat().repeat(200);
+    let told = format!("\"{}…", "x".repeat(255));
+    verdict(&q, &reply(&q).answer("example.com", 16, &long), Outcome::pass(told));
+}
+
+#[test]
 fn every_response_code_is_told() {
     let www = www();
     for code in 1..=15 {
@@ -276,7 +284,8 @@ proptest! {
         let judged = q.judge(ID, &reply(&q).answer("www.example.com", A, &ip).build());
         prop_assert_eq!(judged, Judgement::Verdict(Outcome::pass(told)));
         let text = RawBytes::from(text);
-        let string = &text.as_slice()[..text.len().min(255)];
+        // Each byte takes up to four in the text, which is cut at 256.
+        let string = &text.as_slice()[..text.len().min(60)];
         let data = [&[u8::try_from(string.len()).unwrap()], string].concat();
         let any = question("www.example.com", "TXT", DnsExpectation::Any);
         let packet = reply(&any).answer("www.example.com", 16, &data).build();

@@ -1,0 +1,301 @@
+//! The DNS probe against a server that is right, wrong, late, cut short or silent, over both families.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::time::Duration;
+
+use hc_checkers::probe_dns;
+use hc_testkit::dns::{DnsMessage, DnsServer, DnsTransport, framed, wire_name};
+use hc_types::{DnsExpectation, DnsProbe, Failure, Outcome, Phase, RecordClass, RecordType, Target};
+
+const LONG: Duration = Duration::from_secs(20);
+/// Long enough for a packet on loopback to come, short enough to wait for in vain.
+const SHORT: Duration = Duration::from_millis(600);
+const LOOPBACKS: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+const IP: [u8; 4] = [192, 0, 2, 1];
+
+fn www() -> DnsProbe {
+    DnsProbe {
+        query: "www.example.com".into(),
+        query_type: RecordType::A,
+        query_class: RecordClass::IN,
+        expect: DnsExpectation::Ips([IP.into()].into()),
+    }
+}
+
+fn target(server: &DnsServer) -> Target {
+    Target::plain(server.address().ip(), server.address().port())
+}
+
+fn good(query: &[u8]) -> DnsMessage {
+    DnsMessage::reply_to(query).answer("www.example.com", 1, &IP)
+}
+
+fn pass() -> Outcome {
+    Outcome::pass("192.0.2.1")
+}
+
+fn wrong(text: &str) -> Outcome {
+    Failure::WrongAnswer(text.into()).into()
+}
+
+/// Probes a server that answers over UDP as `script` says, once for each family.
+#[track_caller]
+fn check<F>(timeout: Duration, script: F, expected: &Outcome)
+where
+    F: FnMut(&[u8]) -> Vec<Vec<u8>> + Clone + Send + 'static,
+{
+    for ip in LOOPBACKS {
+        let server = DnsServer::udp(ip, script.clone()).unwrap();
+        assert_eq!(&block_on(probe_dns(&www(), &target(&server), timeout)), expected, "{ip}");
+        assert_eq!(server.seen().len(), 1, "one question is asked once");
+    }
+}
+
+/// The same with a server for both transports.
+#[track_caller]
+fn check_both<F>(timeout: Duration, script: F, expected: &Outcome)
+where
+    F: FnMut(DnsTransport, &[u8]) -> Vec<Vec<u8>> + Clone + Send + 'static,
+{
+    for ip in LOOPBACKS {
+        let server = DnsServer::both(ip, script.clone()).unwrap();
+        assert_eq!(&block_on(probe_dns(&www(), &target(&server), timeout)), expected, "{ip}");
+    }
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+#[test]
+fn the_right_answer_passes() {
+    check(LONG, |q| vec![good(q).build()], &pass());
+}
+
+#[test]
+fn the_question_travels_as_configured() {
+    let server = DnsServer::udp(LOOPBACKS[0], |q| {
+        vec![DnsMessage::reply_to(q).record(0, ".", 2, 3, &wire_name("a.root")).build()]
+    })
+    .unwrap();
+    let probe = DnsProbe {
+        query: ".".into(),
+        query_type: RecordType(2),
+        query_class: RecordClass(3),
+        expect: DnsExpectation::Text("A.root".into()),
+    };
+    assert_eq!(block_on(probe_dns(&probe, &target(&server), LONG)), Outcome::pass("a.root."));
+    assert_eq!(server.seen()[0][2..], *b"\x01\0\0\x01\0\0\0\0\0\0\0\0\x02\0\x03");
+}
+
+#[test]
+fn ids_are_not_guessed_from_one_another() {
+    let server = DnsServer::udp(LOOPBACKS[0], |q| vec![good(q).build()]).unwrap();
+    for _ in 0..16 {
+        assert_eq!(block_on(probe_dns(&www(), &target(&server), LONG)), pass());
+    }
+    let mut steps: Vec<u16> = server
+        .seen()
+        .windows(2)
+        .map(|pair| {
+            let id = |query: &[u8]| u16::from_be_bytes([query[0], query[1]]);
+            id(&pair[1]).wrapping_sub(id(&pair[0]))
+        })
+        .collect();
+    steps.sort_unstable();
+    steps.dedup();
+    assert!(steps.len() > 8, "{steps:?}");
+}
+
+#[test]
+fn strays_are_ignored_until_the_answer_comes() {
+    check(
+        LONG,
+        |q| {
+            vec![
+                Vec::new(),
+                vec![q[0]],
+                good(q).wrong_id().rcode(3).build(),
+                b"\0".repeat(40),
+                good(q).question("example.org", 1, 1).rcode(2).build(),
+                good(q).no_question().build(),
+                good(q).build(),
+            ]
+        },
+        // 40 zero bytes have the right id once in 65536 runs, and are then "not a query response".
+        &pass(),
+    );
+}
+
+#[test]
+fn strays_alone_are_named_at_the_deadline() {
+    check(
+        SHORT,
+        |q| vec![good(q).wrong_id().build()],
+        &wrong("timed out, the only replies had the id of another question"),
+    );
+    check(
+        SHORT,
+        |q| vec![good(q).question("www.example.com", 28, 1).build()],
+        &wrong("timed out, the only replies answered another question"),
+    );
+    check(
+        SHORT,
+        |q| vec![good(q).no_question().build()],
+        &wrong("timed out, the only replies answered another question"),
+    );
+    check(SHORT, |_| vec![vec![7]], &wrong("timed out, the only replies were too short to have an id"));
+}
+
+#[test]
+fn response_codes_fail() {
+    for code in 1..=15 {
+        check(LONG, move |q| vec![good(q).rcode(code).build()], &Failure::DnsRcode(code.into()).into());
+    }
+}
+
+#[test]
+fn wrong_answers_fail() {
+    check(LONG, |q| vec![DnsMessage::reply_to(q).build()], &wrong("no answers received"));
+    check(
+        LONG,
+        |q| vec![DnsMessage::reply_to(q).answer("www.example.com", 1, &[10, 0, 0, 1]).build()],
+        &wrong("failed to match answer: got 10.0.0.1"),
+    );
+}
+
+#[test]
+fn a_chain_of_aliases_passes() {
+    check(
+        LONG,
+        |q| {
+            let alias = DnsMessage::reply_to(q).answer("WWW.example.com", 5, &wire_name("b.example"));
+            vec![alias.answer("b.example", 1, &IP).build()]
+        },
+        &pass(),
+    );
+}
+
+#[test]
+fn what_breaks_the_format_fails_at_once() {
+    check(
+        LONG,
+        |q| vec![good(q).not_a_response().build()],
+        &Failure::MalformedReply("not a query response".into()).into(),
+    );
+    for ip in LOOPBACKS {
+        // Junk behind a good header.
+        let server =
+            DnsServer::udp(ip, |q| vec![[&q[..2], b"\x81\x80\0\x01\0\x01\0\0\0\0", &[0xff; 30]].concat()])
+                .unwrap();
+        let outcome = block_on(probe_dns(&www(), &target(&server), LONG));
+        assert!(matches!(outcome, Outcome::Fail(Failure::MalformedReply(_))), "{outcome:?}");
+    }
+}
+
+#[test]
+fn replies_of_any_size_are_read_whole() {
+    // The most that a datagram holds is 65507 bytes.
+    let many = |q: &[u8]| {
+        let filled =
+            (0..1500).fold(DnsMessage::reply_to(q), |r, _| r.answer("www.example.com", 16, b"\x05hello"));
+        vec![filled.answer("www.example.com", 1, &IP).build()]
+    };
+    check(LONG, many, &pass());
+}
+
+#[test]
+fn a_truncated_reply_is_asked_for_again_over_tcp() {
+    check_both(
+        LONG,
+        |transport, q| match transport {
+            DnsTransport::Udp => vec![DnsMessage::reply_to(q).truncated().build()],
+            // In small pieces, as a slow network may deliver them.
+            DnsTransport::Tcp => framed(&good(q).build()).chunks(1).map(<[u8]>::to_vec).collect(),
+        },
+        &pass(),
+    );
+}
+
+/// A server whose UDP replies are truncated, and whose replies over TCP are what `over_tcp` makes of the query.
+#[track_caller]
+fn check_tcp(timeout: Duration, over_tcp: fn(&[u8]) -> Vec<u8>, expected: &Outcome) {
+    check_both(
+        timeout,
+        move |transport, q| match transport {
+            DnsTransport::Udp => vec![good(q).truncated().build()],
+            DnsTransport::Tcp => vec![over_tcp(q)],
+        },
+        expected,
+    );
+}
+
+#[test]
+fn replies_over_tcp_are_judged_alike() {
+    let malformed = |text: &str| Failure::MalformedReply(text.into()).into();
+    check_tcp(LONG, |q| framed(&good(q).rcode(3).build()), &Failure::DnsRcode(3).into());
+    check_tcp(LONG, |q| framed(&good(q).truncated().build()), &malformed("truncated over TCP as well"));
+    check_tcp(
+        LONG,
+        |q| framed(&good(q).wrong_id().build()),
+        &malformed("the replies over TCP had the id of another question"),
+    );
+    check_tcp(LONG, |_| Vec::new(), &Failure::Closed { partial: false }.into());
+    check_tcp(LONG, |_| vec![0], &Failure::Closed { partial: true }.into());
+    check_tcp(LONG, |_| vec![0, 9], &Failure::Closed { partial: true }.into());
+}
+
+#[test]
+fn a_truncated_reply_needs_tcp() {
+    check(LONG, |q| vec![good(q).truncated().build()], &Failure::Refused.into());
+}
+
+#[test]
+fn both_transports_share_one_deadline() {
+    for ip in LOOPBACKS {
+        // Accepted by the kernel, and never answered: nobody serves the listener's queue.
+        let listener = std::net::TcpListener::bind((ip, 0)).unwrap();
+        let socket = UdpSocket::bind(listener.local_addr().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
+        let server = hc_testkit::datagram::DatagramServer::serve(socket, |q| {
+            vec![DnsMessage::reply_to(q).wrong_id().build(), DnsMessage::reply_to(q).truncated().build()]
+        })
+        .unwrap();
+        let begun = std::time::SystemTime::now();
+        let outcome = block_on(probe_dns(&www(), &Target::plain(ip, address.port()), SHORT));
+        assert_eq!(outcome, Failure::Timeout(Phase::Response).into());
+        assert!(begun.elapsed().unwrap() < 2 * SHORT);
+        drop(server);
+    }
+}
+
+#[test]
+fn silence_times_out_and_a_closed_port_refuses() {
+    check(Duration::from_millis(20), |_| Vec::new(), &Failure::Timeout(Phase::Response).into());
+    for ip in LOOPBACKS {
+        let port = UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap().port();
+        assert_eq!(block_on(probe_dns(&www(), &Target::plain(ip, port), LONG)), Failure::Refused.into());
+    }
+}
+
+#[test]
+fn a_name_that_is_none_is_not_asked_for() {
+    let server = DnsServer::udp(LOOPBACKS[0], |_| Vec::new()).unwrap();
+    for (query, why) in [
+        ("a..b", "the name \"a..b\" has an empty label"),
+        (
+            &"a.".repeat(200),
+            &*format!("the name {:?} is longer than 255 bytes on the wire", "a.".repeat(200)),
+        ),
+    ] {
+        let probe = DnsProbe { query: query.into(), ..www() };
+        let outcome = block_on(probe_dns(&probe, &target(&server), LONG));
+        assert_eq!(outcome, Failure::BadRequest(why.into()).into());
+    }
+    let label = DnsProbe { query: "a".repeat(64).into(), ..www() };
+    let outcome = block_on(probe_dns(&label, &target(&server), LONG));
+    assert!(matches!(outcome, Outcome::Fail(Failure::BadRequest(_))), "{outcome:?}");
+    assert!(server.seen().is_empty());
+}
