@@ -192,15 +192,12 @@ impl ManagerTask {
                 asked = false;
                 continue;
             };
-            // A shard that is stuck answers nothing; that must not keep us from ending.
-            let answered = tokio::select! {
+            tokio::select! {
                 biased;
+                // A shard that is stuck answers nothing; that must not keep us from ending.
                 () = stop.cancelled() => break,
-                answered = self.answer(request) => answered,
-            };
-            if let Err(Unanswered) = answered {
-                let shard = self.threads.exited().await;
-                return Err(self.threads.died(shard));
+                // If one has ended, its exit is what comes next, and whoever asked hears that there is no answer.
+                Ok(()) | Err(Unanswered) = self.answer(request) => {}
             }
         }
         self.requests.close();

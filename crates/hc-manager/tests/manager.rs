@@ -411,3 +411,48 @@ async fn stopping_drops_what_is_in_flight_and_ends_the_handle() {
     assert_eq!((backends.in_flight(1), backends.dropped()), (0, 1));
     assert_eq!(manager.statuses().await.unwrap_err().to_string(), "the manager has ended");
 }
+
+/// A prober that does not come back, as none should be: it blocks its thread until the test lets go.
+struct Blocking(Arc<std::sync::Barrier>);
+
+impl hc_types::Prober for Blocking {
+    fn probe(&self, _spec: Arc<CheckSpec>) -> impl Future<Output = Outcome> + 'static {
+        self.0.wait();
+        self.0.wait();
+        std::future::ready(Outcome::PASS)
+    }
+}
+
+#[tokio::test]
+async fn a_shard_that_is_stuck_does_not_keep_the_manager_from_ending() {
+    let barrier = Arc::new(std::sync::Barrier::new(2));
+    let config = ManagerConfig {
+        shards: NonZeroUsize::MIN,
+        grace: Duration::from_millis(50),
+        ..ManagerConfig::default()
+    };
+    let prober = Arc::clone(&barrier);
+    let make_prober = move || Blocking(Arc::clone(&prober));
+    let (manager, task) = Manager::start(config, make_prober, Arc::new(Journal::default())).unwrap();
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(task.run(stop.clone()));
+    let set = |port| SetChange::Full { generation: None, checks: vec![(CheckId(1), tcp(port, LONG, 0))] };
+    manager.apply(set(1)).await.unwrap();
+    let blocked = Arc::clone(&barrier);
+    tokio::task::spawn_blocking(move || blocked.wait()).await.unwrap();
+
+    // Somebody waits for an answer that will not come.
+    let mut asked = JoinSet::new();
+    let other = manager.clone();
+    asked.spawn(async move { other.apply(set(2)).await });
+    // One thread runs all tasks here: after a few turns the manager has taken the request.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    stop.cancel();
+    let ended = tasks.join_next().await.unwrap().unwrap();
+    assert_eq!(ended, Err(ManagerError::Stuck { shard: 0, grace: Duration::from_millis(50) }));
+    assert!(asked.join_next().await.unwrap().unwrap().is_err());
+    tokio::task::spawn_blocking(move || barrier.wait()).await.unwrap();
+}

@@ -238,7 +238,7 @@ impl ShardCore {
             record.known = known.clone();
             // As fresh as that of a check that ran on. If it is older, the first probe is heard before anything is told.
             if now.saturating_sub(*since) <= nanos(record.check.spec.interval()) {
-                self.updates.push(record.tell(true));
+                self.updates.push(record.tell(false));
             }
         } else if let Some(known) = known {
             record.known = *known;
@@ -263,7 +263,7 @@ impl ShardCore {
         record.check.incarnation = check.incarnation;
         record.told = false;
         if record.known.is_something() {
-            let update = record.tell(true);
+            let update = record.tell(false);
             self.updates.push(update);
         }
         if retimed {

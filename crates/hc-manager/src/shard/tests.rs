@@ -247,6 +247,43 @@ async fn an_absence_longer_than_the_interval_is_not_told_before_a_probe() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_retry_survives_another_interval_and_its_episode_ends_with_the_check() {
+    with_shard(10, async |rig| {
+        rig.backends.set(1, Act::Answer(LocalFault::Memory.into()));
+        rig.obey(vec![add(0, tcp(1, 10 * SECOND, 0))]).await;
+        rig.until(400).await;
+        let spec = tcp(1, 60 * SECOND, 0);
+        rig.obey(vec![Order::Retime { slot: 0, spec, after: nanos(5 * SECOND) }]).await;
+        rig.until(900).await;
+        assert_eq!(rig.starts(1).len(), 4, "{:?}", rig.starts(1));
+        assert_eq!(rig.stats().episodes[0].held, 1);
+        rig.obey(vec![Order::Remove { slot: 0 }]).await;
+        rig.until(12_000).await;
+        assert!(rig.stats().episodes.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_old_is_not_exported() {
+    with_shard(10, async |rig| {
+        let kept = async || {
+            let (reply, page) = oneshot::channel();
+            rig.commands.send(Command::Remembered { from: 0, reply }).await.unwrap();
+            page.await.unwrap().rows.len()
+        };
+        rig.obey(vec![add(0, tcp(1, SECOND, 0))]).await;
+        rig.until(1_500).await;
+        rig.obey(vec![Order::Remove { slot: 0 }]).await;
+        rig.until(61_000).await;
+        assert_eq!(kept().await, 1);
+        rig.until(62_000).await;
+        assert_eq!(kept().await, 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_shard_sleeps() {
     with_shard(10, async |rig| {
         rig.obey(vec![add(0, tcp(1, 3600 * SECOND, 0))]).await;
