@@ -1,0 +1,114 @@
+//! What must hold at every step, by name.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::clock::Nanos;
+
+/// One thing that must always hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Invariant {
+    /// The engine hears of a check only after a probe of its subject has ended, and never `unknown`.
+    NothingBeforeAProbe,
+    /// No failure is counted against a backend that was up and answered in time.
+    NoFalseFailure,
+    /// A backend that stayed up is never told unhealthy after it was told healthy.
+    NoFalseTransition,
+    /// An inconclusive probe, or one during which the process stood still, is no verdict; every other one is.
+    VerdictsOnly,
+    /// A status is what its verdicts amount to, counters, instants and texts included.
+    StatusIsTrue,
+    /// Every real flip is known to the engine within detection time, batch delay and outage.
+    FlipsAreTold,
+    /// News is due within the batch delay.
+    BatchDelay,
+    /// An engine is told under an id only about what it means by that id.
+    IdsMeanTheSame,
+    /// A batch holds the latest statuses, of checks of the set that it names.
+    LatestIsTold,
+    /// The checks that run are those of the set.
+    RunningIsDesired,
+    /// The assembled set is the one that was sent.
+    SetsArriveWhole,
+    /// Probes of a check do not overlap, and a removed check has none.
+    OneProbeAtATime,
+    /// Probes start on their grid, neither early nor late.
+    OnTheGrid,
+    /// Every check is told again within `notify_interval` while delivery works.
+    Refresh,
+    /// Counters of one life of an id do not go back.
+    CountersGrow,
+    /// What is held is bounded by the checks there are.
+    BoundedMemory,
+    /// An export holds what is known, and nothing else.
+    ExportIsTrue,
+    /// At the end, when all is calm, engine, outbox and truth agree.
+    Quiescence,
+}
+
+impl Invariant {
+    /// The name, as it is printed.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NothingBeforeAProbe => "nothing-before-a-probe",
+            Self::NoFalseFailure => "no-false-failure",
+            Self::NoFalseTransition => "no-false-transition",
+            Self::VerdictsOnly => "verdicts-only",
+            Self::StatusIsTrue => "status-is-true",
+            Self::FlipsAreTold => "flips-are-told",
+            Self::BatchDelay => "batch-delay",
+            Self::IdsMeanTheSame => "ids-mean-the-same",
+            Self::LatestIsTold => "latest-is-told",
+            Self::RunningIsDesired => "running-is-desired",
+            Self::SetsArriveWhole => "sets-arrive-whole",
+            Self::OneProbeAtATime => "one-probe-at-a-time",
+            Self::OnTheGrid => "on-the-grid",
+            Self::Refresh => "refresh",
+            Self::CountersGrow => "counters-grow",
+            Self::BoundedMemory => "bounded-memory",
+            Self::ExportIsTrue => "export-is-true",
+            Self::Quiescence => "quiescence",
+        }
+    }
+}
+
+impl fmt::Display for Invariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// An invariant that did not hold.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// Which one.
+    pub invariant: Invariant,
+    /// When, in virtual time.
+    pub at: Duration,
+    /// How.
+    pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {:.6}s: {}", self.invariant, self.at.as_secs_f64(), self.detail)
+    }
+}
+
+/// The result of a step.
+pub(crate) type Step<T = ()> = Result<T, Box<Violation>>;
+
+/// Holds `condition` against an invariant.
+pub(crate) fn hold(
+    condition: bool,
+    invariant: Invariant,
+    at: Nanos,
+    detail: impl FnOnce() -> String,
+) -> Step {
+    if condition { Ok(()) } else { Err(violated(invariant, at, detail())) }
+}
+
+pub(crate) fn violated(invariant: Invariant, at: Nanos, detail: String) -> Box<Violation> {
+    Box::new(Violation { invariant, at: Duration::from_nanos(at), detail })
+}

@@ -1,0 +1,327 @@
+//! What a server must know and do, worked out a second time and in the plainest way.
+//!
+//! The simulation tells this model what it hands to the shards, and holds what comes out of them against it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hc_manager::stepped::{Deed, Flight};
+use hc_types::{CheckId, CheckSpec, Health, Incarnation, Outcome, Remembered, Status, StatusUpdate};
+
+use crate::clock::{MILLISECOND, Nanos, nanos};
+use crate::truth::{Subject, Truth};
+
+/// Where a check runs: its shard, and its place in the table there.
+pub(crate) type Place = (usize, u32);
+
+/// What verdicts amount to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Standing {
+    pub(crate) status: Status,
+    failed: u32,
+}
+
+/// A probe in flight.
+#[derive(Clone, Debug)]
+pub(crate) struct InFlight {
+    pub(crate) flight: Flight,
+    pub(crate) started: Nanos,
+    pub(crate) wall: SystemTime,
+    pub(crate) timeout: Duration,
+    /// The backend was up, answers in time, and nothing local was in the way.
+    pub(crate) honest: bool,
+}
+
+/// A check that runs.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) id: CheckId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) subject: Subject,
+    pub(crate) spec: Arc<CheckSpec>,
+    /// Where it may stand. More than one only where the bound of the memory makes it uncertain.
+    pub(crate) standings: Vec<Standing>,
+    pub(crate) flight: Option<InFlight>,
+    /// When its next probe is due; means nothing while one is in flight.
+    pub(crate) due: Nanos,
+    /// Since when it has this name and this timing.
+    pub(crate) since: Nanos,
+    told: bool,
+    origin: Nanos,
+    started: Option<Nanos>,
+    tries: u32,
+}
+
+/// Whether a status is to follow from an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    Yes,
+    No,
+    Perhaps,
+}
+
+#[derive(Debug)]
+pub(crate) struct Reference {
+    pub(crate) runs: HashMap<Place, Run>,
+    places: HashMap<*const CheckSpec, Place>,
+    memory: HashMap<Subject, (Vec<Standing>, Nanos)>,
+    inherited: HashMap<Subject, Standing>,
+    remember: Nanos,
+    /// Removals so recent that the memory may have been full of them.
+    removals: VecDeque<Nanos>,
+}
+
+/// Removals within the time of the memory from which on it may forget early.
+const CROWD: usize = 64;
+
+impl Standing {
+    const NEW: Self = Self { status: Status::NEW, failed: 0 };
+
+    /// Takes a verdict: the first one decides, then one pass, or more failures in a row than `retries`.
+    fn judge(&mut self, outcome: &Outcome, retries: u32, wall: SystemTime, duration: Duration) {
+        let status = &mut self.status;
+        if matches!(outcome, Outcome::Pass { .. }) {
+            self.failed = 0;
+            status.successes += 1;
+            status.health = Health::Healthy;
+        } else {
+            self.failed += 1;
+            status.failures += 1;
+            if status.health != Health::Healthy || self.failed > retries {
+                status.health = Health::Unhealthy;
+            }
+        }
+        (status.last_check, status.duration) = (Some(wall), duration);
+        status.outcome = Some(outcome.clone());
+    }
+
+    /// Whether this is what was remembered of it.
+    pub(crate) fn is(&self, other: &Remembered) -> bool {
+        let Remembered { key: _, health, consecutive_failures, failures, successes, last_check, duration } =
+            *other;
+        let status = &self.status;
+        (status.health, self.failed) == (health, consecutive_failures)
+            && (status.failures, status.successes) == (failures, successes)
+            && (status.last_check, status.duration) == (Some(last_check), duration)
+    }
+
+    fn is_something(&self) -> bool {
+        self.status.health != Health::Unknown
+    }
+}
+
+impl From<&Remembered> for Standing {
+    fn from(remembered: &Remembered) -> Self {
+        let Remembered { key: _, health, consecutive_failures, failures, successes, last_check, duration } =
+            *remembered;
+        let last_check = Some(last_check);
+        let status = Status { health, last_check, duration, failures, successes, outcome: None };
+        Self { status, failed: consecutive_failures }
+    }
+}
+
+impl Run {
+    pub(crate) fn retry_pause(&self) -> Nanos {
+        let interval = nanos(self.spec.interval());
+        (100 * MILLISECOND)
+            .checked_shl((self.tries - 1).min(20))
+            .map_or(interval, |pause| pause.min(interval))
+    }
+
+    /// A probe starts.
+    pub(crate) fn start(&mut self, flight: InFlight) {
+        self.started = Some(flight.started);
+        self.flight = Some(flight);
+    }
+
+    /// A probe ended at `ended` and said nothing.
+    pub(crate) fn held(&mut self, ended: Nanos) {
+        self.flight = None;
+        self.tries += 1;
+        self.due = self.next(ended).min(ended + self.retry_pause());
+    }
+
+    /// A probe ended at `ended` with a verdict. Gives whether a status that says so is news.
+    pub(crate) fn judged(
+        &mut self,
+        outcome: &Outcome,
+        flight: &InFlight,
+        ended: Nanos,
+        update: &StatusUpdate,
+    ) -> bool {
+        self.flight = None;
+        self.tries = 0;
+        self.due = self.next(ended);
+        let duration = Duration::from_nanos(ended - flight.started);
+        let first = !std::mem::replace(&mut self.told, true);
+        let retries = self.spec.retries();
+        self.standings.retain_mut(|standing| {
+            let before = standing.status.health;
+            standing.judge(outcome, retries, flight.wall, duration);
+            standing.status == update.status
+                && (first || before != standing.status.health) == update.transition
+        });
+        !self.standings.is_empty()
+    }
+
+    /// It is told under a new name, or out of the memory.
+    pub(crate) fn spoke(&mut self, update: &StatusUpdate) -> bool {
+        self.told = true;
+        self.standings.retain(|standing| standing.status == update.status);
+        update.transition && !self.standings.is_empty()
+    }
+
+    /// The grid point after the start of the latest probe, or the end of that one if it took longer.
+    fn next(&self, ended: Nanos) -> Nanos {
+        let started = self.started.unwrap_or(ended);
+        let interval = nanos(self.spec.interval());
+        let point = if started < self.origin {
+            self.origin
+        } else {
+            self.origin + ((started - self.origin) / interval + 1) * interval
+        };
+        point.max(ended)
+    }
+
+    fn retime(&mut self, spec: &Arc<CheckSpec>, after: Nanos, now: Nanos) {
+        let before = std::mem::replace(&mut self.spec, Arc::clone(spec));
+        if before.interval() == spec.interval() {
+            return;
+        }
+        let resting = self.flight.is_none();
+        let latest = if resting { self.due.min(now + after) } else { now + after };
+        let next = self.started.map(|started| started + nanos(spec.interval())).filter(|due| *due > now);
+        self.origin = next.unwrap_or(latest);
+        if resting {
+            self.due = if self.tries > 0 { self.origin.min(self.due) } else { self.origin };
+        }
+    }
+}
+
+impl Reference {
+    pub(crate) fn new(remember: Nanos, inherited: HashMap<Subject, Standing>) -> Self {
+        Self {
+            runs: HashMap::new(),
+            places: HashMap::new(),
+            memory: HashMap::new(),
+            inherited,
+            remember,
+            removals: VecDeque::new(),
+        }
+    }
+
+    /// The check that a spec out of a shard belongs to.
+    pub(crate) fn place(&self, spec: &Arc<CheckSpec>) -> Option<Place> {
+        self.places.get(&Arc::as_ptr(spec)).copied()
+    }
+
+    /// Follows an order that a shard obeys at `now` and that was planned at `planned`.
+    ///
+    /// Gives the place if a check runs there now, whether a status follows, and the flight that must be dropped; or what
+    /// is wrong with the order.
+    pub(crate) fn obey(
+        &mut self,
+        shard: usize,
+        deed: Deed,
+        planned: Nanos,
+        now: Nanos,
+    ) -> Result<(Option<Place>, Speaks, Option<Flight>), String> {
+        match deed {
+            Deed::Add { slot, id, incarnation, spec, after } => {
+                let place = (shard, slot);
+                let subject = Truth::subject_of(&spec);
+                let (standings, speaks) = self.recall(subject, nanos(spec.interval()), planned, now);
+                self.places.insert(Arc::as_ptr(&spec), place);
+                let due = now + nanos(after);
+                let run = Run {
+                    id,
+                    incarnation,
+                    subject,
+                    spec,
+                    standings,
+                    due,
+                    flight: None,
+                    since: now,
+                    told: false,
+                    origin: due,
+                    started: None,
+                    tries: 0,
+                };
+                match self.runs.insert(place, run) {
+                    None => Ok((Some(place), speaks, None)),
+                    Some(before) => Err(format!("{id} is put where {} runs", before.id)),
+                }
+            }
+            Deed::Move { slot, id, incarnation, spec, after } => {
+                let place = (shard, slot);
+                let run = self.runs.get_mut(&place).ok_or_else(|| format!("{id} takes over nothing"))?;
+                if run.subject != Truth::subject_of(&spec) {
+                    return Err(format!("{id} takes over the health of another subject"));
+                }
+                self.places.remove(&Arc::as_ptr(&run.spec));
+                self.places.insert(Arc::as_ptr(&spec), place);
+                (run.id, run.incarnation, run.since, run.told) = (id, incarnation, now, false);
+                run.retime(&spec, nanos(after), now);
+                if run.flight.is_none() {
+                    run.due = run.due.min(now + nanos(after));
+                }
+                let known = run.standings.iter().any(Standing::is_something);
+                Ok((Some(place), if known { Speaks::Yes } else { Speaks::No }, None))
+            }
+            Deed::Retime { slot, spec, after } => {
+                let place = (shard, slot);
+                let run = self.runs.get_mut(&place).ok_or("nothing is retimed")?;
+                self.places.remove(&Arc::as_ptr(&run.spec));
+                self.places.insert(Arc::as_ptr(&spec), place);
+                run.since = now;
+                run.retime(&spec, nanos(after), now);
+                Ok((Some(place), Speaks::No, None))
+            }
+            Deed::Remove { slot } => {
+                let run = self.runs.remove(&(shard, slot)).ok_or("nothing is removed")?;
+                self.places.remove(&Arc::as_ptr(&run.spec));
+                if run.standings.iter().any(Standing::is_something) && self.remember > 0 {
+                    self.memory.insert(run.subject, (run.standings, now));
+                    self.removals.push_back(now);
+                }
+                Ok((None, Speaks::No, run.flight.map(|flight| flight.flight)))
+            }
+        }
+    }
+
+    /// Whether something remembered is true: of a check that runs, that was removed, or from before.
+    pub(crate) fn knows(&self, subject: Subject, remembered: &Remembered) -> bool {
+        let running = self.runs.values().filter(|run| run.subject == subject).flat_map(|run| &run.standings);
+        let kept = self.memory.get(&subject).into_iter().flat_map(|(standings, _)| standings);
+        running.chain(kept).chain(self.inherited.get(&subject)).any(|standing| standing.is(remembered))
+    }
+
+    /// The most that the shards may remember of removed checks.
+    pub(crate) fn forget_old(&mut self, now: Nanos) {
+        while self.removals.front().is_some_and(|at| at + self.remember < now) {
+            self.removals.pop_front();
+        }
+    }
+
+    fn recall(
+        &mut self,
+        subject: Subject,
+        interval: Nanos,
+        planned: Nanos,
+        now: Nanos,
+    ) -> (Vec<Standing>, Speaks) {
+        self.forget_old(now);
+        let inherited = self.inherited.get(&subject).filter(|_| planned <= self.remember);
+        let otherwise = inherited.cloned().unwrap_or(Standing::NEW);
+        let kept = self.memory.get(&subject).filter(|(_, since)| now - since <= self.remember);
+        let Some((standings, since)) = kept else { return (vec![otherwise], Speaks::No) };
+        let mut standings = standings.clone();
+        let fresh = now - since <= interval;
+        if self.removals.len() >= CROWD {
+            standings.push(otherwise);
+            return (standings, if fresh { Speaks::Perhaps } else { Speaks::No });
+        }
+        (standings, if fresh { Speaks::Yes } else { Speaks::No })
+    }
+}

@@ -1,0 +1,168 @@
+//! The outbox and the batch under way, as `NotifierTask` and hc-ipc drive them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hc_notifier::{DeliveryError, Due};
+use hc_types::{CheckId, CheckSpec, Health, Incarnation, Status, StatusUpdate};
+
+use super::{Server, differs, same};
+use crate::clock::{MILLISECOND, Nanos, SECOND, nanos};
+use crate::context::{Context, Event};
+use crate::invariant::{Invariant, Step, hold};
+use crate::truth::{Subject, Truth};
+
+/// What the outbox has heard of an id.
+#[derive(Debug)]
+pub(super) struct Latest {
+    pub(super) incarnation: Incarnation,
+    pub(super) known: Option<(Subject, Status)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Outstanding {
+    pub(super) conn: u32,
+    seq: u64,
+    taken: Nanos,
+}
+
+/// One notification on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(crate) id: CheckId,
+    pub(crate) spec: Arc<CheckSpec>,
+    pub(crate) status: Status,
+    /// Which process counted, and which life of the id.
+    pub(crate) life: (u32, Incarnation),
+}
+
+/// A batch on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Batched {
+    pub(crate) seq: u64,
+    pub(crate) generation: Option<u64>,
+    pub(crate) items: Vec<Item>,
+}
+
+impl Server {
+    /// Hands the outbox what a shard found.
+    pub(super) fn record(&mut self, shard: usize, ctx: &mut Context<'_>) -> Step {
+        if self.manager.shards()[shard].updates().is_empty() {
+            return Ok(());
+        }
+        let now = self.instant(ctx.now);
+        let updates: Vec<StatusUpdate> = self.manager.shards()[shard].updates().drain(..).collect();
+        for update in updates {
+            let StatusUpdate { id, incarnation, spec, status, transition } = &update;
+            let subject = Truth::subject_of(spec);
+            let (probed, told) = (ctx.probed[subject], status.health != Health::Unknown);
+            hold(probed && told, Invariant::NothingBeforeAProbe, ctx.now, || {
+                format!("{update:?} is recorded")
+            })?;
+            let current = match self.latest.get_mut(id) {
+                Some(latest) if latest.incarnation == *incarnation => {
+                    latest.known = Some((subject, status.clone()));
+                    true
+                }
+                _ => false,
+            };
+            if *transition && !std::mem::replace(&mut self.snapshot_asked, true) {
+                ctx.agenda.put(ctx.now + 250 * MILLISECOND, Event::SnapshotAsked { life: self.life });
+            }
+            let news = *transition && current;
+            self.outbox.record(update, now);
+            if news && self.outstanding.is_none() && !self.failing {
+                let latest = now + self.setup.notifier.batch_delay;
+                let due = self.outbox.due();
+                let soon = matches!(due, Due::At(due) if due <= latest);
+                hold(soon, Invariant::BatchDelay, ctx.now, || format!("news is {due:?}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// When the next batch is due, if there is somebody to deliver it to.
+    pub(super) fn next_batch(&self) -> Option<Nanos> {
+        if self.outstanding.is_some() || !self.link.as_ref().is_some_and(|link| link.in_effect) {
+            return None;
+        }
+        match self.outbox.due() {
+            Due::At(due) => Some(nanos(due.saturating_duration_since(self.start))),
+            Due::OnChange | Due::Never => None,
+        }
+    }
+
+    /// Takes the batch that is due, and says over which connection it goes.
+    pub(crate) fn take_batch(&mut self, ctx: &mut Context<'_>) -> Step<Option<(u32, Batched)>> {
+        let Some(conn) = self.link.as_ref().map(|link| link.conn) else { return Ok(None) };
+        let batch = self.outbox.take(self.instant(ctx.now));
+        let sized = batch.as_ref().is_some_and(|batch| batch.len() <= self.setup.notifier.batch_size.get());
+        hold(sized, Invariant::LatestIsTold, ctx.now, || format!("{batch:?} was due"))?;
+        let Some(batch) = batch else { return Ok(None) };
+        hold(batch.generation == self.generation, Invariant::LatestIsTold, ctx.now, || {
+            format!("a batch of {:?} in {:?}", batch.generation, self.generation)
+        })?;
+        let mut items = Vec::with_capacity(batch.len());
+        for (id, spec, status) in batch.iter() {
+            let latest = self.latest.get(&id);
+            let of_the_set = same(self.desired.get(&id), spec);
+            hold(of_the_set, Invariant::IdsMeanTheSame, ctx.now, || format!("{id} is told as {spec:?}"))?;
+            let stale = differs(status, latest.and_then(|latest| latest.known.as_ref()), spec);
+            hold(!stale, Invariant::LatestIsTold, ctx.now, || format!("{id}: {status:?}, not {latest:?}"))?;
+            let life = (self.life, latest.map_or(Incarnation(0), |latest| latest.incarnation));
+            items.push(Item { id, spec: Arc::clone(spec), status: status.clone(), life });
+        }
+        self.seq += 1;
+        self.outstanding = Some(Outstanding { conn, seq: self.seq, taken: ctx.now });
+        ctx.agenda.put(ctx.now + 30 * SECOND, Event::AckOverdue { life: self.life, seq: self.seq });
+        ctx.trace(|| format!("server: batch {} of {}, {:?}", self.seq, items.len(), batch.generation));
+        Ok(Some((conn, Batched { seq: self.seq, generation: batch.generation, items })))
+    }
+
+    /// The proxy's answer. One to a batch that is no longer awaited is ignored.
+    pub(crate) fn acknowledged(&mut self, conn: u32, seq: u64, taken: bool, ctx: &mut Context<'_>) {
+        let awaited = |batch: &Outstanding| batch.seq == seq && batch.conn == conn;
+        if !self.outstanding.as_ref().is_some_and(awaited) {
+            return;
+        }
+        if !taken {
+            self.undelivered("refused", ctx);
+            return;
+        }
+        if let Some(batch) = self.outstanding.take()
+            && ctx.now - batch.taken > 200 * MILLISECOND
+        {
+            ctx.outages.add(batch.taken, ctx.now + SECOND);
+        }
+        self.failing = false;
+        self.outbox.delivered(self.instant(ctx.now));
+    }
+
+    pub(crate) fn ack_overdue(&mut self, seq: u64, ctx: &mut Context<'_>) {
+        if self.outstanding.as_ref().is_some_and(|batch| batch.seq == seq) {
+            self.undelivered("not acknowledged in time", ctx);
+        }
+    }
+
+    pub(super) fn undelivered(&mut self, why: &'static str, ctx: &mut Context<'_>) {
+        let Some(batch) = self.outstanding.take() else { return };
+        ctx.trace(|| format!("server: batch {}: {why}", batch.seq));
+        ctx.outages.add(batch.taken, ctx.now + 3 * SECOND);
+        self.failing = true;
+        self.outbox.failed(&DeliveryError::new(why), self.instant(ctx.now));
+    }
+
+    /// Whether nothing is left to tell, and how long the refresh may take.
+    pub(crate) fn is_told(&self, now: Nanos) -> bool {
+        let stats = self.outbox.stats(self.instant(now));
+        stats.untold == 0 && stats.known == self.desired.len()
+    }
+
+    pub(crate) fn batch_delay(&self) -> Duration {
+        self.setup.notifier.batch_delay
+    }
+
+    pub(crate) fn notify_interval(&self) -> Duration {
+        self.setup.notifier.notify_interval
+    }
+}

@@ -1,0 +1,210 @@
+//! A turn of a shard's loop, as `shard/task.rs` of hc-manager drives it.
+
+use std::collections::HashMap;
+
+use hc_manager::stepped::Flight;
+use hc_types::{Failure, Outcome, Phase, StatusUpdate};
+
+use super::Server;
+use crate::clock::{MILLISECOND, Nanos, SECOND, nanos};
+use crate::context::{Context, Event};
+use crate::invariant::{Invariant, Step, hold};
+use crate::reference::{InFlight, Place};
+use crate::truth::{Probe, Truth};
+
+/// Probes started in one turn.
+const STARTS_PER_TURN: usize = 64;
+
+#[derive(Debug, Default)]
+pub(super) struct Shard {
+    pub(super) stalled_until: Nanos,
+    /// Stalls, the latest last: begin and end.
+    stalls: Vec<(Nanos, Nanos)>,
+    pub(super) flights: HashMap<Flight, Place>,
+    /// When it was last as busy as it may be.
+    full: Option<Nanos>,
+}
+
+impl Shard {
+    pub(super) fn stall(&mut self, until: Nanos) {
+        self.stalled_until = self.stalled_until.max(until);
+    }
+
+    /// How long it stood still since `from`.
+    fn lost(&self, from: Nanos, to: Nanos) -> Nanos {
+        let overlap = |(begin, end): &(Nanos, Nanos)| end.min(&to).saturating_sub(*begin.max(&from));
+        self.stalls.iter().rev().take_while(|(_, end)| *end > from).map(overlap).sum()
+    }
+}
+
+impl Server {
+    /// A shard begins to stand still at `from`; for its books.
+    pub(crate) fn note_stall(&mut self, shard: Option<usize>, from: Nanos, until: Nanos) {
+        for (index, own) in self.shards.iter_mut().enumerate() {
+            if shard.is_none_or(|shard| shard == index) {
+                let from = own.stalls.last().map_or(from, |(_, end)| from.max(*end));
+                if from < until {
+                    own.stalls.push((from, until));
+                }
+                if own.stalls.len() > 64 {
+                    own.stalls.drain(..32);
+                }
+            }
+        }
+    }
+
+    /// One turn; a probe may have ended.
+    pub(crate) fn turn(
+        &mut self,
+        shard: usize,
+        landing: Option<(Flight, Probe)>,
+        ctx: &mut Context<'_>,
+    ) -> Step {
+        let now = ctx.now - self.born;
+        self.note_fullness(shard, ctx);
+        self.manager.shards()[shard].wake(now);
+        if let Some((flight, probe)) = landing {
+            self.land(shard, flight, probe, ctx)?;
+        }
+        loop {
+            for _ in 0..STARTS_PER_TURN {
+                if !self.start_probe(shard, ctx)? {
+                    break;
+                }
+            }
+            self.record(shard, ctx)?;
+            let core = &mut self.manager.shards()[shard];
+            core.rest(now);
+            if !core.can_start() {
+                break;
+            }
+            core.wake(now);
+        }
+        self.note_fullness(shard, ctx);
+        Ok(())
+    }
+
+    /// While no more probes may be in flight, lateness is what is meant to happen.
+    pub(super) fn note_fullness(&mut self, shard: usize, ctx: &mut Context<'_>) {
+        let most = self.setup.manager.max_in_flight.get() / self.setup.manager.shards;
+        let own = &mut self.shards[shard];
+        if own.flights.len() >= most.max(1) {
+            own.full = Some(ctx.now - self.born);
+            ctx.outages.add(ctx.now, ctx.now + 2 * SECOND);
+        }
+    }
+
+    fn start_probe(&mut self, shard: usize, ctx: &mut Context<'_>) -> Step<bool> {
+        let now = ctx.now - self.born;
+        let wall = ctx.wall();
+        let Some((flight, spec)) = self.manager.shards()[shard].start(now, wall) else { return Ok(false) };
+        let place = self.reference.place(&spec);
+        let Some(run) = place.and_then(|place| self.reference.runs.get_mut(&place)) else {
+            hold(false, Invariant::OneProbeAtATime, ctx.now, || {
+                format!("a removed check is probed: {spec:?}")
+            })?;
+            return Ok(true);
+        };
+        hold(run.flight.is_none(), Invariant::OneProbeAtATime, ctx.now, || {
+            format!("a second probe of {run:?}")
+        })?;
+        let own = &mut self.shards[shard];
+        let excuse = own.stalls.last().map_or(0, |(_, end)| (end.min(&ctx.now)).saturating_sub(self.born));
+        let latest = run.due.max(excuse).max(own.full.unwrap_or(0));
+        hold(run.due <= now && now <= latest, Invariant::OnTheGrid, ctx.now, || {
+            format!("started {} ns after {run:?} was due", i128::from(now) - i128::from(run.due))
+        })?;
+        let local = ctx.now < ctx.faults_until && ctx.rng.u8(..100) < ctx.fault_share;
+        let (subject, timeout) = (run.subject, spec.timeout());
+        let probe =
+            if local { Truth::fault(&mut ctx.rng) } else { ctx.truth.probe(subject, timeout, &mut ctx.rng) };
+        let honest = !local && ctx.truth.is_up(subject) && ctx.truth.is_plain(subject);
+        ctx.trace(|| {
+            format!(
+                "server: {} probed, will be {} in {} ms",
+                run.id,
+                probe.outcome.label(),
+                probe.takes / MILLISECOND
+            )
+        });
+        run.start(InFlight { flight, started: now, wall, timeout, honest });
+        own.flights.extend(place.map(|place| (flight, place)));
+        ctx.probes += 1;
+        ctx.agenda.put(ctx.now + probe.takes, Event::Land { life: self.life, shard, flight, probe });
+        Ok(true)
+    }
+
+    /// Hands in a probe that has ended, and holds what the shard makes of it against the reference.
+    fn land(&mut self, shard: usize, flight: Flight, probe: Probe, ctx: &mut Context<'_>) -> Step {
+        let now = ctx.now - self.born;
+        // Dropped, with its check.
+        let Some(place) = self.shards[shard].flights.remove(&flight) else { return Ok(()) };
+        let Some(run) = self.reference.runs.get_mut(&place) else { return Ok(()) };
+        let Some(begun) = run.flight.clone() else { return Ok(()) };
+        let timeout = nanos(begun.timeout);
+        let mut outcome = probe.outcome;
+        // Read after its deadline: the runtime may look at the timer first.
+        let overdue = now > begun.started + timeout && !matches!(outcome, Outcome::Inconclusive(_));
+        if overdue && ctx.rng.bool() {
+            outcome = Failure::Timeout(Phase::Connect).into();
+        }
+        let lost = self.shards[shard].lost(ctx.now - (now - begun.started), ctx.now);
+        let core = &mut self.manager.shards()[shard];
+        let before = core.updates().len();
+        core.land(flight, outcome.clone(), begun.started, now);
+        let update: Option<StatusUpdate> = core.updates().get(before).cloned();
+        let single = core.updates().len() <= before + 1;
+        ctx.trace(|| {
+            format!(
+                "server: {} is {}, lost {} ms: {}",
+                run.id,
+                outcome.label(),
+                lost / MILLISECOND,
+                update.as_ref().map_or("held".into(), |update| format!("{:?}", update.status.health))
+            )
+        });
+        hold(single, Invariant::StatusIsTrue, ctx.now, || "two statuses of one probe".into())?;
+        let failed = matches!(outcome, Outcome::Fail(_));
+        let may_be_verdict = match &outcome {
+            Outcome::Inconclusive(_) => false,
+            Outcome::Fail(failure) if *failure != Failure::Refused => {
+                // Up to 10 ms of a stall count as the loop's rest.
+                lost.saturating_sub(10 * MILLISECOND) <= (20 * MILLISECOND).max(timeout / 10)
+                    || self.shards[shard].lost_is_split(ctx.now - (now - begun.started))
+            }
+            _ => true,
+        };
+        let must_be_verdict = match &outcome {
+            Outcome::Inconclusive(_) => false,
+            Outcome::Fail(failure) if *failure != Failure::Refused => {
+                lost <= (20 * MILLISECOND).max(timeout / 10)
+            }
+            _ => true,
+        };
+        let false_failure = failed && begun.honest && update.is_some();
+        hold(!false_failure, Invariant::NoFalseFailure, ctx.now, || {
+            format!("{outcome:?} of {run:?} counts, {} ms lost", lost / MILLISECOND)
+        })?;
+        let right = if update.is_some() { may_be_verdict } else { !must_be_verdict };
+        hold(right, Invariant::VerdictsOnly, ctx.now, || {
+            format!("{outcome:?} of {run:?}, {} ms lost, came to {update:?}", lost / MILLISECOND)
+        })?;
+        let Some(update) = update else {
+            run.held(now);
+            return Ok(());
+        };
+        ctx.probed[run.subject] = true;
+        let named = (update.id, update.incarnation) == (run.id, run.incarnation);
+        let shown = format!("{:?}", run.standings);
+        hold(named && run.judged(&outcome, &begun, now, &update), Invariant::StatusIsTrue, ctx.now, || {
+            format!("{update:?} after {outcome:?} of a check that was {shown}")
+        })
+    }
+}
+
+impl Shard {
+    /// Several short stalls since then: what counts of each is uncertain.
+    fn lost_is_split(&self, from: Nanos) -> bool {
+        self.stalls.iter().rev().take_while(|(_, end)| *end > from).count() > 1
+    }
+}

@@ -1,0 +1,28 @@
+//! A few seeds in every run of the tests; `cargo run --release -p hc-sim` runs as many as one likes.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::time::Duration;
+
+use hc_sim::{Settings, run};
+
+const TEN_MINUTES: Settings = Settings { length: Duration::from_secs(600), checks: 40 };
+
+#[test]
+fn every_invariant_holds_under_a_few_seeds() {
+    let failed: Vec<_> = (0..20)
+        .filter_map(|seed| {
+            run(seed, &TEN_MINUTES, None).err().map(|violation| format!("seed {seed}: {violation}"))
+        })
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn a_seed_is_one_run_only() {
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    let summaries =
+        [run(7, &TEN_MINUTES, Some(&mut first)).unwrap(), run(7, &TEN_MINUTES, Some(&mut second)).unwrap()];
+    assert_eq!(summaries[0], summaries[1]);
+    assert!(first == second, "two traces of one seed differ");
+    assert!(!first.is_empty());
+}
