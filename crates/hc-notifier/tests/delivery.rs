@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use hc_notifier::NotifierConfig;
 use hc_types::{Health, Sink};
-use rig::{Rig, rig};
-use tokio::time::{Instant, advance};
+use rig::{Rig, SOON, rig};
+use tokio::time::{Instant, advance, timeout};
 
 use Health::{Healthy, Unhealthy};
 
 async fn untold(rig: &mut Rig) -> usize {
-    rig.task.join_next().await.unwrap().unwrap()
+    timeout(SOON, rig.task.join_next()).await.expect("it does not end").unwrap().unwrap()
 }
 
 #[tokio::test(start_paused = true)]

@@ -71,7 +71,7 @@ pub(crate) struct Rig {
 }
 
 /// Whatever is waited for comes within this time of the paused clock, or the test fails.
-const SOON: Duration = Duration::from_secs(3600);
+pub(crate) const SOON: Duration = Duration::from_secs(3600);
 
 /// A task with a grace of a second, which has begun to wait, and a consumer that is there.
 pub(crate) async fn rig(config: NotifierConfig) -> Rig {
