@@ -13,7 +13,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
 
 	"github.com/hc-server/hc/proxy/internal/fakeengine"
@@ -56,10 +55,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 1
 	}
 	events.Listening(*socket, len(configs))
-	var follower sync.WaitGroup
-	follower.Go(func() { file.Follow(ctx, engine, events) })
+	// Neither is waited for at the end: both may be stuck in printing to someone
+	// who does not read, and have nothing to lose.
+	go file.Follow(ctx, engine, events)
 	<-ctx.Done()
 	engine.Close()
-	follower.Wait()
 	return 0
 }

@@ -25,8 +25,12 @@ type running struct {
 	t      *testing.T
 	socket string
 	checks string
+	raw    *io.PipeReader
 	events *bufio.Scanner
 	stop   func() int
+	// stopUnread is stop that leaves the events unread; -1 if it does not end
+	// before the context does.
+	stopUnread func(context.Context) int
 }
 
 func write(t *testing.T, path, text string) {
@@ -45,7 +49,7 @@ func startEngine(t *testing.T, args ...string) *running {
 	r := &running{t: t, socket: filepath.Join(dir, "e.sock"), checks: filepath.Join(dir, "checks.json")}
 	write(t, r.checks, oneCheck)
 	read, print := io.Pipe()
-	r.events = bufio.NewScanner(read)
+	r.raw, r.events = read, bufio.NewScanner(read)
 	ctx, cancel := context.WithCancel(context.Background())
 	code := make(chan int, 1)
 	go func() {
@@ -57,6 +61,15 @@ func startEngine(t *testing.T, args ...string) *running {
 		// Nobody else reads the last events.
 		go io.Copy(io.Discard, read)
 		return <-code
+	}
+	r.stopUnread = func(bound context.Context) int {
+		cancel()
+		select {
+		case c := <-code:
+			return c
+		case <-bound.Done():
+			return -1
+		}
 	}
 	t.Cleanup(cancel)
 	r.next("listening")
@@ -185,6 +198,24 @@ func TestTheEnginesErrors(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s: %q, want %q", c.method, got, c.want)
 		}
+	}
+}
+
+func TestItEndsThoughNobodyReadsItsEvents(t *testing.T) {
+	r := startEngine(t)
+	conn := r.dial()
+	// This call hangs in printing all but the first byte.
+	fetched := aside(conn.Healthchecks)
+	if _, err := r.raw.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), peertest.Within)
+	defer cancel()
+	if code := r.stopUnread(ctx); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	if _, err := fetched(); err == nil {
+		t.Error("the call was answered")
 	}
 }
 

@@ -36,11 +36,10 @@ type Core struct {
 	set   convert.Set
 	known bool
 
-	// generation is the last one used; a new one is used for each set sent.
+	// generation is that of the last set sent. Each gets a new one, so while
+	// linked this is the one that hc-server has.
 	generation uint64
-	// base is the generation that hc-server has on this connection, 0 if none.
-	base   uint64
-	linked bool
+	linked     bool
 
 	engine bool
 	// oldest is the first generation that the engine may hear of, 0 if the
@@ -66,7 +65,7 @@ func (c *Core) EngineDown() { c.engine = false }
 
 // ServerUp begins a connection to hc-server.
 func (c *Core) ServerUp() []wire.Message {
-	c.linked, c.base = true, 0
+	c.linked = true
 	return c.full()
 }
 
@@ -114,13 +113,12 @@ func (c *Core) change(upsert []json.RawMessage, remove []uint64) []wire.Message 
 	for _, check := range upsert {
 		size += len(check) + 1
 	}
-	if !c.linked || c.base == 0 || 2*(len(upsert)+len(remove)) >= len(c.set) || size > wire.MaxLine {
+	if !c.linked || 2*(len(upsert)+len(remove)) >= len(c.set) || size > wire.MaxLine {
 		return c.full()
 	}
+	base := c.generation
 	c.generation++
-	delta := &wire.UpdateDelta{Generation: c.generation, Base: c.base, Upsert: upsert, Remove: remove}
-	c.base = c.generation
-	return []wire.Message{delta}
+	return []wire.Message{&wire.UpdateDelta{Generation: c.generation, Base: base, Upsert: upsert, Remove: remove}}
 }
 
 // full tells the whole set, in as many parts as it takes.
@@ -129,7 +127,6 @@ func (c *Core) full() []wire.Message {
 		return nil
 	}
 	c.generation++
-	c.base = c.generation
 	generation := c.generation
 	parts := [][]json.RawMessage{{}}
 	size := envelope
@@ -169,7 +166,7 @@ func (c *Core) Admit(batch *wire.NotificationBatch) error {
 	case c.oldest == 0:
 		return errNoSetYet
 	}
-	generation := c.base
+	generation := c.generation
 	if batch.Generation != nil {
 		generation = *batch.Generation
 	}

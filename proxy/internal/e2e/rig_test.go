@@ -102,7 +102,10 @@ func listen(t *testing.T, socket string, configs map[uint64]*seesaw.Config, beha
 	if err != nil {
 		t.Fatal(err)
 	}
-	closeOnce := sync.OnceFunc(e.Close)
+	closeOnce := sync.OnceFunc(func() {
+		e.Close()
+		e.Wait()
+	})
 	t.Cleanup(closeOnce)
 	return &engine{e, t, events, closeOnce}
 }

@@ -111,7 +111,8 @@ func (e *Engine) accept(service *rpc.Server) {
 	}
 }
 
-// Close drops every connection, removes the socket, and waits for all calls.
+// Close drops every connection and removes the socket. It does not wait for calls
+// under way, which may hang where events are not read; Wait does.
 func (e *Engine) Close() {
 	close(e.closing)
 	e.listener.Close()
@@ -121,8 +122,10 @@ func (e *Engine) Close() {
 		conn.Close()
 	}
 	e.mu.Unlock()
-	e.tasks.Wait()
 }
+
+// Wait returns when all that Listen started has ended, some time after Close.
+func (e *Engine) Wait() { e.tasks.Wait() }
 
 // calls has the methods that net/rpc serves.
 type calls struct{ engine *Engine }

@@ -15,6 +15,9 @@ type Bytes string
 
 // MarshalJSON writes either form. HTML is not escaped, as nothing here is HTML.
 func (b Bytes) MarshalJSON() ([]byte, error) {
+	if isPlain(string(b)) {
+		return quoted(string(b)), nil
+	}
 	if utf8.ValidString(string(b)) {
 		return marshal(string(b))
 	}
@@ -40,6 +43,21 @@ func (b *Bytes) UnmarshalJSON(data []byte) error {
 	}
 	*b = Bytes(raw)
 	return nil
+}
+
+// isPlain reports whether a text needs no escapes. Most do not, and a set of many
+// checks is encoded at every fetch.
+func isPlain(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
+}
+
+func quoted(plain string) []byte {
+	return append(append(append(make([]byte, 0, len(plain)+2), '"'), plain...), '"')
 }
 
 // marshal is json.Marshal that leaves <, > and & as they are, like hc-server.

@@ -33,7 +33,7 @@ func (p Period) String() string {
 }
 
 // MarshalJSON writes String.
-func (p Period) MarshalJSON() ([]byte, error) { return json.Marshal(p.String()) }
+func (p Period) MarshalJSON() ([]byte, error) { return quoted(p.String()), nil }
 
 // UnmarshalJSON reads what ParseDuration reads.
 func (p *Period) UnmarshalJSON(data []byte) error {
@@ -109,7 +109,7 @@ func (e Elapsed) String() string {
 }
 
 // MarshalJSON writes String.
-func (e Elapsed) MarshalJSON() ([]byte, error) { return json.Marshal(e.String()) }
+func (e Elapsed) MarshalJSON() ([]byte, error) { return quoted(e.String()), nil }
 
 // UnmarshalJSON reads what ParseDuration reads.
 func (e *Elapsed) UnmarshalJSON(data []byte) error {

@@ -83,6 +83,7 @@ func TestHTMLIsNotEscaped(t *testing.T) {
 func TestBytesReadBack(t *testing.T) {
 	for raw, text := range map[string]string{
 		"220 ": `"220 "`, "é\n": `"é\n"`, "\x00\xff": `{"base64":"AP8="}`, "": `""`,
+		`a"b`: `"a\"b"`, `a\b`: `"a\\b"`, "\x1f": `"\u001f"`, "\x7f<": "\"\x7f<\"",
 	} {
 		got, err := Bytes(raw).MarshalJSON()
 		if err != nil || string(got) != text {
