@@ -38,11 +38,18 @@ pub(crate) async fn within<F>(timeout: Duration, probe: F) -> Outcome
 where
     F: AsyncFnOnce(&Progress) -> Result<Outcome, Setback>,
 {
+    limit(timeout, probe).await.unwrap_or_else(Outcome::from)
+}
+
+/// Like [`within`], for a probe with something left to do after its verdict.
+pub(crate) async fn limit<T, F>(timeout: Duration, probe: F) -> Result<T, Setback>
+where
+    F: AsyncFnOnce(&Progress) -> Result<T, Setback>,
+{
     let progress = Progress::new();
     match tokio::time::timeout(timeout, probe(&progress)).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(setback)) => setback.into(),
-        Err(_elapsed) => Failure::Timeout(progress.phase()).into(),
+        Ok(done) => done,
+        Err(_elapsed) => Err(Failure::Timeout(progress.phase()).into()),
     }
 }
 

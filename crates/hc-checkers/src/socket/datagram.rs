@@ -5,9 +5,9 @@ use std::io::{self, Read as _};
 use std::net::SocketAddr;
 
 use hc_types::{Phase, Target};
-use socket2::{Protocol, Socket, Type};
+use socket2::{Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::UdpSocket;
 
 use super::error_queue;
 use crate::fault::{self, Setback};
@@ -20,7 +20,7 @@ thread_local! {
 /// A UDP socket connected to the target: it takes datagrams from there alone, and hears every ICMP error about its own.
 #[derive(Debug)]
 pub(crate) struct Datagrams {
-    socket: AsyncFd<Socket>,
+    socket: UdpSocket,
     ipv4: bool,
 }
 
@@ -32,21 +32,19 @@ impl Datagrams {
         // Without it the kernel keeps "host unreachable" and the like to itself, and the probe would wait for its deadline.
         let ready = error_queue::listen(&socket, ipv4)
             .and_then(|()| socket.connect(&target.socket_addr().into()))
-            .and_then(|()| AsyncFd::with_interest(socket, Interest::READABLE | Interest::ERROR));
+            .and_then(|()| UdpSocket::from_std(socket.into()));
         let socket = ready.map_err(|error| fault::before_sending(&error))?;
         Ok(Self { socket, ipv4 })
     }
 
     /// Our own address on the way to the target.
     pub(crate) fn local_addr(&self) -> Result<SocketAddr, Setback> {
-        let addr = self.socket.get_ref().local_addr().map_err(|error| fault::before_sending(&error))?;
-        // A socket of these two families has an address of one of these two families.
-        addr.as_socket().ok_or_else(|| hc_types::LocalFault::Other(libc::EAFNOSUPPORT).into())
+        self.socket.local_addr().map_err(|error| fault::before_sending(&error))
     }
 
     /// Sends one datagram, which may be empty. Does not wait: a queue that is full is a local fault.
     pub(crate) fn send(&self, datagram: &[u8]) -> Result<(), Setback> {
-        match self.socket.get_ref().send(datagram) {
+        match SockRef::from(&self.socket).send(datagram) {
             // UDP sends all of a datagram or none.
             Ok(_) => Ok(()),
             Err(error) => Err(fault::before_sending(&error)),
@@ -82,22 +80,16 @@ impl Datagrams {
     }
 
     async fn when_ready<R>(&self, mut read: impl FnMut(&Socket) -> io::Result<R>) -> Result<R, Setback> {
-        loop {
-            // ICMP errors make the socket erroneous, not readable.
-            let guard = self.socket.ready(Interest::READABLE | Interest::ERROR).await;
-            let mut guard = guard.map_err(|error| fault::before_sending(&error))?;
-            match guard.try_io(|socket| read(socket.get_ref())) {
-                Ok(Ok(datagram)) => return Ok(datagram),
-                Ok(Err(error)) => return Err(self.named(&error)),
-                Err(_would_block) => {}
-            }
-        }
+        // ICMP errors make the socket erroneous, not readable.
+        let received =
+            self.socket.async_io(Interest::READABLE | Interest::ERROR, || read(&SockRef::from(&self.socket)));
+        received.await.map_err(|error| self.named(&error))
     }
 
     fn named(&self, error: &io::Error) -> Setback {
-        if error.raw_os_error() == Some(libc::EHOSTUNREACH) && self.ipv4 {
-            // IPv4 has one number for a host that is gone and for a filter that says no; the queue tells them apart.
-            if let Some(unreachable) = error_queue::reason(self.socket.get_ref()) {
+        if self.ipv4 && matches!(error.raw_os_error(), Some(libc::EHOSTUNREACH | libc::ENETUNREACH)) {
+            // IPv4 has the same numbers for what is gone and for what a filter forbids; the queue tells them apart.
+            if let Some(unreachable) = error_queue::reason(&SockRef::from(&self.socket)) {
                 return hc_types::Failure::Unreachable(unreachable).into();
             }
         }

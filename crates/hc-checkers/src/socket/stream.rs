@@ -48,6 +48,8 @@ pub(crate) async fn connect(target: &Target, opening: Opening) -> Result<TcpStre
         if !met_itself(&stream, target.socket_addr())? {
             return Ok(stream);
         }
+        // Not closed politely: the socket would keep the port in TIME_WAIT, and the next one could not have it.
+        reset(stream);
     }
     Err(Failure::Refused.into())
 }
@@ -70,8 +72,7 @@ async fn connect_once(target: &Target, opening: Opening) -> Result<TcpStream, Se
     }
     // Registered only now: before connect the poller would report the unconnected socket as hung up.
     let stream = TcpStream::from_std(socket.into()).map_err(|error| fault::before_sending(&error))?;
-    let ready =
-        stream.ready(Interest::WRITABLE).await.map_err(|error| fault::before_sending(&error))?;
+    let ready = stream.ready(Interest::WRITABLE).await.map_err(|error| fault::before_sending(&error))?;
     // A connection that stands is writable and no more; only one that failed has an error to be asked for.
     if ready.is_write_closed() {
         match stream.take_error() {

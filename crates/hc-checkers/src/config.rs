@@ -1,0 +1,27 @@
+//! What all probes have in common.
+
+use std::net::IpAddr;
+
+use crate::Roots;
+
+/// How a TCP connection that carried nothing is closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Close {
+    /// With a reset before the handshake is complete, where the kernel allows: the backend's application sees no
+    /// connection, and no TIME_WAIT is left here. What HAProxy does.
+    #[default]
+    Reset,
+    /// With a FIN: the backend accepts a connection and sees it close; TIME_WAIT is left here.
+    Graceful,
+}
+
+/// What all probes have in common. Cheap to clone, and `Send`: each shard gets a copy.
+#[derive(Clone, Debug, Default)]
+pub struct CheckersConfig {
+    /// How a TCP connection that carried nothing is closed. Default: [`Close::Reset`].
+    pub close: Close,
+    /// Whom certificates are verified against. Default: nobody, so that every verification fails; see [`Roots::system`].
+    pub roots: Roots,
+    /// The address that RADIUS requests name as their sender. Default: the local address of each request's socket.
+    pub nas_ip: Option<IpAddr>,
+}

@@ -1,0 +1,43 @@
+//! All probes behind the one trait.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hc_types::{CheckSpec, Outcome, ProbeSpec, Prober};
+
+use crate::{CheckersConfig, Pinger, probe_dns, probe_http, probe_radius, probe_tcp, probe_udp};
+
+/// Runs every kind of probe. One for each shard, made and used on the shard's thread, inside its runtime.
+#[derive(Clone, Debug)]
+pub struct Checkers {
+    config: Rc<CheckersConfig>,
+    pinger: Pinger,
+}
+
+impl Checkers {
+    /// A prober that does what `config` says. Opens nothing.
+    #[must_use]
+    pub fn new(config: CheckersConfig) -> Self {
+        Self { config: Rc::new(config), pinger: Pinger::default() }
+    }
+}
+
+impl Prober for Checkers {
+    fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = Outcome> + 'static {
+        let Self { config, pinger } = self.clone();
+        async move {
+            let (target, timeout) = (spec.target(), spec.timeout());
+            match spec.probe() {
+                ProbeSpec::Tcp(probe) => probe_tcp(probe, target, timeout, &config).await,
+                // The rarer and larger ones are boxed, so that a probe in flight has the size of the common ones.
+                ProbeSpec::Http(probe) => Box::pin(probe_http(probe, target, timeout, &config)).await,
+                ProbeSpec::Udp(probe) => probe_udp(probe, target, timeout).await,
+                ProbeSpec::Dns(probe) => Box::pin(probe_dns(probe, target, timeout)).await,
+                ProbeSpec::Radius(probe) => {
+                    Box::pin(probe_radius(probe, target, timeout, config.nas_ip)).await
+                }
+                ProbeSpec::Icmp => pinger.probe(target, timeout).await,
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! TCP, perhaps with TLS, perhaps with an exchange of bytes (Seesaw's `healthcheck/tcp.go`).
+
+use std::time::Duration;
+
+use hc_types::{Failure, Mismatch, Outcome, Phase, Target, TcpProbe};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+use crate::deadline::{self, Progress};
+use crate::fault::Setback;
+use crate::socket::{self, Opening};
+use crate::tls::{self, Peer};
+use crate::{CheckersConfig, Close};
+
+/// Connects to `target`, speaks TLS if the probe says so, sends `probe.send` if there is any, and reads as many bytes as
+/// `probe.receive` has, which must be equal. Later bytes are not looked at.
+///
+/// `timeout` is the deadline of all of it, from the first poll. `config` says how a connection that carried nothing is closed,
+/// and whom to trust.
+///
+/// # Panics
+/// Outside a tokio runtime with time and I/O enabled.
+///
+/// # Cancel safety
+/// Dropping the future closes the socket.
+pub async fn probe_tcp(
+    probe: &TcpProbe,
+    target: &Target,
+    timeout: Duration,
+    config: &CheckersConfig,
+) -> Outcome {
+    deadline::within(timeout, async |progress| run(probe, target, config, progress).await).await
+}
+
+async fn run(
+    probe: &TcpProbe,
+    target: &Target,
+    config: &CheckersConfig,
+    progress: &Progress,
+) -> Result<Outcome, Setback> {
+    let stream = socket::connect(target, opening(probe, config.close)).await?;
+    if let Some(tls) = &probe.tls {
+        progress.enter(Phase::Tls);
+        // Without a name, as Seesaw: the address is what the certificate must hold, and there is no SNI.
+        let mut stream =
+            tls::handshake(stream, Peer::Address(target.ip()), tls.verify, &config.roots).await?;
+        exchange(probe, &mut stream, progress).await?;
+        drop(tls::say_goodbye(stream));
+        return Ok(Outcome::PASS);
+    }
+    if is_bare(probe) {
+        if config.close == Close::Reset {
+            socket::reset(stream);
+        }
+        return Ok(Outcome::PASS);
+    }
+    let mut stream = stream;
+    exchange(probe, &mut stream, progress).await?;
+    Ok(Outcome::PASS)
+}
+
+fn is_bare(probe: &TcpProbe) -> bool {
+    probe.tls.is_none() && probe.send.is_empty() && probe.receive.is_empty()
+}
+
+fn opening(probe: &TcpProbe, close: Close) -> Opening {
+    if probe.tls.is_some() {
+        Opening::Converse
+    } else if !probe.send.is_empty() {
+        Opening::Speak(probe.send.len())
+    } else if is_bare(probe) && close == Close::Reset {
+        Opening::Touch
+    } else {
+        Opening::Listen
+    }
+}
+
+async fn exchange<S>(probe: &TcpProbe, stream: &mut S, progress: &Progress) -> Result<(), Setback>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if !probe.send.is_empty() {
+        progress.enter(Phase::Send);
+        let sent = stream.write_all(probe.send.as_slice()).await;
+        // Over TLS a write may end in the session's buffer.
+        let sent = if sent.is_ok() && probe.tls.is_some() { stream.flush().await } else { sent };
+        sent.map_err(|error| tls::name_error(&error, Phase::Send))?;
+    }
+    if probe.receive.is_empty() {
+        return Ok(());
+    }
+    progress.enter(Phase::Response);
+    receive(probe.receive.as_slice(), stream).await
+}
+
+/// Reads until as many bytes as expected are there, or they cannot become the expected ones.
+async fn receive<S: AsyncRead + Unpin>(expected: &[u8], stream: &mut S) -> Result<(), Setback> {
+    let mut got = vec![0; expected.len()];
+    let mut length = 0;
+    while length < expected.len() {
+        let read =
+            stream.read(&mut got[length..]).await.map_err(|error| tls::name_error(&error, Phase::Response));
+        let read = match read {
+            // What came tells more than how it ended.
+            Ok(0) | Err(_) if !expected.starts_with(&got[..length]) => break,
+            Ok(0) => return Err(Failure::Closed { partial: length > 0 }.into()),
+            other => other?,
+        };
+        length += read;
+    }
+    if got[..length] == *expected {
+        return Ok(());
+    }
+    Err(Failure::BodyMismatch(Box::new(Mismatch::new(&got[..length], None))).into())
+}

@@ -1,0 +1,100 @@
+//! TLS over a connection that stands: 1.2 and 1.3, a full handshake each time (resuming a session would test less), no ALPN.
+
+mod der;
+mod overheard;
+mod reason;
+mod roots;
+mod verify;
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hc_types::{Failure, Phase};
+use rustls::pki_types::{DnsName, ServerName};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::fault::{self, Setback};
+
+pub(crate) use overheard::Overheard;
+pub use roots::{Roots, RootsError};
+
+/// A TLS session of ours.
+pub(crate) type TlsStream = tokio_rustls::client::TlsStream<Overheard>;
+
+/// Whom the certificate must name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Peer<'a> {
+    /// An address: it must be among the certificate's IP SANs, and no SNI is sent.
+    Address(IpAddr),
+    /// A name: it must be among the DNS SANs, and is sent as SNI.
+    Name(&'a str),
+}
+
+/// Shakes hands. Without `verify` any certificate will do, but the peer must hold its key, as with Go's
+/// `InsecureSkipVerify`.
+///
+/// # Cancel safety
+/// Dropping the future closes the connection.
+pub(crate) async fn handshake(
+    stream: TcpStream,
+    peer: Peer<'_>,
+    verify: bool,
+    roots: &Roots,
+) -> Result<TlsStream, Setback> {
+    let name = match peer {
+        Peer::Address(ip) => ServerName::IpAddress(ip.into()),
+        Peer::Name(name) => match DnsName::try_from(name.trim_end_matches('.')) {
+            Ok(name) => ServerName::DnsName(name.to_owned()),
+            // No certificate can hold it, and SNI has no way to say it. Without verification neither is needed.
+            Err(_) if !verify => ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into()),
+            Err(_) => return Err(Failure::Tls(format!("{name:?} is not a host name").into()).into()),
+        },
+    };
+    let connector = TlsConnector::from(Arc::clone(roots.client(verify)));
+    match connector.connect(name, Overheard::new(stream)).into_fallible().await {
+        Ok(stream) => Ok(stream),
+        Err((error, stream)) => Err(name_handshake_error(&error, stream.heard())),
+    }
+}
+
+fn name_handshake_error(error: &io::Error, heard: &[u8]) -> Setback {
+    if error.raw_os_error().is_some() {
+        return fault::after_sending(error, Phase::Tls);
+    }
+    let reason = match rustls_error(error) {
+        Some(rustls::Error::InvalidMessage(_)) if !reason::looks_like_tls(heard) => reason::not_tls(heard),
+        Some(error) => reason::of(error),
+        None => "the peer closed the connection during the handshake".into(),
+    };
+    Failure::Tls(reason.into()).into()
+}
+
+/// Names an error of reading or writing, with or without TLS.
+pub(crate) fn name_error(error: &io::Error, phase: Phase) -> Setback {
+    match rustls_error(error) {
+        Some(error) => Failure::Tls(reason::of(error).into()).into(),
+        None => fault::after_sending(error, phase),
+    }
+}
+
+/// Whether the peer closed the connection without saying so in TLS first. Many do, so it is an end like any other.
+pub(crate) fn is_bare_end(error: &io::Error) -> bool {
+    error.raw_os_error().is_none() && error.kind() == io::ErrorKind::UnexpectedEof
+}
+
+fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Says in TLS that we leave, if that needs no waiting, and gives the connection back to be closed.
+pub(crate) fn say_goodbye(mut stream: TlsStream) -> TcpStream {
+    let (transport, session) = stream.get_mut();
+    session.send_close_notify();
+    let mut alert = Vec::with_capacity(64);
+    // Politeness: whether it arrives changes no verdict. Writing to a Vec cannot fail.
+    let _: io::Result<usize> = session.write_tls(&mut alert);
+    let _: io::Result<usize> = transport.get_ref().try_write(&alert);
+    stream.into_inner().0.into_inner()
+}

@@ -1,0 +1,87 @@
+//! A connection whose first bytes are remembered.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A TCP connection that remembers the first bytes of its peer: when they are not TLS, they tell what it speaks instead.
+#[derive(Debug)]
+pub(crate) struct Overheard {
+    stream: TcpStream,
+    heard: [u8; Self::KEPT],
+    length: usize,
+}
+
+impl Overheard {
+    /// Enough for "HTTP/1.1 400 Bad" and for "220 mail.example".
+    const KEPT: usize = 16;
+
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self { stream, heard: [0; Self::KEPT], length: 0 }
+    }
+
+    /// The first bytes of the peer, as far as they have been read.
+    pub(crate) fn heard(&self) -> &[u8] {
+        &self.heard[..self.length]
+    }
+
+    /// The connection, which forgets.
+    pub(crate) fn into_inner(self) -> TcpStream {
+        self.stream
+    }
+
+    /// The connection.
+    pub(crate) fn get_ref(&self) -> &TcpStream {
+        &self.stream
+    }
+}
+
+impl AsyncRead for Overheard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let Self { heard, length, .. } = &mut *self;
+        let new = &buffer.filled()[before..];
+        let kept = new.len().min(heard.len() - *length);
+        heard[*length..*length + kept].copy_from_slice(&new[..kept]);
+        *length += kept;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Overheard {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
