@@ -52,7 +52,15 @@ pub(crate) fn run() -> Result<()> {
     }
     table::print(
         &format!("{CHECKS} TCP checks, every {} s, each to an address of its own", INTERVAL.as_secs()),
-        &["round", "set scheduled, ms", "first result of the last, s", "lateness p50, ms", "p99, ms", "max, ms", "starts"],
+        &[
+            "round",
+            "set scheduled, ms",
+            "first result of the last, s",
+            "lateness p50, ms",
+            "p99, ms",
+            "max, ms",
+            "starts",
+        ],
         &rows,
     );
     Ok(())
@@ -62,7 +70,8 @@ pub(crate) fn run() -> Result<()> {
 async fn one_round() -> Result<Vec<String>> {
     let results = Arc::new(FirstResults::default());
     let config = ManagerConfig { shards: NonZeroUsize::MIN, ..ManagerConfig::default() };
-    let (manager, task) = Manager::start(config, || Checkers::new(CheckersConfig::default()), results.clone())?;
+    let (manager, task) =
+        Manager::start(config, || Checkers::new(CheckersConfig::default()), results.clone())?;
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(task.run(stop.clone()));
@@ -94,6 +103,7 @@ async fn one_round() -> Result<Vec<String>> {
 
 fn check(n: usize) -> Result<(CheckId, Arc<CheckSpec>)> {
     let target = Target::plain(nginx::address(n).parse()?, nginx::PORT);
-    let spec = CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), INTERVAL, Duration::from_secs(1), 2)?;
+    let spec =
+        CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), INTERVAL, Duration::from_secs(1), 2)?;
     Ok((CheckId(n as u64), Arc::new(spec)))
 }
