@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -62,8 +61,8 @@ func newAuthority(t *testing.T, dir, name string) authority {
 	return authority{root, cert, key}
 }
 
-// sign makes a server certificate for the loopback addresses.
-func (a authority) sign(t *testing.T, dir, name string) certificate {
+// sign makes a server certificate for the loopback addresses and further ones.
+func (a authority) sign(t *testing.T, dir, name string, further ...string) certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -77,6 +76,9 @@ func (a authority) sign(t *testing.T, dir, name string) certificate {
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	for _, ip := range further {
+		template.IPAddresses = append(template.IPAddresses, net.ParseIP(ip))
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
 	if err != nil {
@@ -108,10 +110,13 @@ type nginx struct {
 	ports []int
 }
 
-// nginxPorts are the ports of an nginx; those of TLS have their certificate.
+// nginxPorts are the ports of an nginx; those of TLS have their certificate, some
+// have directives of their own.
 type nginxPorts struct {
-	plain  []int
-	secure map[int]certificate
+	in       namespace
+	plain    []int
+	secure   map[int]certificate
+	settings map[int]string
 }
 
 func startNginx(t *testing.T, dir, name string, ports nginxPorts) *nginx {
@@ -130,7 +135,7 @@ func startNginx(t *testing.T, dir, name string, ports nginxPorts) *nginx {
     %s
     location = /healthz { default_type text/plain; return 200 "ok\n"; }
     location / { return 404 "no\n"; }
-  }`, port, tls, port, tls, settings)
+  }`, port, tls, port, tls, settings+ports.settings[port])
 	}
 	for _, port := range ports.plain {
 		server(port, "", "")
@@ -162,31 +167,18 @@ http {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	n.Process = supervise.Start(t, dir, supervise.Spec{
+	n.Process = supervise.Start(t, dir, ports.in.spec(supervise.Spec{
 		Name: name, Path: path, Args: []string{"-e", "stderr", "-p", home, "-c", config},
-	})
-	n.awaitPorts()
+	}))
+	awaitListening(t, n.Process, "tcp", n.ports...)
 	return n
 }
 
-// Start runs nginx again and returns when its ports answer.
+// Start runs nginx again and returns when its ports are open.
 func (n *nginx) Start() {
 	n.t.Helper()
 	n.Process.Start()
-	n.awaitPorts()
-}
-
-func (n *nginx) awaitPorts() {
-	n.t.Helper()
-	for _, port := range n.ports {
-		eventually(n.t, 10*time.Second, fmt.Sprintf("nginx listens on port %d", port), func() bool {
-			conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-			if err != nil {
-				return false
-			}
-			return conn.Close() == nil
-		})
-	}
+	awaitListening(n.t, n.Process, "tcp", n.ports...)
 }
 
 // answerer is a backend inside the test: whoever sends "ping\n" gets "pong\n".

@@ -87,6 +87,7 @@ func (w *chain) startSeesaw() {
 
 // pairOptions add to how the pair is started.
 type pairOptions struct {
+	serverIn  namespace
 	serverEnv []string
 	proxyArgs []string
 }
@@ -95,12 +96,12 @@ type pairOptions struct {
 func startPair(t *testing.T, dir, engineSocket string, options pairOptions) (server, proxy *supervise.Process) {
 	t.Helper()
 	socket := filepath.Join(filepath.Dir(engineSocket), "proxy.sock")
-	server = supervise.Start(t, dir, supervise.Spec{
+	server = supervise.Start(t, dir, options.serverIn.spec(supervise.Spec{
 		Name: "hc-server",
 		Path: program(t, "hc-server"),
 		Args: []string{"--socket", socket, "--state-dir", t.TempDir()},
 		Env:  options.serverEnv,
-	})
+	}))
 	proxy = supervise.Start(t, dir, supervise.Spec{
 		Name: "hc-proxy",
 		Path: program(t, "hc-proxy"),

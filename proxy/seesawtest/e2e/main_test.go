@@ -13,6 +13,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if addresses := os.Getenv(echoEnv); addresses != "" {
+		fmt.Fprintf(os.Stderr, "echo: %v\n", echo(strings.Fields(addresses)))
+		os.Exit(1)
+	}
 	if err := prepare(); err != nil {
 		fmt.Fprintf(os.Stderr, "e2e: %v; these tests run by `cargo xtask integration`\n", err)
 		os.Exit(1)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"os"
 	"testing"
 	"time"
 )
@@ -20,10 +21,14 @@ func TestSeesawItself(t *testing.T) {
 	victim := startNginx(t, dir, "victim", nginxPorts{plain: []int{8101}})
 	w := newChain(t, dir, c)
 	w.startEngine()
+	// Seesaw repeats a fetch that fails after 5 s only.
+	eventually(t, patience, "the engine listens", func() bool {
+		_, err := os.Stat(w.engineSocket)
+		return err == nil
+	})
 	w.startSeesaw()
-	// 20 checks at 50 ms, after a first fetch that may fail and is repeated 5 s
-	// later.
-	w.awaitPresent(c.entries(), w.engine.StartedAt(), 8*time.Second, "Seesaw's start")
+	// A second fetch if the first came too early, and 20 checks at 50 ms.
+	w.awaitPresent(c.entries(), w.engine.StartedAt(), 4*time.Second, "Seesaw's start")
 
 	mark := w.table.Mark()
 	tcp := c.named("tcp")

@@ -1,0 +1,145 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hc-server/hc/proxy/seesawtest/supervise"
+)
+
+// namespace names a network namespace; the empty one is that of the tests.
+type namespace string
+
+// enter is the command that runs a program there.
+func (n namespace) enter(path string, args ...string) (string, []string) {
+	if n == "" {
+		return path, args
+	}
+	// It becomes the program, so that a signal to the one is a signal to the other.
+	return "nsenter", append([]string{"--net=/run/netns/" + string(n), "--", path}, args...)
+}
+
+// spec is the same program, there.
+func (n namespace) spec(s supervise.Spec) supervise.Spec {
+	s.Path, s.Args = n.enter(s.Path, s.Args...)
+	return s
+}
+
+// run runs a command there and returns what it printed. Words are divided by
+// blanks.
+func (n namespace) run(t *testing.T, command string) string {
+	t.Helper()
+	words := strings.Fields(command)
+	return n.feed(t, "", words[0], words[1:]...)
+}
+
+// feed is run with an input and words that may hold blanks.
+func (n namespace) feed(t *testing.T, input, path string, args ...string) string {
+	t.Helper()
+	path, args = n.enter(path, args...)
+	command := exec.Command(path, args...)
+	command.Stdin = strings.NewReader(input)
+	var errors strings.Builder
+	command.Stderr = &errors
+	out, err := command.Output()
+	if err != nil {
+		t.Fatalf("%s: %v: %s%s", command, err, out, errors.String())
+	}
+	return string(out)
+}
+
+// network is a load balancer and a backend with a cable between them. What the
+// load balancer has no other way to goes to the backend, which forwards nothing.
+type network struct {
+	t           *testing.T
+	lb, backend namespace
+}
+
+// The two ends of the cable. Every network has the same addresses.
+const (
+	lb4, lb6           = "10.9.0.1", "fd09::1"
+	backend4, backend6 = "10.9.0.2", "fd09::2"
+)
+
+var networks atomic.Int64
+
+func newNetwork(t *testing.T) *network {
+	t.Helper()
+	number := networks.Add(1)
+	n := &network{
+		t:       t,
+		lb:      namespace(fmt.Sprintf("hc-lb-%d", number)),
+		backend: namespace(fmt.Sprintf("hc-backend-%d", number)),
+	}
+	here := namespace("")
+	for _, ns := range []namespace{n.lb, n.backend} {
+		here.run(t, "ip netns add "+string(ns))
+		t.Cleanup(func() { here.run(t, "ip netns del "+string(ns)) })
+		ns.run(t, "ip link set lo up")
+	}
+	n.lb.run(t, "ip link add cable type veth peer name cable netns "+string(n.backend))
+	for ns, addresses := range map[namespace][2]string{n.lb: {lb4, lb6}, n.backend: {backend4, backend6}} {
+		ns.run(t, "ip addr add "+addresses[0]+"/24 dev cable")
+		// Nobody else is there, so that there is nothing to wait for.
+		ns.run(t, "ip addr add "+addresses[1]+"/64 dev cable nodad")
+		ns.run(t, "ip link set cable up")
+	}
+	n.lb.run(t, "ip route add default via "+backend4)
+	n.lb.run(t, "ip route add default via "+backend6)
+	return n
+}
+
+// addAddress gives the backend a further address.
+func (n *network) addAddress(ip string) { n.address("add", ip) }
+
+// delAddress takes it away.
+func (n *network) delAddress(ip string) { n.address("del", ip) }
+
+func (n *network) address(verb, ip string) {
+	n.t.Helper()
+	if strings.Contains(ip, ":") {
+		n.backend.run(n.t, "ip addr "+verb+" "+ip+"/128 dev lo")
+	} else {
+		n.backend.run(n.t, "ip addr "+verb+" "+ip+"/32 dev lo")
+	}
+}
+
+// awaitListening returns once every port is bound in the network of the process,
+// for both families. The protocol is "tcp" or "udp".
+func awaitListening(t *testing.T, p *supervise.Process, protocol string, ports ...int) {
+	t.Helper()
+	for _, port := range ports {
+		for _, family := range []string{"", "6"} {
+			eventually(t, 10*time.Second, fmt.Sprintf("port %d of %s%s is bound", port, protocol, family), func() bool {
+				return p.Running() && bound(p.Pid(), protocol+family, port)
+			})
+		}
+	}
+}
+
+// bound looks into the table of sockets that the process sees: of TCP for
+// listening ones, of UDP for unconnected ones (proc_pid_net(5)).
+func bound(pid int, table string, port int) bool {
+	const tcpListen, udpUnconnected = "0A", "07"
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pid, table))
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) < 4 || fields[3] != tcpListen && fields[3] != udpUnconnected {
+			continue
+		}
+		_, local, _ := strings.Cut(fields[1], ":")
+		if got, err := strconv.ParseUint(local, 16, 16); err == nil && int(got) == port {
+			return true
+		}
+	}
+	return false
+}
