@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hc_checkers::{CheckersConfig, Close, probe_tcp};
 use hc_testkit::backend::Backend;
@@ -116,10 +116,8 @@ fn nobody_listens() {
 fn a_full_queue_is_a_timeout_in_connecting() {
     for ip in FAMILIES {
         let port = FullPort::start(ip).unwrap();
-        let begun = Instant::now();
         let outcome = run(probe(&TcpProbe::default(), port.address(), SOON));
         assert_eq!(outcome, Failure::Timeout(Phase::Connect).into());
-        assert!(begun.elapsed() >= SOON);
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Seen {
     pub received: Vec<u8>,
     /// How the peer ended the connection, if it did while the script was reading.
     pub ended: Option<Ended>,
+    /// The name that the peer asked for in TLS.
+    pub server_name: Option<String>,
     /// Whether the script is over.
     pub over: bool,
 }
@@ -157,8 +159,7 @@ fn accept(
 }
 
 fn play(socket: TcpStream, index: usize, tls: Option<Arc<ServerConfig>>, steps: &[Step], shared: &Shared) {
-    let mut heard = |bytes: &[u8]| shared.update(index, |seen| seen.received.extend_from_slice(bytes));
-    let ended = play_on(&socket, tls, steps, &mut heard);
+    let ended = play_on(&socket, index, tls, steps, shared);
     // The copy that was kept for the end must not hold the connection open.
     shared.lock().open[index] = None;
     drop(socket);
@@ -170,10 +171,12 @@ fn play(socket: TcpStream, index: usize, tls: Option<Arc<ServerConfig>>, steps: 
 
 fn play_on(
     socket: &TcpStream,
+    index: usize,
     tls: Option<Arc<ServerConfig>>,
     steps: &[Step],
-    heard: &mut dyn FnMut(&[u8]),
+    shared: &Shared,
 ) -> io::Result<Option<Ended>> {
+    let heard = &mut |bytes: &[u8]| shared.update(index, |seen| seen.received.extend_from_slice(bytes));
     let Some(config) = tls else {
         return Wire { stream: socket, socket: socket.try_clone()? }.play(steps, heard);
     };
@@ -182,6 +185,8 @@ fn play_on(
         Wire { stream: StreamOwned::new(session, socket.try_clone()?), socket: socket.try_clone()? };
     // The first byte in either direction shakes hands.
     wire.stream.conn.complete_io(&mut wire.stream.sock)?;
+    let name = wire.stream.conn.server_name().map(str::to_owned);
+    shared.update(index, |seen| seen.server_name = name);
     let ended = wire.play(steps, heard)?;
     if ended.is_none() && !steps.contains(&Step::Reset) {
         wire.stream.conn.send_close_notify();

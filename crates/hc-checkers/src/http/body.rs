@@ -149,7 +149,10 @@ impl Body {
     /// [`BodyError::Gzip`] if the compressed data is no such data. If it ends too early it is just shorter.
     pub fn finish(&mut self) -> Result<(), BodyError> {
         match &mut self.content {
-            Content::Gzip(decoder) => decoder.flush().map_err(|_| BodyError::Gzip),
+            Content::Gzip(decoder) => match decoder.try_finish() {
+                Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(BodyError::Gzip),
+                _ => Ok(()),
+            },
             Content::Plain(_) => Ok(()),
         }
     }

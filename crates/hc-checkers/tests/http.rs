@@ -1,0 +1,288 @@
+//! HTTP and HTTPS probes against servers that answer well, oddly, and not at all.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use hc_checkers::{CheckersConfig, Roots, probe_http};
+use hc_testkit::backend::Backend;
+use hc_testkit::certificate::{Authority, Wish};
+use hc_testkit::port::ClosedPort;
+use hc_testkit::script::{Ended, Step};
+use hc_types::{Failure, HttpProbe, Mismatch, Outcome, Phase, Target, Tls};
+
+const FAMILIES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+const PLENTY: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_millis(150);
+
+fn run(probe: &HttpProbe, backend: &Backend, timeout: Duration, config: &CheckersConfig) -> Outcome {
+    let target = Target::plain(backend.address().ip(), backend.address().port());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(probe_http(probe, &target, timeout, config))
+}
+
+/// What a probe finds at a server that plays this script, in both families.
+#[track_caller]
+fn play(script: &[Step], probe: &HttpProbe, expected: impl Into<Outcome>) {
+    let expected = expected.into();
+    let timeout = if matches!(expected, Outcome::Fail(Failure::Timeout(_))) { SOON } else { PLENTY };
+    for ip in FAMILIES {
+        let backend = Backend::start(ip, script.to_vec()).unwrap();
+        assert_eq!(run(probe, &backend, timeout, &CheckersConfig::default()), expected, "{ip} {script:?}");
+    }
+}
+
+/// What a probe finds that wants this status (0: any) and this body of a response.
+#[track_caller]
+fn check(response: &[u8], code: u16, body: &[u8], expected: impl Into<Outcome>) {
+    play(&Step::respond(response), &wanting(code, body), expected);
+}
+
+fn wanting(code: u16, body: &[u8]) -> HttpProbe {
+    let expected_codes = if code == 0 { [].into() } else { [code].into() };
+    HttpProbe { expected_codes, expected_body: body.into(), ..HttpProbe::default() }
+}
+
+fn mismatch(got: &[u8]) -> Failure {
+    Failure::BodyMismatch(Box::new(Mismatch::new(got, Some("200 OK".into()))))
+}
+
+#[test]
+fn the_status_is_judged() {
+    let not_found = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+    check(not_found, 404, b"", Outcome::pass("404 Not Found"));
+    check(not_found, 0, b"", Outcome::pass("404 Not Found"));
+    check(not_found, 200, b"", Failure::Status { got: "404 Not Found".into() });
+    check(b"HTTP/1.0 200 OK\r\n\r\nhello", 200, b"", Outcome::pass("200 OK"));
+    check(b"HTTP/1.1 200\r\n\r\n", 200, b"", Outcome::pass("200"));
+    let several = HttpProbe { expected_codes: [200, 204].into(), ..HttpProbe::default() };
+    play(&Step::respond(b"HTTP/1.1 204 No Content\r\n\r\n"), &several, Outcome::pass("204 No Content"));
+}
+
+#[test]
+fn the_body_must_begin_as_expected() {
+    let hello = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    check(hello, 200, b"hell", Outcome::pass("200 OK"));
+    check(hello, 200, b"hello", Outcome::pass("200 OK"));
+    check(hello, 200, b"help", mismatch(b"hell"));
+    check(hello, 200, b"hello!", mismatch(b"hello"));
+    // Seesaw pads with zeros here, and passes. A body that is not there does not match.
+    check(hello, 200, b"hello\0", mismatch(b"hello"));
+    check(b"HTTP/1.1 200 OK\r\n\r\nuntil the end", 200, b"until the end", Outcome::pass("200 OK"));
+    check(b"HTTP/1.1 200 OK\r\n\r\n\x00\xff", 200, b"\x00\xff", Outcome::pass("200 OK"));
+    // Too short for what it announces, but long enough for us.
+    check(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nhello", 200, b"hello", Outcome::pass("200 OK"));
+    check(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nhel", 200, b"hello", mismatch(b"hel"));
+    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n";
+    check(chunked, 200, b"hello", Outcome::pass("200 OK"));
+    check(chunked, 200, b"hello!", mismatch(b"hello"));
+    let broken = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhello";
+    check(broken, 200, b"hello", Failure::MalformedReply("malformed chunked encoding".into()));
+}
+
+#[test]
+fn a_wrong_status_outweighs_the_body() {
+    let response = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 5\r\n\r\nhello";
+    check(response, 200, b"hello", Failure::Status { got: "500 Internal Server Error".into() });
+    check(response, 0, b"hello", Outcome::pass("500 Internal Server Error"));
+}
+
+#[test]
+fn an_empty_body_matches_nothing() {
+    let nothing = |status: &str| Failure::BodyMismatch(Box::new(Mismatch::new(b"", Some(status.into()))));
+    check(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, b"x", nothing("200 OK"));
+    check(b"HTTP/1.1 204 No Content\r\n\r\nx", 204, b"x", nothing("204 No Content"));
+    let head = HttpProbe { method: "HEAD".into(), ..wanting(200, b"x") };
+    play(&Step::respond(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"), &head, nothing("200 OK"));
+}
+
+#[test]
+fn a_compressed_body_is_compared_decompressed() {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(b"hello world").unwrap();
+    let body = encoder.finish().unwrap();
+    let response = [b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", &body[..]].concat();
+    check(&response, 200, b"hello world", Outcome::pass("200 OK"));
+    check(&response, 200, b"hello", Outcome::pass("200 OK"));
+    check(&response, 200, b"help", mismatch(b"hell"));
+    let plain = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\nhello world";
+    check(plain, 200, b"hello", Failure::MalformedReply("malformed gzip body".into()));
+    check(plain, 200, b"", Outcome::pass("200 OK"));
+}
+
+#[test]
+fn redirects_are_judged_and_not_followed() {
+    let moved = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 5\r\n\r\nhello";
+    check(moved, 302, b"", Outcome::pass("302 Found"));
+    check(moved, 200, b"", Failure::Status { got: "302 Found".into() });
+    let nothing = Failure::BodyMismatch(Box::new(Mismatch::new(b"", Some("302 Found".into()))));
+    check(moved, 302, b"hello", nothing);
+    let nowhere = b"HTTP/1.1 302 Found\r\nContent-Length: 5\r\n\r\nhello";
+    check(nowhere, 302, b"hello", Outcome::pass("302 Found"));
+    let choices = b"HTTP/1.1 300 Multiple Choices\r\nLocation: /x\r\nContent-Length: 5\r\n\r\nhello";
+    check(choices, 300, b"hello", Outcome::pass("300 Multiple Choices"));
+    let bad = b"HTTP/1.1 302 Found\r\nLocation: /%zz\r\n\r\n";
+    let text = r#"got 302 Found; failed to parse Location header: parse "/%zz": invalid URL escape "%zz""#;
+    check(bad, 302, b"", Failure::WrongAnswer(text.into()));
+}
+
+#[test]
+fn interim_responses_are_skipped() {
+    let interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
+    let last = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    check(&[&interim[..], last].concat(), 200, b"hello", Outcome::pass("200 OK"));
+    let apart =
+        [Step::ReadHead, Step::send(interim), Step::Drip { bytes: last.into(), pause_ms: 1 }, Step::Hang];
+    play(&apart, &wanting(200, b"hello"), Outcome::pass("200 OK"));
+    let switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nhello";
+    check(switch, 101, b"hello", Outcome::pass("101 Switching Protocols"));
+    let endless = [Step::ReadHead, Step::Repeat(b"HTTP/1.1 100 Continue\r\n\r\n".into())];
+    let text = "response head longer than 262144 bytes";
+    play(&endless, &wanting(200, b""), Failure::MalformedReply(text.into()));
+}
+
+#[test]
+fn a_response_may_come_byte_by_byte_and_without_end() {
+    let response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    let slow = [Step::ReadHead, Step::Drip { bytes: response.into(), pause_ms: 1 }, Step::Hang];
+    play(&slow, &wanting(200, b"hello"), Outcome::pass("200 OK"));
+    play(&slow, &wanting(200, b""), Outcome::pass("200 OK"));
+    let head = Step::send(b"HTTP/1.1 200 OK\r\n\r\n");
+    let endless = [Step::ReadHead, head, Step::Repeat(vec![b'x'; 10_000].into())];
+    play(&endless, &wanting(200, b"xxx"), Outcome::pass("200 OK"));
+    play(&endless, &wanting(200, b""), Outcome::pass("200 OK"));
+}
+
+#[test]
+fn no_response_is_named() {
+    let any = wanting(0, b"x");
+    play(&[Step::Hang], &any, Failure::Timeout(Phase::Response));
+    play(&[Step::ReadHead], &any, Failure::Closed { partial: false });
+    play(&[Step::ReadHead, Step::Reset], &any, Failure::Reset(Phase::Response));
+    play(&Step::respond(b"HTTP/1.1 200 OK\r\nServer"), &any, Failure::Closed { partial: true });
+    let stuck = [Step::ReadHead, Step::send(b"HTTP/1.1 200 OK\r\nServer: x"), Step::Hang];
+    play(&stuck, &any, Failure::Timeout(Phase::Response));
+    let text = "not an HTTP/1.x response: \"220 mail.example.com ESMTP\": invalid HTTP version";
+    play(
+        &[Step::send(b"220 mail.example.com ESMTP\r\n"), Step::Hang],
+        &any,
+        Failure::MalformedReply(text.into()),
+    );
+    for ip in FAMILIES {
+        let port = ClosedPort::reserve(ip).unwrap();
+        let target = Target::plain(ip, port.address().port());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let outcome = runtime.block_on(probe_http(&any, &target, PLENTY, &CheckersConfig::default()));
+        assert_eq!(outcome, Failure::Refused.into());
+    }
+}
+
+#[test]
+fn a_bad_request_is_never_sent() {
+    let backend = Backend::start(FAMILIES[0], vec![Step::Hang]).unwrap();
+    let probe = HttpProbe { request: "/%zz".into(), ..HttpProbe::default() };
+    let text = r#"parse "/%zz": invalid URL escape "%zz""#;
+    assert_eq!(
+        run(&probe, &backend, PLENTY, &CheckersConfig::default()),
+        Failure::BadRequest(text.into()).into()
+    );
+    assert_eq!(backend.seen(), []);
+}
+
+#[test]
+fn an_absolute_uri_goes_to_the_backend_all_the_same() {
+    let backend = Backend::start(FAMILIES[0], Step::respond(b"HTTP/1.1 200 OK\r\n\r\n")).unwrap();
+    let probe = HttpProbe { request: "http://other.example:99/x".into(), ..HttpProbe::default() };
+    assert_eq!(run(&probe, &backend, PLENTY, &CheckersConfig::default()), Outcome::pass("200 OK"));
+    let request = String::from_utf8(backend.seen()[0].received.clone()).unwrap();
+    assert!(request.starts_with("GET /x HTTP/1.1\r\nHost: other.example:99\r\n"), "{request}");
+}
+
+#[test]
+fn the_server_closes_first_if_it_does_so_soon() {
+    let response = Step::respond(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+    let backend = Backend::start(FAMILIES[0], response).unwrap();
+    for _ in 0..20 {
+        assert_eq!(
+            run(&wanting(200, b"hello"), &backend, PLENTY, &CheckersConfig::default()),
+            Outcome::pass("200 OK")
+        );
+    }
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let port = format!(":{:04X}", backend.address().port());
+    let ours = table.lines().filter(|row| {
+        let row: Vec<_> = row.split_ascii_whitespace().collect();
+        row[2].ends_with(&port) && row[3] == "06"
+    });
+    assert_eq!(ours.count(), 0, "TIME_WAIT on our side");
+}
+
+#[test]
+fn a_server_that_keeps_the_connection_is_left_politely_and_the_verdict_stands() {
+    let script = [
+        Step::ReadHead,
+        Step::send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
+        Step::send(b"hello"),
+        Step::Hang,
+    ];
+    for body in [&b"hello"[..], b""] {
+        let backend = Backend::start(FAMILIES[0], script.to_vec()).unwrap();
+        let outcome = run(&wanting(200, body), &backend, PLENTY, &CheckersConfig::default());
+        assert_eq!(outcome, Outcome::pass("200 OK"));
+        let seen = backend.wait_for(|seen| seen[0].over);
+        assert_eq!(seen[0].ended, Some(Ended::Closed));
+    }
+}
+
+#[test]
+fn https_names_whom_it_asks() {
+    let authority = Authority::new("root", 2000, 2100).unwrap();
+    let (roots, _) = Roots::new([authority.certificate()]);
+    let config = CheckersConfig { roots, ..CheckersConfig::default() };
+    let response = Step::respond(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+    let https = |request: &str, verify| HttpProbe {
+        tls: Some(Tls { verify }),
+        request: request.into(),
+        ..wanting(200, b"hello")
+    };
+    for ip in FAMILIES {
+        let identity = authority.sign(&Wish::valid_for([ip.to_string(), "www.example.com".into()])).unwrap();
+        let backend = Backend::start_tls(ip, &identity, response.clone()).unwrap();
+        let probe = |request: &str, verify| run(&https(request, verify), &backend, PLENTY, &config);
+        assert_eq!(probe("/", true), Outcome::pass("200 OK"));
+        assert_eq!(probe("https://www.example.com/", true), Outcome::pass("200 OK"));
+        assert_eq!(probe("https://www.example.com.:443/", true), Outcome::pass("200 OK"));
+        let text = "certificate is valid for www.example.com, not for other.example";
+        assert_eq!(probe("https://other.example/", true), Failure::Tls(text.into()).into());
+        assert_eq!(probe("https://other.example/", false), Outcome::pass("200 OK"));
+        assert_eq!(probe("https://a..b/", false), Outcome::pass("200 OK"));
+        assert_eq!(probe("https://a..b/", true), Failure::Tls("\"a..b\" is not a host name".into()).into());
+        let names: Vec<_> = backend.seen().into_iter().map(|seen| seen.server_name).collect();
+        assert_eq!(names[..3], [None, Some("www.example.com".into()), Some("www.example.com".into())]);
+    }
+}
+
+#[test]
+fn https_to_a_server_of_plain_http_is_named() {
+    let script = [Step::Read(5), Step::send(b"HTTP/1.1 400 Bad Request\r\n\r\n"), Step::Hang];
+    let probe = HttpProbe { tls: Some(Tls { verify: true }), ..HttpProbe::default() };
+    let text = "first record does not look like a TLS handshake: \"HTTP/1.1 400 Bad\"";
+    play(&script, &probe, Failure::Tls(text.into()));
+    play(&[Step::Hang], &probe, Failure::Timeout(Phase::Tls));
+}
+
+#[test]
+fn https_may_end_without_saying_so() {
+    let authority = Authority::new("root", 2000, 2100).unwrap();
+    let identity = authority.sign(&Wish::valid_for(FAMILIES)).unwrap();
+    let script =
+        vec![Step::ReadHead, Step::send(b"HTTP/1.1 200 OK\r\n\r\nhello"), Step::HalfClose, Step::Hang];
+    let backend = Backend::start_tls(FAMILIES[0], &identity, script).unwrap();
+    let probe = |body: &[u8]| HttpProbe { tls: Some(Tls { verify: false }), ..wanting(200, body) };
+    let config = CheckersConfig::default();
+    assert_eq!(run(&probe(b"hello"), &backend, PLENTY, &config), Outcome::pass("200 OK"));
+    assert_eq!(run(&probe(b"hello!"), &backend, PLENTY, &config), mismatch(b"hello").into());
+}
