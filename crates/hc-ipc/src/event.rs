@@ -92,7 +92,7 @@ impl StatusReply {
 /// An event and the number of the connection that it comes from.
 pub(crate) type Numbered = (u64, IpcEvent);
 
-/// The events, in order. They must be fetched: no set is taken from the peer while a few wait here.
+/// The events, in order. They must be fetched: nothing is taken from the peer while they wait.
 #[derive(Debug)]
 pub struct IpcEvents {
     pub(crate) receiver: mpsc::Receiver<Numbered>,

@@ -15,8 +15,8 @@ use crate::handle::Link;
 use crate::throttle::Throttle;
 use crate::{Incoming, IpcConfig, IpcEvents, IpcHandle, Peer};
 
-/// Events that wait for the owner.
-const EVENTS: usize = 4;
+/// Events that wait for the owner. One more waits in the connection, which takes no input meanwhile.
+const EVENTS: usize = 1;
 /// Connections at once: the one that is served and those that are being closed. More wait to be accepted.
 const CONNECTIONS: usize = 16;
 /// The pause after a failed accept, which is a lack of descriptors or memory.

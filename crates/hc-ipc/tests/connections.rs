@@ -133,7 +133,7 @@ async fn a_batch_without_acknowledgement_fails_after_thirty_seconds() {
     client.greet(&mut server).await;
     let before = Instant::now();
     let timeout = Duration::from_secs(30);
-    let failed = server.handle.deliver(vec![notification(1, "x")], Some(1)).await;
+    let failed = soon(server.handle.deliver(vec![notification(1, "x")], Some(1))).await;
     assert_eq!(failed, Err(DeliverError::AckTimeout(timeout)));
     assert_eq!(failed.unwrap_err().to_string(), "no acknowledgement within 30 s");
     assert_eq!(before.elapsed(), timeout);
@@ -203,7 +203,13 @@ async fn a_flood_of_garbage_without_a_reader_is_not_kept() {
     let mut client = Client::new(dialer.connect().await.unwrap());
     client.greet(&mut server).await;
     // Each line is answered, nobody reads the answers, so at some point no more lines are taken, and then it is over.
-    let flood = async { while client.try_send("garbage").await {} };
+    let flood = async {
+        let mut lines = 0;
+        while client.try_send("garbage").await {
+            lines += 1;
+            assert!(lines < 100_000, "they are all taken");
+        }
+    };
     let (reason, ()) = tokio::join!(server.disconnected(), flood);
     assert_eq!(reason, DisconnectReason::Stalled);
 }
@@ -242,6 +248,9 @@ async fn a_batch_that_nobody_waits_for_any_more_does_not_overtake_itself() {
     let deliver = handle.deliver(vec![notification(2, "x")], None);
     let peer = async {
         assert_eq!(client.json().await["seq"], 1);
+        // The second one has not been sent yet.
+        client.send("garbage").await;
+        assert_eq!(client.json().await["code"], "malformed");
         client.send(r#"{"type":"ack","seq":1}"#).await;
         assert_eq!(client.json().await["seq"], 2);
         client.send(r#"{"type":"ack","seq":2}"#).await;

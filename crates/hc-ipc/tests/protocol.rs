@@ -285,6 +285,9 @@ async fn statuses_come_when_asked_for_in_as_many_lines_as_they_need() {
     for _ in 0..2 {
         client.send(r#"{"type":"request_status"}"#).await;
     }
+    // The set that follows shows that both have been read.
+    client.send(&full_set(2, &[])).await;
+    assert_eq!(on.server.apply().await, (Some(2), vec![]));
     reply.statuses(many);
     let mut ids = Vec::new();
     let mut part = 0;
@@ -305,8 +308,8 @@ async fn statuses_come_when_asked_for_in_as_many_lines_as_they_need() {
     assert_eq!(ids, (0..4000).collect::<Vec<_>>());
     drop(on.server.status_request().await);
     assert_eq!(client.json().await["code"], "internal");
-    client.send(&full_set(2, &[])).await;
-    assert_eq!(on.server.apply().await, (Some(2), vec![]));
+    client.send(&full_set(3, &[])).await;
+    assert_eq!(on.server.apply().await, (Some(3), vec![]));
 }
 
 #[tokio::test]
