@@ -76,7 +76,8 @@
 //! - What failed while this process stood still is [`Inconclusive(Late)`](hc_types::LocalFault::Late), and no inconclusive
 //!   probe changes a state. It is tried again after 100 ms, then ever more rarely up to the interval.
 //! - The health of a check survives another id, another interval, and [`ManagerConfig::remember`] of absence. After an
-//!   absence it is told at once only if that was no longer than the check's interval; else a probe comes first.
+//!   absence it is told at once only if that was no longer than the check's interval; else a probe comes first, and while
+//!   probes contradict it, nothing is told until the retries are used up.
 //! - A removed check's probe is dropped, with its socket.
 //!
 //! # Panics in probes

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
-use hc_types::{CheckId, CheckSpec, LocalFault, Outcome, Status, StatusUpdate};
+use hc_types::{CheckId, CheckSpec, Health, LocalFault, Outcome, Status, StatusUpdate};
 use tracing::{debug, info};
 
 use crate::episodes::Episodes;
@@ -169,7 +169,7 @@ impl ShardCore {
                 self.episodes.release(fault);
             }
             record.tries = 0;
-            self.updates.push(record.judge(outcome, wall, duration));
+            self.updates.extend(record.judge(outcome, wall, duration));
             record.schedule.next(ended, interval)
         };
         self.timers.arm(slot, due);
@@ -311,8 +311,10 @@ impl ShardCore {
 }
 
 impl Record {
-    /// Takes a verdict.
-    fn judge(&mut self, outcome: Outcome, wall: SystemTime, duration: Duration) -> StatusUpdate {
+    /// Takes a verdict. `None` when there is nothing to tell yet: health that was remembered is told when a probe has borne
+    /// it out, or when it has changed. Until then the consumer keeps what it heard last, which may be newer than the memory:
+    /// the process before may have told of a death and been killed before it wrote that down.
+    fn judge(&mut self, outcome: Outcome, wall: SystemTime, duration: Duration) -> Option<StatusUpdate> {
         let Check { id, ref spec, .. } = self.check;
         let transition = self.known.machine.observe(&outcome, spec.retries());
         if let Some(transition) = transition {
@@ -327,8 +329,10 @@ impl Record {
                 "health changed"
             );
         }
+        let failed = matches!(outcome, Outcome::Fail(_));
         self.known.keep(wall, duration, outcome);
-        self.tell(transition.is_some())
+        let in_doubt = !self.told && failed && self.known.machine.health() == Health::Healthy;
+        (!in_doubt).then(|| self.tell(transition.is_some()))
     }
 
     /// The update that says where the check stands. The first one of a life is news whatever it says.

@@ -6,9 +6,9 @@ mod fakes;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use hc_types::{CheckId, CheckSpec, Failure, Health, Incarnation, LocalFault, Outcome, Phase};
+use hc_types::{CheckId, CheckSpec, Failure, Health, Incarnation, LocalFault, Outcome, Phase, Remembered};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, advance, sleep_until};
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::fakes::{Act, Backends, Journal, tcp};
 use super::{Clock, Command, Shard, ShardCore};
+use crate::known::Known;
 use crate::plan::{Check, Order};
 use crate::schedule::nanos;
 use crate::stats::{Gauges, ManagerStats};
@@ -101,6 +102,42 @@ async fn a_day_of_probes_stays_on_its_grid() {
         let last = rig.journal.statuses(0).pop().unwrap().status;
         assert_eq!((last.successes, last.failures), (86_400 / 7 + 1, 0));
         assert!((29 * MS..33 * MS).contains(&last.duration), "{:?}", last.duration);
+    })
+    .await;
+}
+
+/// The process before may have told of a death and been killed before it wrote that down.
+#[tokio::test(start_paused = true)]
+async fn remembered_health_is_not_told_before_a_probe_bears_it_out() {
+    with_shard(10, async |rig| {
+        let known = |spec: &CheckSpec| {
+            Some(Box::new(Known::from(Remembered {
+                key: spec.subject_key(),
+                health: Health::Healthy,
+                consecutive_failures: 0,
+                failures: 0,
+                successes: 7,
+                last_check: SystemTime::UNIX_EPOCH,
+                duration: MS,
+            })))
+        };
+        let add = |slot: u32, spec: Arc<CheckSpec>| {
+            let known = known(&spec);
+            let check = Check { id: CheckId(slot.into()), incarnation: Incarnation(1), spec };
+            Order::Add { slot, check, after: 0, known }
+        };
+        rig.backends.set(1, Act::After(MS, Outcome::Fail(Failure::Refused)));
+        rig.backends.set(2, Act::After(MS, Outcome::PASS));
+        rig.obey(vec![add(0, tcp(1, SECOND, 2)), add(1, tcp(2, SECOND, 2))]).await;
+        rig.until(1_900).await;
+        assert_eq!(rig.starts(1).len(), 2);
+        assert!(rig.journal.statuses(0).is_empty(), "told in doubt: {:?}", rig.journal.statuses(0));
+        assert_eq!(rig.journal.statuses(1).first().map(|update| update.status.health), Some(Health::Healthy));
+        rig.until(2_900).await;
+        let told = rig.journal.statuses(0);
+        assert_eq!(told.len(), 1);
+        assert_eq!((told[0].status.health, told[0].transition), (Health::Unhealthy, true));
+        assert_eq!((told[0].status.successes, told[0].status.failures), (7, 3));
     })
     .await;
 }
@@ -236,7 +273,11 @@ async fn an_absence_longer_than_the_interval_is_not_told_before_a_probe() {
         rig.until(5_200).await;
         assert!(rig.journal.statuses(2).is_empty());
         rig.until(5_400).await;
-        // Its retries hold, and whoever asks now hears it.
+        // Its retries hold, but this probe does not bear them out.
+        assert_eq!(rig.starts(1).len(), 3);
+        assert!(rig.journal.statuses(2).is_empty());
+        rig.backends.set(1, Act::After(300 * MS, Outcome::PASS));
+        rig.until(7_400).await;
         let told = rig.journal.statuses(2);
         assert!(
             matches!(&told[..], [update] if update.transition && update.status.health == Health::Healthy)
