@@ -161,7 +161,8 @@ const (
 
 var bigString = strings.Repeat("0123456789", 25)
 
-// RADIUS users and secrets. carol is asked for more (Access-Challenge).
+// Of RADIUS: bob's password, and what the load balancer and the server share.
+// carol is asked for more (Access-Challenge), whatever she says.
 const (
 	radiusSecret   = "s3cret"
 	radiusPassword = "correct horse"
@@ -201,6 +202,9 @@ thread pool {
 modules {
   pap {
   }
+  always handled {
+    rcode = handled
+  }
 }
 `, at)
 	for port, strict := range map[int]string{portRADIUS: "no", portStrictRADIUS: "yes"} {
@@ -228,7 +232,12 @@ modules {
 		}
 	}
 	fmt.Fprintf(&config, `  authorize {
-    if (&User-Name == "bob" || &User-Name == "carol") {
+    if (&User-Name == "carol") {
+      update control {
+        &Auth-Type := Ask
+      }
+    }
+    elsif (&User-Name == "bob") {
       update control {
         &Cleartext-Password := %q
       }
@@ -239,12 +248,11 @@ modules {
     Auth-Type PAP {
       pap
     }
-  }
-  post-auth {
-    if (&User-Name == "carol") {
+    Auth-Type Ask {
       update control {
         &Response-Packet-Type := Access-Challenge
       }
+      handled
     }
   }
 }

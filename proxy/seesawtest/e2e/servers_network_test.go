@@ -83,15 +83,28 @@ func newNetwork(t *testing.T) *network {
 		t.Cleanup(func() { here.run(t, "ip netns del "+string(ns)) })
 		ns.run(t, "ip link set lo up")
 	}
-	n.lb.run(t, "ip link add cable type veth peer name cable netns "+string(n.backend))
-	for ns, addresses := range map[namespace][2]string{n.lb: {lb4, lb6}, n.backend: {backend4, backend6}} {
-		ns.run(t, "ip addr add "+addresses[0]+"/24 dev cable")
-		// Nobody else is there, so that there is nothing to wait for.
-		ns.run(t, "ip addr add "+addresses[1]+"/64 dev cable nodad")
-		ns.run(t, "ip link set cable up")
+	const lbLink, backendLink = "02:00:00:00:00:01", "02:00:00:00:00:02"
+	n.lb.run(t, "ip link add cable address "+lbLink+" type veth peer name cable address "+backendLink+" netns "+string(n.backend))
+	for _, end := range []struct {
+		namespace
+		own, other [2]string
+		otherLink  string
+	}{
+		{n.lb, [2]string{lb4, lb6}, [2]string{backend4, backend6}, backendLink},
+		{n.backend, [2]string{backend4, backend6}, [2]string{lb4, lb6}, lbLink},
+	} {
+		end.run(t, "ip addr add "+end.own[0]+"/24 dev cable")
+		end.run(t, "ip addr add "+end.own[1]+"/64 dev cable nodad")
+		end.run(t, "ip link set cable up")
+		// The other is known, so that no first probe waits for an answer about it.
+		for _, ip := range end.other {
+			end.run(t, "ip neigh replace "+ip+" lladdr "+end.otherLink+" nud permanent dev cable")
+		}
 	}
 	n.lb.run(t, "ip route add default via "+backend4)
 	n.lb.run(t, "ip route add default via "+backend6)
+	// The backend says of every packet that nobody takes it, not of one a second.
+	n.backend.run(t, "sysctl -q -w net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0")
 	return n
 }
 
@@ -117,7 +130,10 @@ func awaitListening(t *testing.T, p *supervise.Process, protocol string, ports .
 	for _, port := range ports {
 		for _, family := range []string{"", "6"} {
 			eventually(t, 10*time.Second, fmt.Sprintf("port %d of %s%s is bound", port, protocol, family), func() bool {
-				return p.Running() && bound(p.Pid(), protocol+family, port)
+				if !p.Running() {
+					t.Fatalf("the program that should bind port %d has ended", port)
+				}
+				return bound(p.Pid(), protocol+family, port)
 			})
 		}
 	}
