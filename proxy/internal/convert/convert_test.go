@@ -170,6 +170,17 @@ func TestShortAddressesAreIPv4Too(t *testing.T) {
 	}
 }
 
+func TestVerificationMeansNothingWithoutTLS(t *testing.T) {
+	for _, checker := range []any{
+		&seesaw.TCPChecker{Target: plain(seesaw.ProtoTCP)},
+		&seesaw.HTTPChecker{Target: plain(seesaw.ProtoTCP)},
+	} {
+		if check, err := ToWire(1, &seesaw.Config{Checker: checker}); err != nil || check.TLSVerify != nil {
+			t.Errorf("%T: %+v, %v", checker, check, err)
+		}
+	}
+}
+
 func TestTheIDIsTheKeyOfTheMap(t *testing.T) {
 	check, err := ToWire(7, &seesaw.Config{Id: 8, Checker: &seesaw.TCPChecker{Target: plain(seesaw.ProtoTCP)}})
 	if err != nil || check.ID != 7 {

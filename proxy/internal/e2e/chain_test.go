@@ -83,6 +83,32 @@ func TestARestartedServerIsToldAllAgain(t *testing.T) {
 	}
 }
 
+// The numbers of batches begin again with each server, so an answer of the engine
+// that comes late must not acknowledge a batch of the next one.
+func TestALateAnswerIsNotForTheNextServer(t *testing.T) {
+	c := start(t, nil)
+	e := c.engine(ports(1), fakeengine.Behavior{Delay: 200 * time.Millisecond})
+	p := c.server.Greet()
+	p.Say(batch(1, full(t, p, 1), 1, wire.StateHealthy, "old"))
+	// The batch has been read before the second answer is written.
+	p.Say("garbage")
+	p.Expect(`{"type":"error","code":"malformed"`)
+	p.Close()
+	p = c.server.Greet()
+	generation := full(t, p, 1)
+	e.expect(1, "healthy", "old")
+	for seq := uint64(2); ; seq++ {
+		p.Say(batch(seq, generation, 1, wire.StateHealthy, "new"))
+		ack := peertest.Next[*wire.Ack](p)
+		if ack.Seq != seq {
+			t.Fatalf("acknowledged %d, want %d", ack.Seq, seq)
+		}
+		if ack.Error == "" {
+			return
+		}
+	}
+}
+
 func TestAServerThatStartsWhileTheEngineIsAwayStillGetsTheSet(t *testing.T) {
 	c := start(t, nil)
 	e := c.engine(ports(1), fakeengine.Behavior{})
