@@ -7,6 +7,8 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::Barrier;
+use std::thread;
 
 use hc_ipc::{BindError, IpcConfig, Listener, PeerConfig, SocketConfig};
 use rig::{Client, HELLO, READY, Server, on_socket};
@@ -73,17 +75,38 @@ async fn a_socket_in_use_is_left_alone_and_so_is_its_client() {
     assert_eq!(first.server.apply().await, (Some(2), vec![9]));
 }
 
-#[tokio::test]
-async fn of_two_servers_that_start_at_once_one_has_the_socket() {
+#[test]
+fn of_two_servers_that_start_at_once_one_has_the_socket() {
     let directory = TempDir::new().unwrap();
-    let config = SocketConfig::new(directory.path().join("proxy.sock"));
-    drop(UnixListener::bind(&config.path).unwrap());
-    let (one, other) = tokio::join!(Listener::bind(&config), Listener::bind(&config));
-    let error = match (one, other) {
-        (Ok(_listens), Err(error)) | (Err(error), Ok(_listens)) => error,
-        both => panic!("{both:?}"),
-    };
-    assert!(matches!(error, BindError::InUse { .. }), "{error}");
+    for round in 0..200 {
+        let config = SocketConfig::new(directory.path().join(format!("{round}.sock")));
+        drop(UnixListener::bind(&config.path).unwrap());
+        let together = Barrier::new(2);
+        let start = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            together.wait();
+            runtime.block_on(Listener::bind(&config))
+        };
+        let (one, other) = thread::scope(|scope| {
+            let other = scope.spawn(start);
+            (start(), other.join().unwrap())
+        });
+        let error = match (one, other) {
+            (Ok(_listens), Err(error)) | (Err(error), Ok(_listens)) => error,
+            both => panic!("{both:?}"),
+        };
+        assert!(matches!(error, BindError::InUse { .. }), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_goes_on_starting_is_not_waited_for_for_ever() {
+    let directory = TempDir::new().unwrap();
+    let starting = fs::File::open(directory.path()).unwrap();
+    starting.lock().unwrap();
+    let error = refused(SocketConfig::new(directory.path().join("proxy.sock"))).await;
+    let directory = directory.path().display();
+    assert_eq!(error.to_string(), format!("another server is starting in {directory}"));
 }
 
 #[tokio::test]
