@@ -1,0 +1,218 @@
+package chaos
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hc-server/hc/proxy/internal/wire"
+)
+
+// backend is one server on an address of its own that can be taken down and up.
+// Each kind has its way of being down: a TCP server does not listen, an HTTP
+// server answers 503, a UDP server says nothing.
+type backend struct {
+	index    int
+	kind     string
+	interval time.Duration
+	timeout  time.Duration
+	retries  int64
+	address  string
+	port     int
+
+	answers  *atomic.Int64 // probes that were answered, of the whole fleet
+	isUp     atomic.Bool
+	listener net.Listener   // nil while a TCP server is down
+	packets  net.PacketConn // UDP
+}
+
+// Ports outside of every range that the kernel takes ports from.
+const (
+	tcpPort  = 80
+	httpPort = 81
+	udpPort  = 82
+)
+
+// fleet is all backends of a test: of five, three are TCP, one HTTP, one UDP.
+type fleet struct {
+	backends []*backend
+	answers  atomic.Int64
+}
+
+// newFleet starts n backends, all up.
+func newFleet(t *testing.T, n int, interval time.Duration) *fleet {
+	t.Helper()
+	f := &fleet{}
+	for i := range n {
+		b := &backend{
+			index: i, interval: interval, answers: &f.answers,
+			address: fmt.Sprintf("127.%d.%d.%d", 1+i/62500, 1+i/250%250, 1+i%250),
+		}
+		// Long timeouts, since the servers are this process, which may have to
+		// wait for a processor.
+		switch i % 5 {
+		case 3:
+			b.kind, b.port, b.timeout, b.retries = wire.TypeHTTP, httpPort, 5*interval, 1
+		case 4:
+			b.kind, b.port, b.timeout, b.retries = wire.TypeUDP, udpPort, 2*interval, 2
+		default:
+			b.kind, b.port, b.timeout, b.retries = wire.TypeTCP, tcpPort, 2*interval, int64(i%5)
+		}
+		if err := b.start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(b.stop)
+		f.backends = append(f.backends, b)
+	}
+	return f
+}
+
+func (b *backend) hostPort() string { return net.JoinHostPort(b.address, fmt.Sprint(b.port)) }
+
+func (b *backend) start() error {
+	b.isUp.Store(true)
+	if b.kind != wire.TypeUDP {
+		return b.listen()
+	}
+	packets, err := net.ListenPacket("udp", b.hostPort())
+	if err != nil {
+		return err
+	}
+	b.packets = packets
+	go b.echo()
+	return nil
+}
+
+func (b *backend) stop() {
+	if b.listener != nil {
+		b.listener.Close()
+	}
+	if b.packets != nil {
+		b.packets.Close()
+	}
+}
+
+func (b *backend) listen() error {
+	listener, err := net.Listen("tcp", b.hostPort())
+	if err != nil {
+		return err
+	}
+	b.listener = listener
+	go b.accept(listener)
+	return nil
+}
+
+// set takes the backend up or down, and has done so when it returns.
+func (b *backend) set(up bool) error {
+	b.isUp.Store(up)
+	switch {
+	case b.kind != wire.TypeTCP:
+	case up:
+		return b.listen()
+	default:
+		err := b.listener.Close()
+		b.listener = nil
+		return err
+	}
+	return nil
+}
+
+func (b *backend) accept(listener net.Listener) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		if b.kind == wire.TypeTCP {
+			b.answers.Add(1)
+			conn.Close()
+			continue
+		}
+		go b.serve(conn)
+	}
+}
+
+// serve is one HTTP exchange.
+func (b *backend) serve(conn net.Conn) {
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(b.timeout))
+	reader := bufio.NewReaderSize(conn, 512)
+	for {
+		line, err := reader.ReadString('\n')
+		if err != nil {
+			return
+		}
+		if strings.TrimSpace(line) == "" {
+			break
+		}
+	}
+	status := "503 Service Unavailable"
+	if b.isUp.Load() {
+		status = "200 OK"
+	}
+	fmt.Fprintf(conn, "HTTP/1.1 %s\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok", status)
+	b.answers.Add(1)
+}
+
+func (b *backend) echo() {
+	var buffer [64]byte
+	for {
+		n, from, err := b.packets.ReadFrom(buffer[:])
+		if err != nil {
+			return
+		}
+		if b.isUp.Load() {
+			_, _ = b.packets.WriteTo(append([]byte("re:"), buffer[:n]...), from)
+			b.answers.Add(1)
+		}
+	}
+}
+
+// check is the check of this backend under an id.
+func (b *backend) check(id uint64) *wire.Check {
+	c := &wire.Check{
+		ID: id, Interval: wire.Period(b.interval), Timeout: wire.Period(b.timeout), Retries: b.retries,
+		CheckerType: b.kind, IP: b.address, Port: int64(b.port),
+	}
+	switch b.kind {
+	case wire.TypeHTTP:
+		c.Method, c.Path, c.ExpectedCodes = "GET", "/", []int64{200}
+	case wire.TypeUDP:
+		c.Send, c.Receive = "ping", "re:ping"
+	}
+	return c
+}
+
+// detection is how long a flip may take to be seen by a server that is whole:
+// the rest of a probe under way and, for each probe that it takes, the time to the
+// next one and that of a probe.
+func (b *backend) detection(up bool) time.Duration {
+	const batch = 100 * time.Millisecond
+	probe := time.Duration(0)
+	if b.kind == wire.TypeUDP {
+		probe = b.timeout
+	}
+	probes := time.Duration(1)
+	if !up {
+		probes += time.Duration(b.retries)
+	}
+	return probe + probes*(b.interval+probe) + batch
+}
+
+// raiseFileLimit lets this process hold a socket for each backend.
+func raiseFileLimit(t *testing.T) {
+	t.Helper()
+	limit := syscall.Rlimit{}
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	limit.Cur = limit.Max
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,249 @@
+package chaos
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hc-server/hc/proxy/internal/wire"
+)
+
+// skew is how far apart two readings of the clock may be that ought to be one.
+const skew = 10 * time.Millisecond
+
+// judge knows the true state of every backend at every moment and what the
+// engines have heard. Its methods may be called concurrently.
+type judge struct {
+	mu      sync.Mutex
+	records []*record
+	outages []span
+
+	heard    int
+	reported int
+	lost     int
+	wrong    []string
+	late     []time.Duration
+}
+
+// span is a length of time. An open one has no end yet.
+type span struct{ from, to time.Time }
+
+// record is the truth about one backend, and what was said of it.
+type record struct {
+	backend *backend
+	truth   []turn
+	told    wire.State
+	toldAt  time.Time // of the latest word, whatever it says
+	pending *turn
+}
+
+// turn is a change of the truth, which happened between two moments.
+type turn struct {
+	up            bool
+	before, after time.Time
+}
+
+// turnsKept is more than a word about a backend can be old.
+const turnsKept = 64
+
+// newJudge takes the fleet as it is for the truth so far.
+func newJudge(f *fleet) *judge {
+	j := &judge{}
+	for _, b := range f.backends {
+		j.records = append(j.records, &record{backend: b, truth: []turn{{up: b.isUp.Load()}}})
+	}
+	return j
+}
+
+func stateOf(up bool) wire.State {
+	if up {
+		return wire.StateHealthy
+	}
+	return wire.StateUnhealthy
+}
+
+// flip changes the truth and expects the engine to hear of it.
+func (j *judge) flip(b *backend) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	r := j.records[b.index]
+	next := turn{up: !r.up(), before: wall()}
+	err := b.set(next.up)
+	next.after = wall()
+	r.truth = append(r.truth, next)
+	if len(r.truth) > turnsKept {
+		r.truth = slices.Delete(r.truth, 0, 1)
+	}
+	r.pending = &next
+	return err
+}
+
+// wall is now without the monotonic reading: words about probes have none.
+func wall() time.Time { return time.Now().Round(0) }
+
+func (r *record) up() bool { return r.truth[len(r.truth)-1].up }
+
+// ever reports whether the backend was so at some moment of a span.
+func (r *record) ever(up bool, from, to time.Time) bool {
+	for i, t := range r.truth {
+		ends := to
+		if i+1 < len(r.truth) {
+			ends = r.truth[i+1].after
+		}
+		if t.up == up && !t.before.After(to) && !ends.Before(from) {
+			return true
+		}
+	}
+	return false
+}
+
+// hear takes a word that an engine heard at a time. A word that changes what was
+// said before must be what a probe can have found: the backend was so at some
+// moment between the start of the probe and the word.
+func (j *judge) hear(b *backend, state wire.State, lastCheck, at time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.heard++
+	r := j.records[b.index]
+	before := r.told
+	r.told, r.toldAt = state, at
+	up := state == wire.StateHealthy
+	if state != before && (state != stateOf(up) || !r.ever(up, lastCheck.Add(-skew), at)) {
+		j.wrong = append(j.wrong, fmt.Sprintf("%s %s: %q after %q at %s, from a probe of %s before; true: %s",
+			b.kind, b.hostPort(), state, before, at.Format(clock), at.Sub(lastCheck), r.history()))
+	}
+	if p := r.pending; p != nil && state == stateOf(p.up) && !lastCheck.Before(p.before.Add(-skew)) {
+		r.pending = nil
+		j.reported++
+		j.late = append(j.late, max(0, at.Sub(p.after)-b.detection(p.up)-j.outage(p.before, at)))
+	}
+}
+
+const clock = "15:04:05.000"
+
+// history is the latest of the truth in words.
+func (r *record) history() string {
+	text := ""
+	for _, t := range r.truth[max(0, len(r.truth)-3):] {
+		text += fmt.Sprintf("%s since %s ", stateOf(t.up), t.before.Format(clock))
+	}
+	return text
+}
+
+// stray takes a word about an id that the engine never had.
+func (j *judge) stray(id uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.wrong = append(j.wrong, fmt.Sprintf("an engine heard of id %d, which it does not have", id))
+}
+
+// lostAfter is how much later than due a flip counts as lost.
+const lostAfter = 30 * time.Second
+
+// giveUp counts pending flips that nobody can be expected to report any more.
+func (j *judge) giveUp() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	now := wall()
+	for _, r := range j.records {
+		p := r.pending
+		if p == nil || now.Sub(p.after) < r.backend.detection(p.up)+j.outage(p.before, now)+lostAfter {
+			continue
+		}
+		r.pending = nil
+		j.lost++
+		j.wrong = append(j.wrong, fmt.Sprintf("%s %s: a flip is lost; true: %s; said: %q at %s",
+			r.backend.kind, r.backend.hostPort(), r.history(), r.told, r.toldAt.Format(clock)))
+	}
+}
+
+// troubleBegins begins an outage, which flips need not be reported in.
+func (j *judge) troubleBegins() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.outages = append(j.outages, span{from: wall()})
+}
+
+func (j *judge) troubleEnds() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.outages[len(j.outages)-1].to = wall()
+}
+
+// outage is how much of a span was an outage.
+func (j *judge) outage(from, to time.Time) (sum time.Duration) {
+	for i := len(j.outages) - 1; i >= 0; i-- {
+		o := j.outages[i]
+		if o.to.IsZero() {
+			o.to = to
+		}
+		if o.to.Before(from) {
+			break
+		}
+		begin, end := o.from, o.to
+		if begin.Before(from) {
+			begin = from
+		}
+		if end.After(to) {
+			end = to
+		}
+		sum += max(0, end.Sub(begin))
+	}
+	return sum
+}
+
+// isPending reports whether the engine has yet to hear of a backend's flip.
+func (j *judge) isPending(b *backend) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.records[b.index].pending != nil
+}
+
+// missing is how many backends were not spoken of since a moment, and how many
+// flips from before it the engine has yet to hear of.
+func (j *judge) missing(since time.Time) (silent, pending int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, r := range j.records {
+		if !r.toldAt.After(since) {
+			silent++
+		}
+		if r.pending != nil && r.pending.before.Before(since) {
+			pending++
+		}
+	}
+	return silent, pending
+}
+
+// right reports whether what was last said is true of every backend that does not
+// flip just now.
+func (j *judge) right() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, r := range j.records {
+		if r.pending == nil && r.told != stateOf(r.up()) {
+			return false
+		}
+	}
+	return true
+}
+
+// verdicts are the judge's counts at a moment.
+type verdicts struct {
+	heard, reported, lost, wrong int
+	late                         []time.Duration
+}
+
+func (j *judge) verdicts() verdicts {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return verdicts{j.heard, j.reported, j.lost, len(j.wrong), slices.Clone(j.late)}
+}
+
+// wrongs returns what was wrong from the given number on.
+func (j *judge) wrongs(from int) []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.wrong[from:])
+}
