@@ -100,10 +100,10 @@ fn bad_request(error: &RequestError) -> Setback {
 async fn part(stream: TcpStream) {
     /// A small body that comes behind its head is taken, so that our closing does not reset the connection. A larger one
     /// that nobody asked for is not.
-    const READS: usize = 4;
+    const READS: usize = 32;
 
     let closed = async {
-        let mut rest = [0; READ];
+        let mut rest = [0; 512];
         for _ in 0..READS {
             match stream.ready(Interest::READABLE).await {
                 Ok(ready) if !ready.is_read_closed() => match stream.try_read(&mut rest) {

@@ -99,6 +99,12 @@ impl Authority {
         self.0.der().clone()
     }
 
+    /// The same in PEM.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
     /// A certificate that it signs.
     ///
     /// # Errors

@@ -1,4 +1,18 @@
-//! Scripted backends that misbehave on command, for the tests of the hc health checker
+//! Scripted backends that misbehave on command, for the tests of the hc health checker.
+//!
+//! Everything listens on a free port and ends when it is dropped. Nothing here ships.
+//!
+//! ```
+//! use std::io::Read as _;
+//! use hc_testkit::backend::Backend;
+//! use hc_testkit::script::Step;
+//!
+//! let backend = Backend::start("127.0.0.1".parse()?, vec![Step::send("220 ready\r\n")])?;
+//! let mut banner = String::new();
+//! std::net::TcpStream::connect(backend.address())?.read_to_string(&mut banner)?;
+//! assert_eq!(banner, "220 ready\r\n");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod backend;
 pub mod certificate;
@@ -9,3 +23,4 @@ pub mod network;
 pub mod port;
 pub mod radius;
 pub mod script;
+pub mod stage;

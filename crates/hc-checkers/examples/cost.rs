@@ -1,0 +1,121 @@
+//! What one probe costs: runs N of them one after another, or several at once, and prints the CPU time of this process for each.
+//!
+//! ```text
+//! cargo run --release -p hc-checkers --example cost -- tcp 127.0.0.1:80 100000 [at once]
+//! ```
+//!
+//! Kinds: `tcp`, `http`, and `hyper`, which is the same HTTP exchange by hyper's client, to show why it is not used.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use hc_checkers::{Checkers, CheckersConfig};
+use hc_types::{CheckSpec, HttpProbe, Outcome, ProbeSpec, Prober as _, Target, TcpProbe};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::task::LocalSet;
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [kind, address, count, rest @ ..] = &arguments[..] else {
+        bail!("usage: cost KIND ADDRESS COUNT [AT ONCE]")
+    };
+    let address: SocketAddr = address.parse().context("an address with a port")?;
+    let count: u32 = count.parse()?;
+    let at_once: u32 = rest.first().map_or(Ok(1), |text| text.parse())?;
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let before = cpu_time()?;
+    LocalSet::new().block_on(&runtime, async {
+        match &**kind {
+            "tcp" => run(ProbeSpec::Tcp(TcpProbe::default()), address, count, at_once).await,
+            "http" => {
+                let probe = HttpProbe { expected_codes: [200].into(), ..HttpProbe::default() };
+                run(ProbeSpec::Http(Box::new(probe)), address, count, at_once).await
+            }
+            "hyper" => run_hyper(address, count, at_once).await,
+            other => bail!("{other:?} is none of tcp, http, hyper"),
+        }
+    })?;
+    let spent = cpu_time()? - before;
+    #[allow(clippy::print_stdout, reason = "the output of an example")]
+    {
+        println!("{kind}: {:.2} µs of CPU each", spent.as_secs_f64() * 1e6 / f64::from(count));
+    }
+    Ok(())
+}
+
+async fn run(probe: ProbeSpec, address: SocketAddr, count: u32, at_once: u32) -> anyhow::Result<()> {
+    let target = Target::plain(address.ip(), address.port());
+    let second = Duration::from_secs(1);
+    let spec = Arc::new(CheckSpec::new(target, probe, second, second, 0)?);
+    let checkers = Checkers::new(CheckersConfig::default());
+    in_lanes(count, at_once, move || {
+        let (checkers, spec) = (checkers.clone(), Arc::clone(&spec));
+        async move {
+            let outcome = checkers.probe(spec).await;
+            ensure!(matches!(outcome, Outcome::Pass { .. }), "{outcome:?}");
+            Ok(())
+        }
+    })
+    .await
+}
+
+async fn run_hyper(address: SocketAddr, count: u32, at_once: u32) -> anyhow::Result<()> {
+    in_lanes(count, at_once, move || async move {
+        let exchange = async {
+            let stream = TcpStream::connect(address).await?;
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+            let request = hyper::Request::get("/")
+                .header("host", address.to_string())
+                .header("connection", "close")
+                .body(Empty::<Bytes>::new())?;
+            let answer = async {
+                let response = sender.send_request(request).await?;
+                ensure!(response.status() == 200, "{}", response.status());
+                response.into_body().collect().await?;
+                Ok(())
+            };
+            let (answer, _) = tokio::join!(answer, connection);
+            answer
+        };
+        tokio::time::timeout(Duration::from_secs(1), exchange).await?
+    })
+    .await
+}
+
+/// Runs `count` of what `one` makes, in `at_once` lanes.
+async fn in_lanes<F>(count: u32, at_once: u32, one: impl Fn() -> F + Clone + 'static) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>> + 'static,
+{
+    let mut lanes = tokio::task::JoinSet::new();
+    for _ in 0..at_once {
+        let one = one.clone();
+        lanes.spawn_local(async move {
+            for _ in 0..count / at_once {
+                one().await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(lane) = lanes.join_next().await {
+        lane??;
+    }
+    Ok(())
+}
+
+/// User and system time of this process.
+fn cpu_time() -> anyhow::Result<Duration> {
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF)?;
+    let [user, system] = [usage.user_time(), usage.system_time()].map(|time| {
+        let (seconds, micros) = (time.tv_sec().unsigned_abs(), time.tv_usec().unsigned_abs());
+        Duration::from_secs(seconds) + Duration::from_micros(micros)
+    });
+    Ok(user + system)
+}
