@@ -14,20 +14,37 @@ pub(crate) struct Known {
     duration: Duration,
     /// The latest result; `None` before the first, and in what comes from another process.
     outcome: Option<Outcome>,
+    /// A probe has borne out the health, or changed it, since it was remembered.
+    confirmed: bool,
 }
 
 impl Known {
     /// Nothing.
     pub(crate) const NOTHING: Self =
-        Self { machine: CheckMachine::NEW, last_check: None, duration: Duration::ZERO, outcome: None };
+        Self { machine: CheckMachine::NEW, last_check: None, duration: Duration::ZERO, outcome: None, confirmed: false };
 
     /// Whether there is anything worth remembering.
     pub(crate) fn is_something(&self) -> bool {
         self.machine.health() != Health::Unknown
     }
 
+    /// Whether it can be told. Health that was remembered cannot, until a probe has borne it out or it has changed: the
+    /// consumer keeps what it heard last, which may be newer than the memory. The process before may have told of a death
+    /// and been killed before it wrote that down.
+    pub(crate) fn is_certain(&self) -> bool {
+        self.is_something() && self.confirmed
+    }
+
+    /// From memory, and too old to be told as it is.
+    pub(crate) fn in_doubt(mut self) -> Self {
+        self.confirmed = false;
+        self
+    }
+
     /// Keeps the latest result, after the machine has taken it.
     pub(crate) fn keep(&mut self, started: SystemTime, duration: Duration, outcome: Outcome) {
+        let survived = matches!(outcome, Outcome::Fail(_)) && self.machine.health() == Health::Healthy;
+        self.confirmed |= !survived;
         self.last_check = Some(started);
         self.duration = duration;
         self.outcome = Some(outcome);
@@ -64,6 +81,6 @@ impl From<Remembered> for Known {
         let Remembered { key: _, health, consecutive_failures, failures, successes, last_check, duration } =
             remembered;
         let machine = CheckMachine::restored(health, consecutive_failures, failures, successes);
-        Self { machine, last_check: Some(last_check), duration, outcome: None }
+        Self { machine, last_check: Some(last_check), duration, outcome: None, confirmed: false }
     }
 }

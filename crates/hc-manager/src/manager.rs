@@ -40,6 +40,7 @@ pub struct Manager {
 #[derive(Debug)]
 enum Request {
     Apply { change: SetChange, reply: oneshot::Sender<Applied> },
+    ProbeNow { ids: Vec<CheckId>, reply: oneshot::Sender<usize> },
     Statuses { reply: oneshot::Sender<Vec<Standing>> },
     Export { reply: oneshot::Sender<Knowledge> },
 }
@@ -118,6 +119,21 @@ impl Manager {
     /// Once polled, the change may be applied even if the future is dropped.
     pub async fn apply(&self, change: SetChange) -> Result<Applied, Stopped> {
         self.ask(|reply| Request::Apply { change, reply }).await
+    }
+
+    /// Makes these checks due at once, and says how many of them are in the set. Ids that are not are no error.
+    ///
+    /// Returns when every shard knows; the probes themselves start as there is room for them
+    /// ([`ManagerConfig::max_in_flight`]). What they find counts as always. Nothing else moves: the probes on the grid stay
+    /// where they are, and a check whose probe is in flight gets no second one.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the manager has ended.
+    ///
+    /// # Cancel safety
+    /// Once polled, the probes may be started even if the future is dropped.
+    pub async fn probe_now(&self, ids: Vec<CheckId>) -> Result<usize, Stopped> {
+        self.ask(|reply| Request::ProbeNow { ids, reply }).await
     }
 
     /// Where each check stands, those that were never probed included, in no particular order. Each status is true by
@@ -208,6 +224,7 @@ impl ManagerTask {
         // Whoever asked may have gone away meanwhile.
         match request {
             Request::Apply { change, reply } => drop(reply.send(self.apply(change).await?)),
+            Request::ProbeNow { ids, reply } => drop(reply.send(self.probe_now(&ids).await?)),
             Request::Statuses { reply } => drop(reply.send(self.statuses().await?)),
             Request::Export { reply } => drop(reply.send(self.known().await?)),
         }
@@ -243,6 +260,21 @@ impl ManagerTask {
             debug!(generation, full, unchanged, "set of checks in effect, as before");
         }
         Ok(applied)
+    }
+
+    async fn probe_now(&self, ids: &[CheckId]) -> Result<usize, Unanswered> {
+        let places = self.registry.places(ids);
+        let found = places.iter().map(Vec::len).sum();
+        let mut done = Vec::new();
+        for (link, slots) in self.threads.links().iter().zip(places) {
+            if !slots.is_empty() {
+                done.push(send(link, |done| Command::Hasten { slots, done }).await?);
+            }
+        }
+        for done in done {
+            done.await.map_err(|_| Unanswered)?;
+        }
+        Ok(found)
     }
 
     async fn statuses(&self) -> Result<Vec<Standing>, Unanswered> {

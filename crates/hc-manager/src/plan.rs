@@ -244,6 +244,15 @@ impl Registry {
         Plan { forget, begin, orders, applied }
     }
 
+    /// The slots, by shard, of those of these checks that are in the set.
+    pub(crate) fn places(&self, ids: &[CheckId]) -> Vec<Vec<u32>> {
+        let mut places = vec![Vec::new(); self.slots.len()];
+        for Entry { shard, slot, .. } in ids.iter().filter_map(|id| self.checks.get(id)) {
+            places[*shard].push(*slot);
+        }
+        places
+    }
+
     /// Lets checks go on under the id that their subject has now. Gives back those that are new.
     fn match_moves(
         &mut self,

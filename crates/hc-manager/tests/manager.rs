@@ -359,6 +359,29 @@ async fn checks_beyond_the_limit_wait_and_do_not_fail() {
 }
 
 #[tokio::test]
+async fn checks_are_probed_when_somebody_asks() {
+    let rig = Rig::new();
+    let specs: Vec<_> = (1..=20).map(|port| tcp(port, LONG, 0)).collect();
+    let checks: Vec<_> = (1..).zip(&specs).collect();
+    rig.full(&checks).await;
+    for id in 1..=20 {
+        rig.health(id, Health::Healthy).await;
+        rig.backends.set(u16::try_from(id).unwrap(), Act::Answer(REFUSED));
+    }
+    // The next probes on the grid are an hour away.
+    let ids = (1..=9).chain([99]).map(CheckId).collect();
+    assert_eq!(rig.manager.probe_now(ids).await.unwrap(), 9);
+    for id in 1..=9 {
+        rig.health(id, Health::Unhealthy).await;
+    }
+    assert!((10..=20).all(|port| rig.backends.started(port) == 1));
+    assert_eq!(rig.manager.probe_now(Vec::new()).await.unwrap(), 0);
+    let manager = rig.manager.clone();
+    rig.end().await.unwrap();
+    assert!(manager.probe_now(vec![CheckId(1)]).await.is_err());
+}
+
+#[tokio::test]
 async fn local_faults_hold_the_state_and_show() {
     let rig = Rig::new();
     rig.full(&[(1, &tcp(1, SHORT, 0))]).await;

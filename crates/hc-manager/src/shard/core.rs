@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
-use hc_types::{CheckId, CheckSpec, Health, LocalFault, Outcome, Status, StatusUpdate};
+use hc_types::{CheckId, CheckSpec, LocalFault, Outcome, Status, StatusUpdate};
 use tracing::{debug, info};
 
 use crate::episodes::Episodes;
@@ -187,6 +187,14 @@ impl ShardCore {
         }
     }
 
+    /// Makes the check of this slot due now. Its grid stays, and a probe in flight is as good as a new one.
+    pub(crate) fn hasten(&mut self, slot: u32, now: Nanos) {
+        if let Some(due) = self.timers.armed_at(slot).filter(|due| *due > now) {
+            debug!(slot, early = ?Duration::from_nanos(due - now), "a probe is brought forward");
+            self.timers.arm(slot, now);
+        }
+    }
+
     /// What was found and nobody has been told yet.
     pub(crate) fn updates(&mut self) -> &mut Vec<StatusUpdate> {
         &mut self.updates
@@ -235,9 +243,10 @@ impl ShardCore {
         };
         // What this process saw is newer than what the one before left.
         if let Some(Kept { known, since, .. }) = self.memory.recall(&record.check.spec, now) {
-            record.known = known.clone();
             // As fresh as that of a check that ran on. If it is older, the first probe is heard before anything is told.
-            if now.saturating_sub(*since) <= nanos(record.check.spec.interval()) {
+            let fresh = now.saturating_sub(*since) <= nanos(record.check.spec.interval());
+            record.known = if fresh { known.clone() } else { known.clone().in_doubt() };
+            if record.known.is_certain() {
                 self.updates.push(record.tell(false));
             }
         } else if let Some(known) = known {
@@ -262,7 +271,7 @@ impl ShardCore {
         record.check.id = check.id;
         record.check.incarnation = check.incarnation;
         record.told = false;
-        if record.known.is_something() {
+        if record.known.is_certain() {
             let update = record.tell(false);
             self.updates.push(update);
         }
@@ -311,9 +320,7 @@ impl ShardCore {
 }
 
 impl Record {
-    /// Takes a verdict. `None` when there is nothing to tell yet: health that was remembered is told when a probe has borne
-    /// it out, or when it has changed. Until then the consumer keeps what it heard last, which may be newer than the memory:
-    /// the process before may have told of a death and been killed before it wrote that down.
+    /// Takes a verdict. `None` when there is nothing to tell yet: see [`Known::is_certain`].
     fn judge(&mut self, outcome: Outcome, wall: SystemTime, duration: Duration) -> Option<StatusUpdate> {
         let Check { id, ref spec, .. } = self.check;
         let transition = self.known.machine.observe(&outcome, spec.retries());
@@ -329,10 +336,8 @@ impl Record {
                 "health changed"
             );
         }
-        let failed = matches!(outcome, Outcome::Fail(_));
         self.known.keep(wall, duration, outcome);
-        let in_doubt = !self.told && failed && self.known.machine.health() == Health::Healthy;
-        (!in_doubt).then(|| self.tell(transition.is_some()))
+        self.known.is_certain().then(|| self.tell(transition.is_some()))
     }
 
     /// The update that says where the check stands. The first one of a life is news whatever it says.

@@ -57,6 +57,7 @@ pub(crate) struct Page<T, N> {
 /// What the manager asks of a shard. Answers that nobody waits for are dropped.
 pub(crate) enum Command {
     Obey { orders: Vec<Order>, done: oneshot::Sender<()> },
+    Hasten { slots: Vec<u32>, done: oneshot::Sender<()> },
     Statuses { from: usize, reply: oneshot::Sender<Page<Standing, usize>> },
     Known { from: usize, reply: oneshot::Sender<Page<(Arc<CheckSpec>, Known), usize>> },
     Remembered { from: u64, reply: oneshot::Sender<Page<Kept, u64>> },
@@ -141,6 +142,11 @@ fn carry_out(core: &mut ShardCore, clock: Clock, command: Command) -> Vec<Flight
     match command {
         Command::Obey { orders, done } => {
             core.obey(orders, clock.now(), &mut cancelled);
+            let _ = done.send(());
+        }
+        Command::Hasten { slots, done } => {
+            let now = clock.now();
+            slots.into_iter().for_each(|slot| core.hasten(slot, now));
             let _ = done.send(());
         }
         Command::Statuses { from, reply } => {

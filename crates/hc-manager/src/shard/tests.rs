@@ -129,15 +129,53 @@ async fn remembered_health_is_not_told_before_a_probe_bears_it_out() {
         rig.backends.set(1, Act::After(MS, Outcome::Fail(Failure::Refused)));
         rig.backends.set(2, Act::After(MS, Outcome::PASS));
         rig.obey(vec![add(0, tcp(1, SECOND, 2)), add(1, tcp(2, SECOND, 2))]).await;
+        rig.until(900).await;
+        // Neither another name nor a moment's absence makes it certain.
+        let renamed = Check { id: CheckId(7), incarnation: Incarnation(1), spec: tcp(1, SECOND, 2) };
+        rig.obey(vec![Order::Move { slot: 0, check: renamed, after: nanos(10 * SECOND) }]).await;
+        rig.obey(vec![Order::Remove { slot: 0 }]).await;
+        let check = Check { id: CheckId(0), incarnation: Incarnation(2), spec: tcp(1, SECOND, 2) };
+        rig.obey(vec![Order::Add { slot: 0, check, after: nanos(100 * MS), known: None }]).await;
         rig.until(1_900).await;
         assert_eq!(rig.starts(1).len(), 2);
         assert!(rig.journal.statuses(0).is_empty(), "told in doubt: {:?}", rig.journal.statuses(0));
+        assert!(rig.journal.statuses(7).is_empty(), "told in doubt: {:?}", rig.journal.statuses(7));
         assert_eq!(rig.journal.statuses(1).first().map(|update| update.status.health), Some(Health::Healthy));
         rig.until(2_900).await;
         let told = rig.journal.statuses(0);
         assert_eq!(told.len(), 1);
         assert_eq!((told[0].status.health, told[0].transition), (Health::Unhealthy, true));
         assert_eq!((told[0].status.successes, told[0].status.failures), (7, 3));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_brought_forward_leaves_the_grid_and_overlaps_nothing() {
+    with_shard(10, async |rig| {
+        let hasten = async |slots: Vec<u32>| {
+            let (done, known) = oneshot::channel();
+            rig.commands.send(Command::Hasten { slots, done }).await.unwrap();
+            known.await.unwrap();
+        };
+        rig.backends.set(1, Act::After(300 * MS, Outcome::PASS));
+        rig.obey(vec![add(0, tcp(1, SECOND, 0)), add(1, tcp(2, SECOND, 0))]).await;
+        rig.until(500).await;
+        // At rest; then in flight; twice at once; a slot that is none.
+        hasten(vec![0]).await;
+        rig.until(600).await;
+        hasten(vec![0, 0, 77]).await;
+        rig.until(1_100).await;
+        hasten(vec![0]).await;
+        rig.until(2_900).await;
+        let (hastened, other) = (rig.starts(1), rig.starts(2));
+        let near = |starts: &[u128], due: &[u128]| {
+            starts.len() == due.len()
+                && starts.iter().zip(due).all(|(start, due)| (*due..*due + 9).contains(start))
+        };
+        assert!(near(&hastened, &[0, 500, 1000, 2000]), "{hastened:?}");
+        assert!(near(&other, &[0, 1000, 2000]), "{other:?}");
+        assert_eq!(rig.backends.most_in_flight(), 2);
     })
     .await;
 }
