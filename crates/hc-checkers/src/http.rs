@@ -42,7 +42,8 @@ const FAREWELL: Duration = Duration::from_millis(10);
 /// - `timeout` is the deadline of all of it, from the first poll.
 ///
 /// A response that is complete is followed by the end of the connection, since the request asks for it; this is waited for at most
-/// 10 ms, so that the connection's TIME_WAIT is left with the server.
+/// 10 ms, so that the connection's TIME_WAIT is left with the server. The connection of a marked probe gets half a second, whatever
+/// the verdict, lest its last packets lack the mark.
 ///
 /// # Panics
 /// Outside a tokio runtime with time and I/O enabled.
@@ -59,7 +60,11 @@ pub async fn probe_http(
         deadline::limit(timeout, async |progress| run(probe, target, config, progress).await).await;
     match answered {
         Ok((verdict, stream)) => {
-            part(stream).await;
+            if target.mark().is_some() {
+                socket::see_off(stream, target).await;
+            } else {
+                part(stream).await;
+            }
             verdict.unwrap_or_else(Outcome::from)
         }
         Err(setback) => setback.into(),
@@ -87,12 +92,15 @@ async fn run(
         Some((_, Some(address))) => Peer::Address(address),
         Some((name, None)) => Peer::Name(name),
     };
-    let mut stream = tls::handshake(stream, peer, tls.verify, &config.roots).await?;
+    let mut stream = match tls::handshake(stream, peer, tls.verify, &config.roots).await {
+        Ok(stream) => stream,
+        Err((setback, stream)) => return Ok((Err(setback), stream)),
+    };
     let verdict = exchange(probe, &request, &mut stream, progress).await;
     Ok((verdict, tls::say_goodbye(stream)))
 }
 
-fn bad_request(error: &RequestError) -> Setback {
+pub(crate) fn bad_request(error: &RequestError) -> Setback {
     Failure::BadRequest(error.to_string().into()).into()
 }
 
@@ -119,7 +127,8 @@ async fn part(stream: TcpStream) {
     let _elapsed = tokio::time::timeout(FAREWELL, closed).await;
 }
 
-async fn exchange<S>(
+/// Writes the request and judges what comes back.
+pub(crate) async fn exchange<S>(
     probe: &HttpProbe,
     request: &Request,
     stream: &mut S,
@@ -184,11 +193,7 @@ where
 
 async fn read_more<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>) -> Result<usize, Setback> {
     buffer.reserve(READ);
-    match stream.read_buf(buffer).await {
-        Ok(length) => Ok(length),
-        Err(error) if tls::is_bare_end(&error) => Ok(0),
-        Err(error) => Err(tls::name_error(&error, Phase::Response)),
-    }
+    tls::name_read(stream.read_buf(buffer).await)
 }
 
 /// Whether the body begins with `expected`, which is not empty. `buffer` has what of it has come.

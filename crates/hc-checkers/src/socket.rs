@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::fault::{self, Setback};
 
 pub(crate) use datagram::Datagrams;
-pub(crate) use stream::{Opening, connect, reset};
+pub(crate) use stream::{Opening, connect, reset, see_off};
 
 /// A socket of the target's family that carries its mark.
 fn open(target: &Target, kind: Type, protocol: Protocol) -> Result<Socket, Setback> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hc_types::{Failure, Mismatch, Outcome, Phase, Target, TcpProbe};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::deadline::{self, Progress};
 use crate::fault::Setback;
@@ -15,7 +16,8 @@ use crate::{CheckersConfig, Close};
 /// `probe.receive` has, which must be equal. Later bytes are not looked at.
 ///
 /// `timeout` is the deadline of all of it, from the first poll. `config` says how a connection that carried nothing is closed,
-/// and whom to trust.
+/// and whom to trust. The peer of a marked probe gets up to half a second more to close the connection, lest its last packets
+/// lack the mark.
 ///
 /// # Panics
 /// Outside a tokio runtime with time and I/O enabled.
@@ -28,34 +30,40 @@ pub async fn probe_tcp(
     timeout: Duration,
     config: &CheckersConfig,
 ) -> Outcome {
-    deadline::within(timeout, async |progress| run(probe, target, config, progress).await).await
+    match deadline::limit(timeout, async |progress| run(probe, target, config, progress).await).await {
+        Ok((verdict, stream)) => {
+            if is_bare(probe) && config.close == Close::Reset {
+                socket::reset(stream);
+            } else {
+                socket::see_off(stream, target).await;
+            }
+            verdict.map_or_else(Outcome::from, |()| Outcome::PASS)
+        }
+        Err(setback) => setback.into(),
+    }
 }
 
+/// The verdict, and the connection that it came over.
 async fn run(
     probe: &TcpProbe,
     target: &Target,
     config: &CheckersConfig,
     progress: &Progress,
-) -> Result<Outcome, Setback> {
-    let stream = socket::connect(target, opening(probe, config.close)).await?;
-    if let Some(tls) = &probe.tls {
-        progress.enter(Phase::Tls);
-        // Without a name, as Seesaw: the address is what the certificate must hold, and there is no SNI.
-        let mut stream =
-            tls::handshake(stream, Peer::Address(target.ip()), tls.verify, &config.roots).await?;
-        exchange(probe, &mut stream, progress).await?;
-        drop(tls::say_goodbye(stream));
-        return Ok(Outcome::PASS);
-    }
-    if is_bare(probe) {
-        if config.close == Close::Reset {
-            socket::reset(stream);
+) -> Result<(Result<(), Setback>, TcpStream), Setback> {
+    let mut stream = socket::connect(target, opening(probe, config.close)).await?;
+    let Some(tls) = &probe.tls else {
+        let verdict = exchange(probe, &mut stream, progress).await;
+        return Ok((verdict, stream));
+    };
+    progress.enter(Phase::Tls);
+    // Without a name, as Seesaw: the address is what the certificate must hold, and there is no SNI.
+    match tls::handshake(stream, Peer::Address(target.ip()), tls.verify, &config.roots).await {
+        Ok(mut stream) => {
+            let verdict = exchange(probe, &mut stream, progress).await;
+            Ok((verdict, tls::say_goodbye(stream)))
         }
-        return Ok(Outcome::PASS);
+        Err((setback, stream)) => Ok((Err(setback), stream)),
     }
-    let mut stream = stream;
-    exchange(probe, &mut stream, progress).await?;
-    Ok(Outcome::PASS)
 }
 
 fn is_bare(probe: &TcpProbe) -> bool {

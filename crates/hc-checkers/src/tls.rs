@@ -17,7 +17,9 @@ use tokio_rustls::TlsConnector;
 
 use crate::fault::{self, Setback};
 
+pub(crate) use der::public_key;
 pub(crate) use overheard::Overheard;
+pub use reason::not_tls;
 pub use roots::{Roots, RootsError};
 
 /// A TLS session of ours.
@@ -35,6 +37,9 @@ pub(crate) enum Peer<'a> {
 /// Shakes hands. Without `verify` any certificate will do, but the peer must hold its key, as with Go's
 /// `InsecureSkipVerify`.
 ///
+/// # Errors
+/// Why not, and the connection, to be closed.
+///
 /// # Cancel safety
 /// Dropping the future closes the connection.
 pub(crate) async fn handshake(
@@ -42,20 +47,22 @@ pub(crate) async fn handshake(
     peer: Peer<'_>,
     verify: bool,
     roots: &Roots,
-) -> Result<TlsStream, Setback> {
+) -> Result<TlsStream, (Setback, TcpStream)> {
     let name = match peer {
         Peer::Address(ip) => ServerName::IpAddress(ip.into()),
         Peer::Name(name) => match DnsName::try_from(name.trim_end_matches('.')) {
             Ok(name) => ServerName::DnsName(name.to_owned()),
             // No certificate can hold it, and SNI has no way to say it. Without verification neither is needed.
             Err(_) if !verify => ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into()),
-            Err(_) => return Err(Failure::Tls(format!("{name:?} is not a host name").into()).into()),
+            Err(_) => {
+                return Err((Failure::Tls(format!("{name:?} is not a host name").into()).into(), stream));
+            }
         },
     };
     let connector = TlsConnector::from(Arc::clone(roots.client(verify)));
     match connector.connect(name, Overheard::new(stream)).into_fallible().await {
         Ok(stream) => Ok(stream),
-        Err((error, stream)) => Err(name_handshake_error(&error, stream.heard())),
+        Err((error, stream)) => Err((name_handshake_error(&error, stream.heard()), stream.into_inner())),
     }
 }
 
@@ -79,9 +86,14 @@ pub(crate) fn name_error(error: &io::Error, phase: Phase) -> Setback {
     }
 }
 
-/// Whether the peer closed the connection without saying so in TLS first. Many do, so it is an end like any other.
-pub(crate) fn is_bare_end(error: &io::Error) -> bool {
-    error.raw_os_error().is_none() && error.kind() == io::ErrorKind::UnexpectedEof
+/// How many bytes a read brought, with or without TLS; 0 is the end. A peer that closes the connection without saying so in
+/// TLS first ends like any other, as in Go: many do it.
+pub(crate) fn name_read(read: io::Result<usize>) -> Result<usize, Setback> {
+    match read {
+        Ok(length) => Ok(length),
+        Err(error) if error.raw_os_error().is_none() && error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+        Err(error) => Err(name_error(&error, Phase::Response)),
+    }
 }
 
 fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {

@@ -1,19 +1,22 @@
-//! Every packet of a marked DNS or RADIUS probe carries the mark, from the first to the last, as nftables counts them.
-//! Pings are in `icmp.rs`. Needs root, for a network of the test's own.
+//! Every packet of a marked DNS or RADIUS probe carries the mark, from the first to the last, as nftables counts them, and so do
+//! the last ones of a TCP or HTTP probe whose peer says more than was asked for. Other TCP probes are in `tcp.rs`, pings in
+//! `icmp.rs`. Needs root, for a network of the test's own.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
-use hc_checkers::{probe_dns, probe_radius};
+use hc_checkers::{CheckersConfig, probe_dns, probe_http, probe_radius, probe_tcp};
+use hc_testkit::backend::Backend;
 use hc_testkit::datagram::DatagramServer;
 use hc_testkit::dns::{DnsMessage, DnsServer, DnsTransport, framed};
 use hc_testkit::network::{in_own_network, run};
 use hc_testkit::radius::{RadiusReply, RadiusRequest};
+use hc_testkit::script::Step;
 use hc_types::{
-    DnsExpectation, DnsProbe, Mark, Mode, Outcome, RadiusExpectation, RadiusProbe, RecordClass, RecordType,
-    Target,
+    DnsExpectation, DnsProbe, HttpProbe, Mark, Mode, Outcome, RadiusExpectation, RadiusProbe, RecordClass,
+    RecordType, Target, TcpProbe,
 };
 
 const LONG: Duration = Duration::from_secs(20);
@@ -105,4 +108,40 @@ fn radius() {
             assert_eq!(counts, (1, 0), "{ip}");
         }
     });
+}
+
+/// Once the socket is gone, the kernel answers what is still on its way with a RST that has no mark.
+#[test]
+fn an_answer_that_goes_on_after_the_verdict() {
+    // Fits into what is read of it; and does not, nor into the socket's buffer.
+    for length in [100_000, 10_000_000] {
+        in_own_network(move || {
+            for ip in LOOPBACKS {
+                let body = [b"PONG".as_slice(), &vec![b'.'; length]].concat();
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                let config = CheckersConfig::default();
+
+                let backend = Backend::start(ip, vec![Step::Read(4), Step::send(&body)]).unwrap();
+                let port = backend.address().port();
+                let tcp = TcpProbe { send: "PING".into(), receive: "PONG".into(), tls: None };
+                let (_, unmarked) = counted(port, || {
+                    let outcome = block_on(probe_tcp(&tcp, &marked(ip, port), LONG, &config));
+                    assert_eq!(outcome, Outcome::PASS);
+                    backend.wait_for(|seen| seen.iter().any(|one| one.over));
+                });
+                assert_eq!(unmarked, 0, "tcp of {ip}, {length} bytes");
+
+                let answer = [Step::ReadHead, Step::send(head), Step::send(&body)];
+                let backend = Backend::start(ip, answer.into()).unwrap();
+                let port = backend.address().port();
+                let http = HttpProbe { expected_body: "PONG".into(), ..HttpProbe::default() };
+                let (_, unmarked) = counted(port, || {
+                    let outcome = block_on(probe_http(&http, &marked(ip, port), LONG, &config));
+                    assert_eq!(outcome, Outcome::pass("200 OK"));
+                    backend.wait_for(|seen| seen.iter().any(|one| one.over));
+                });
+                assert_eq!(unmarked, 0, "http of {ip}, {length} bytes");
+            }
+        });
+    }
 }
