@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -33,7 +32,13 @@ type engineEvent struct {
 	ID      uint64     `json:"id"`
 	State   wire.State `json:"state"`
 	Message wire.Bytes `json:"message"`
+
+	Failures  uint64 `json:"failures"`
+	Successes uint64 `json:"successes"`
 }
+
+// probes is how many probes of the check had a result.
+func (e engineEvent) probes() uint64 { return e.Failures + e.Successes }
 
 func startFakeEngine(t *testing.T, dir string, checks []*wire.Check) *fakeEngine {
 	t.Helper()
@@ -56,22 +61,20 @@ func startFakeEngine(t *testing.T, dir string, checks []*wire.Check) *fakeEngine
 // write replaces the file of checks in one step.
 func (e *fakeEngine) write(checks []*wire.Check) {
 	e.t.Helper()
-	var out bytes.Buffer
-	for i, check := range checks {
-		encoded, err := check.Encode()
+	encoded := []json.RawMessage{}
+	for _, check := range checks {
+		object, err := check.Encode()
 		if err != nil {
 			e.t.Fatal(err)
 		}
-		separator := byte(',')
-		if i == 0 {
-			separator = '['
-		}
-		out.WriteByte(separator)
-		out.Write(encoded)
+		encoded = append(encoded, object)
 	}
-	out.WriteByte(']')
+	text, err := json.Marshal(encoded)
+	if err != nil {
+		e.t.Fatal(err)
+	}
 	next := e.file + ".next"
-	if err := os.WriteFile(next, out.Bytes(), 0o644); err != nil {
+	if err := os.WriteFile(next, text, 0o644); err != nil {
 		e.t.Fatal(err)
 	}
 	if err := os.Rename(next, e.file); err != nil {
