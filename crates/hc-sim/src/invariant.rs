@@ -12,7 +12,7 @@ pub enum Invariant {
     NothingBeforeAProbe,
     /// No failure is counted against a backend that was up and answered in time.
     NoFalseFailure,
-    /// A backend that stayed up is never told unhealthy after it was told healthy.
+    /// A backend that stayed up is never told unhealthy after it was told healthy; nor the other way round.
     NoFalseTransition,
     /// An inconclusive probe, or one during which the process stood still, is no verdict; every other one is.
     VerdictsOnly,

@@ -2,7 +2,7 @@
 //!
 //! The simulation tells this model what it hands to the shards, and holds what comes out of them against it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -20,6 +20,8 @@ pub(crate) type Place = (usize, u32);
 pub(crate) struct Standing {
     pub(crate) status: Status,
     failed: u32,
+    /// A probe has borne it out, or it has changed, since it was remembered.
+    certain: bool,
 }
 
 /// A probe in flight.
@@ -61,9 +63,19 @@ pub(crate) enum Speaks {
     Perhaps,
 }
 
+impl Speaks {
+    fn of(standings: &[Standing]) -> Self {
+        match standings.iter().filter(|standing| standing.certain).count() {
+            0 => Self::No,
+            certain if certain == standings.len() => Self::Yes,
+            _ => Self::Perhaps,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Reference {
-    pub(crate) runs: HashMap<Place, Run>,
+    pub(crate) runs: BTreeMap<Place, Run>,
     places: HashMap<*const CheckSpec, Place>,
     memory: HashMap<Subject, (Vec<Standing>, Nanos)>,
     inherited: HashMap<Subject, Standing>,
@@ -76,7 +88,7 @@ pub(crate) struct Reference {
 const CROWD: usize = 64;
 
 impl Standing {
-    const NEW: Self = Self { status: Status::NEW, failed: 0 };
+    const NEW: Self = Self { status: Status::NEW, failed: 0, certain: false };
 
     /// Takes a verdict: the first one decides, then one pass, or more failures in a row than `retries`.
     fn judge(&mut self, outcome: &Outcome, retries: u32, wall: SystemTime, duration: Duration) {
@@ -94,6 +106,8 @@ impl Standing {
         }
         (status.last_check, status.duration) = (Some(wall), duration);
         status.outcome = Some(outcome.clone());
+        // A failure that the retries cover says nothing for the health that it leaves.
+        self.certain |= self.failed == 0 || status.health == Health::Unhealthy;
     }
 
     /// Whether this is what was remembered of it.
@@ -117,7 +131,7 @@ impl From<&Remembered> for Standing {
             *remembered;
         let last_check = Some(last_check);
         let status = Status { health, last_check, duration, failures, successes, outcome: None };
-        Self { status, failed: consecutive_failures }
+        Self { status, failed: consecutive_failures, certain: false }
     }
 }
 
@@ -142,25 +156,31 @@ impl Run {
         self.due = self.next(ended).min(ended + self.retry_pause());
     }
 
-    /// A probe ended at `ended` with a verdict. Gives whether a status that says so is news.
+    /// A probe ended at `ended` with a verdict. Gives whether the status that follows, or that none does, is right.
+    ///
+    /// What was remembered is told when a probe has borne it out, or when it has changed; failures that the retries cover
+    /// leave it in doubt.
     pub(crate) fn judged(
         &mut self,
         outcome: &Outcome,
         flight: &InFlight,
         ended: Nanos,
-        update: &StatusUpdate,
+        update: Option<&StatusUpdate>,
     ) -> bool {
         self.flight = None;
         self.tries = 0;
         self.due = self.next(ended);
         let duration = Duration::from_nanos(ended - flight.started);
-        let first = !std::mem::replace(&mut self.told, true);
+        let first = !self.told;
+        self.told |= update.is_some();
         let retries = self.spec.retries();
         self.standings.retain_mut(|standing| {
             let before = standing.status.health;
             standing.judge(outcome, retries, flight.wall, duration);
-            standing.status == update.status
-                && (first || before != standing.status.health) == update.transition
+            let news = first || before != standing.status.health;
+            update.map_or(!standing.certain, |update| {
+                standing.certain && standing.status == update.status && news == update.transition
+            })
         });
         !self.standings.is_empty()
     }
@@ -168,8 +188,14 @@ impl Run {
     /// It is told under a new name, or out of the memory.
     pub(crate) fn spoke(&mut self, update: &StatusUpdate) -> bool {
         self.told = true;
-        self.standings.retain(|standing| standing.status == update.status);
+        self.standings.retain(|standing| standing.certain && standing.status == update.status);
         update.transition && !self.standings.is_empty()
+    }
+
+    /// It is not: what is known of it is in doubt.
+    pub(crate) fn kept_silent(&mut self) -> bool {
+        self.standings.retain(|standing| !standing.certain);
+        !self.standings.is_empty()
     }
 
     /// The grid point after the start of the latest probe, or the end of that one if it took longer.
@@ -202,7 +228,7 @@ impl Run {
 impl Reference {
     pub(crate) fn new(remember: Nanos, inherited: HashMap<Subject, Standing>) -> Self {
         Self {
-            runs: HashMap::new(),
+            runs: BTreeMap::new(),
             places: HashMap::new(),
             memory: HashMap::new(),
             inherited,
@@ -266,8 +292,7 @@ impl Reference {
                 if run.flight.is_none() {
                     run.due = run.due.min(now + nanos(after));
                 }
-                let known = run.standings.iter().any(Standing::is_something);
-                Ok((Some(place), if known { Speaks::Yes } else { Speaks::No }, None))
+                Ok((Some(place), Speaks::of(&run.standings), None))
             }
             Deed::Retime { slot, spec, after } => {
                 let place = (shard, slot);
@@ -318,10 +343,11 @@ impl Reference {
         let Some((standings, since)) = kept else { return (vec![otherwise], Speaks::No) };
         let mut standings = standings.clone();
         let fresh = now - since <= interval;
+        standings.iter_mut().for_each(|standing| standing.certain &= fresh);
         if self.removals.len() >= CROWD {
             standings.push(otherwise);
-            return (standings, if fresh { Speaks::Perhaps } else { Speaks::No });
         }
-        (standings, if fresh { Speaks::Yes } else { Speaks::No })
+        let speaks = Speaks::of(&standings);
+        (standings, speaks)
     }
 }

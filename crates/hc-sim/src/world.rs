@@ -54,6 +54,7 @@ pub(crate) struct World<'a> {
     /// The engine's pid, as it shows in the ids.
     engine_base: u64,
     wanted: Wanted,
+    churn: bool,
     calls: Calls,
 }
 
@@ -67,7 +68,9 @@ impl<'a> World<'a> {
     ) -> Self {
         let mut rng = Rng::with_seed(seed);
         let size = rng.usize(1..=checks.max(1));
-        let subjects = size + size / 4 + 1;
+        // Where there is much to choose from, the set changes as a whole now and then.
+        let churn = rng.u8(..4) == 0;
+        let subjects = if churn { 8 * size } else { size + size / 4 + 1 };
         let wanted = Wanted::new(subjects, size, &mut rng);
         let of = |subject: Subject| Truth::spec(subject, timing(&mut Rng::with_seed(0))).subject_key();
         let keys: Vec<_> = (0..subjects).map(of).collect();
@@ -93,6 +96,7 @@ impl<'a> World<'a> {
             engine_stalled_until: 0,
             engine_base: 1 << 48,
             wanted,
+            churn,
             calls: Calls::default(),
         };
         world.prepare();
@@ -204,7 +208,7 @@ impl<'a> World<'a> {
             Event::SnapshotAsked { .. } => self.snapshot = Some(server.snapshot(&self.keys, ctx)?),
             Event::AckOverdue { seq, .. } => server.ack_overdue(seq, ctx),
             Event::Update { conn, sent } => server.receive(conn, sent, ctx)?,
-            Event::Ack { conn, seq, taken } => server.acknowledged(conn, seq, taken, ctx),
+            Event::Ack { conn, seq, taken } => server.acknowledged(conn, seq, taken, ctx)?,
             Event::ServerHangup { conn } => server.hung_up(conn, ctx),
             _ => {}
         }

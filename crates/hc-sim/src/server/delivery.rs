@@ -24,6 +24,7 @@ pub(super) struct Outstanding {
     pub(super) conn: u32,
     seq: u64,
     taken: Nanos,
+    told: Vec<(CheckId, Incarnation, Health)>,
 }
 
 /// One notification on its way.
@@ -113,29 +114,38 @@ impl Server {
             items.push(Item { id, spec: Arc::clone(spec), status: status.clone(), life });
         }
         self.seq += 1;
-        self.outstanding = Some(Outstanding { conn, seq: self.seq, taken: ctx.now });
+        let told = items.iter().map(|item| (item.id, item.life.1, item.status.health)).collect();
+        self.outstanding = Some(Outstanding { conn, seq: self.seq, taken: ctx.now, told });
         ctx.agenda.put(ctx.now + 30 * SECOND, Event::AckOverdue { life: self.life, seq: self.seq });
         ctx.trace(|| format!("server: batch {} of {}, {:?}", self.seq, items.len(), batch.generation));
         Ok(Some((conn, Batched { seq: self.seq, generation: batch.generation, items })))
     }
 
     /// The proxy's answer. One to a batch that is no longer awaited is ignored.
-    pub(crate) fn acknowledged(&mut self, conn: u32, seq: u64, taken: bool, ctx: &mut Context<'_>) {
-        let awaited = |batch: &Outstanding| batch.seq == seq && batch.conn == conn;
-        if !self.outstanding.as_ref().is_some_and(awaited) {
-            return;
-        }
+    pub(crate) fn acknowledged(&mut self, conn: u32, seq: u64, taken: bool, ctx: &mut Context<'_>) -> Step {
+        let awaited = |batch: &mut Outstanding| batch.seq == seq && batch.conn == conn;
         if !taken {
-            self.undelivered("refused", ctx);
-            return;
+            if self.outstanding.as_mut().is_some_and(awaited) {
+                self.undelivered("refused", ctx);
+            }
+            return Ok(());
         }
-        if let Some(batch) = self.outstanding.take()
-            && ctx.now - batch.taken > 200 * MILLISECOND
-        {
+        let Some(batch) = self.outstanding.take_if(awaited) else { return Ok(()) };
+        if ctx.now - batch.taken > 200 * MILLISECOND {
             ctx.outages.add(batch.taken, ctx.now + SECOND);
         }
         self.failing = false;
-        self.outbox.delivered(self.instant(ctx.now));
+        let now = self.instant(ctx.now);
+        self.outbox.delivered(now);
+        let overtaken = batch.told.iter().find(|(id, incarnation, health)| {
+            let latest = self.latest.get(id).filter(|latest| latest.incarnation == *incarnation);
+            latest.and_then(|latest| latest.known.as_ref()).is_some_and(|(_, known)| known.health != *health)
+        });
+        let due = self.outbox.due();
+        let soon = matches!(due, Due::At(due) if due <= now + self.setup.notifier.batch_delay);
+        hold(overtaken.is_none() || soon, Invariant::LatestIsTold, ctx.now, || {
+            format!("{overtaken:?} has changed since it was told, and the next batch is {due:?}")
+        })
     }
 
     pub(crate) fn ack_overdue(&mut self, seq: u64, ctx: &mut Context<'_>) {

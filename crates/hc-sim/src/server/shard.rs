@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use hc_manager::stepped::Flight;
+use hc_manager::stepped::{Flight, Stepped};
 use hc_types::{Failure, Outcome, Phase, StatusUpdate};
 
 use super::Server;
@@ -149,54 +149,51 @@ impl Server {
             outcome = Failure::Timeout(Phase::Connect).into();
         }
         let lost = self.shards[shard].lost(ctx.now - (now - begun.started), ctx.now);
+        let split = self.shards[shard].lost_is_split(ctx.now - (now - begun.started));
+        let late = |manager: &Stepped| if lost > 0 { manager.stats().ended("local_late") } else { 0 };
+        let late_before = late(&self.manager);
         let core = &mut self.manager.shards()[shard];
         let before = core.updates().len();
         core.land(flight, outcome.clone(), begun.started, now);
         let update: Option<StatusUpdate> = core.updates().get(before).cloned();
         let single = core.updates().len() <= before + 1;
+        let excused = late(&self.manager) > late_before;
         ctx.trace(|| {
-            format!(
-                "server: {} is {}, lost {} ms: {}",
-                run.id,
-                outcome.label(),
-                lost / MILLISECOND,
-                update.as_ref().map_or("held".into(), |update| format!("{:?}", update.status.health))
-            )
+            let (label, lost) = (outcome.label(), lost / MILLISECOND);
+            let told = update.as_ref().map(|update| update.status.health);
+            format!("server: {} is {label}, lost {lost} ms, excused {excused}: {told:?}", run.id)
         });
         hold(single, Invariant::StatusIsTrue, ctx.now, || "two statuses of one probe".into())?;
         let failed = matches!(outcome, Outcome::Fail(_));
-        let may_be_verdict = match &outcome {
-            Outcome::Inconclusive(_) => false,
-            Outcome::Fail(failure) if *failure != Failure::Refused => {
-                // Up to 10 ms of a stall count as the loop's rest.
-                lost.saturating_sub(10 * MILLISECOND) <= (20 * MILLISECOND).max(timeout / 10)
-                    || self.shards[shard].lost_is_split(ctx.now - (now - begun.started))
-            }
-            _ => true,
-        };
-        let must_be_verdict = match &outcome {
-            Outcome::Inconclusive(_) => false,
-            Outcome::Fail(failure) if *failure != Failure::Refused => {
-                lost <= (20 * MILLISECOND).max(timeout / 10)
-            }
-            _ => true,
-        };
-        let false_failure = failed && begun.honest && update.is_some();
-        hold(!false_failure, Invariant::NoFalseFailure, ctx.now, || {
+        hold(!failed || !begun.honest || excused, Invariant::NoFalseFailure, ctx.now, || {
             format!("{outcome:?} of {run:?} counts, {} ms lost", lost / MILLISECOND)
         })?;
-        let right = if update.is_some() { may_be_verdict } else { !must_be_verdict };
+        let limit = (20 * MILLISECOND).max(timeout / 10);
+        let right = match &outcome {
+            Outcome::Inconclusive(_) => update.is_none(),
+            Outcome::Fail(failure) if *failure != Failure::Refused => {
+                // Up to 10 ms of a stall count as the loop's rest, and short ones may not count at all.
+                let must_not_count = lost > limit + 10 * MILLISECOND && !split;
+                if excused { lost > limit && update.is_none() } else { !must_not_count }
+            }
+            _ => !excused,
+        };
         hold(right, Invariant::VerdictsOnly, ctx.now, || {
-            format!("{outcome:?} of {run:?}, {} ms lost, came to {update:?}", lost / MILLISECOND)
+            format!(
+                "{outcome:?} of {run:?}, {} ms lost, excused {excused}, came to {update:?}",
+                lost / MILLISECOND
+            )
         })?;
-        let Some(update) = update else {
+        if excused || matches!(outcome, Outcome::Inconclusive(_)) {
             run.held(now);
             return Ok(());
-        };
+        }
         ctx.probed[run.subject] = true;
-        let named = (update.id, update.incarnation) == (run.id, run.incarnation);
+        let names = |update: &StatusUpdate| (update.id, update.incarnation) == (run.id, run.incarnation);
+        let named = update.as_ref().is_none_or(names);
         let shown = format!("{:?}", run.standings);
-        hold(named && run.judged(&outcome, &begun, now, &update), Invariant::StatusIsTrue, ctx.now, || {
+        let judged = run.judged(&outcome, &begun, now, update.as_ref());
+        hold(named && judged, Invariant::StatusIsTrue, ctx.now, || {
             format!("{update:?} after {outcome:?} of a check that was {shown}")
         })
     }

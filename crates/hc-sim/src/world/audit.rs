@@ -56,7 +56,8 @@ impl World<'_> {
                     )
                 })?;
             }
-            let first = if told.is_some() { 0 } else { promised };
+            // Under a new name, or by a new process, it is told when a probe has borne out what was remembered.
+            let first = if told.is_some_and(|told| told.at >= since) { 0 } else { promised };
             let good = self.ctx.outages.good(told.map_or(since, |told| told.at.max(since)), now, extra);
             hold(good <= nanos(server.notify_interval()) + first + SLACK, Invariant::Refresh, now, || {
                 format!("{id} was told at {:?}", told.map(|told| told.at))

@@ -90,13 +90,17 @@ impl World<'_> {
             format!("{id}: {counted}, then {status:?}")
         })?;
         let backend = &ctx.truth.backends[subject];
-        // A probe that began before it came up may still have been on its way when it was told healthy.
+        // A probe that began before it turned over may still have been on its way when the status before was told.
         let slowest = clock::nanos(spec.timeout()) + SECOND;
-        let long_up = ctx.outages.good(backend.since, at, 0) > slowest;
-        let stayed_up = ctx.truth.is_plain(subject) && ctx.truth.is_up(subject) && long_up;
-        let fell = health == Health::Healthy && status.health == Health::Unhealthy;
-        hold(!(stayed_up && fell && in_order), Invariant::NoFalseTransition, ctx.now, || {
-            format!("{id} ({}) was up all the time, and becomes {status:?}", spec.target())
+        let long_ago = ctx.outages.good(backend.since, at, 0) > slowest;
+        let turned = match (health, status.health) {
+            (Health::Healthy, Health::Unhealthy) => ctx.truth.is_up(subject),
+            (Health::Unhealthy, Health::Healthy) => !ctx.truth.is_up(subject),
+            _ => false,
+        };
+        let falsely = turned && long_ago && ctx.truth.is_plain(subject) && in_order;
+        hold(!falsely, Invariant::NoFalseTransition, ctx.now, || {
+            format!("{id} ({}) has not changed, and becomes {status:?}", spec.target())
         })
     }
 

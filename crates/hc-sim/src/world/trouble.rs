@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::chaos::{Fault, random_pause};
 use crate::clock::{MILLISECOND, Nanos, SECOND};
 use crate::context::Event;
-use crate::engine::timing;
+use crate::engine::{Wanted, timing};
 use crate::server::Server;
-use crate::truth::Subject;
+use crate::truth::{Subject, Timing};
 use crate::world::{CALM, World};
 
 /// A snapshot older than this is not used.
@@ -178,23 +178,35 @@ impl World<'_> {
     /// Checks come, go, and get another timing: under a new id, as with the real engine.
     fn edit(&mut self) {
         let rng = &mut self.ctx.rng;
+        if self.churn && rng.u8(..3) == 0 {
+            let added = Wanted::new(self.keys.len(), self.wanted.checks.len(), rng).checks;
+            let dropped = std::mem::replace(&mut self.wanted.checks, added.clone());
+            return self.reconfigure(&dropped, &added);
+        }
+        let (mut dropped, mut added) = (Vec::new(), Vec::new());
         for _ in 0..rng.u8(1..4) {
-            let dropped = match rng.u8(..4) {
+            let old = match rng.u8(..4) {
                 0 => None,
                 _ if self.wanted.checks.is_empty() => None,
                 _ => Some(self.wanted.checks.swap_remove(rng.usize(..self.wanted.checks.len()))),
             };
-            let added = match (rng.u8(..3), dropped) {
+            let new = match (rng.u8(..3), old) {
                 (0, _) => None,
                 // Only the timing is another.
                 (1, Some((subject, _))) => Some((subject, timing(rng))),
                 _ => Some((rng.usize(..self.keys.len()), timing(rng))),
             };
-            self.wanted.checks.extend(added);
-            if let Some(engine) = &mut self.engine {
-                dropped.into_iter().for_each(|check| engine.drop(check));
-                added.into_iter().for_each(|check| engine.add(check, self.ctx.now));
-            }
+            dropped.extend(old);
+            added.extend(new);
         }
+        self.wanted.checks.extend(&added);
+        self.reconfigure(&dropped, &added);
+    }
+
+    fn reconfigure(&mut self, dropped: &[(Subject, Timing)], added: &[(Subject, Timing)]) {
+        let Some(engine) = &mut self.engine else { return };
+        // What was added a moment ago can be dropped again.
+        added.iter().for_each(|check| engine.add(*check, self.ctx.now));
+        dropped.iter().for_each(|check| engine.drop(*check));
     }
 }
