@@ -3,6 +3,7 @@
 
 mod bench;
 mod build;
+mod chaos;
 mod ci;
 mod command;
 mod demo;
@@ -26,6 +27,8 @@ Usage: cargo xtask COMMAND
   ci [--keep-going] [STEP…]  run every check of this project, or the named ones; --list names them
   proxy build|test|lint      build, test or check the Go side
   integration [FILTER]       run the end-to-end tests in a network namespace of their own (root)
+  chaos [--quick] [--rounds N] [--soak 30m] [--seed N] [FILTER]
+                             kill, stop and starve the programs while backends flip; --soak adds the soak (root)
   bench [NAME…]              run the benchmarks (root)
 
 Programs are built into `bin` below the target directory. Exit 0: done; 1: failed; 2: wrong usage.
@@ -73,6 +76,7 @@ fn run() -> Result<()> {
         "build" => build::main(args),
         "demo" => demo::main(args),
         "ci" => ci::main(args),
+        "chaos" => chaos::main(args),
         "proxy" => proxy::main(args),
         "bench" => bench::main(args),
         "integration" => integration::main(args),

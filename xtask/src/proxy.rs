@@ -54,18 +54,18 @@ pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// The tests of both modules with the race detector, but for the end-to-end tests.
+/// The tests of both modules with the race detector, but for those that need a place of their own.
 pub(crate) fn test(workspace: &Workspace) -> Result<Tally> {
     let mut tally = Tally::default();
     for module in [workspace.proxy(), workspace.seesawtest()] {
-        let packages = packages_without_e2e(&module)?;
+        let packages = packages_for_any_place(&module)?;
         tally += tally::go_test(go(&module).args(["test", "-race", "-json"]).args(packages))?;
     }
     Ok(tally)
 }
 
-fn packages_without_e2e(module: &Path) -> Result<Vec<String>> {
+fn packages_for_any_place(module: &Path) -> Result<Vec<String>> {
     let listed = command::output(go(module).args(["list", "./..."]))?;
-    let is_e2e = |package: &str| package.split('/').any(|part| part == "e2e");
-    Ok(listed.lines().filter(|package| !is_e2e(package)).map(str::to_owned).collect())
+    let elsewhere = |package: &str| package.split('/').any(|part| part == "e2e" || part == "chaos");
+    Ok(listed.lines().filter(|package| !elsewhere(package)).map(str::to_owned).collect())
 }

@@ -25,7 +25,7 @@ type backend struct {
 	address  string
 	port     int
 
-	answers  *atomic.Int64 // probes that were answered, of the whole fleet
+	answers  *atomic.Int64 // of all UDP servers of the fleet
 	isUp     atomic.Bool
 	listener net.Listener   // nil while a TCP server is down
 	packets  net.PacketConn // UDP
@@ -129,7 +129,6 @@ func (b *backend) accept(listener net.Listener) {
 			return
 		}
 		if b.kind == wire.TypeTCP {
-			b.answers.Add(1)
 			conn.Close()
 			continue
 		}
@@ -156,7 +155,6 @@ func (b *backend) serve(conn net.Conn) {
 		status = "200 OK"
 	}
 	fmt.Fprintf(conn, "HTTP/1.1 %s\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok", status)
-	b.answers.Add(1)
 }
 
 func (b *backend) echo() {

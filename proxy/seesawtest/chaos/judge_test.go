@@ -19,6 +19,8 @@ type judge struct {
 	records []*record
 	outages []span
 
+	isCalm   bool
+	latest   time.Time
 	heard    int
 	reported int
 	lost     int
@@ -105,6 +107,9 @@ func (j *judge) hear(b *backend, state wire.State, lastCheck, at time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.heard++
+	if lastCheck.After(j.latest) {
+		j.latest = lastCheck
+	}
 	r := j.records[b.index]
 	before := r.told
 	r.told, r.toldAt = state, at
@@ -200,33 +205,54 @@ func (j *judge) isPending(b *backend) bool {
 	return j.records[b.index].pending != nil
 }
 
-// missing is how many backends were not spoken of since a moment, and how many
-// flips from before it the engine has yet to hear of.
-func (j *judge) missing(since time.Time) (silent, pending int) {
+// silent is how many backends the engine has heard nothing of since a moment: of
+// those that are up, which lose service by it, and of all.
+func (j *judge) silent(since time.Time) (up, all int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, r := range j.records {
-		if !r.toldAt.After(since) {
-			silent++
+		if r.toldAt.After(since) {
+			continue
 		}
-		if r.pending != nil && r.pending.before.Before(since) {
-			pending++
+		all++
+		if r.up() {
+			up++
 		}
 	}
-	return silent, pending
+	return up, all
 }
 
-// right reports whether what was last said is true of every backend that does not
-// flip just now.
-func (j *judge) right() bool {
+// settled reports whether every flip from before a moment was told, and what was
+// last said is true of every backend that has not flipped since.
+func (j *judge) settled(since time.Time) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, r := range j.records {
-		if r.pending == nil && r.told != stateOf(r.up()) {
+		if r.pending == nil && r.told != stateOf(r.up()) || r.pending != nil && r.pending.before.Before(since) {
 			return false
 		}
 	}
 	return true
+}
+
+// freshest is the start of the latest probe that the engine heard of.
+func (j *judge) freshest() time.Time {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.latest
+}
+
+// still stops the backends from flipping, or lets them flip again.
+func (j *judge) still(still bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.isCalm = still
+}
+
+func (j *judge) isStill() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.isCalm
 }
 
 // verdicts are the judge's counts at a moment.

@@ -32,11 +32,16 @@ func TestKillRounds(t *testing.T) {
 	var all []time.Duration
 	for round := range *rounds {
 		what, started := r.killSome()
-		if round+1 < *rounds && r.rng.IntN(5) == 0 {
-			pass(time.Duration(r.rng.Int64N(int64(300 * time.Millisecond))))
+		last := round+1 == *rounds
+		if !last && r.rng.IntN(5) == 0 {
+			r.wait(300 * time.Millisecond)
 			continue
 		}
-		took := r.awaitWhole(fmt.Sprintf("round %d, %s", round, what), started)
+		name := fmt.Sprintf("round %d, %s", round, what)
+		took := r.awaitTold(name, started)
+		if last || r.rng.IntN(10) == 0 {
+			r.awaitSettled(name, started)
+		}
 		recovered[what] = append(recovered[what], took)
 		all = append(all, took)
 		if t.Failed() {
@@ -99,6 +104,7 @@ func (r *rig) killSome() (what string, started time.Time) {
 		r.wait(100 * time.Millisecond)
 		parts[i].process(r).Start()
 	}
+	r.memory.follow()
 	r.judge.troubleEnds()
 	return combinations[set], wall()
 }

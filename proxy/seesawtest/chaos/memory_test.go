@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,9 +22,10 @@ type resources struct {
 
 // memory samples the resources of hc-server and hc-proxy and keeps the peak.
 type memory struct {
-	rig  *rig
-	end  chan struct{}
-	done sync.WaitGroup
+	rig           *rig
+	server, proxy atomic.Int64 // process ids
+	end           chan struct{}
+	done          sync.WaitGroup
 
 	mu   sync.Mutex
 	peak usage
@@ -33,14 +35,14 @@ const sampleEvery = 250 * time.Millisecond
 
 func watchMemory(r *rig) *memory {
 	m := &memory{rig: r, end: make(chan struct{})}
-	server, proxy := r.server, r.proxy
+	m.follow()
 	m.done.Go(func() {
 		tick := time.NewTicker(sampleEvery)
 		defer tick.Stop()
 		for {
 			select {
 			case <-tick.C:
-				m.take(usage{read(server.Pid()), read(proxy.Pid())})
+				m.take(m.now())
 			case <-m.end:
 				return
 			}
@@ -48,6 +50,15 @@ func watchMemory(r *rig) *memory {
 	})
 	return m
 }
+
+// follow takes the processes as they are now. To be called by the goroutine of the
+// test after it has started one again.
+func (m *memory) follow() {
+	m.server.Store(int64(m.rig.server.Pid()))
+	m.proxy.Store(int64(m.rig.proxy.Pid()))
+}
+
+func (m *memory) now() usage { return usage{read(m.server.Load()), read(m.proxy.Load())} }
 
 func (m *memory) take(u usage) {
 	m.mu.Lock()
@@ -62,7 +73,8 @@ func larger(a, b resources) resources {
 
 // begin forgets the peak and returns what is used now.
 func (m *memory) begin() usage {
-	now := usage{read(m.rig.server.Pid()), read(m.rig.proxy.Pid())}
+	m.follow()
+	now := m.now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.peak = now
@@ -81,7 +93,7 @@ func (m *memory) stop() {
 }
 
 // read looks at a process; one that is gone uses nothing.
-func read(pid int) (out resources) {
+func read(pid int64) (out resources) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return out

@@ -32,6 +32,10 @@ type rig struct {
 	ids  []uint64 // of each backend, in the present life of the engine
 	byID atomic.Pointer[map[uint64]*backend]
 
+	// How to end the present trouble.
+	quota, files, ports func()
+	slow                *slowProxy
+
 	memory  *memory
 	flipper chan struct{} // closed to end it
 	tasks   sync.WaitGroup
@@ -242,7 +246,7 @@ func (r *rig) flip(flippers []int, hold time.Duration) {
 				due[i] = time.Time{}
 			case due[i].IsZero():
 				due[i] = pause()
-			case now.After(due[i]):
+			case now.After(due[i]) && !r.judge.isStill():
 				if err := r.judge.flip(b); err != nil {
 					r.t.Errorf("flip %s: %v", b.hostPort(), err)
 				}
@@ -251,24 +255,31 @@ func (r *rig) flip(flippers []int, hold time.Duration) {
 	}
 }
 
-// awaitWhole waits until the engine was told of every backend since a moment and
-// of every flip from before it, and what it was told is true. It returns how long
-// the first of these took: the flips are measured one by one.
-func (r *rig) awaitWhole(what string, since time.Time) (recovered time.Duration) {
+// awaitTold waits until the engine was told of every backend since a moment. It
+// returns how long that took for those that are up: what is down loses nothing by
+// waiting, and a dead UDP server is found out by nothing but time.
+func (r *rig) awaitTold(what string, since time.Time) (took time.Duration) {
 	r.t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		silent, pending := r.judge.missing(since)
-		if silent == 0 && recovered == 0 {
-			recovered = time.Since(since)
+	eventually(r.t, wholeLimit, what+": every backend is spoken of", func() bool {
+		up, all := r.judge.silent(since)
+		if up == 0 && took == 0 {
+			took = time.Since(since)
 		}
-		if silent+pending == 0 && r.judge.right() {
-			return recovered
-		}
-		if time.Since(since) > wholeLimit {
-			r.t.Fatalf("%s: not whole after %v: %d backends not spoken of, %d flips not told", what, wholeLimit, silent, pending)
-		}
-		<-tick.C
-	}
+		return all == 0
+	})
+	return took
+}
+
+// awaitWhole waits for both: everything told, everything true.
+func (r *rig) awaitWhole(what string, since time.Time) {
+	r.t.Helper()
+	r.awaitTold(what, since)
+	r.awaitSettled(what, since)
+}
+
+// awaitSettled waits until every flip from before a moment was told, and what was
+// told last of each backend is true.
+func (r *rig) awaitSettled(what string, since time.Time) {
+	r.t.Helper()
+	eventually(r.t, wholeLimit, what+": every flip is told", func() bool { return r.judge.settled(since) })
 }

@@ -13,7 +13,7 @@ use lexopt::Arg;
 use self::tally::Tally;
 use crate::setup::{self, Purpose};
 use crate::workspace::Workspace;
-use crate::{WrongUsage, command, integration, proxy};
+use crate::{WrongUsage, chaos, command, integration, proxy};
 
 /// One step: its name, what it shows, and how it is done. A step without tests returns an empty tally.
 struct Step {
@@ -38,6 +38,7 @@ const STEPS: &[Step] = &[
         shows: "the whole chain against real servers and the real engine",
         run: integration,
     },
+    Step { name: "chaos", shows: "nothing false and nothing lost while programs die and starve", run: chaos },
 ];
 
 /// `cargo xtask ci`.
@@ -229,4 +230,9 @@ fn package(workspace: &Workspace) -> Result<Tally> {
 
 fn integration(workspace: &Workspace) -> Result<Tally> {
     integration::test(workspace, None)
+}
+
+fn chaos(workspace: &Workspace) -> Result<Tally> {
+    chaos::quick(workspace)?;
+    Ok(Tally::default())
 }
