@@ -224,12 +224,8 @@ where
             break;
         }
         buffer.clear();
-        match read_more(stream, buffer).await {
-            Ok(0) => break,
-            Ok(_) => {}
-            // What came tells more than how it ended.
-            Err(_) if !got.is_empty() => return Err(mismatch(got)),
-            Err(setback) => return Err(setback),
+        if read_more(stream, buffer).await? == 0 {
+            break;
         }
     }
     body.finish().map_err(|error| malformed(&error))?;

@@ -26,6 +26,8 @@ mod config;
 mod deadline;
 pub mod dns;
 mod fault;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod icmp;
 mod prober;

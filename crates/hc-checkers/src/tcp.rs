@@ -104,16 +104,11 @@ where
 async fn receive<S: AsyncRead + Unpin>(expected: &[u8], stream: &mut S) -> Result<(), Setback> {
     let mut got = vec![0; expected.len()];
     let mut length = 0;
-    while length < expected.len() {
-        let read =
-            stream.read(&mut got[length..]).await.map_err(|error| tls::name_error(&error, Phase::Response));
-        let read = match read {
-            // What came tells more than how it ended.
-            Ok(0) | Err(_) if !expected.starts_with(&got[..length]) => break,
-            Ok(0) => return Err(Failure::Closed { partial: length > 0 }.into()),
-            other => other?,
-        };
-        length += read;
+    while length < expected.len() && expected.starts_with(&got[..length]) {
+        match tls::name_read(stream.read(&mut got[length..]).await)? {
+            0 => return Err(Failure::Closed { partial: length > 0 }.into()),
+            read => length += read,
+        }
     }
     if got[..length] == *expected {
         return Ok(());

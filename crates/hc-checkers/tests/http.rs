@@ -285,4 +285,8 @@ fn https_may_end_without_saying_so() {
     let config = CheckersConfig::default();
     assert_eq!(run(&probe(b"hello"), &backend, PLENTY, &config), Outcome::pass("200 OK"));
     assert_eq!(run(&probe(b"hello!"), &backend, PLENTY, &config), mismatch(b"hello").into());
+    let script = vec![Step::ReadHead, Step::send(b"HTTP/1.1 200 OK\r\n"), Step::HalfClose, Step::Hang];
+    let backend = Backend::start_tls(FAMILIES[0], &identity, script).unwrap();
+    let outcome = run(&probe(b"hello"), &backend, PLENTY, &config);
+    assert_eq!(outcome, Failure::Closed { partial: true }.into());
 }

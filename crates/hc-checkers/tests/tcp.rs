@@ -82,7 +82,7 @@ fn an_answer_may_come_byte_by_byte() {
     let slow = [Step::Drip { bytes: b"+OK\r\n".into(), pause_ms: 5 }, Step::Hang];
     check(&slow, b"", b"+OK\r\n", Outcome::PASS);
     // What cannot become the answer is not waited for.
-    check(&[Step::send(b"-"), Step::HalfClose, Step::Hang], b"", b"+OK", mismatch(b"-"));
+    check(&[Step::send(b"-"), Step::Hang], b"", b"+OK", mismatch(b"-"));
 }
 
 #[test]
@@ -221,7 +221,9 @@ fn every_packet_carries_the_mark() {
                 .iter()
                 .map(|probe| run(probe_tcp(probe, &target, PLENTY, &config)))
                 .collect();
-            backend.wait_for(|seen| seen.iter().any(|one| one.over));
+            if marked == [Outcome::PASS, Outcome::PASS] {
+                backend.wait_for(|seen| seen.iter().any(|one| one.over));
+            }
             let strays = !command("nft list ruleset").contains("counter packets 0 ");
             let unmarked = run(probe(&TcpProbe::default(), address, SOON));
             // The backend connects to itself to end.

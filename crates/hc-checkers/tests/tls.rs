@@ -214,9 +214,13 @@ fn bytes_are_exchanged_inside() {
         let outcome = run(&probe(b"PONG! and more"), &backend, SOON, &config);
         assert_eq!(outcome, Failure::Timeout(Phase::Response).into());
     }
-    let backend = Backend::start_tls(FAMILIES[0], &identity, vec![Step::send(b"22")]).unwrap();
-    let probe = TcpProbe { receive: b"220 ".into(), tls: Some(Tls { verify: true }), ..TcpProbe::default() };
-    assert_eq!(run(&probe, &backend, PLENTY, &config), Failure::Closed { partial: true }.into());
+    // An end that TLS does not know of is one all the same.
+    for script in [vec![Step::send(b"22")], vec![Step::send(b"22"), Step::HalfClose, Step::Hang]] {
+        let backend = Backend::start_tls(FAMILIES[0], &identity, script).unwrap();
+        let probe =
+            TcpProbe { receive: b"220 ".into(), tls: Some(Tls { verify: true }), ..TcpProbe::default() };
+        assert_eq!(run(&probe, &backend, PLENTY, &config), Failure::Closed { partial: true }.into());
+    }
 }
 
 #[test]

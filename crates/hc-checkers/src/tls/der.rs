@@ -10,7 +10,7 @@ const VERSION: u8 = 0xa0;
 ///
 /// webpki reads nothing but version 3, and refuses certificates with unknown critical extensions; whoever does not verify must
 /// not mind either.
-pub(super) fn public_key<'a>(certificate: &'a CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'a>> {
+pub(crate) fn public_key<'a>(certificate: &'a CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'a>> {
     let (certificate, _) = element(certificate.as_ref(), SEQUENCE)?;
     let (mut fields, _) = element(certificate.content, SEQUENCE)?;
     if fields.content.first() == Some(&VERSION) {

@@ -25,7 +25,8 @@ pub(super) fn looks_like_tls(heard: &[u8]) -> bool {
 }
 
 /// The peer speaks something else.
-pub(super) fn not_tls(heard: &[u8]) -> String {
+#[must_use]
+pub fn not_tls(heard: &[u8]) -> String {
     format!("first record does not look like a TLS handshake: {}", quote(heard))
 }
 

@@ -1,0 +1,35 @@
+//! Ways into private parts for the fuzz targets of this repository. No part of the API: it may change at any time.
+
+use std::time::Duration;
+
+use hc_types::{HttpProbe, Outcome, Target};
+use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::fault::Setback;
+use crate::http::{self, Request};
+use crate::{deadline, tls};
+
+pub use crate::tls::not_tls;
+
+/// [`probe_http`](crate::probe_http) over a connection that stands.
+///
+/// # Panics
+/// Outside a tokio runtime with time enabled.
+pub async fn http_exchange<S>(probe: &HttpProbe, target: &Target, stream: &mut S) -> Outcome
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    deadline::within(Duration::from_secs(60), async |progress| {
+        let request = Request::new(probe, target).map_err(|error| http::bad_request(&error))?;
+        let outcome: Result<Outcome, Setback> = http::exchange(probe, &request, stream, progress).await;
+        outcome
+    })
+    .await
+}
+
+/// The `SubjectPublicKeyInfo` that is found in a certificate.
+#[must_use]
+pub fn public_key(certificate: &[u8]) -> Option<Vec<u8>> {
+    tls::public_key(&CertificateDer::from(certificate)).map(|key| key.as_ref().to_vec())
+}
