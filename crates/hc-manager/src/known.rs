@@ -20,8 +20,13 @@ pub(crate) struct Known {
 
 impl Known {
     /// Nothing.
-    pub(crate) const NOTHING: Self =
-        Self { machine: CheckMachine::NEW, last_check: None, duration: Duration::ZERO, outcome: None, confirmed: false };
+    pub(crate) const NOTHING: Self = Self {
+        machine: CheckMachine::NEW,
+        last_check: None,
+        duration: Duration::ZERO,
+        outcome: None,
+        confirmed: false,
+    };
 
     /// Whether there is anything worth remembering.
     pub(crate) fn is_something(&self) -> bool {

@@ -12,6 +12,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hc-manager", &["hc-types"]),
     ("hc-notifier", &["hc-types"]),
     ("hc-ipc", &["hc-types"]),
+    ("hc-guard", &["hc-types"]),
     ("hc-snapshot", &["hc-types"]),
     ("hc-sandbox", &[]),
     (
@@ -20,6 +21,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ),
     ("hc-testkit", &["hc-types"]),
     ("hc-bench", &["hc-checkers", "hc-ipc", "hc-manager", "hc-notifier", "hc-types"]),
+    ("hc-fuzz-targets", &["hc-checkers", "hc-ipc", "hc-server", "hc-snapshot", "hc-types"]),
     ("hc-sim", &["hc-ipc", "hc-manager", "hc-notifier", "hc-snapshot", "hc-types"]),
     ("xtask", &[]),
 ];
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_joins_them_and_nobody_knows_the_server() {
+    fn the_server_joins_them_and_none_of_them_knows_it() {
         check("hc-server", None, "hc-ipc", None);
         check("hc-checkers", None, "hc-server", Some("hc-checkers must not depend on hc-server"));
     }

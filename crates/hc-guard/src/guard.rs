@@ -1,0 +1,421 @@
+//! What passes, what is held, what is probed again: the decisions, without clock, lock or task.
+//!
+//! ```text
+//!                 healthy → unhealthy              window over, no group of it tripped
+//!   passed on ──────────────────────────► Fresh ────────────────────────────────────────► told
+//!      ▲                                 ▲  │ window over, a group has tripped             ▲ ▲
+//!      │                           fails │  ▼                     sample fails, max_hold   │ │
+//!      │                           again │ Kept ───────────────────────────────────────────┘ │
+//!      │ healthy again                   │  │ sample recovers, or the share falls            │
+//!      │ (from any of the three)         │  ▼                                       max_hold │
+//!      └─────────────────────────────── Awaiting ────────────────────────────────────────────┘
+//! ```
+//!
+//! Only fresh failures count towards the share: those are the failures of the last `window`, since that is how long they
+//! stay fresh. Fresh ones of a tripped group are told or await with the kept ones.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hc_types::{CheckId, CheckSpec, Health, Incarnation, StatusUpdate};
+
+use crate::actions::{Actions, Cause, Event};
+use crate::trial::{Finding, Trial};
+use crate::{Group, GuardConfig};
+
+/// Holds the verdicts of groups in which too many checks fail at once.
+///
+/// A verdict is the step from healthy to unhealthy of a check that whoever is told takes for healthy. Everything else passes.
+/// Memory is bounded by the number of checks. Instants must not run backwards.
+#[derive(Debug)]
+pub struct Guard {
+    config: GuardConfig,
+    checks: HashMap<CheckId, Check>,
+    held: BTreeMap<CheckId, Held>,
+    /// When each held verdict has to be looked at.
+    due: BTreeSet<(Instant, CheckId)>,
+    tallies: HashMap<Group, Tally>,
+    /// Tripped groups whose verdicts are held.
+    trials: BTreeMap<Group, Trial>,
+    alarms: BTreeMap<Group, Alarm>,
+}
+
+#[derive(Debug)]
+struct Check {
+    incarnation: Incarnation,
+    /// Where it stands, from its first status on.
+    seen: Option<Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    spec: Arc<CheckSpec>,
+    /// What was passed on last.
+    told: Health,
+    /// The latest status says unhealthy.
+    down: bool,
+}
+
+/// A verdict that is held.
+#[derive(Debug)]
+struct Held {
+    /// The latest status.
+    update: StatusUpdate,
+    since: Instant,
+    due: Instant,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Failed within the window.
+    Fresh,
+    /// Held by a tripped group.
+    Kept,
+    /// Its next probe decides.
+    Awaiting,
+}
+
+/// The checks of a group that have a status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    members: usize,
+    /// Told healthy, so those with a held verdict are among them.
+    healthy: usize,
+    /// Down by the latest status.
+    down: usize,
+    /// With a held verdict that is fresh.
+    fresh: usize,
+}
+
+#[derive(Debug)]
+struct Alarm {
+    /// Checks that were down before it.
+    before: usize,
+    /// Healthy checks when it began.
+    size: usize,
+    /// The verdicts were told: what fails now is not held again before the alarm has ended.
+    released: bool,
+}
+
+impl GuardConfig {
+    /// Whether so many of so many are more than the share.
+    pub(crate) fn exceeded(&self, part: usize, whole: usize) -> bool {
+        part as f64 > self.share * whole as f64
+    }
+}
+
+impl Guard {
+    /// A guard without checks.
+    #[must_use]
+    pub fn new(config: GuardConfig) -> Self {
+        Self {
+            config,
+            checks: HashMap::new(),
+            held: BTreeMap::new(),
+            due: BTreeSet::new(),
+            tallies: HashMap::new(),
+            trials: BTreeMap::new(),
+            alarms: BTreeMap::new(),
+        }
+    }
+
+    /// A check begins, or begins again: a verdict that was held is void.
+    pub fn begin(&mut self, id: CheckId, incarnation: Incarnation, now: Instant, actions: &mut Actions) {
+        if let Some(before) = self.checks.insert(id, Check { incarnation, seen: None }) {
+            self.remove(id, before, now, actions);
+        }
+    }
+
+    /// A check is no more. Ignored when `incarnation` is not its current one.
+    pub fn forget(&mut self, id: CheckId, incarnation: Incarnation, now: Instant, actions: &mut Actions) {
+        if self.checks.get(&id).is_some_and(|check| check.incarnation == incarnation)
+            && let Some(check) = self.checks.remove(&id)
+        {
+            self.remove(id, check, now, actions);
+        }
+    }
+
+    /// A probe has ended with a verdict. Updates of lives that are not the current one are dropped.
+    pub fn record(&mut self, update: StatusUpdate, now: Instant, actions: &mut Actions) {
+        if self.config.groups.is_empty() {
+            actions.pass.push(update);
+            return;
+        }
+        let (id, spec) = (update.id, Arc::clone(&update.spec));
+        let Some(check) = self.checks.get_mut(&id).filter(|check| check.incarnation == update.incarnation)
+        else {
+            return;
+        };
+        let (health, failed) = (update.status.health, update.status.health == Health::Unhealthy);
+        let first = check.seen.is_none();
+        let fresh = || Seen { spec: Arc::clone(&spec), told: Health::Unknown, down: false };
+        let seen = check.seen.get_or_insert_with(fresh);
+        seen.spec = Arc::clone(&spec);
+        let turned = std::mem::replace(&mut seen.down, failed) != failed;
+        let told = seen.told;
+        if !first && !turned && told == health && self.trials.is_empty() {
+            // Nearly every update: as before.
+            actions.pass.push(update);
+            return;
+        }
+        let falls = failed && told == Health::Healthy;
+        if !falls {
+            seen.told = health;
+        }
+        let groups = self.groups(&spec);
+        for group in &groups {
+            let tally = self.tallies.entry(*group).or_default();
+            tally.members += usize::from(first);
+            tally.healthy += usize::from(!failed && told != Health::Healthy);
+            tally.down += usize::from(turned && failed);
+            tally.down -= usize::from(turned && !failed);
+        }
+        // The failure that trips a group says nothing about its sample.
+        let mut tripped = groups.clone();
+        tripped.retain(|group| self.trials.contains_key(group));
+        if falls {
+            self.hold(update, &groups, now, actions);
+        } else {
+            self.pass(update, told, &groups, actions);
+        }
+        for group in tripped {
+            let finding =
+                self.trials.get_mut(&group).map(|trial| trial.answer(id, failed, now, &self.config));
+            self.conclude(group, finding, now, actions);
+        }
+        if turned && !failed {
+            self.end_alarms(&groups, now, actions);
+        }
+    }
+
+    /// Time has come to `now`.
+    pub fn expire(&mut self, now: Instant, actions: &mut Actions) {
+        while let Some((_, id)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
+            let Some(held) = self.held.get(&id) else { break };
+            let (cap, spec) = (later(held.since, self.config.max_hold), Arc::clone(&held.update.spec));
+            let mut tripped = self.groups(&spec);
+            tripped.retain(|group| self.trials.contains_key(group));
+            if tripped.is_empty() {
+                self.tell(id, actions);
+            } else if cap <= now {
+                tripped.into_iter().for_each(|group| self.release(group, Cause::MaxHold, actions));
+            } else {
+                self.stage(id, Stage::Kept, cap);
+            }
+        }
+        for trial in self.trials.values_mut().filter(|trial| trial.next().is_some_and(|next| next <= now)) {
+            trial.begin_round();
+            actions.probe.extend(trial.sample());
+        }
+    }
+
+    /// When [`expire`](Self::expire) has something to do; `None` while only a status gives it that.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Instant> {
+        let rounds = self.trials.values().filter_map(Trial::next);
+        self.due.first().map(|(due, _)| *due).into_iter().chain(rounds).min()
+    }
+
+    /// Verdicts that are held now, those included that only wait for company.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Groups whose alarm stands.
+    pub fn alarms(&self) -> impl Iterator<Item = Group> + '_ {
+        self.alarms.keys().copied()
+    }
+
+    fn groups(&self, spec: &CheckSpec) -> Vec<Group> {
+        let mut groups: Vec<Group> = self.config.groups.iter().map(|grouping| grouping.of(spec)).collect();
+        // Two groupings may say the same of a check.
+        groups.sort_unstable();
+        groups.dedup();
+        groups
+    }
+
+    fn held_of(&self, group: Group) -> Vec<CheckId> {
+        let held = self.held.iter();
+        held.filter(|(_, held)| self.groups(&held.update.spec).contains(&group)).map(|(id, _)| *id).collect()
+    }
+
+    fn hold(&mut self, update: StatusUpdate, groups: &[Group], now: Instant, actions: &mut Actions) {
+        let id = update.id;
+        let window = later(now, self.config.window);
+        let (since, fresh) = match self.held.get_mut(&id) {
+            Some(held) => {
+                held.update = update;
+                (held.since, held.stage == Stage::Awaiting)
+            }
+            None => {
+                // Not fresh yet, so that there is one place where it becomes so.
+                let held = Held { update, since: now, due: now, stage: Stage::Awaiting };
+                self.due.insert((now, id));
+                self.held.insert(id, held);
+                (now, true)
+            }
+        };
+        if fresh {
+            self.stage(id, Stage::Fresh, window.min(later(since, self.config.max_hold)));
+            groups.iter().for_each(|group| self.trip(*group, actions));
+        }
+    }
+
+    fn trip(&mut self, group: Group, actions: &mut Actions) {
+        let Tally { healthy: size, down, fresh, .. } = self.tallies.get(&group).copied().unwrap_or_default();
+        let confirmed = self.alarms.get(&group).is_some_and(|alarm| alarm.released);
+        if confirmed || self.trials.contains_key(&group) {
+            return;
+        }
+        if size < self.config.min_group || !self.config.exceeded(fresh, size) {
+            return;
+        }
+        let failed = self.held_of(group);
+        let before = down.saturating_sub(failed.len());
+        let trial = Trial::new(&failed, &self.config);
+        actions.probe.extend(trial.sample());
+        self.trials.insert(group, trial);
+        self.alarms.entry(group).or_insert(Alarm { before, size, released: false });
+        actions.events.push(Event::Tripped { group, failed: failed.len(), size });
+    }
+
+    /// Passes on what is no verdict to hold.
+    fn pass(&mut self, mut update: StatusUpdate, told: Health, groups: &[Group], actions: &mut Actions) {
+        if let Some(held) = self.unhold(update.id) {
+            self.count_fresh(groups, held.stage, None);
+        }
+        // To whom the fall was not told, the rise is no news. The first status of a life always is.
+        update.transition &= told != update.status.health;
+        actions.pass.push(update);
+    }
+
+    fn conclude(&mut self, group: Group, finding: Option<Finding>, now: Instant, actions: &mut Actions) {
+        match finding {
+            None | Some(Finding::Open) => {}
+            Some(Finding::Fails) => self.release(group, Cause::Confirmed, actions),
+            Some(Finding::Recovers) => self.recover(group, now, actions),
+        }
+    }
+
+    /// Tells all held verdicts of a group.
+    fn release(&mut self, group: Group, cause: Cause, actions: &mut Actions) {
+        if self.trials.remove(&group).is_none() {
+            return;
+        }
+        if let Some(alarm) = self.alarms.get_mut(&group) {
+            alarm.released = true;
+        }
+        let held = self.held_of(group);
+        held.iter().for_each(|id| self.tell(*id, actions));
+        actions.events.push(Event::Released { group, verdicts: held.len(), cause });
+    }
+
+    /// Lets the next probe of each held check of a group decide.
+    fn recover(&mut self, group: Group, now: Instant, actions: &mut Actions) {
+        if self.trials.remove(&group).is_none() {
+            return;
+        }
+        let mut awaiting = 0;
+        for id in self.held_of(group) {
+            let Some(held) = self.held.get(&id) else { continue };
+            let (spec, cap) = (Arc::clone(&held.update.spec), later(held.since, self.config.max_hold));
+            if self.groups(&spec).iter().any(|group| self.trials.contains_key(group)) {
+                continue;
+            }
+            awaiting += 1;
+            self.stage(id, Stage::Awaiting, cap);
+            // A verdict of which doubt is left should not be told just because the check is rarely probed.
+            if later(now, spec.interval() + spec.timeout()) >= cap {
+                actions.probe.insert(id);
+            }
+        }
+        actions.events.push(Event::Recovered { group, awaiting });
+    }
+
+    fn end_alarms(&mut self, groups: &[Group], now: Instant, actions: &mut Actions) {
+        for group in groups {
+            let down = self.tallies.get(group).map_or(0, |tally| tally.down);
+            let Some(Alarm { before, size, .. }) = self.alarms.get(group) else { continue };
+            if !self.config.exceeded(down.saturating_sub(*before), *size) {
+                self.recover(*group, now, actions);
+                self.alarms.remove(group);
+                actions.events.push(Event::Ended { group: *group });
+            }
+        }
+    }
+
+    fn tell(&mut self, id: CheckId, actions: &mut Actions) {
+        let Some(Held { mut update, stage, .. }) = self.unhold(id) else { return };
+        let groups = self.groups(&update.spec);
+        self.count_fresh(&groups, stage, None);
+        for group in groups {
+            self.tallies.entry(group).or_default().healthy -= 1;
+        }
+        if let Some(seen) = self.checks.get_mut(&id).and_then(|check| check.seen.as_mut()) {
+            seen.told = Health::Unhealthy;
+        }
+        // The latest status may have come after the one that turned.
+        update.transition = true;
+        actions.pass.push(update);
+    }
+
+    fn remove(&mut self, id: CheckId, check: Check, now: Instant, actions: &mut Actions) {
+        let Some(Seen { spec, told, down }) = check.seen else { return };
+        let groups = self.groups(&spec);
+        if let Some(held) = self.unhold(id) {
+            self.count_fresh(&groups, held.stage, None);
+        }
+        for group in &groups {
+            let tally = self.tallies.entry(*group).or_default();
+            tally.members -= 1;
+            tally.healthy -= usize::from(told == Health::Healthy);
+            tally.down -= usize::from(down);
+            if tally.members == 0 {
+                self.tallies.remove(group);
+            }
+        }
+        for group in &groups {
+            let finding = self.trials.get_mut(group).map(|trial| trial.leave(id, now, &self.config));
+            self.conclude(*group, finding, now, actions);
+        }
+        self.end_alarms(&groups, now, actions);
+    }
+
+    fn unhold(&mut self, id: CheckId) -> Option<Held> {
+        let held = self.held.remove(&id)?;
+        self.due.remove(&(held.due, id));
+        Some(held)
+    }
+
+    /// Moves a held verdict to another stage, to be looked at again at `due`.
+    fn stage(&mut self, id: CheckId, stage: Stage, due: Instant) {
+        let Some(held) = self.held.get_mut(&id) else { return };
+        self.due.remove(&(held.due, id));
+        self.due.insert((due, id));
+        held.due = due;
+        let before = std::mem::replace(&mut held.stage, stage);
+        let spec = Arc::clone(&held.update.spec);
+        let groups = self.groups(&spec);
+        self.count_fresh(&groups, before, Some(stage));
+    }
+
+    fn count_fresh(&mut self, groups: &[Group], before: Stage, after: Option<Stage>) {
+        for group in groups {
+            let tally = self.tallies.entry(*group).or_default();
+            tally.fresh += usize::from(after == Some(Stage::Fresh));
+            tally.fresh -= usize::from(before == Stage::Fresh);
+        }
+    }
+}
+
+/// An instant that much later; a hundred years where no instant is late enough.
+pub(crate) fn later(instant: Instant, by: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+    instant.checked_add(by).unwrap_or_else(|| instant + FAR)
+}
+
+#[cfg(test)]
+mod tests;

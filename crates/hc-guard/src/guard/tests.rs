@@ -1,0 +1,393 @@
+//! The guard by examples. Its laws are in `laws.rs`.
+
+mod laws;
+
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+
+use hc_types::{ProbeSpec, Status, Target};
+
+use super::*;
+use crate::Grouping;
+
+const NONE: [u64; 0] = [];
+const MS: Duration = Duration::from_millis(1);
+
+/// A guard in virtual time, and all that it said.
+struct Rig {
+    guard: Guard,
+    start: Instant,
+    now: Instant,
+    /// Statuses recorded so far, by which each can be told from all others.
+    recorded: u64,
+    passed: Vec<StatusUpdate>,
+    probed: Vec<u64>,
+    events: Vec<Event>,
+}
+
+/// Ten checks to a subnet of 24 bits; the interval is 1 s for ids below 1000, and an hour from there on.
+fn spec(id: u64) -> Arc<CheckSpec> {
+    let [.., third, fourth] = u32::try_from(id / 10 * 256 + id % 10).unwrap().to_be_bytes();
+    let target = Target::plain(Ipv4Addr::new(10, 0, third, fourth).into(), 0);
+    let interval = Duration::from_secs(if id < 1000 { 1 } else { 3600 });
+    Arc::new(CheckSpec::new(target, ProbeSpec::Icmp, interval, Duration::from_secs(1), 0).unwrap())
+}
+
+impl Rig {
+    #[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
+    fn new(config: GuardConfig) -> Self {
+        let (guard, start) = (Guard::new(config), Instant::now());
+        let (passed, probed, events) = (Vec::new(), Vec::new(), Vec::new());
+        Self { guard, start, now: start, recorded: 0, passed, probed, events }
+    }
+
+    /// With these checks, which are healthy.
+    fn healthy(config: GuardConfig, ids: RangeInclusive<u64>) -> Self {
+        let mut rig = Self::new(config);
+        for id in ids {
+            rig.begin(id, 1);
+            rig.up(id);
+        }
+        rig.passed.clear();
+        rig
+    }
+
+    fn step(&mut self, step: impl FnOnce(&mut Guard, Instant, &mut Actions)) {
+        let mut actions = Actions::default();
+        step(&mut self.guard, self.now, &mut actions);
+        self.passed.extend(actions.pass);
+        self.probed.extend(actions.probe.into_iter().map(|id| id.0));
+        self.events.extend(actions.events);
+    }
+
+    fn begin(&mut self, id: u64, life: u64) {
+        self.step(|guard, now, actions| guard.begin(CheckId(id), Incarnation(life), now, actions));
+    }
+
+    fn forget(&mut self, id: u64, life: u64) {
+        self.step(|guard, now, actions| guard.forget(CheckId(id), Incarnation(life), now, actions));
+    }
+
+    fn record(&mut self, id: u64, life: u64, health: Health) {
+        self.recorded += 1;
+        let status = Status { health, failures: self.recorded, ..Status::NEW };
+        let (id, incarnation, spec) = (CheckId(id), Incarnation(life), spec(id));
+        let update = StatusUpdate { id, incarnation, spec, status, transition: false };
+        self.step(|guard, now, actions| guard.record(update, now, actions));
+    }
+
+    fn up(&mut self, id: u64) {
+        self.record(id, 1, Health::Healthy);
+    }
+
+    fn down(&mut self, id: u64) {
+        self.record(id, 1, Health::Unhealthy);
+    }
+
+    /// Lets time pass up to so many milliseconds after the start, as the task does.
+    fn until(&mut self, millis: u32) {
+        let end = self.start + MS * millis;
+        while let Some(due) = self.guard.next_due().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            self.step(|guard, now, actions| guard.expire(now, actions));
+            let stuck = self.guard.next_due().is_some_and(|next| next <= self.now);
+            assert!(!stuck, "nothing was done about what is due");
+        }
+        self.now = end;
+    }
+
+    /// The ids told unhealthy since this was asked last.
+    fn told_down(&mut self) -> Vec<u64> {
+        let down = |update: StatusUpdate| (update.status.health == Health::Unhealthy).then_some(update.id.0);
+        let mut ids: Vec<u64> = self.passed.drain(..).filter_map(down).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    fn take_probed(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.probed)
+    }
+
+    #[track_caller]
+    fn heard(&mut self, expected: &[Event]) {
+        assert_eq!(std::mem::take(&mut self.events), expected);
+    }
+}
+
+const ALL: Group = Group::All;
+
+fn tripped(failed: usize, size: usize) -> Event {
+    Event::Tripped { group: ALL, failed, size }
+}
+
+fn released(verdicts: usize, cause: Cause) -> Event {
+    Event::Released { group: ALL, verdicts, cause }
+}
+
+#[test]
+fn a_lone_failure_waits_for_the_window() {
+    let mut rig = Rig::healthy(GuardConfig::default(), 1..=20);
+    rig.until(100);
+    rig.down(7);
+    rig.until(2_099);
+    assert_eq!((rig.told_down(), rig.guard.held()), (vec![], 1));
+    rig.until(2_100);
+    assert_eq!((rig.told_down(), rig.guard.held()), (vec![7], 0));
+    // From here on it passes, as does all that is healthy.
+    rig.down(7);
+    assert_eq!(rig.told_down(), [7]);
+    rig.up(7);
+    assert_eq!(rig.passed.len(), 1);
+    assert_eq!((rig.guard.next_due(), rig.take_probed()), (None, vec![]));
+    rig.heard(&[]);
+}
+
+#[test]
+fn many_failures_are_told_once_a_sample_has_failed_in_each_round() {
+    let mut rig = Rig::healthy(GuardConfig::default(), 1..=20);
+    (1..=11).for_each(|id| rig.down(id));
+    rig.heard(&[tripped(11, 20)]);
+    let sample = rig.take_probed();
+    assert_eq!(sample.len(), 8);
+    assert!(sample.iter().all(|id| (1..=11).contains(id)), "{sample:?}");
+    // What follows in the group is held too, beyond the window.
+    rig.until(1_500);
+    rig.down(12);
+    for round in 1..=3 {
+        rig.until(round * 4_000);
+        sample.iter().for_each(|id| rig.down(*id));
+        if round < 3 {
+            rig.until(round * 4_000 + 999);
+            assert_eq!(rig.take_probed(), NONE);
+            rig.until(round * 4_000 + 1_000);
+            assert_eq!(rig.take_probed(), sample);
+            assert_eq!(rig.told_down(), NONE);
+        }
+    }
+    assert_eq!(rig.told_down(), (1..=12).collect::<Vec<_>>());
+    rig.heard(&[released(12, Cause::Confirmed)]);
+    // The alarm stands: nothing is held again.
+    (13..=20).for_each(|id| rig.down(id));
+    rig.until(14_000);
+    assert_eq!(rig.told_down(), (13..=20).collect::<Vec<_>>());
+    (1..=9).for_each(|id| rig.up(id));
+    rig.heard(&[]);
+    assert_eq!(rig.guard.alarms().collect::<Vec<_>>(), [ALL]);
+    rig.up(10);
+    rig.heard(&[Event::Ended { group: ALL }]);
+    (11..=20).for_each(|id| rig.up(id));
+    (1..=11).for_each(|id| rig.down(id));
+    rig.heard(&[tripped(11, 20)]);
+}
+
+#[test]
+fn the_share_is_one_of_healthy_checks_and_must_be_exceeded_within_the_window() {
+    // All at once: as many as the share, one more.
+    let mut rig = Rig::healthy(GuardConfig::default(), 1..=20);
+    (1..=10).for_each(|id| rig.down(id));
+    rig.heard(&[]);
+    rig.down(11);
+    rig.heard(&[tripped(11, 20)]);
+    // Those that came back do not count.
+    let mut rig = Rig::healthy(GuardConfig::default(), 1..=20);
+    (1..=10).for_each(|id| rig.down(id));
+    (1..=5).for_each(|id| rig.up(id));
+    (11..=15).for_each(|id| rig.down(id));
+    rig.heard(&[]);
+    // Nor do those that are down already, on either side.
+    let mut rig = Rig::healthy(GuardConfig::default(), 1..=20);
+    (1..=10).for_each(|id| rig.down(id));
+    rig.until(2_000);
+    (11..=15).for_each(|id| rig.down(id));
+    rig.heard(&[]);
+    rig.down(16);
+    rig.heard(&[tripped(6, 10)]);
+    // Slowly: never.
+    let mut rig = Rig::healthy(GuardConfig::default(), 1..=20);
+    for id in 1..=20_u32 {
+        rig.down(id.into());
+        rig.until(id * 2_000);
+    }
+    rig.heard(&[]);
+    assert_eq!(rig.told_down().len(), 20);
+}
+
+#[test]
+fn a_small_group_is_never_held() {
+    let mut rig = Rig::healthy(GuardConfig::default(), 1..=4);
+    (1..=4).for_each(|id| rig.down(id));
+    rig.until(2_000);
+    assert_eq!(rig.told_down(), [1, 2, 3, 4]);
+    rig.heard(&[]);
+}
+
+#[test]
+fn each_check_decides_for_itself_when_the_sample_recovers() {
+    let mut rig = Rig::healthy(GuardConfig::default(), 1..=20);
+    (1..=20).for_each(|id| rig.down(id));
+    let sample = rig.take_probed();
+    rig.until(5_000);
+    let (up, down) = sample.split_at(4);
+    down.iter().for_each(|id| rig.down(*id));
+    up.iter().for_each(|id| rig.up(*id));
+    // Half of the sample fails, which is not more than the share.
+    rig.heard(&[tripped(11, 20), Event::Recovered { group: ALL, awaiting: 16 }]);
+    assert_eq!(rig.take_probed(), NONE, "their own probes come soon enough");
+    rig.until(6_000);
+    let rest: Vec<u64> = (1..=20).filter(|id| !up.contains(id)).collect();
+    let (fails, passes, silent) = (rest[0], &rest[1..10], &rest[10..]);
+    rig.down(fails);
+    passes.iter().for_each(|id| rig.up(*id));
+    rig.heard(&[Event::Ended { group: ALL }]);
+    rig.until(7_999);
+    assert_eq!(rig.told_down(), NONE);
+    rig.until(8_000);
+    assert_eq!(rig.told_down(), [fails], "it failed again, alone: the window");
+    rig.until(29_999);
+    assert_eq!(rig.told_down(), NONE);
+    rig.until(30_000);
+    assert_eq!(rig.told_down(), silent);
+}
+
+#[test]
+fn a_second_wave_of_failures_is_held_again_and_never_beyond_max_hold() {
+    let mut rig = Rig::healthy(GuardConfig::default(), 1..=20);
+    (1..=20).for_each(|id| rig.down(id));
+    let sample = rig.take_probed();
+    sample.iter().for_each(|id| rig.up(*id));
+    rig.heard(&[tripped(11, 20), Event::Recovered { group: ALL, awaiting: 12 }]);
+    rig.until(20_000);
+    (1..=20).for_each(|id| rig.down(id));
+    rig.heard(&[tripped(20, 20)]);
+    rig.until(29_999);
+    assert_eq!(rig.told_down(), NONE);
+    rig.until(30_000);
+    assert_eq!(rig.told_down().len(), 20);
+    rig.heard(&[released(20, Cause::MaxHold)]);
+}
+
+#[test]
+fn a_sample_that_does_not_answer_says_nothing() {
+    let mut rig = Rig::healthy(GuardConfig::default(), 1..=20);
+    (1..=20).for_each(|id| rig.down(id));
+    let sample = rig.take_probed();
+    // Every answer but one, again and again.
+    for second in 1..=29 {
+        rig.until(second * 1_000);
+        sample[1..].iter().for_each(|id| rig.down(*id));
+    }
+    rig.until(29_999);
+    assert_eq!((rig.told_down(), rig.take_probed()), (vec![], vec![]));
+    rig.until(30_000);
+    assert_eq!(rig.told_down().len(), 20);
+    rig.heard(&[tripped(11, 20), released(20, Cause::MaxHold)]);
+}
+
+#[test]
+fn what_is_told_is_the_latest_and_is_news() {
+    let mut rig = Rig::healthy(GuardConfig::default(), 1..=20);
+    rig.down(1);
+    rig.down(1);
+    let latest = rig.recorded;
+    rig.until(2_000);
+    let [told] = &rig.passed[..] else { panic!("{:?}", rig.passed) };
+    assert_eq!((told.status.failures, told.transition), (latest, true));
+    // A rise after a fall that nobody heard of is no news.
+    rig.passed.clear();
+    rig.down(2);
+    let (id, incarnation) = (CheckId(2), Incarnation(1));
+    let status = Status { health: Health::Healthy, ..Status::NEW };
+    let update = StatusUpdate { id, incarnation, spec: spec(2), status, transition: true };
+    rig.step(|guard, now, actions| guard.record(update, now, actions));
+    assert!(matches!(&rig.passed[..], [told] if !told.transition), "{:?}", rig.passed);
+}
+
+#[test]
+fn groups_stand_for_themselves() {
+    let subnets = GuardConfig { groups: vec![Grouping::Subnet { v4: 24, v6: 64 }], ..GuardConfig::default() };
+    let mut rig = Rig::healthy(subnets, 10..=49);
+    (20..=29).for_each(|id| rig.down(id));
+    rig.down(45);
+    let group = Group::Subnet { network: Ipv4Addr::new(10, 0, 2, 0).into(), prefix: 24 };
+    rig.heard(&[Event::Tripped { group, failed: 6, size: 10 }]);
+    rig.until(2_000);
+    assert_eq!(rig.told_down(), [45]);
+    assert_eq!(rig.guard.held(), 10);
+}
+
+/// A verdict that two groups hold is told when either is sure, and awaits its next probe when neither holds it.
+#[test]
+fn a_check_in_two_groups() {
+    let groups = vec![Grouping::All, Grouping::Subnet { v4: 24, v6: 64 }, Grouping::All];
+    let config = || GuardConfig { groups: groups.clone(), ..GuardConfig::default() };
+    let mut rig = Rig::healthy(config(), 10..=29);
+    (10..=29).for_each(|id| rig.down(id));
+    assert_eq!(rig.events.len(), 3, "{:?}", rig.events);
+    rig.take_probed();
+    // The subnet of 20…29 recovers, and that of 10…19 is sure.
+    (20..=29).for_each(|id| rig.up(id));
+    assert!(rig.events.contains(&Event::Ended { group: ALL }), "{:?}", rig.events);
+    for round in 0..3 {
+        rig.until(round * 1_000);
+        (10..=19).for_each(|id| rig.down(id));
+    }
+    let mut told = rig.told_down();
+    told.dedup();
+    assert_eq!(told, (10..=19).collect::<Vec<_>>());
+    let alarms: Vec<String> = rig.guard.alarms().map(|group| group.to_string()).collect();
+    assert_eq!(alarms, ["subnet 10.0.1.0/24"]);
+}
+
+#[test]
+fn a_check_that_is_rarely_probed_is_probed_when_its_verdict_is_in_doubt() {
+    let mut rig = Rig::healthy(GuardConfig::default(), 1000..=1019);
+    (1000..=1019).for_each(|id| rig.down(id));
+    let sample = rig.take_probed();
+    sample.iter().for_each(|id| rig.up(*id));
+    let rest: Vec<u64> = (1000..=1019).filter(|id| !sample.contains(id)).collect();
+    assert_eq!(rig.take_probed(), rest);
+}
+
+#[test]
+fn removed_checks_leave_no_trace() {
+    let mut rig = Rig::healthy(GuardConfig::default(), 1..=20);
+    (1..=20).for_each(|id| rig.down(id));
+    rig.forget(1, 7);
+    assert_eq!(rig.guard.held(), 20, "not this life");
+    (1..=19).for_each(|id| rig.forget(id, 1));
+    rig.begin(20, 2);
+    rig.heard(&[tripped(11, 20), Event::Recovered { group: ALL, awaiting: 10 }, Event::Ended { group: ALL }]);
+    rig.forget(20, 2);
+    let Guard { checks, held, due, tallies, trials, alarms, config: _ } = &rig.guard;
+    assert!(checks.is_empty() && held.is_empty() && due.is_empty() && tallies.is_empty());
+    assert!(trials.is_empty() && alarms.is_empty());
+    rig.until(60_000);
+    assert_eq!(rig.told_down(), NONE);
+}
+
+#[test]
+fn the_first_status_of_a_life_passes() {
+    let mut rig = Rig::healthy(GuardConfig::default(), 1..=20);
+    for id in 1..=20 {
+        rig.begin(id, 2);
+        rig.down(id);
+        assert_eq!(rig.told_down(), NONE, "an old life");
+        rig.record(id, 2, Health::Unhealthy);
+        assert_eq!(rig.told_down(), [id]);
+    }
+    rig.heard(&[]);
+}
+
+#[test]
+fn no_time_is_too_long() {
+    let forever = GuardConfig { window: Duration::MAX, max_hold: Duration::MAX, ..GuardConfig::default() };
+    let mut rig = Rig::healthy(forever, 1..=20);
+    (1..=20).for_each(|id| rig.down(id));
+    rig.heard(&[tripped(11, 20)]);
+    // A hold shorter than the window is still the longest.
+    let short = GuardConfig { max_hold: MS * 500, ..GuardConfig::default() };
+    let mut rig = Rig::healthy(short, 1..=20);
+    rig.down(1);
+    rig.until(500);
+    assert_eq!(rig.told_down(), [1]);
+}
