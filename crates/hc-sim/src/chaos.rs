@@ -59,12 +59,18 @@ pub(crate) struct Chaos {
 }
 
 impl Chaos {
-    /// In some simulations nearly nothing happens, in some one thing, in some all of them all the time.
-    pub(crate) fn draw(rng: &mut Rng) -> Self {
+    /// In some simulations nearly nothing happens, in some one thing, in some all of them all the time. With `churn` the
+    /// configuration is edited every few seconds.
+    pub(crate) fn draw(churn: bool, rng: &mut Rng) -> Self {
         let likely = [1, 3, 6, 10][rng.usize(..4)];
         let pace = [1, 4, 10][rng.usize(..3)];
         let chosen = EVERY.into_iter().filter(|_| rng.u64(..10) < likely);
-        Self { means: chosen.map(|(fault, seconds)| (fault, seconds * pace * SECOND)).collect() }
+        let mut means: Vec<_> = chosen.map(|(fault, seconds)| (fault, seconds * pace * SECOND)).collect();
+        if churn {
+            means.retain(|(fault, _)| *fault != Fault::Edit);
+            means.push((Fault::Edit, 10 * SECOND));
+        }
+        Self { means }
     }
 
     pub(crate) fn faults(&self) -> impl Iterator<Item = Fault> + '_ {

@@ -61,6 +61,7 @@ pub(crate) enum Event {
     EngineStarts,
     Flip(Subject),
     Chaos(Fault),
+    CrashAfterNews,
     Audit,
 }
 
@@ -80,6 +81,8 @@ pub(crate) struct Context<'a> {
     /// Probes are hit by local faults until then, so many in a hundred.
     pub(crate) faults_until: Nanos,
     pub(crate) fault_share: u8,
+    /// Servers are killed right after they have found news, too: before or after it is told, or written down.
+    pub(crate) crashes_after_news: bool,
     pub(crate) subjects: HashMap<SubjectKey, Subject>,
     /// The latest arrivals at server and proxy: what is sent over a stream stays in order.
     arrivals: [Nanos; 2],
@@ -115,6 +118,7 @@ impl<'a> Context<'a> {
             told: 0,
             faults_until: 0,
             fault_share: 0,
+            crashes_after_news: false,
             subjects: keys.iter().enumerate().map(|(subject, key)| (*key, subject)).collect(),
             arrivals: [0; 2],
             trace,

@@ -47,7 +47,7 @@ pub(crate) struct Run {
     pub(crate) flight: Option<InFlight>,
     /// When its next probe is due; means nothing while one is in flight.
     pub(crate) due: Nanos,
-    /// Since when it has this name and this timing.
+    /// Since when it has this name and this timing, and no probe of the time before is in flight.
     pub(crate) since: Nanos,
     told: bool,
     origin: Nanos,
@@ -149,9 +149,20 @@ impl Run {
         self.flight = Some(flight);
     }
 
+    fn landed(&mut self, ended: Nanos) {
+        if self.flight.take().is_some_and(|flight| flight.started < self.since) {
+            self.since = ended;
+        }
+    }
+
+    /// A probe of the time before its name or timing changed is in flight.
+    pub(crate) fn is_changing(&self) -> bool {
+        self.flight.as_ref().is_some_and(|flight| flight.started < self.since)
+    }
+
     /// A probe ended at `ended` and said nothing.
     pub(crate) fn held(&mut self, ended: Nanos) {
-        self.flight = None;
+        self.landed(ended);
         self.tries += 1;
         self.due = self.next(ended).min(ended + self.retry_pause());
     }
@@ -167,7 +178,7 @@ impl Run {
         ended: Nanos,
         update: Option<&StatusUpdate>,
     ) -> bool {
-        self.flight = None;
+        self.landed(ended);
         self.tries = 0;
         self.due = self.next(ended);
         let duration = Duration::from_nanos(ended - flight.started);

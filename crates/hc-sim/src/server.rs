@@ -70,7 +70,6 @@ pub(crate) struct Server {
     pub(crate) reference: Reference,
     pub(crate) desired: HashMap<CheckId, Arc<CheckSpec>>,
     latest: HashMap<CheckId, Latest>,
-    most_checks: usize,
     generation: Option<u64>,
     changes: VecDeque<Change>,
     /// The connection whose change is being carried out, and how many shards have not obeyed yet.
@@ -110,7 +109,6 @@ impl Server {
             reference: Reference::new(nanos(setup.manager.remember), inherited),
             desired: HashMap::new(),
             latest: HashMap::new(),
-            most_checks: 0,
             generation: None,
             changes: VecDeque::new(),
             obeying: None,
@@ -179,7 +177,6 @@ impl Server {
                 self.desired.extend(upsert.iter().cloned());
             }
         }
-        self.most_checks = self.most_checks.max(self.desired.len());
         let same = self.desired.len() == set.len()
             && set.iter().all(|(id, spec)| self.desired.get(id) == Some(spec));
         hold(same, Invariant::SetsArriveWhole, ctx.now, || {
@@ -200,7 +197,7 @@ impl Server {
         self.generation = generation;
         self.outbox.in_effect(generation, full, self.instant(ctx.now));
         self.failing &= !full;
-        self.check_bounds(ctx)?;
+        self.check_outbox(full, ctx)?;
         self.obeying = Some((conn, orders.len()));
         for (shard, orders) in orders.into_iter().enumerate() {
             // A shard that is busy reads its orders late, and finds results of the old set meanwhile.
@@ -271,16 +268,18 @@ impl Server {
             link.in_effect = true;
         }
         let mut running = 0;
-        for shard in self.manager.shards() {
-            for (id, spec, _) in shard.statuses() {
-                running += 1;
+        for (core, shard) in self.manager.shards().iter().zip(&mut self.shards) {
+            let statuses = core.statuses();
+            running += statuses.len();
+            shard.most_checks = shard.most_checks.max(statuses.len());
+            for (id, spec, _) in statuses {
                 hold(self.desired.get(&id) == Some(&spec), Invariant::RunningIsDesired, ctx.now, || {
                     format!("{id} runs as {spec:?}")
                 })?;
             }
-            let (remembered, most) = (shard.remembered(), (2 * self.most_checks).max(64));
+            let (remembered, most) = (core.remembered(), (2 * shard.most_checks).max(64));
             hold(remembered <= most, Invariant::BoundedMemory, ctx.now, || {
-                format!("{remembered} remembered")
+                format!("{remembered} remembered, {most} at most")
             })?;
         }
         let counts = (running, self.reference.runs.len());
@@ -293,10 +292,14 @@ impl Server {
         self.next_change(ctx)
     }
 
-    fn check_bounds(&self, ctx: &Context<'_>) -> Step {
+    /// A set is in effect.
+    fn check_outbox(&self, full: bool, ctx: &Context<'_>) -> Step {
         let stats = self.outbox.stats(self.instant(ctx.now));
         let bounded = stats.entries == self.desired.len() && stats.known <= stats.entries;
-        hold(bounded, Invariant::BoundedMemory, ctx.now, || format!("{stats:?} for {}", self.desired.len()))
+        hold(bounded, Invariant::BoundedMemory, ctx.now, || format!("{stats:?} for {}", self.desired.len()))?;
+        hold(!full || stats.untold == stats.known, Invariant::LatestIsTold, ctx.now, || {
+            format!("after a full set not all is told again: {stats:?}")
+        })
     }
 
     /// Writes a snapshot, if a state has changed or one was not written for long.

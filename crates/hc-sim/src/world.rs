@@ -13,7 +13,7 @@ use hc_types::SubjectKey;
 
 use self::engine_side::Calls;
 use self::proxy_side::Proxy;
-use crate::chaos::Chaos;
+use crate::chaos::{Chaos, Fault};
 use crate::clock::{Nanos, SECOND};
 use crate::context::{Context, Event};
 use crate::engine::{Engine, Wanted, timing};
@@ -74,9 +74,10 @@ impl<'a> World<'a> {
         let wanted = Wanted::new(subjects, size, &mut rng);
         let of = |subject: Subject| Truth::spec(subject, timing(&mut Rng::with_seed(0))).subject_key();
         let keys: Vec<_> = (0..subjects).map(of).collect();
-        let (setup, chaos) = (Setup::draw(&mut rng), Chaos::draw(&mut rng));
+        let (setup, chaos) = (Setup::draw(&mut rng), Chaos::draw(churn, &mut rng));
         let fetch_interval = [5, 15][rng.usize(..2)] * SECOND;
         let mut ctx = Context::new(rng, subjects, &keys, origin, trace);
+        ctx.crashes_after_news = chaos.faults().any(|fault| fault == Fault::ServerCrash);
         ctx.trace(|| format!("{setup:?}, {chaos:?}, {} checks", wanted.checks.len()));
         let mut world = Self {
             ctx,
@@ -175,6 +176,7 @@ impl<'a> World<'a> {
             Event::EngineStarts => self.start_engine(),
             Event::Flip(subject) => self.flip(subject),
             Event::Chaos(fault) => self.strike(fault),
+            Event::CrashAfterNews => self.crash_after_news(),
             Event::Audit => return self.audit(),
             event => match owner(&event) {
                 Owner::Server | Owner::Shard(_) => return self.at_server(event),
@@ -256,6 +258,7 @@ fn owner(event: &Event) -> Owner {
         | Event::EngineStarts
         | Event::Flip(_)
         | Event::Chaos(_)
+        | Event::CrashAfterNews
         | Event::Audit => Owner::Nobody,
     }
 }

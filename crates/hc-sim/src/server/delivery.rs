@@ -71,6 +71,10 @@ impl Server {
                 ctx.agenda.put(ctx.now + 250 * MILLISECOND, Event::SnapshotAsked { life: self.life });
             }
             let news = *transition && current;
+            if news && ctx.crashes_after_news && ctx.rng.u8(..100) == 0 {
+                let at = ctx.now + ctx.rng.u64(..500 * MILLISECOND);
+                ctx.agenda.put(at, Event::CrashAfterNews);
+            }
             self.outbox.record(update, now);
             if news && self.outstanding.is_none() && !self.failing {
                 let latest = now + self.setup.notifier.batch_delay;

@@ -21,6 +21,8 @@ pub(super) struct Shard {
     /// Stalls, the latest last: begin and end.
     stalls: Vec<(Nanos, Nanos)>,
     pub(super) flights: HashMap<Flight, Place>,
+    /// The most checks that it has had.
+    pub(super) most_checks: usize,
     /// When it was last as busy as it may be.
     full: Option<Nanos>,
 }

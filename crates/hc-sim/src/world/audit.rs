@@ -37,6 +37,9 @@ impl World<'_> {
                 })?;
                 continue;
             };
+            if run.is_changing() {
+                continue;
+            }
             let (interval, timeout) = (nanos(meant.interval()), nanos(meant.timeout()));
             let cycle = interval.max(timeout);
             let promised = cycle * (u64::from(meant.retries()) + 1) + timeout + nanos(server.batch_delay());

@@ -91,7 +91,7 @@ impl World<'_> {
         })?;
         let backend = &ctx.truth.backends[subject];
         // A probe that began before it turned over may still have been on its way when the status before was told.
-        let slowest = clock::nanos(spec.timeout()) + SECOND;
+        let slowest = clock::nanos(spec.timeout().max(status.duration)) + SECOND;
         let long_ago = ctx.outages.good(backend.since, at, 0) > slowest;
         let turned = match (health, status.health) {
             (Health::Healthy, Health::Unhealthy) => ctx.truth.is_up(subject),

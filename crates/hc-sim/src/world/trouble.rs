@@ -81,6 +81,17 @@ impl World<'_> {
         }
     }
 
+    pub(crate) fn crash_after_news(&mut self) {
+        if self.calm() {
+            return;
+        }
+        self.ctx.trace(|| "ServerCrash, after news".into());
+        let (now, until) = (self.ctx.now, self.ctx.now + self.ctx.rng.u64(..3 * SECOND));
+        if let Some(recovery) = self.inflict(Fault::ServerCrash, until) {
+            self.ctx.outages.add(now, until + recovery);
+        }
+    }
+
     /// Gives how long it takes to recover from it; `None` for what is to leave no trace.
     fn inflict(&mut self, fault: Fault, until: Nanos) -> Option<Nanos> {
         match fault {
@@ -178,7 +189,7 @@ impl World<'_> {
     /// Checks come, go, and get another timing: under a new id, as with the real engine.
     fn edit(&mut self) {
         let rng = &mut self.ctx.rng;
-        if self.churn && rng.u8(..3) == 0 {
+        if self.churn && rng.u8(..3) > 0 {
             let added = Wanted::new(self.keys.len(), self.wanted.checks.len(), rng).checks;
             let dropped = std::mem::replace(&mut self.wanted.checks, added.clone());
             return self.reconfigure(&dropped, &added);
