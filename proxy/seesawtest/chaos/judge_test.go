@@ -84,6 +84,15 @@ func (j *judge) flip(b *backend) error {
 // wall is now without the monotonic reading: words about probes have none.
 func wall() time.Time { return time.Now().Round(0) }
 
+// opposite is when the latest flip but one was: a probe that began after it and
+// says the contrary has seen the latest.
+func (r *record) opposite() time.Time {
+	if len(r.truth) < 2 {
+		return time.Time{}
+	}
+	return r.truth[len(r.truth)-2].before
+}
+
 func (r *record) up() bool { return r.truth[len(r.truth)-1].up }
 
 // ever reports whether the backend was so at some moment of a span.
@@ -118,7 +127,7 @@ func (j *judge) hear(b *backend, state wire.State, lastCheck, at time.Time) {
 		j.wrong = append(j.wrong, fmt.Sprintf("%s %s: %q after %q at %s, from a probe of %s before; true: %s",
 			b.kind, b.hostPort(), state, before, at.Format(clock), at.Sub(lastCheck), r.history()))
 	}
-	if p := r.pending; p != nil && state == stateOf(p.up) && !lastCheck.Before(p.before.Add(-skew)) {
+	if p := r.pending; p != nil && state == stateOf(p.up) && !lastCheck.Before(r.opposite().Add(-skew)) {
 		r.pending = nil
 		j.reported++
 		j.late = append(j.late, max(0, at.Sub(p.after)-b.detection(p.up)-j.outage(p.before, at)))

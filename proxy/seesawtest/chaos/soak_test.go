@@ -58,7 +58,7 @@ func TestSoak(t *testing.T) {
 
 // flat wants the last quarter to be like the second one: the first is the
 // warm-up. Both are judged by their medians, so that a peak does not matter.
-func flat(t *testing.T, what string, values []int, slack int) {
+func flat(t testing.TB, what string, values []int, slack int) {
 	t.Helper()
 	quarter := len(values) / 4
 	if quarter == 0 {
