@@ -288,6 +288,27 @@ fn a_compressed_body_is_decompressed() {
     assert_eq!(read(&compressed, 99, &spoilt), Err(BodyError::Gzip));
 }
 
+/// Found by the fuzz target `http_body`: what was decompressed last stayed in the decoder until more came.
+#[test]
+fn what_is_decompressed_counts_at_once_and_before_any_error() {
+    let compressed = head("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n");
+    let text = b"hello world, hello world, hello world";
+    let mut body = Body::new(&compressed, text.len());
+    body.take(&gzip(text)).unwrap();
+    assert!(body.is_enough(), "the connection may stay open");
+    let mut spoilt = gzip(text);
+    let end = spoilt.len() - 6;
+    spoilt[end] ^= 1;
+    for bytes in [spoilt, [gzip(text), b"more".to_vec()].concat()] {
+        for step in [1, 7, bytes.len()] {
+            let mut body = Body::new(&compressed, text.len());
+            bytes.chunks(step).for_each(|piece| body.take(piece).unwrap());
+            body.finish().unwrap();
+            assert_eq!(body.prefix(), text, "in pieces of {step}");
+        }
+    }
+}
+
 #[test]
 fn a_bomb_does_not_go_off() {
     let compressed = head("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n");

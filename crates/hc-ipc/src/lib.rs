@@ -49,6 +49,8 @@ mod connection;
 mod conversation;
 mod event;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod incoming;
 mod listener;

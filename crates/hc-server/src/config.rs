@@ -252,14 +252,26 @@ impl Config {
                 }
             }
         };
-        let parse = |source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) };
+        Self::parse(path, &text, variables)
+    }
+
+    /// Reads the configuration from the text of a file, then `HC_SERVER_…` from `variables`. `path` is for the words of errors.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when anything in the text or in the environment is wrong.
+    pub fn parse(
+        path: &Path,
+        text: &str,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let wrong = |source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) };
         // The file by itself first, so that its errors know their line.
-        let config: Config = toml::from_str(&text).map_err(parse)?;
+        let config: Config = toml::from_str(text).map_err(wrong)?;
         let overrides = environment::overrides(variables);
         if overrides.is_empty() {
             return Ok(config);
         }
-        environment::apply(toml::from_str(&text).map_err(parse)?, overrides)
+        environment::apply(toml::from_str(text).map_err(wrong)?, overrides)
     }
 }
 

@@ -146,14 +146,18 @@ impl Body {
     /// The connection has ended, and with it the body: what a compressor held back comes out.
     ///
     /// # Errors
-    /// [`BodyError::Gzip`] if the compressed data is no such data. If it ends too early it is just shorter.
+    /// [`BodyError::Gzip`] if the compressed data is no such data and not enough has come out of it. If it ends too early it is just
+    /// shorter.
     pub fn finish(&mut self) -> Result<(), BodyError> {
-        match &mut self.content {
-            Content::Gzip(decoder) => match decoder.try_finish() {
-                Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(BodyError::Gzip),
-                _ => Ok(()),
-            },
+        let finished = match &mut self.content {
+            Content::Gzip(decoder) => decoder.try_finish(),
             Content::Plain(_) => Ok(()),
+        };
+        match finished {
+            Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof && !self.is_enough() => {
+                Err(BodyError::Gzip)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -166,11 +170,15 @@ impl Body {
             Content::Plain(prefix) => _ = prefix.write(data),
             Content::Gzip(decoder) => {
                 for piece in data.chunks(AT_ONCE) {
-                    decoder.write_all(piece).map_err(|_| BodyError::Gzip)?;
+                    let taken = decoder.write_all(piece);
+                    // The decoder keeps what came out of the last bytes, those before an error too, until it is flushed; and a
+                    // server that leaves the connection open sends no more to push it out.
+                    let flushed = decoder.flush();
                     let Prefix { got, wanted } = decoder.get_ref();
                     if got.len() == *wanted {
                         break;
                     }
+                    taken.and(flushed).map_err(|_| BodyError::Gzip)?;
                 }
             }
         }

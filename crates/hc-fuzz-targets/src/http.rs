@@ -1,0 +1,177 @@
+//! HTTP: requests, response heads, bodies, whole exchanges.
+
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use hc_checkers::fuzzing::http_exchange as exchange;
+use hc_checkers::http::{Body, Framing, Request, RequestTarget, ResponseHead};
+use hc_types::{HttpProbe, Outcome, Target, Tls};
+
+use crate::input::Input;
+use crate::stream::{Pieces, block_on};
+
+const METHODS: &[&str] = &["GET", "HEAD", "POST", "CONNECT"];
+
+fn target() -> Target {
+    Target::plain([192, 0, 2, 1].into(), 8080)
+}
+
+/// Any URL reference: the request made from it is one request with the fields that it should have, whatever stands in the reference.
+///
+/// The first three bytes are the method, whether there is a proxy, and whether there is TLS.
+pub fn request_target(data: &[u8]) {
+    let mut input = Input::new(data);
+    let (method, proxy, tls) = (*input.pick(METHODS), input.flag(), input.flag());
+    let reference = input.rest();
+    let parsed = match RequestTarget::parse(reference) {
+        Ok(parsed) => parsed,
+        Err(error) => return assert!(!error.to_string().contains(|c: char| c.is_control())),
+    };
+    let form = parsed.origin_form();
+    assert!(!form.is_empty() && !form.iter().any(u8::is_ascii_control));
+    if parsed.path.starts_with(b"/") && !parsed.path.starts_with(b"//") {
+        let again = RequestTarget::parse(&parsed.path).expect("a path is a reference");
+        assert_eq!(again.path, parsed.path, "a path encodes to itself");
+    }
+    let probe = HttpProbe {
+        tls: tls.then_some(Tls { verify: false }),
+        method: method.into(),
+        request: reference.into(),
+        proxy,
+        ..HttpProbe::default()
+    };
+    let Ok(request) = Request::new(&probe, &target()) else { return };
+    let text = request.bytes.strip_suffix(b"\r\n\r\n").expect("an empty line at the end");
+    assert!(!text.windows(4).any(|four| four == b"\r\n\r\n"));
+    let mut lines = text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let first = lines.next().expect("a request line");
+    assert!(first.starts_with(method.as_bytes()) && first.ends_with(b" HTTP/1.1"), "{first:?}");
+    let names: Vec<&[u8]> = lines
+        .map(|line| {
+            assert!(!line.iter().any(u8::is_ascii_control));
+            line.split(|byte| *byte == b':').next().unwrap_or_default()
+        })
+        .collect();
+    let mut expected: Vec<&[u8]> = vec![b"Host", b"User-Agent"];
+    if method == "POST" {
+        expected.push(b"Content-Length");
+    }
+    if parsed.user.is_some() {
+        expected.push(b"Authorization");
+        if proxy {
+            expected.push(b"Proxy-Authorization");
+        }
+    }
+    expected.push(b"Connection");
+    assert_eq!(names, expected);
+}
+
+/// Any head: it is read as soon as it is whole, the same whatever follows, and no beginning of it is an error.
+pub fn http_head(data: &[u8]) {
+    let mut input = Input::new(data);
+    let method = *input.pick(METHODS);
+    let cut = usize::from(input.u16());
+    let bytes = input.rest();
+    match ResponseHead::parse(bytes, method) {
+        Ok(None) => {}
+        Ok(Some(head)) => {
+            assert!(head.length <= bytes.len() && head.length > 0);
+            assert!((100..=999).contains(&head.status));
+            assert!(head.status_text.len() < 1024);
+            let whole = &bytes[..head.length];
+            assert_eq!(ResponseHead::parse(whole, method), Ok(Some(head)));
+            let shorter = &whole[..cut % whole.len()];
+            assert_eq!(ResponseHead::parse(shorter, method), Ok(None), "{shorter:?}");
+        }
+        Err(error) => assert!(!error.to_string().contains(|c: char| c.is_control()), "{error}"),
+    }
+}
+
+/// Any body: however it is cut into pieces the same is read of it; and what is encoded here is decoded there.
+pub fn http_body(data: &[u8]) {
+    let mut input = Input::new(data);
+    let framing = match input.up_to(2) {
+        0 => Framing::Length(input.u16().into()),
+        1 => Framing::Chunked,
+        _ => Framing::Close,
+    };
+    let gzip = input.flag();
+    let wanted = usize::from(input.byte()) + 1;
+    let step = usize::from(input.byte()) + 1;
+    let bytes = input.rest();
+    let head = head(framing, gzip);
+    let whole = read_body(&head, wanted, bytes.len().max(1), bytes);
+    let pieces = read_body(&head, wanted, step, bytes);
+    assert_eq!(whole, pieces, "step {step}");
+    if let Some(got) = whole {
+        assert!(got.len() <= wanted);
+    }
+
+    // `bytes` as the content.
+    let encoded = encode(bytes, framing, gzip, step);
+    let framing =
+        if matches!(framing, Framing::Length(_)) { Framing::Length(encoded.len() as u64) } else { framing };
+    let got = read_body(&self::head(framing, gzip), wanted, step, &encoded);
+    assert_eq!(got.as_deref(), Some(&bytes[..bytes.len().min(wanted)]));
+}
+
+fn head(framing: Framing, gzip: bool) -> ResponseHead {
+    ResponseHead { length: 0, status: 200, status_text: "200 OK".into(), framing, gzip, location: None }
+}
+
+/// The first bytes of a body that comes in pieces and ends with the connection; `None` if it is malformed before enough has come.
+fn read_body(head: &ResponseHead, wanted: usize, step: usize, bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Body::new(head, wanted);
+    for piece in bytes.chunks(step) {
+        body.take(piece).ok()?;
+        if body.is_enough() {
+            return Some(body.prefix().to_vec());
+        }
+    }
+    body.finish().ok()?;
+    Some(body.prefix().to_vec())
+}
+
+fn encode(content: &[u8], framing: Framing, gzip: bool, step: usize) -> Vec<u8> {
+    let mut body = content.to_vec();
+    if gzip && !content.is_empty() {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(content).expect("a Vec takes all");
+        body = encoder.finish().expect("a Vec takes all");
+    }
+    if framing != Framing::Chunked {
+        return body;
+    }
+    let mut chunked = Vec::new();
+    for chunk in body.chunks(step) {
+        chunked.extend_from_slice(format!("{:x};n=v\r\n", chunk.len()).as_bytes());
+        chunked.extend_from_slice(chunk);
+        chunked.extend_from_slice(b"\r\n");
+    }
+    chunked.extend_from_slice(b"0\r\n\r\n");
+    chunked
+}
+
+/// Any response to a whole exchange: it is judged, and how the bytes arrive does not decide whether it passes.
+pub fn http_exchange(data: &[u8]) {
+    const BODIES: &[&[u8]] = &[b"", b"ok", b"<html>", &[b'a'; 100], b"\0"];
+    const CODES: &[&[u16]] = &[&[], &[200], &[204, 404]];
+
+    let mut input = Input::new(data);
+    let probe = HttpProbe {
+        method: (*input.pick(METHODS)).into(),
+        expected_codes: (*input.pick(CODES)).into(),
+        expected_body: (*input.pick(BODIES)).into(),
+        ..HttpProbe::default()
+    };
+    let step = usize::from(input.byte()) + 1;
+    let response = input.rest();
+    let run = |step| block_on(exchange(&probe, &target(), &mut Pieces::new(response, step)));
+    let (whole, pieces) = (run(usize::MAX), run(step));
+    match (&whole, &pieces) {
+        (Outcome::Pass { .. }, Outcome::Pass { .. }) => assert_eq!(whole, pieces),
+        (Outcome::Fail(_), Outcome::Fail(_)) => {}
+        _ => panic!("at once {whole:?}, in pieces of {step} {pieces:?}"),
+    }
+}
