@@ -5,23 +5,28 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
 use hc_checkers::{Checkers, CheckersConfig, Close, Roots};
+use hc_guard::{Grouping, GuardTask, GuardedSink};
 use hc_ipc::{IpcConfig, Listener, PeerConfig, serve};
 use hc_manager::{Manager, ManagerConfig, ManagerTask};
 use hc_notifier::{NotifierConfig, NotifierTask, SharedOutbox};
+use hc_types::Sink;
 use sd_notify::NotifyState;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::config::{ChecksConfig, CloseConfig, Config, NotifyConfig, SocketConfig};
+use crate::config::{
+    ChecksConfig, CloseConfig, Config, GroupConfig, GuardConfig, NotifyConfig, SocketConfig,
+};
 use crate::snapshots::Snapshots;
-use crate::wiring::{ChangeFlag, IpcDelivery, WatchedSink};
+use crate::wiring::{ChangeFlag, IpcDelivery, ManagerReprobe, WatchedSink};
 use crate::{limits, sandbox, sets};
 
 /// A part of the server that runs for as long as the server does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Manager,
+    Guard,
     Notifier,
     Ipc,
     Sets,
@@ -34,7 +39,7 @@ enum Part {
 /// # Errors
 /// When something cannot be opened or started, and when a part of the server ends by itself.
 pub async fn run(config: Config, confine: bool, shutdown: CancellationToken) -> Result<()> {
-    let Config { socket, notify, checks, log: _, state, shutdown: ends } = config;
+    let Config { socket, notify, checks, guard, log: _, state, shutdown: ends } = config;
 
     // What needs files and privileges, before they are given up.
     let in_flight = limits::descriptors_for_probes();
@@ -52,7 +57,12 @@ pub async fn run(config: Config, confine: bool, shutdown: CancellationToken) -> 
         (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let outbox = Arc::new(SharedOutbox::new(&notifier_config(&notify)));
     let changed = ChangeFlag::default();
-    let sink = Arc::new(WatchedSink::new(outbox.clone(), changed.clone()));
+    let guarded = guard_config(&guard).map(|config| Arc::new(GuardedSink::new(config, outbox.clone())));
+    let told: Arc<dyn Sink> = match &guarded {
+        Some(guarded) => guarded.clone(),
+        None => outbox.clone(),
+    };
+    let sink = Arc::new(WatchedSink::new(told, changed.clone()));
     let manager_config = manager_config(&checks, in_flight);
     let threads = manager_config.shards;
     let (manager, manager_task) =
@@ -68,6 +78,14 @@ pub async fn run(config: Config, confine: bool, shutdown: CancellationToken) -> 
         let stop = stop_manager.clone();
         async move { Ok(manager_task.run(stop).await?) }
     });
+    if let Some(guarded) = guarded {
+        let task = GuardTask::new(guarded, ManagerReprobe::new(manager.clone()));
+        let stop = stop_manager.clone();
+        parts.start(Part::Guard, async move {
+            task.run(stop).await;
+            Ok(())
+        });
+    }
     parts.start(Part::Notifier, async move {
         notifier_task.run().await;
         Ok(())
@@ -97,6 +115,7 @@ pub async fn run(config: Config, confine: bool, shutdown: CancellationToken) -> 
     parts.wait_for(Part::Snapshots).await;
     stop_manager.cancel();
     parts.wait_for(Part::Manager).await;
+    parts.wait_for(Part::Guard).await;
     stop_notifier.cancel();
     parts.wait_for(Part::Notifier).await;
     stop_ipc.cancel();
@@ -141,15 +160,50 @@ fn manager_config(config: &ChecksConfig, in_flight: usize) -> ManagerConfig {
     }
 }
 
+/// `None` while the guard is off.
+fn guard_config(config: &GuardConfig) -> Option<hc_guard::GuardConfig> {
+    let GuardConfig {
+        enabled,
+        share,
+        window,
+        min_group,
+        ref groups,
+        subnet_v4: v4,
+        subnet_v6: v6,
+        sample,
+        rounds,
+        round_pause,
+        max_hold,
+    } = *config;
+    let grouping = |group: &GroupConfig| match group {
+        GroupConfig::All => Grouping::All,
+        GroupConfig::Subnet => Grouping::Subnet { v4, v6 },
+        GroupConfig::CheckType => Grouping::CheckType,
+    };
+    let groups = groups.iter().map(grouping).collect();
+    let min_group = min_group.get();
+    enabled.then_some(hc_guard::GuardConfig {
+        share,
+        window,
+        min_group,
+        groups,
+        sample,
+        rounds,
+        round_pause,
+        max_hold,
+    })
+}
+
 /// The parts that run.
 #[derive(Default)]
 struct Parts {
     tasks: JoinSet<(Part, Result<()>)>,
-    ended: Vec<Part>,
+    running: Vec<Part>,
 }
 
 impl Parts {
     fn start(&mut self, part: Part, task: impl Future<Output = Result<()>> + Send + 'static) {
+        self.running.push(part);
         self.tasks.spawn(async move { (part, task.await) });
     }
 
@@ -163,20 +217,20 @@ impl Parts {
                 Err(error) => return Some(error.into()),
             },
         };
-        self.ended.push(part);
+        self.running.retain(|running| *running != part);
         let error = result.err().unwrap_or_else(|| anyhow!("ended by itself"));
         Some(error.context(format!("the {part:?} part")))
     }
 
-    /// Waits for the end of one part. What goes wrong now can only be logged: the server ends anyway.
+    /// Waits for the end of one part, if it runs. What goes wrong now can only be logged: the server ends anyway.
     async fn wait_for(&mut self, part: Part) {
-        while !self.ended.contains(&part) {
+        while self.running.contains(&part) {
             match self.tasks.join_next().await {
                 Some(Ok((ended, result))) => {
                     if let Err(error) = result {
                         error!(part = ?ended, error = format!("{error:#}"), "a part of the server failed");
                     }
-                    self.ended.push(ended);
+                    self.running.retain(|running| *running != ended);
                 }
                 Some(Err(error)) => error!(%error, "a part of the server failed"),
                 None => return,

@@ -4,6 +4,7 @@
 //! default place is no error. `docs/configuration.md` is the operator's page of the same keys.
 
 mod environment;
+mod guard;
 mod values;
 
 use std::num::NonZeroUsize;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub use environment::PREFIX;
+pub use guard::{GroupConfig, GuardConfig};
 
 /// Where the configuration is looked for when none is named.
 pub const DEFAULT_FILE: &str = "/etc/seesaw/hc-server.toml";
@@ -27,6 +29,8 @@ pub struct Config {
     pub notify: NotifyConfig,
     /// How checks are run.
     pub checks: ChecksConfig,
+    /// What happens when many checks fail at once.
+    pub guard: GuardConfig,
     /// What is logged, and how.
     pub log: LogConfig,
     /// What survives a restart.

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use hc_guard::Reprobe;
 use hc_ipc::IpcHandle;
-use hc_notifier::{Delivery, DeliveryError, SharedOutbox};
+use hc_manager::Manager;
+use hc_notifier::{Delivery, DeliveryError};
 use hc_types::wire::Notification;
 use hc_types::{CheckId, Incarnation, Sink, StatusUpdate};
 
@@ -27,6 +29,22 @@ impl Delivery for IpcDelivery {
     }
 }
 
+/// The guard's samples are probed by the manager.
+pub(crate) struct ManagerReprobe(Manager);
+
+impl ManagerReprobe {
+    pub(crate) fn new(manager: Manager) -> Self {
+        Self(manager)
+    }
+}
+
+impl Reprobe for ManagerReprobe {
+    async fn probe_now(&self, ids: Vec<CheckId>) {
+        // A manager that has ended takes the process with it.
+        let _ = self.0.probe_now(ids).await;
+    }
+}
+
 /// Whether a state has changed since somebody looked.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ChangeFlag(Arc<AtomicBool>);
@@ -42,35 +60,36 @@ impl ChangeFlag {
     }
 }
 
-/// The outbox, and a flag for the snapshot: a change of state is worth writing down soon.
+/// Whatever takes the statuses, and a flag for the snapshot: a change of state is worth writing down soon, also while it is
+/// held.
 pub(crate) struct WatchedSink {
-    outbox: Arc<SharedOutbox>,
+    sink: Arc<dyn Sink>,
     changed: ChangeFlag,
 }
 
 impl WatchedSink {
-    pub(crate) fn new(outbox: Arc<SharedOutbox>, changed: ChangeFlag) -> Self {
-        Self { outbox, changed }
+    pub(crate) fn new(sink: Arc<dyn Sink>, changed: ChangeFlag) -> Self {
+        Self { sink, changed }
     }
 }
 
 impl Sink for WatchedSink {
     fn begin(&self, id: CheckId, incarnation: Incarnation) {
-        self.outbox.begin(id, incarnation);
+        self.sink.begin(id, incarnation);
     }
 
     fn record(&self, updates: &mut Vec<StatusUpdate>) {
         if updates.iter().any(|update| update.transition) {
             self.changed.raise();
         }
-        self.outbox.record(updates);
+        self.sink.record(updates);
     }
 
     fn forget(&self, id: CheckId, incarnation: Incarnation) {
-        self.outbox.forget(id, incarnation);
+        self.sink.forget(id, incarnation);
     }
 
     fn in_effect(&self, generation: Option<u64>, full: bool) {
-        self.outbox.in_effect(generation, full);
+        self.sink.in_effect(generation, full);
     }
 }

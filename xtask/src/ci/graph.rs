@@ -17,11 +17,12 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hc-sandbox", &[]),
     (
         "hc-server",
-        &["hc-checkers", "hc-ipc", "hc-manager", "hc-notifier", "hc-sandbox", "hc-snapshot", "hc-types"],
+        &["hc-checkers", "hc-guard", "hc-ipc", "hc-manager", "hc-notifier", "hc-sandbox", "hc-snapshot", "hc-types"],
     ),
     ("hc-testkit", &["hc-types"]),
     ("hc-bench", &["hc-checkers", "hc-ipc", "hc-manager", "hc-notifier", "hc-types"]),
     ("hc-fuzz-targets", &["hc-checkers", "hc-ipc", "hc-server", "hc-snapshot", "hc-types"]),
+    ("hc-parity", &["hc-checkers", "hc-testkit", "hc-types"]),
     ("hc-sim", &["hc-ipc", "hc-manager", "hc-notifier", "hc-snapshot", "hc-types"]),
     ("xtask", &[]),
 ];

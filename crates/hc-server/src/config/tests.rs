@@ -41,6 +41,18 @@ fn every_key_reads() {
         close = "graceful"
         first_probes_per_second = 10
         remember = "1m"
+        [guard]
+        enabled = true
+        share = 0.7
+        window = "1s"
+        min_group = 10
+        groups = ["all", "subnet", "check_type"]
+        subnet_v4 = 32
+        subnet_v6 = 128
+        sample = 4
+        rounds = 2
+        round_pause = "500ms"
+        max_hold = "1m"
         [log]
         format = "json"
         level = "warn,hc_manager=debug"
@@ -55,6 +67,7 @@ fn every_key_reads() {
     assert_eq!(config.socket.mode, 0o600);
     assert_eq!(config.notify.interval, Duration::from_secs(5));
     assert_eq!(config.checks.close, CloseConfig::Graceful);
+    assert_eq!(config.guard.groups, [GroupConfig::All, GroupConfig::Subnet, GroupConfig::CheckType]);
     assert_eq!(config.log.format, LogFormat::Json);
 }
 
@@ -67,6 +80,12 @@ fn errors_name_file_line_and_key() {
     rejected("[socket]\nmode = \"rw\"\n", &[], &["line 2", "mode", "is not a file mode"]);
     rejected("[log]\nlevel = \"loud\"\n", &[], &["line 2", "level", "is not a log level"]);
     rejected("[checks]\nclose = \"slam\"\n", &[], &["line 2", "close", "slam"]);
+    rejected("[guard]\nshare = 1.0\n", &[], &["line 2", "share", "above 0 and below 1"]);
+    rejected("[guard]\nshare = nan\n", &[], &["line 2", "share", "above 0 and below 1"]);
+    rejected("[guard]\ngroups = []\n", &[], &["line 2", "groups", "must not be empty"]);
+    rejected("[guard]\ngroups = [\"rack\"]\n", &[], &["line 2", "groups", "rack"]);
+    rejected("[guard]\nsubnet_v4 = 33\n", &[], &["line 2", "subnet_v4", "at most 32"]);
+    rejected("[guard]\nsubnet_v6 = 129\n", &[], &["line 2", "subnet_v6", "at most 128"]);
     rejected("nonsense", &[], &["hc-server.toml", "line 1"]);
 }
 
@@ -82,6 +101,8 @@ fn the_environment_wins_over_the_file() {
         "[notify]\nbatch_size = 5\ninterval = \"9s\"\n",
         &[
             ("HC_SERVER_NOTIFY_BATCH_SIZE", "50"),
+            ("HC_SERVER_GUARD_ENABLED", "true"),
+            ("HC_SERVER_GUARD_SHARE", "0.25"),
             ("HC_SERVER_SOCKET_PATH", "/run/y.sock"),
             ("HC_SERVER_SOCKET_MODE", "0600"),
             ("HC_SERVER_SOCKET_USER", "1000"),
@@ -92,6 +113,7 @@ fn the_environment_wins_over_the_file() {
     .unwrap();
     assert_eq!(config.notify.batch_size.get(), 50);
     assert_eq!(config.notify.interval, Duration::from_secs(9));
+    assert_eq!((config.guard.enabled, config.guard.share), (true, 0.25));
     assert_eq!(config.socket.path, Path::new("/run/y.sock"));
     assert_eq!(config.socket.mode, 0o600);
     assert_eq!(config.socket.user.as_deref(), Some("1000"));

@@ -30,6 +30,36 @@ pub(super) fn batch_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<N
     Ok(size)
 }
 
+/// A part of a whole that is neither nothing nor all of it.
+pub(super) fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let share = f64::deserialize(deserializer)?;
+    if share > 0.0 && share < 1.0 { Ok(share) } else { Err(D::Error::custom("must be above 0 and below 1")) }
+}
+
+pub(super) fn not_empty<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let list = Vec::deserialize(deserializer)?;
+    if list.is_empty() { Err(D::Error::custom("must not be empty")) } else { Ok(list) }
+}
+
+pub(super) fn prefix_v4<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    prefix(deserializer, 32)
+}
+
+pub(super) fn prefix_v6<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    prefix(deserializer, 128)
+}
+
+fn prefix<'de, D: Deserializer<'de>>(deserializer: D, longest: u8) -> Result<u8, D::Error> {
+    let prefix = u8::deserialize(deserializer)?;
+    if prefix <= longest {
+        Ok(prefix)
+    } else {
+        Err(D::Error::custom(format_args!("must be at most {longest}")))
+    }
+}
+
 pub(super) fn log_filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
     // A bare word that is no level would be taken for a part of the program: every part must say its level.
