@@ -4,14 +4,14 @@ use anyhow::Result;
 use hc_ipc::{IpcEvent, IpcEvents};
 use hc_manager::Manager;
 use hc_types::wire::{Notification, StatusLine};
-use tracing::{info, warn};
+use tracing::warn;
 
 /// Hands everything that the peer wants to the manager, until the socket is closed.
 pub(crate) async fn serve(mut events: IpcEvents, manager: Manager) -> Result<()> {
     while let Some(event) = events.recv().await {
         match event {
-            IpcEvent::Connected { peer } => info!(pid = peer.pid, uid = peer.uid, "a peer has connected"),
-            IpcEvent::Disconnected { reason } => info!(%reason, "the peer is gone, checks run on"),
+            // Checks run on, whoever comes or goes.
+            IpcEvent::Connected { .. } | IpcEvent::Disconnected { .. } => {}
             IpcEvent::Set { change, rejected, reply } => {
                 // A manager that has ended takes the process with it: there is nobody to answer.
                 let Ok(_) = manager.apply(change).await else { continue };
