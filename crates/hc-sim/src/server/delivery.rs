@@ -60,9 +60,11 @@ impl Server {
             hold(probed && told, Invariant::NothingBeforeAProbe, ctx.now, || {
                 format!("{update:?} is recorded")
             })?;
+            let mut turned = false;
             let current = match self.latest.get_mut(id) {
                 Some(latest) if latest.incarnation == *incarnation => {
-                    latest.known = Some((subject, status.clone()));
+                    let before = latest.known.replace((subject, status.clone()));
+                    turned = before.is_some_and(|(_, before)| before.health != status.health);
                     true
                 }
                 _ => false,
@@ -71,7 +73,7 @@ impl Server {
                 ctx.agenda.put(ctx.now + 250 * MILLISECOND, Event::SnapshotAsked { life: self.life });
             }
             let news = *transition && current;
-            if news && ctx.crashes_after_news && ctx.rng.u8(..100) == 0 {
+            if turned && ctx.crashes_after_news && ctx.rng.u8(..20) == 0 {
                 let at = ctx.now + ctx.rng.u64(..500 * MILLISECOND);
                 ctx.agenda.put(at, Event::CrashAfterNews);
             }
