@@ -2,7 +2,13 @@ package chaos
 
 import (
 	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"math/big"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -24,6 +30,9 @@ type backend struct {
 	retries  int64
 	address  string
 	port     int
+	window   time.Duration // by which the word of its death is delayed
+
+	secure *tls.Config // of an HTTPS server
 
 	answers  *atomic.Int64 // of all UDP servers of the fleet
 	isUp     atomic.Bool
@@ -38,7 +47,13 @@ const (
 	udpPort  = 82
 )
 
-// fleet is all backends of a test: of five, three are TCP, one HTTP, one UDP.
+// handshake is how long an HTTPS server keeps a client waiting in the middle of
+// the handshake, so that at any moment some probes are in flight that have to act
+// once more before they can pass.
+const handshake = 200 * time.Millisecond
+
+// fleet is all backends of a test: of ten, six are TCP, one HTTP, one HTTPS, two
+// UDP.
 type fleet struct {
 	backends []*backend
 	answers  atomic.Int64
@@ -48,6 +63,7 @@ type fleet struct {
 func newFleet(t *testing.T, n int, interval time.Duration) *fleet {
 	t.Helper()
 	f := &fleet{}
+	secure := tlsConfig(t)
 	for i := range n {
 		b := &backend{
 			index: i, interval: interval, answers: &f.answers,
@@ -58,6 +74,9 @@ func newFleet(t *testing.T, n int, interval time.Duration) *fleet {
 		switch i % 5 {
 		case 3:
 			b.kind, b.port, b.timeout, b.retries = wire.TypeHTTP, httpPort, 5*interval, 1
+			if i%10 == 3 {
+				b.secure, b.retries = secure, 0
+			}
 		case 4:
 			b.kind, b.port, b.timeout, b.retries = wire.TypeUDP, udpPort, 2*interval, 2
 		default:
@@ -140,6 +159,11 @@ func (b *backend) accept(listener net.Listener) {
 func (b *backend) serve(conn net.Conn) {
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(b.timeout))
+	if b.secure != nil {
+		pass(handshake)
+		conn = tls.Server(conn, b.secure)
+		defer conn.Close() // takes leave politely
+	}
 	reader := bufio.NewReaderSize(conn, 512)
 	for {
 		line, err := reader.ReadString('\n')
@@ -180,6 +204,10 @@ func (b *backend) check(id uint64) *wire.Check {
 	switch b.kind {
 	case wire.TypeHTTP:
 		c.Method, c.Path, c.ExpectedCodes = "GET", "/", []int64{200}
+		if b.secure != nil {
+			verify := false
+			c.Secure, c.TLSVerify = true, &verify
+		}
 	case wire.TypeUDP:
 		c.Send, c.Receive = "ping", "re:ping"
 	}
@@ -192,14 +220,31 @@ func (b *backend) check(id uint64) *wire.Check {
 func (b *backend) detection(up bool) time.Duration {
 	const batch = 100 * time.Millisecond
 	probe := time.Duration(0)
-	if b.kind == wire.TypeUDP {
+	switch {
+	case b.kind == wire.TypeUDP:
 		probe = b.timeout
+	case b.secure != nil:
+		probe = handshake
 	}
-	probes := time.Duration(1)
-	if !up {
-		probes += time.Duration(b.retries)
+	if up {
+		return probe + b.interval + probe + batch
 	}
-	return probe + probes*(b.interval+probe) + batch
+	return probe + time.Duration(1+b.retries)*(b.interval+probe) + batch + b.window
+}
+
+// tlsConfig has a fresh certificate, which nobody verifies.
+func tlsConfig(t *testing.T) *tls.Config {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 }
 
 // raiseFileLimit lets this process hold a socket for each backend.

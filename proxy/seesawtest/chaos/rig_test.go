@@ -48,6 +48,8 @@ type options struct {
 	flippers int           // backends that flip; a tenth of all are down for good
 	hold     time.Duration // how long a flip lasts on average after it was reported
 	files    int           // limit of open files of hc-server, 0 for ours
+	config   string        // of hc-server
+	window   time.Duration // by which its guard delays the word of a death
 }
 
 // wholeLimit is when a chain counts as one that does not recover.
@@ -57,7 +59,7 @@ const wholeLimit = 90 * time.Second
 func startRig(t *testing.T, o options) *rig {
 	t.Helper()
 	raiseFileLimit(t)
-	dir, err := os.MkdirTemp("", "hc") // short, as a socket's path must be
+	dir, err := os.MkdirTemp("", "chaos") // short, as a socket's path must be
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +75,10 @@ func startRig(t *testing.T, o options) *rig {
 			t.Fatal(err)
 		}
 	}
+	for _, b := range r.fleet.backends {
+		b.window = o.window
+	}
+	write(t, r.path("hc-server.toml"), o.config)
 	r.judge = newJudge(r.fleet)
 	r.mountState()
 	r.newIDs()
@@ -133,7 +139,7 @@ func (r *rig) mountState() {
 func (r *rig) serverSpec(files int) supervise.Spec {
 	spec := supervise.Spec{
 		Name: "hc-server", Path: program(r.t, "hc-server"),
-		Args: []string{"--socket", r.path("proxy.sock"), "--state-dir", r.path("state")},
+		Args: []string{"--config", r.path("hc-server.toml"), "--socket", r.path("proxy.sock"), "--state-dir", r.path("state")},
 	}
 	if files > 0 {
 		spec.Args = append([]string{fmt.Sprintf("--nofile=%d:%d", files, files), spec.Path}, spec.Args...)
@@ -213,9 +219,7 @@ func (r *rig) setIDs(ids []uint64) {
 		separator = ','
 	}
 	out.WriteByte(']')
-	if err := os.WriteFile(r.path("checks.json"), out.Bytes(), 0o644); err != nil {
-		r.t.Fatal(err)
-	}
+	write(r.t, r.path("checks.json"), out.String())
 	r.ids = ids
 	r.byID.Store(&byID)
 }

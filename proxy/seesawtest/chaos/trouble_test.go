@@ -27,7 +27,8 @@ type trouble struct {
 
 var troubles = []trouble{
 	{
-		name: "SIGSTOP of hc-server", hold: 10 * time.Second, short: 3 * time.Second,
+		// Longer than any timeout.
+		name: "SIGSTOP of hc-server", hold: 10 * time.Second, short: 6 * time.Second,
 		begin: func(r *rig) { r.server.Signal(syscall.SIGSTOP) },
 		end:   func(r *rig) { r.server.Signal(syscall.SIGCONT) },
 	},
@@ -141,6 +142,47 @@ func TestFewFiles(t *testing.T) {
 	pass(hold)
 	r.awaitSettled("ulimit -n 64", wall())
 	m.done(t)
+}
+
+// guarded is a guard that trips when a tenth of all checks fails within its
+// window, since the checks here have different retries and so do not fail at once,
+// and that asks its sample for longer than the loopback is down.
+const guarded = `
+[guard]
+enabled = true
+window = "2s"
+share = 0.1
+rounds = 20
+max_hold = "60s"
+`
+
+// TestLoopbackDown takes the loopback interface down. The kernel keeps its routes
+// and drops every packet without a word, so no probe can tell this from the death
+// of all backends at once, which is what the guard is for.
+func TestLoopbackDown(t *testing.T) {
+	hold := 10 * time.Second
+	if *quick {
+		hold = 4 * time.Second
+	}
+	r := startRig(t, options{checks: 1000, interval: time.Second, flippers: 20, hold: 2 * time.Second, config: guarded, window: 2 * time.Second})
+	m := r.measure(fmt.Sprintf("loopback down, with the guard, %v", hold))
+	r.judge.still(true) // nobody could begin to listen
+	r.awaitSettled("before the loopback is down", wall())
+	r.judge.troubleBegins()
+	run(t, "ip", "link", "set", "lo", "down")
+	pass(hold)
+	ended := wall()
+	run(t, "ip", "link", "set", "lo", "up")
+	r.judge.troubleEnds()
+	recovered := r.awaitFresh("loopback down", ended)
+	r.judge.still(false)
+	r.awaitTold("loopback down", ended)
+	r.awaitSettled("loopback down", wall())
+	m.done(t, recovered)
+	const held = "their verdicts are held"
+	if !strings.Contains(string(r.server.Log()), held) {
+		t.Errorf("hc-server did not say %q", held)
+	}
 }
 
 // awaitFresh waits until the engine heard of a probe that began after a moment.
