@@ -12,7 +12,6 @@ import (
 	"math/big"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -121,10 +120,6 @@ type nginxPorts struct {
 
 func startNginx(t *testing.T, dir, name string, ports nginxPorts) *nginx {
 	t.Helper()
-	path, err := exec.LookPath("nginx")
-	if err != nil {
-		path = "/usr/sbin/nginx" // not on the path of everyone
-	}
 	n := &nginx{t: t, ports: append([]int(nil), ports.plain...)}
 	var servers strings.Builder
 	server := func(port int, tls, settings string) {
@@ -168,7 +163,7 @@ http {
 		t.Fatal(err)
 	}
 	n.Process = supervise.Start(t, dir, ports.in.spec(supervise.Spec{
-		Name: name, Path: path, Args: []string{"-e", "stderr", "-p", home, "-c", config},
+		Name: name, Path: "nginx", Args: []string{"-e", "stderr", "-p", home, "-c", config},
 	}))
 	awaitListening(t, n.Process, "tcp", n.ports...)
 	return n

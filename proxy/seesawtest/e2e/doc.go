@@ -6,6 +6,9 @@
 // 127.0.0.0/8 and fd00::/64 is local there, so one listener is many backends, and
 // fixed ports are free. Without either the tests fail at once.
 //
+// TestRealServers and TestMarks make two more namespaces each, a load balancer and
+// a backend, where nginx, HAProxy, Unbound and FreeRADIUS run.
+//
 // HC_LOGS names a directory that keeps the logs of the programs; without it they
 // go when the test ends, and a failed test shows the end of each.
 package e2e

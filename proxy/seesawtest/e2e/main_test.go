@@ -37,6 +37,10 @@ func prepare() error {
 	if !private {
 		return errors.New("this is not a network namespace of its own")
 	}
+	// Servers and network tools are not on the path of everyone.
+	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"); err != nil {
+		return err
+	}
 	lo, err := net.InterfaceByName("lo")
 	if err != nil || lo.Flags&net.FlagUp == 0 {
 		return errors.New("the loopback interface is not up")

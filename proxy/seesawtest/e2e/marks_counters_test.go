@@ -149,18 +149,23 @@ func (n *network) failOnStrays(what string) {
 	}
 }
 
-// losePackets loses one segment of every TCP connection to the service on its way:
-// the first to the fourth, by the connection's port, so that each side has to
-// repeat something. Resets arrive: after a lost one there is no socket any more,
-// and the kernel answers what the backend repeats for nobody, without a mark.
+// losePackets loses one segment of every TCP connection to the service on its way,
+// the second to the fifth, by the connection's port, and every fourth SYN, so that
+// each side has to repeat something. Resets arrive: after a lost one there is no
+// socket any more, and the kernel answers what the backend repeats for nobody,
+// without a mark.
 func (n *network) losePackets() {
 	n.t.Helper()
-	n.backend.run(n.t, "sysctl -q -w net.netfilter.nf_conntrack_acct=1")
+	n.backend.set(n.t, "net/netfilter/nf_conntrack_acct", "1")
 	var rules strings.Builder
 	for i := range 4 {
 		for _, vip := range []string{"ip daddr " + vip4, "ip6 daddr " + vip6} {
-			fmt.Fprintf(&rules, "    %s tcp sport & 6 == %d tcp flags & rst == 0 ct original packets %d drop\n", vip, 2*i, i+1)
+			fmt.Fprintf(&rules, "    %s tcp sport & 6 == %d tcp flags & rst == 0 ct original packets %d drop\n", vip, 2*i, i+2)
 		}
+	}
+	// Not by its number: the kernel forgets a connection of which nothing arrived.
+	for _, vip := range []string{"ip daddr " + vip4, "ip6 daddr " + vip6} {
+		fmt.Fprintf(&rules, "    %s tcp flags & (syn | ack) == syn numgen inc mod 4 == 0 drop\n", vip)
 	}
 	n.backend.feed(n.t, fmt.Sprintf(`table inet loss {
   chain input {

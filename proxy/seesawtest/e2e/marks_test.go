@@ -64,12 +64,15 @@ func markedKinds() []serverKind {
 	return all
 }
 
-// markTimes leave room for packets that are lost and sent again, and do not end
-// when the kernel sends again: an answer to a probe that is over finds no socket.
 const (
-	markTimeout = 2500 * time.Millisecond
-	markProbes  = 5
-	markLimit   = 8 * time.Second
+	markInterval = time.Second
+	// Far longer than any answer takes, also of a busy machine that loses packets:
+	// one that comes after the end of its probe finds no socket, and the kernel
+	// answers it for nobody, without a mark.
+	markTimeout = 15 * time.Second
+	// For those that have no answer.
+	unmarkedTimeout = 2 * time.Second
+	markProbes      = 5
 )
 
 // TestMarks: no packet of a marked check is without its mark, from the first to
@@ -83,10 +86,7 @@ func TestMarks(t *testing.T) {
 		{"reset and ping sockets", "reset", "0 0"},
 		{"graceful and raw sockets", "graceful", "1 0"},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			testMarks(t, c.closing, c.pingGroups)
-		})
+		t.Run(c.name, func(t *testing.T) { testMarks(t, c.closing, c.pingGroups) })
 	}
 }
 
@@ -94,7 +94,7 @@ func testMarks(t *testing.T, closing, pingGroups string) {
 	dir := logDir(t)
 	n := newNetwork(t)
 	n.addVIP()
-	n.lb.feed(t, "", "sysctl", "-q", "-w", "net.ipv4.ping_group_range="+pingGroups)
+	n.lb.set(t, "net/ipv4/ping_group_range", pingGroups)
 	certs := t.TempDir()
 	ours := newAuthority(t, certs, "ours")
 	cert := ours.sign(t, certs, "server", vip4, vip6)
@@ -116,7 +116,7 @@ func testMarks(t *testing.T, closing, pingGroups string) {
 	}
 	checks, byID, servers := place(markedKinds())
 	for _, c := range checks {
-		c.Timeout = wire.Period(markTimeout)
+		c.Interval, c.Timeout = wire.Period(markInterval), wire.Period(markTimeout)
 	}
 	n.count(checks)
 	engine := startFakeEngine(t, dir, checks)
@@ -140,7 +140,7 @@ func testMarks(t *testing.T, closing, pingGroups string) {
 	all := func(serverKind) bool { return true }
 	none := func(serverKind) bool { return false }
 
-	engine.awaitStates(byID, verdicts(all), time.Now(), markLimit, "marked")
+	engine.awaitStates(byID, verdicts(all), time.Now(), serverLimit, "marked")
 	failUnlessConfined(t, server)
 	engine.awaitProbes(byID, markProbes)
 	before := n.counts().marked
@@ -166,29 +166,24 @@ func testMarks(t *testing.T, closing, pingGroups string) {
 	}
 	n.failOnStrays("packets are lost")
 
-	engine.awaitStates(byID, verdicts(all), time.Now(), markLimit, "nothing is lost any more")
+	engine.awaitStates(byID, verdicts(all), time.Now(), serverLimit, "nothing is lost any more")
 	for _, m := range mortals {
 		m.Kill()
 	}
-	engine.awaitStates(byID, verdicts(func(k serverKind) bool { return k.server == "" }), time.Now(), markLimit, "the servers died")
+	engine.awaitStates(byID, verdicts(func(k serverKind) bool { return k.server == "" }), time.Now(), serverLimit, "the servers died")
 	for _, m := range mortals {
 		m.Start()
 	}
-	engine.awaitStates(byID, verdicts(all), time.Now(), markLimit, "the servers returned")
+	engine.awaitStates(byID, verdicts(all), time.Now(), serverLimit, "the servers returned")
 	n.failOnStrays("servers died and returned")
 
-	// The last packets of the last probes.
-	mark := engine.mark()
-	engine.write(nil)
-	engine.awaitFetch(mark, 0)
-	eventually(t, markLimit, "every connection ends", func() bool { return openConnections(t, server) == 0 })
-	n.failOnStrays("all ended")
-
-	// The same checks without the mark reach nobody, and we see each of them try.
+	// The same checks without the mark reach nobody, and are counted: we would have
+	// seen a packet without it.
 	for i, check := range checks {
 		unmarked := *check
 		unmarked.ID += 1000
 		unmarked.Mode, unmarked.Mark, unmarked.Host = "", 0, ""
+		unmarked.Timeout = wire.Period(unmarkedTimeout)
 		k := byID[check.ID]
 		delete(byID, check.ID)
 		k.name += ", unmarked"
@@ -198,7 +193,7 @@ func testMarks(t *testing.T, closing, pingGroups string) {
 		checks[i] = &unmarked
 	}
 	engine.write(checks)
-	engine.awaitStates(byID, verdicts(none), time.Now(), markLimit+markTimeout, "unmarked")
+	engine.awaitStates(byID, verdicts(none), time.Now(), serverLimit, "unmarked")
 	strays := n.counts().strays
 	for _, check := range checks {
 		// Over UDP no answer says that TCP would be better.
@@ -249,23 +244,6 @@ func (e *fakeEngine) awaitProbes(byID map[uint64]kind, probes uint64) {
 	}
 }
 
-// awaitFetch waits until the engine was asked after the mark and gave this many
-// checks.
-func (e *fakeEngine) awaitFetch(mark, checks int) {
-	e.t.Helper()
-	fetched := func() bool {
-		for _, event := range e.since(mark) {
-			if event.Event == "fetch" && event.Checks == checks {
-				return true
-			}
-		}
-		return false
-	}
-	if !e.await(patience, fetched) {
-		e.t.Fatalf("no fetch of %d checks within %v", checks, patience)
-	}
-}
-
 // repeatedSegments is how many TCP segments were sent again in the network of
 // the process (proc_net_snmp, RFC 4022).
 func repeatedSegments(t *testing.T, p *supervise.Process) int {
@@ -296,25 +274,4 @@ func repeatedSegments(t *testing.T, p *supervise.Process) int {
 	}
 	t.Fatal("the kernel does not say how many segments were sent again")
 	return 0
-}
-
-// openConnections is the number of TCP connections in the network of the process
-// that have packets to send; those that only wait for late ones do not count.
-func openConnections(t *testing.T, p *supervise.Process) int {
-	t.Helper()
-	const timeWait = "06"
-	open := 0
-	for _, table := range []string{"tcp", "tcp6"} {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", p.Pid(), table))
-		if err != nil {
-			t.Fatal(err)
-		}
-		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-		for _, line := range lines[1:] {
-			if strings.Fields(line)[3] != timeWait {
-				open++
-			}
-		}
-	}
-	return open
 }

@@ -54,6 +54,12 @@ func (n namespace) feed(t *testing.T, input, path string, args ...string) string
 	return string(out)
 }
 
+// set writes a parameter of the network there, below /proc/sys (sysctl(8)).
+func (n namespace) set(t *testing.T, parameter, value string) {
+	t.Helper()
+	n.feed(t, value, "tee", "/proc/sys/"+parameter)
+}
+
 // network is a load balancer and a backend with a cable between them. What the
 // load balancer has no other way to goes to the backend, which forwards nothing.
 type network struct {
@@ -104,7 +110,8 @@ func newNetwork(t *testing.T) *network {
 	n.lb.run(t, "ip route add default via "+backend4)
 	n.lb.run(t, "ip route add default via "+backend6)
 	// The backend says of every packet that nobody takes it, not of one a second.
-	n.backend.run(t, "sysctl -q -w net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0")
+	n.backend.set(t, "net/ipv4/icmp_ratelimit", "0")
+	n.backend.set(t, "net/ipv6/icmp/ratelimit", "0")
 	return n
 }
 

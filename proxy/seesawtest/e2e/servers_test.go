@@ -166,12 +166,13 @@ func radiusKinds(address string) []serverKind {
 	return all
 }
 
-// serverTimes are generous: these tests are about verdicts, and run beside others.
 const (
 	serverInterval = 500 * time.Millisecond
 	serverTimeout  = time.Second
 	serverRetries  = 1
-	serverLimit    = 6 * time.Second
+	// This is about verdicts and not about times, and several tests run at once. A
+	// busy machine knows that it is late, and holds back a verdict of "timed out".
+	serverLimit = 30 * time.Second
 )
 
 // place numbers the checks and sets their times.
@@ -278,7 +279,7 @@ func (e *fakeEngine) awaitTexts(servers map[uint64]serverKind, dead, what string
 		slices.Sort(out)
 		return out
 	}
-	if !e.await(patience, func() bool { return len(wrong()) == 0 }) {
+	if !e.await(serverLimit, func() bool { return len(wrong()) == 0 }) {
 		for _, text := range wrong() {
 			e.t.Errorf("%s: %s", what, text)
 		}
