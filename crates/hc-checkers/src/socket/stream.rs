@@ -126,6 +126,8 @@ const REST: usize = 256 * 1024;
 /// one go: not to the backend that spoke. Session tickets behind a TLS handshake and the rest of a long body are such. So the
 /// socket stays, half closed, until the peer has closed too; but no longer than half a second.
 ///
+/// An answer that comes after the deadline of the probe still finds no socket.
+///
 /// # Cancel safety
 /// Dropping the future closes the socket.
 pub(crate) async fn see_off(stream: TcpStream, target: &Target) {
