@@ -20,7 +20,7 @@ use crate::config::{
 };
 use crate::snapshots::Snapshots;
 use crate::wiring::{ChangeFlag, IpcDelivery, ManagerReprobe, WatchedSink};
-use crate::{limits, sandbox, sets};
+use crate::{limits, logging, sandbox, sets};
 
 /// A part of the server that runs for as long as the server does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,7 @@ pub async fn run(config: Config, confine: bool, shutdown: CancellationToken) -> 
     if confine {
         sandbox::enter(&socket.path, snapshots.dir())?;
     }
+    logging::detach().context("cannot start the thread of the log")?;
 
     // The parts, each with its own way to be told that it is over.
     let (stop_manager, stop_notifier, stop_ipc) =

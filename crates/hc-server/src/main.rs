@@ -1,6 +1,7 @@
 //! The life of the process: command line, configuration, log, signals, exit status.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
@@ -12,6 +13,9 @@ use tracing::{error, info};
 
 /// Exit status for wrong usage (given by the command line parser) and wrong configuration.
 const WRONG_CONFIGURATION: u8 = 2;
+
+/// How long the last lines of the log may take.
+const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -30,7 +34,7 @@ fn main() -> ExitCode {
         eprintln!("hc-server: {error:#}");
         return ExitCode::FAILURE;
     }
-    match serve(config, cli.no_sandbox) {
+    let status = match serve(config, cli.no_sandbox) {
         Ok(()) => {
             info!("stopped");
             ExitCode::SUCCESS
@@ -39,7 +43,9 @@ fn main() -> ExitCode {
             error!(error = format!("{error:#}"), "stopped by an error");
             ExitCode::FAILURE
         }
-    }
+    };
+    logging::flush(LAST_LINES);
+    status
 }
 
 fn configuration(cli: &Cli) -> Result<Config, ConfigError> {
@@ -61,13 +67,16 @@ fn serve(config: Config, no_sandbox: bool) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         let signals = watch_signals(shutdown.clone())?;
         let served = hc_server::run(config, !no_sandbox, shutdown).await;
         signals.abort();
         served
-    })
+    });
+    // Not dropped: that would wait for a writer of snapshots whose disk hangs.
+    runtime.shutdown_background();
+    served
 }
 
 /// Cancels `shutdown` at the first of the signals that end Seesaw's healthchecker (`common/server/server.go`). A second one
@@ -90,6 +99,7 @@ fn watch_signals(shutdown: CancellationToken) -> Result<tokio::task::JoinHandle<
         shutdown.cancel();
         let name = next().await;
         error!(signal = name, "stopped before everything was told");
+        logging::flush(LAST_LINES);
         std::process::exit(1);
     }))
 }

@@ -6,6 +6,9 @@ use hc_manager::Manager;
 use hc_types::wire::{Notification, StatusLine};
 use tracing::warn;
 
+/// Rejected checks of one set that the log names.
+const NAMED: usize = 100;
+
 /// Hands everything that the peer wants to the manager, until the socket is closed.
 pub(crate) async fn serve(mut events: IpcEvents, manager: Manager) -> Result<()> {
     while let Some(event) = events.recv().await {
@@ -15,8 +18,11 @@ pub(crate) async fn serve(mut events: IpcEvents, manager: Manager) -> Result<()>
             IpcEvent::Set { change, rejected, reply } => {
                 // A manager that has ended takes the process with it: there is nobody to answer.
                 let Ok(_) = manager.apply(change).await else { continue };
-                for rejection in &rejected {
+                for rejection in rejected.iter().take(NAMED) {
                     warn!(id = rejection.id.map(|id| id.0), reason = rejection.reason, "a check is rejected");
+                }
+                if rejected.len() > NAMED {
+                    warn!(checks = rejected.len() - NAMED, "more checks are rejected; the peer is told why");
                 }
                 reply.applied(rejected);
             }

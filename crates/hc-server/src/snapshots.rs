@@ -9,8 +9,9 @@ use hc_manager::Manager;
 use hc_snapshot::Found;
 use hc_types::Remembered;
 use humantime::format_rfc3339_seconds;
+use tokio::select;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -96,7 +97,18 @@ impl Snapshots {
                 continue;
             }
             let begin = Instant::now();
-            self.write(&dir, &manager).await;
+            // At the end too it is waited for, lest two writers meet in one temporary file; but not for ever.
+            let too_late = async {
+                shutdown.cancelled().await;
+                sleep(LAST).await;
+            };
+            select! {
+                () = self.write(&dir, &manager) => {}
+                () = too_late => {
+                    warn!("the disk hangs: the last snapshot was not written");
+                    return Ok(());
+                }
+            }
             written = Instant::now();
             pause = pause.max((written - begin) * REST).min(self.interval.max(SOON));
         }

@@ -3,10 +3,12 @@
 
 mod chain;
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use chain::{connect, read_line, start_server, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -120,4 +122,110 @@ fn a_state_directory_that_cannot_be_made_costs_the_memory_and_not_the_checks() {
     wait_until("the warning", || {
         std::fs::read_to_string(dir.path().join("server.log")).unwrap().contains("no state directory")
     });
+}
+
+/// A FIFO that nobody reads stands for a disk that hangs.
+#[test]
+fn a_disk_that_hangs_keeps_nobody_from_ending() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    let fifo = state.join(".health.snapshot.new");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hc-server"));
+    let socket = dir.path().join("hc.sock");
+    command.arg("--socket").arg(&socket).arg("--state-dir").arg(&state);
+    let log = dir.path().join("server.log");
+    let mut server = chain::Process::start(&mut command, &log);
+    let (mut stream, mut reader) = connect(&socket);
+    assert_eq!(read_line(&mut reader)["type"], "ready");
+    writeln!(stream, "{}", set(&[tcp_check(1, 1)])).unwrap();
+    assert_eq!(read_line(&mut reader)["type"], "notification_batch");
+    // The first and only work that the runtime has for a thread of its own.
+    wait_until("the writer of the snapshot", || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.id())).unwrap();
+        tasks.flatten().any(|task| {
+            std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.contains("tokio"))
+        })
+    });
+    assert_eq!(server.terminate().code(), Some(0));
+    assert!(std::fs::read_to_string(&log).unwrap().contains("the disk hangs"));
+}
+
+/// Whoever reads the log has stopped. Checks run on, and all is told; the log says later what it lacks.
+#[test]
+fn a_log_that_nobody_reads_stops_no_check() {
+    const CHECKS: u64 = 8000;
+
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("hc.sock");
+    let mut server = Command::new(env!("CARGO_BIN_EXE_hc-server"))
+        .arg("--socket")
+        .arg(&socket)
+        .arg("--state-dir")
+        .arg(dir.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(server.stderr.take().unwrap());
+    let (mut stream, mut reader) = connect(&socket);
+    assert_eq!(read_line(&mut reader)["type"], "ready");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let checks: Vec<_> = (0..CHECKS).map(|id| tcp_check(id, port)).collect();
+    for (part, checks) in checks.chunks(4000).enumerate() {
+        let mut line = set(checks);
+        (line["generation"], line["part"], line["parts"]) = (1.into(), (part + 1).into(), 2.into());
+        writeln!(stream, "{line}").unwrap();
+    }
+    let mut told = std::collections::HashSet::new();
+    while told.len() < usize::try_from(CHECKS).unwrap() {
+        let batch = read_line(&mut reader);
+        let news = batch["batch"]["notifications"].as_array().unwrap();
+        told.extend(news.iter().map(|news| news["id"].as_u64().unwrap()));
+    }
+    let mut line = String::new();
+    while !line.contains("lines are lost") {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0, "the log ended");
+    }
+    let pid = Pid::from_child(&server);
+    kill_process(pid, Signal::TERM).unwrap();
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("stopped\n"), "{rest}");
+    assert_eq!(server.wait().unwrap().code(), Some(0));
+}
+
+/// What peers and backends say is shown in the log, and is no line of it.
+#[test]
+fn nobody_else_writes_lines_of_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = start_server(dir.path());
+    let (mut stream, mut reader) = connect(&dir.path().join("hc.sock"));
+    assert_eq!(read_line(&mut reader)["type"], "ready");
+    writeln!(stream, r#"{{"type":"hello","protocol":1,"version":"t\nforged"}}"#).unwrap();
+    let mut check = tcp_check(1, 1);
+    (check["checker_type"], check["query"]) = ("dns".into(), "name\nforged \u{1b}[31m".into());
+    let mut line = set(&[check]);
+    line["generation"] = 1.into();
+    writeln!(stream, "{line}").unwrap();
+    let seq = read_line(&mut reader)["seq"].clone();
+    let ack = serde_json::json!({ "type": "ack", "seq": seq, "error": "no\nforged \u{1b}[31m" });
+    writeln!(stream, "{ack}").unwrap();
+    assert_eq!(read_line(&mut reader)["type"], "notification_batch");
+    assert_eq!(server.terminate().code(), Some(0));
+    let log = std::fs::read_to_string(dir.path().join("server.log")).unwrap();
+    assert!(log.matches("forged").count() >= 3, "{log}");
+    assert!(!log.lines().any(|line| line.starts_with("forged")), "{log}");
+    assert!(!log.contains('\u{1b}'), "{log}");
+}
+
+fn tcp_check(id: u64, port: u16) -> serde_json::Value {
+    serde_json::json!({
+        "id": id, "interval": "60s", "timeout": "5s", "checker_type": "tcp", "ip": "127.0.0.1", "port": port,
+    })
+}
+
+fn set(checks: &[serde_json::Value]) -> serde_json::Value {
+    serde_json::json!({ "type": "update_configs", "configs": checks })
 }

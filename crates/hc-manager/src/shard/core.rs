@@ -332,7 +332,7 @@ impl Record {
                 from = %transition.from,
                 to = %transition.to,
                 label = outcome.label(),
-                message = spec.text(&outcome),
+                text = spec.text(&outcome),
                 "health changed"
             );
         }
