@@ -5,6 +5,7 @@ import (
 	"encoding/gob"
 	"fmt"
 	"net"
+	"net/rpc"
 	"reflect"
 	"strings"
 	"testing"
@@ -112,6 +113,18 @@ func TestLearnUnknownLeavesOtherErrorsAlone(t *testing.T) {
 	for _, err := range []error{nil, net.ErrClosed} {
 		if got := LearnUnknown(err); got != "" {
 			t.Errorf("learned %q from %v", got, err)
+		}
+	}
+}
+
+// An engine can say anything in an answer. To register a name for the second
+// time would end the process.
+func TestWhatTheEngineSaysTeachesNothing(t *testing.T) {
+	clear(unknownNames)
+	said := rpc.ServerError(`gob: name not registered for interface: "*healthcheck.TCPChecker"`)
+	for _, err := range []error{said, fmt.Errorf("SeesawEngine.Healthchecks: %w", said)} {
+		if name := LearnUnknown(err); name != "" {
+			t.Errorf("learned %s from %v", name, err)
 		}
 	}
 }

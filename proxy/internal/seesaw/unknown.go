@@ -2,7 +2,9 @@ package seesaw
 
 import (
 	"encoding/gob"
+	"errors"
 	"fmt"
+	"net/rpc"
 	"reflect"
 	"regexp"
 	"strconv"
@@ -30,7 +32,9 @@ var (
 //
 // It returns "" for other errors, and once 16 types have been learned.
 func LearnUnknown(err error) string {
-	if err == nil {
+	// What the engine says in an answer is text, not a finding of gob here.
+	var said rpc.ServerError
+	if err == nil || errors.As(err, &said) {
 		return ""
 	}
 	match := unregistered.FindStringSubmatch(err.Error())
