@@ -1,6 +1,6 @@
 //! HTTP and HTTPS: one HTTP/1.1 exchange (Seesaw's `healthcheck/http.go`).
 //!
-//! The exchange is our own, on httparse: a general client (hyper) costs more than the exchange itself, refuses requests that Go
+//! The exchange is our own: a general client (hyper) costs more than the exchange itself, refuses requests that Go
 //! sends (a target without a slash), and pools what is to be closed. The parts that only compute are public, for fuzzers and
 //! for other tools.
 
@@ -24,7 +24,7 @@ use crate::tls::{self, Peer};
 pub use body::{Body, BodyError};
 pub use request::{Request, RequestError};
 pub use request_target::{RequestTarget, RequestTargetError, UserInfo};
-pub use response::{Framing, MAX_HEAD, ResponseError, ResponseHead};
+pub use response::{Framing, HeadProblem, MAX_HEAD, ResponseError, ResponseHead};
 
 /// How much is read at once. Most answers of health pages fit.
 const READ: usize = 4096;

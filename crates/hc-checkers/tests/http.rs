@@ -165,7 +165,7 @@ fn no_response_is_named() {
     play(&Step::respond(b"HTTP/1.1 200 OK\r\nServer"), &any, Failure::Closed { partial: true });
     let stuck = [Step::ReadHead, Step::send(b"HTTP/1.1 200 OK\r\nServer: x"), Step::Hang];
     play(&stuck, &any, Failure::Timeout(Phase::Response));
-    let text = "not an HTTP/1.x response: \"220 mail.example.com ESMTP\": invalid HTTP version";
+    let text = "not an HTTP/1.x response: \"220 mail.example.com ESMTP\": no HTTP version";
     play(
         &[Step::send(b"220 mail.example.com ESMTP\r\n"), Step::Hang],
         &any,

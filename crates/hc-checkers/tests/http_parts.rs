@@ -55,6 +55,7 @@ fn a_request_is_read_as_go_reads_it() {
     sent("http://www.example.com:81/x", "GET /x", "www.example.com:81");
     sent("http://[fe80::1%25eth0]:81/x", "GET /x", "[fe80::1]:81");
     sent("http://a<b/x", "GET /x", "");
+    sent("http://:/x", "GET /x", ":");
     let options = HttpProbe { method: "OPTIONS".into(), ..get("*") };
     assert_eq!(line_and_host(&options, &backend()).0, "OPTIONS *");
     let connect = HttpProbe { method: "CONNECT".into(), ..get("http://www.example.com:443") };

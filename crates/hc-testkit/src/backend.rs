@@ -140,6 +140,10 @@ fn accept(
             break;
         }
         let Ok(copy) = socket.try_clone() else { continue };
+        // What one step writes is on its way before the next: a reset does not take it back.
+        if socket.set_nodelay(true).is_err() {
+            continue;
+        }
         let index = {
             let mut connections = shared.lock();
             connections.open.push(Some(copy));

@@ -93,7 +93,8 @@ fn host_header(url: &RequestTarget, target: &Target, proxy: bool) -> Result<Vec<
     if host.iter().any(|byte| b"<>\" ".contains(byte)) {
         return if proxy { Err(RequestError::ProxyHost) } else { Ok(Vec::new()) };
     }
-    let host = host.strip_suffix(b":").unwrap_or(host);
+    // An empty port is not named. A colon alone stays, as in Go.
+    let host = host.strip_suffix(b":").filter(|host| !host.is_empty()).unwrap_or(host);
     // A zone means something on this machine only (RFC 6874 section 4).
     Ok(match (host.starts_with(b"["), host.iter().position(|byte| *byte == b'%')) {
         (true, Some(zone)) => {

@@ -1,13 +1,10 @@
-//! The head of a response (RFC 9112), read as leniently as Go reads it.
+//! The head of a response (RFC 9112), read as leniently as Go reads it (`net/http`, `net/textproto`): a parser that is stricter, or
+//! lenient in other ways, takes backends down that Seesaw finds healthy.
 
-use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
+use std::borrow::Cow;
 
 /// The longest head that is read, all interim responses included, in bytes. Go's limit is 10 MB; no backend needs either.
 pub const MAX_HEAD: usize = 256 * 1024;
-
-/// Heads with more fields than this are read a second time with more room.
-const USUAL_FIELDS: usize = 32;
-const MOST_FIELDS: usize = 4096;
 
 /// Why bytes are no response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,10 +12,10 @@ pub enum ResponseError {
     /// Not even the head can be read.
     #[error("not an HTTP/1.x response: {}: {cause}", hc_types::quote(.line))]
     Head {
-        /// The first line, or the beginning of it.
+        /// The line that cannot be read, or the beginning of it.
         line: Vec<u8>,
         /// What is wrong.
-        cause: httparse::Error,
+        cause: HeadProblem,
     },
     /// The head does not end.
     #[error("response head longer than {MAX_HEAD} bytes")]
@@ -29,6 +26,20 @@ pub enum ResponseError {
     /// Anything but `chunked`, alone.
     #[error("unsupported transfer encoding {}", hc_types::quote(.0))]
     TransferEncoding(Vec<u8>),
+}
+
+/// What is wrong with a line of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeadProblem {
+    /// The first line has no `HTTP/` and two digits.
+    #[error("no HTTP version")]
+    Version,
+    /// Behind the version there is no number of three characters.
+    #[error("no status")]
+    Status,
+    /// A field without a colon, with a name that is none, or with control characters.
+    #[error("malformed field")]
+    Field,
 }
 
 /// Where the body ends (RFC 9112 section 6.3).
@@ -62,16 +73,13 @@ pub struct ResponseHead {
 impl ResponseHead {
     /// Reads a head from the first bytes of a response to `method`. `None`: it is not all there.
     ///
-    /// Folded fields, lines without CR, several spaces before the status, any reason or none are fine, as in Go.
+    /// Any version of one digit, a point and one digit, folded fields, lines without CR, several spaces before the status, any
+    /// reason or none, and spaces in the names of fields are fine, as in Go.
     ///
     /// # Errors
-    /// [`ResponseError`] as soon as the bytes cannot become a head, or name a body that cannot be read.
+    /// [`ResponseError`] as soon as a whole line cannot be part of a head, or the head names a body that cannot be read.
     pub fn parse(bytes: &[u8], method: &str) -> Result<Option<Self>, ResponseError> {
-        let mut fields = [EMPTY_HEADER; USUAL_FIELDS];
-        match parse_fields(bytes, method, &mut fields) {
-            Err(ResponseError::Head { cause: httparse::Error::TooManyHeaders, .. }) => {
-                parse_fields(bytes, method, &mut vec![EMPTY_HEADER; MOST_FIELDS])
-            }
+        match parse(bytes, method) {
             Ok(None) if bytes.len() >= MAX_HEAD => Err(ResponseError::TooLong),
             done => done,
         }
@@ -91,50 +99,133 @@ impl ResponseHead {
     }
 }
 
-fn parse_fields<'b>(
-    bytes: &'b [u8],
-    method: &str,
-    fields: &mut [Header<'b>],
-) -> Result<Option<ResponseHead>, ResponseError> {
-    // httparse skips empty lines before a response, Go does not.
-    let parsed = if matches!(bytes, [b'\r' | b'\n', ..]) { Err(httparse::Error::Version) } else { Ok(()) };
-    let mut response = httparse::Response::new(fields);
-    let parsed = parsed.and_then(|()| {
-        ParserConfig::default()
-            .allow_multiple_spaces_in_response_status_delimiters(true)
-            .allow_obsolete_multiline_headers_in_responses(true)
-            .parse_response(&mut response, bytes)
-    });
-    let length = match parsed {
-        Ok(Status::Complete(length)) => length,
-        Ok(Status::Partial) => return Ok(None),
-        Err(cause) => return Err(ResponseError::Head { line: first_line(bytes).to_vec(), cause }),
-    };
-    let (Some(status), Some(minor)) = (response.code, response.version) else { return Ok(None) };
-    let fields = Fields(response.headers);
-    let framing = framing(&fields, status, minor, method)?;
+fn parse(bytes: &[u8], method: &str) -> Result<Option<ResponseHead>, ResponseError> {
+    let Some((first, rest)) = next_line(bytes) else { return Ok(None) };
+    let status = StatusLine::parse(first).map_err(|cause| wrong(first, cause))?;
+    let Some((fields, rest)) = Fields::parse(rest)? else { return Ok(None) };
     Ok(Some(ResponseHead {
-        length,
-        status,
-        status_text: status_text(first_line(bytes)),
-        framing,
+        length: bytes.len() - rest.len(),
+        status: status.code,
+        status_text: String::from_utf8_lossy(shown(status.text)).into(),
+        framing: framing(&fields, status.code, status.is_1_1, method)?,
         gzip: fields.first("content-encoding").is_some_and(|value| value.eq_ignore_ascii_case(b"gzip")),
         location: fields.first("location").filter(|value| !value.is_empty()).map(<[u8]>::to_vec),
     }))
 }
 
-/// The fields of a head, by name.
-struct Fields<'h, 'b>(&'h [Header<'b>]);
+fn wrong(line: &[u8], cause: HeadProblem) -> ResponseError {
+    ResponseError::Head { line: shown(line).to_vec(), cause }
+}
 
-impl<'b> Fields<'_, 'b> {
-    fn all(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
-        self.0
-            .iter()
-            .filter(move |field| field.name.eq_ignore_ascii_case(name))
-            .map(|field| field.value.trim_ascii())
+/// As much of a line as a text needs.
+fn shown(line: &[u8]) -> &[u8] {
+    const SHOWN: usize = 128;
+    line[..line.len().min(SHOWN)].trim_ascii_end()
+}
+
+/// The first line without its end, and what follows. `None`: it does not end.
+fn next_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    let line = &bytes[..end];
+    Some((line.strip_suffix(b"\r").unwrap_or(line), &bytes[end + 1..]))
+}
+
+struct StatusLine<'b> {
+    /// Whether the version is at least 1.1.
+    is_1_1: bool,
+    code: u16,
+    /// From the code on.
+    text: &'b [u8],
+}
+
+impl<'b> StatusLine<'b> {
+    fn parse(line: &'b [u8]) -> Result<Self, HeadProblem> {
+        let [b'H', b'T', b'T', b'P', b'/', major @ b'0'..=b'9', b'.', minor @ b'0'..=b'9', b' ', text @ ..] =
+            line
+        else {
+            return Err(HeadProblem::Version);
+        };
+        let spaces = text.iter().take_while(|byte| **byte == b' ').count();
+        let text = &text[spaces..];
+        let word = text.split(|byte| *byte == b' ').next().unwrap_or_default();
+        // Go reads a number, and a number may have a sign.
+        let digits = if let [b'+', two @ ..] = word { two } else { word };
+        if word.len() != 3 || !digits.iter().all(u8::is_ascii_digit) {
+            return Err(HeadProblem::Status);
+        }
+        let code = digits.iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
+        Ok(Self { is_1_1: (*major, *minor) >= (b'1', b'1'), code, text })
+    }
+}
+
+/// Those fields of a head that say something about the body, or where to go.
+struct Fields<'b>(Vec<(&'static str, Cow<'b, [u8]>)>);
+
+const NAMES: [&str; 6] =
+    ["content-length", "transfer-encoding", "content-encoding", "connection", "upgrade", "location"];
+
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+/// Without blanks at both ends. Nothing else counts as one here.
+fn trim(mut line: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = line {
+        line = rest;
+    }
+    line
+}
+
+impl<'b> Fields<'b> {
+    /// Reads the fields up to the empty line; gives what follows it, too. `None`: it is not there.
+    fn parse(mut bytes: &'b [u8]) -> Result<Option<(Self, &'b [u8])>, ResponseError> {
+        let mut fields = Self(Vec::new());
+        // A line that begins with a blank continues another one, and there is none before the first.
+        if bytes.first().is_some_and(is_blank) {
+            return Err(wrong(bytes, HeadProblem::Field));
+        }
+        loop {
+            let Some((line, mut rest)) = next_line(bytes) else { return Ok(None) };
+            if line.is_empty() {
+                return Ok(Some((fields, rest)));
+            }
+            let malformed = || wrong(line, HeadProblem::Field);
+            let colon = line.iter().position(|byte| *byte == b':').ok_or_else(malformed)?;
+            let name = &line[..colon];
+            if name.is_empty() || !name.iter().all(|byte| is_name_byte(*byte)) {
+                return Err(malformed());
+            }
+            let mut value = Cow::Borrowed(trim(&line[colon + 1..]));
+            loop {
+                match rest.first() {
+                    // Whether the line goes on is not known yet.
+                    None => return Ok(None),
+                    Some(b' ' | b'\t') => {
+                        let Some((more, after)) = next_line(rest) else { return Ok(None) };
+                        let value = value.to_mut();
+                        value.push(b' ');
+                        value.extend_from_slice(trim(more));
+                        rest = after;
+                    }
+                    Some(_) => break,
+                }
+            }
+            if !value.iter().all(|byte| is_value_byte(*byte)) {
+                return Err(malformed());
+            }
+            // A name with a blank in it is let pass, and is none that means anything.
+            if let Some(known) = NAMES.iter().find(|known| name.eq_ignore_ascii_case(known.as_bytes())) {
+                fields.0.push((known, value));
+            }
+            bytes = rest;
+        }
     }
 
-    fn first(&self, name: &str) -> Option<&'b [u8]> {
+    fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().filter(move |(own, _)| *own == name).map(|(_, value)| trim(value))
+    }
+
+    fn first(&self, name: &str) -> Option<&[u8]> {
         self.all(name).next()
     }
 
@@ -146,11 +237,21 @@ impl<'b> Fields<'_, 'b> {
     }
 }
 
-fn framing(fields: &Fields<'_, '_>, status: u16, minor: u8, method: &str) -> Result<Framing, ResponseError> {
+/// RFC 9110 section 5.6.2, and the blank.
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~ ".contains(&byte)
+}
+
+/// RFC 9110 section 5.5.
+fn is_value_byte(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+fn framing(fields: &Fields<'_>, status: u16, is_1_1: bool, method: &str) -> Result<Framing, ResponseError> {
     let mut encodings = fields.all("transfer-encoding");
-    let chunked = match (minor, encodings.next(), encodings.next()) {
+    let chunked = match (is_1_1, encodings.next(), encodings.next()) {
         // HTTP/1.0 knows no transfer encodings.
-        (0, ..) | (_, None, _) => false,
+        (false, ..) | (_, None, _) => false,
         (_, Some(one), None) if one.eq_ignore_ascii_case(b"chunked") => true,
         (_, Some(one), _) => return Err(ResponseError::TransferEncoding(one.to_vec())),
     };
@@ -172,7 +273,7 @@ fn framing(fields: &Fields<'_, '_>, status: u16, minor: u8, method: &str) -> Res
 }
 
 /// The length, which may be told several times if it is the same.
-fn content_length(fields: &Fields<'_, '_>) -> Result<Option<u64>, ResponseError> {
+fn content_length(fields: &Fields<'_>) -> Result<Option<u64>, ResponseError> {
     let mut lengths = fields.all("content-length");
     let Some(first) = lengths.next() else { return Ok(None) };
     if lengths.any(|other| other != first) || first.is_empty() || !first.iter().all(u8::is_ascii_digit) {
@@ -180,15 +281,4 @@ fn content_length(fields: &Fields<'_, '_>) -> Result<Option<u64>, ResponseError>
     }
     let length = std::str::from_utf8(first).ok().and_then(|digits| digits.parse::<i64>().ok());
     length.and_then(|length| u64::try_from(length).ok()).map(Some).ok_or(ResponseError::ContentLength)
-}
-
-fn first_line(bytes: &[u8]) -> &[u8] {
-    const SHOWN: usize = 128;
-    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    line[..line.len().min(SHOWN)].trim_ascii_end()
-}
-
-fn status_text(line: &[u8]) -> Box<str> {
-    let after_version = line.iter().position(|byte| *byte == b' ').map_or(&b""[..], |space| &line[space..]);
-    String::from_utf8_lossy(after_version.trim_ascii_start()).into()
 }
