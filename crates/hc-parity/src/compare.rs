@@ -26,14 +26,29 @@ pub(crate) struct Difference {
     /// For people: family, texts of both sides.
     pub(crate) told: String,
     /// What Seesaw did: a verdict, or a request.
-    pub(crate) seesaw: String,
+    pub(crate) seesaw: Deed,
     /// What we did.
-    pub(crate) ours: String,
+    pub(crate) ours: Deed,
+}
+
+/// What one side did: a verdict and its text, or a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Deed {
+    /// The verdict, or the request.
+    pub(crate) word: String,
+    /// The text of a verdict.
+    pub(crate) text: String,
+}
+
+impl Deed {
+    fn new(word: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { word: word.into(), text: text.into() }
+    }
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: Seesaw {}, we {}\n    {}", self.case, self.seesaw, self.ours, self.told)
+        write!(f, "{}: Seesaw {}, we {}\n    {}", self.case, self.seesaw.word, self.ours.word, self.told)
     }
 }
 
@@ -42,18 +57,19 @@ pub(crate) struct Arena {
     seesaw: Seesaw,
     roots: Roots,
     next: AtomicU64,
+    passed: AtomicU64,
 }
 
 impl Arena {
     pub(crate) fn new(seesaw: Seesaw, roots: Roots) -> Self {
-        Self { seesaw, roots, next: AtomicU64::new(1) }
+        Self { seesaw, roots, next: AtomicU64::new(1), passed: AtomicU64::new(0) }
     }
 
-    /// Runs all cases, many at once, and returns every difference.
+    /// Runs all cases, many at once, and returns every difference, and how many cases passed on both sides.
     ///
     /// # Errors
     /// When a case cannot be run.
-    pub(crate) fn run(self, cases: Vec<Case>) -> Result<Vec<Difference>> {
+    pub(crate) fn run(self, cases: Vec<Case>) -> Result<(Vec<Difference>, u64)> {
         // Seesaw's ping hears every ICMP packet of the host, those of other cases included, and takes a longer one before
         // its reply for a wrong checksum.
         let (pings, others): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| case.kind() == "icmp");
@@ -61,7 +77,7 @@ impl Arena {
         let mut differences = us.run_some(others, PARALLEL)?;
         differences.extend(us.run_some(pings, 1)?);
         differences.sort_by(|a, b| a.case.cmp(&b.case));
-        Ok(differences)
+        Ok((differences, us.passed.load(Ordering::Relaxed)))
     }
 
     fn run_some(self: &Arc<Self>, cases: Vec<Case>, parallel: usize) -> Result<Vec<Difference>> {
@@ -100,19 +116,23 @@ impl Arena {
         let (seesaw, seesaw_text) = self.seesaw.run(n, &line, case.timeout)?.verdict()?;
         let from = server.requests().len();
         let (ours, our_text) = ours(&line, runtime, checkers);
+        if (seesaw, ours) == ("pass", "pass") {
+            self.passed.fetch_add(1, Ordering::Relaxed);
+        }
         let told = format!("{case}\n    Seesaw: {seesaw_text}\n    we: {our_text}\n    {line}");
         let mut differences = Vec::new();
         if seesaw != ours {
             differences.push(Difference {
                 case: case.name.clone(),
                 told: told.clone(),
-                seesaw: seesaw.to_owned(),
-                ours: ours.to_owned(),
+                seesaw: Deed::new(seesaw, &seesaw_text),
+                ours: Deed::new(ours, &our_text),
             });
         }
         let (their_request, our_request) = requests(case, &server, from);
         if their_request != our_request {
-            differences.push(Difference { case: case.name.clone(), told, seesaw: their_request, ours: our_request });
+            let (seesaw, ours) = (Deed::new(their_request, ""), Deed::new(our_request, ""));
+            differences.push(Difference { case: case.name.clone(), told, seesaw, ours });
         }
         Ok(differences)
     }
@@ -189,7 +209,10 @@ impl Report {
     pub(crate) fn new(differences: Vec<Difference>, exceptions: &Exceptions, all: bool) -> Self {
         let counts = exceptions.count(&differences);
         Self {
-            unlisted: differences.into_iter().filter(|difference| exceptions.find(difference).is_none()).collect(),
+            unlisted: differences
+                .into_iter()
+                .filter(|difference| exceptions.find(difference).is_none())
+                .collect(),
             unseen: counts.iter().filter(|(_, count)| all && *count == 0).map(|(id, _)| id.clone()).collect(),
             seen: counts.into_iter().filter(|(_, count)| *count > 0).collect(),
         }

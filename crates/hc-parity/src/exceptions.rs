@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::compare::Difference;
+use crate::compare::{Deed, Difference};
 use crate::pattern::matches;
 
 /// The first cell of the table's head.
@@ -74,9 +74,14 @@ impl Exceptions {
 impl Exception {
     fn allows(&self, difference: &Difference) -> bool {
         self.cases.iter().any(|case| matches(case, &difference.case))
-            && matches(&self.seesaw, &difference.seesaw)
-            && matches(&self.ours, &difference.ours)
+            && is(&self.seesaw, &difference.seesaw)
+            && is(&self.ours, &difference.ours)
     }
+}
+
+/// A cell names a verdict, or a verdict and its text after a colon, or a request.
+fn is(cell: &str, deed: &Deed) -> bool {
+    matches(cell, &deed.word) || matches(cell, &format!("{}: {}", deed.word, deed.text))
 }
 
 #[cfg(test)]
@@ -87,7 +92,8 @@ mod tests {
         | X1 | `a/*`, `b` | pass | fail | because |\n\nmore\n";
 
     fn difference(case: &str, seesaw: &str, ours: &str) -> Difference {
-        Difference { case: case.into(), told: String::new(), seesaw: seesaw.into(), ours: ours.into() }
+        let deed = |word: &str| Deed { word: word.into(), text: "some words".into() };
+        Difference { case: case.into(), told: String::new(), seesaw: deed(seesaw), ours: deed(ours) }
     }
 
     #[test]
@@ -101,6 +107,10 @@ mod tests {
         ] {
             assert_eq!(exceptions.find(&difference(case, seesaw, ours)), expected, "{case} {seesaw} {ours}");
         }
+        let precise = Exceptions::parse(&TABLE.replace("| pass |", "| `pass: some*` |")).unwrap();
+        assert_eq!(precise.find(&difference("b", "pass", "fail")), Some("X1"));
+        let other = Exceptions::parse(&TABLE.replace("| pass |", "| `pass: other*` |")).unwrap();
+        assert_eq!(other.find(&difference("b", "pass", "fail")), None);
         let seen = [difference("b", "pass", "fail"), difference("b", "fail", "pass")];
         assert_eq!(exceptions.count(&seen), [("X1".to_owned(), 1)]);
     }

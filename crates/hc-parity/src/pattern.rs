@@ -23,9 +23,15 @@ mod tests {
 
     #[test]
     fn a_star_is_any_text() {
-        for (pattern, text) in
-            [("a", "a"), ("a*", "a"), ("*", ""), ("a*c", "abc"), ("*b*", "abc"), ("a*b*c", "a-b-b-c"), ("*a", "aa")]
-        {
+        for (pattern, text) in [
+            ("a", "a"),
+            ("a*", "a"),
+            ("*", ""),
+            ("a*c", "abc"),
+            ("*b*", "abc"),
+            ("a*b*c", "a-b-b-c"),
+            ("*a", "aa"),
+        ] {
             assert!(matches(pattern, text), "{pattern} {text}");
         }
         for (pattern, text) in [("a", "ab"), ("a*c", "ab"), ("ab*ba", "aba"), ("*b*d", "abc"), ("", "a")] {

@@ -70,7 +70,8 @@ impl Seesaw {
         let answers = Arc::clone(&waiting);
         let reader = thread::spawn(move || {
             for line in BufReader::new(output).lines() {
-                let Ok(answer) = line.map_err(anyhow::Error::from).and_then(|l| Ok(serde_json::from_str::<Answer>(&l)?))
+                let Ok(answer) =
+                    line.map_err(anyhow::Error::from).and_then(|l| Ok(serde_json::from_str::<Answer>(&l)?))
                 else {
                     break;
                 };

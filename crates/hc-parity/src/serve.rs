@@ -55,7 +55,7 @@ pub(crate) enum Running {
     Datagrams(DatagramServer),
     Dns(DnsServer),
     Refusing(ClosedPort),
-    RefusingDatagrams(SocketAddr, UdpSocket),
+    RefusingDatagrams { address: SocketAddr, _held: UdpSocket },
     Full(FullPort),
     Elsewhere(SocketAddr),
 }
@@ -94,7 +94,7 @@ impl Server {
                 // Bound, so that nobody else gets the port, and connected to another peer, so that what comes is refused.
                 let socket = UdpSocket::bind((ip, 0))?;
                 socket.connect((ip, 9))?;
-                Running::RefusingDatagrams(socket.local_addr()?, socket)
+                Running::RefusingDatagrams { address: socket.local_addr()?, _held: socket }
             }
             Self::Full => Running::Full(FullPort::start(ip)?),
             Self::Elsewhere(address, port) => Running::Elsewhere(SocketAddr::new(address(family), *port)),
@@ -130,7 +130,7 @@ impl Running {
             Self::Datagrams(server) => server.address(),
             Self::Dns(server) => server.address(),
             Self::Refusing(port) => port.address(),
-            Self::RefusingDatagrams(address, _) | Self::Elsewhere(address) => *address,
+            Self::RefusingDatagrams { address, .. } | Self::Elsewhere(address) => *address,
             Self::Full(port) => port.address(),
         }
     }

@@ -42,7 +42,8 @@ impl Trust {
         let known = Identity::self_signed(&here())?;
         let known_authority = Identity::self_signed(&Wish { authority: true, ..here() })?;
         let purposes = |purposes: &[Purpose]| Wish { purposes: purposes.to_vec(), ..here() };
-        let roots = [root.certificate(), old.certificate(), known.chain[0].clone(), known_authority.chain[0].clone()];
+        let roots =
+            [root.certificate(), old.certificate(), known.chain[0].clone(), known_authority.chain[0].clone()];
         let identities = [
             ("good", root.sign(&here())?),
             ("good-tls12", root.sign(&here())?.only_tls12()),

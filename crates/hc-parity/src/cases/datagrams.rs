@@ -34,13 +34,19 @@ pub(super) fn cases() -> Vec<Case> {
         case("nul-is-not-nothing", &[b"PONG"], b"PONG\x00"),
         case("any-byte", &[b"\x00\xff\x80\n"], b"\x00\xff\x80\n"),
         case("long", &[&[b'z'; 9000]], &[b'z'; 8999]),
-        Case::new("udp/empty-request", Server::datagrams(|p| vec![if p.is_empty() { b"E" } else { b"F" }.to_vec()]), check(b"", b"E")),
+        Case::new(
+            "udp/empty-request",
+            Server::datagrams(|p| vec![if p.is_empty() { b"E" } else { b"F" }.to_vec()]),
+            check(b"", b"E"),
+        ),
         Case::new("udp/echo", echo(), check(b"b\x00\xff", b"b\x00\xff")),
         Case::new("udp/largest", echo(), check(&[b'x'; 60_000], &[b'x'; 60_000])),
         Case::new("udp/refused", Server::RefusingDatagrams, check(b"PING", b"PONG")),
         Case::new("udp/refused-none-expected", Server::RefusingDatagrams, check(b"", b"")),
-        Case::new("udp/silent-host", Server::Elsewhere(silent_host, 53), check(b"PING", b"PONG")).without_end(),
-        Case::new("udp/told-unreachable", Server::Elsewhere(rejecting_host, 53), check(b"PING", b"PONG")).without_end(),
+        Case::new("udp/silent-host", Server::Elsewhere(silent_host, 53), check(b"PING", b"PONG"))
+            .without_end(),
+        Case::new("udp/told-unreachable", Server::Elsewhere(rejecting_host, 53), check(b"PING", b"PONG"))
+            .without_end(),
         Case::new("udp/no-route", Server::Elsewhere(routeless_host, 53), check(b"PING", b"PONG")),
     ]
 }

@@ -31,7 +31,10 @@ pub(super) fn cases() -> Vec<Case> {
             cases.push(respond(&format!("status/{code}-with-body"), &response, &[code], b"ok"));
         }
     }
-    for word in ["000", "001", "010", "099", "600", "999", "1000", "20", "2", "2000", "abc", "2x0", "+20", "-20", "0x8"] {
+    for word in [
+        "000", "001", "010", "099", "600", "999", "1000", "20", "2", "2000", "abc", "2x0", "+20", "-20",
+        "0x8",
+    ] {
         let response = format!("HTTP/1.1 {word} Word\r\nContent-Length: 0\r\n\r\n");
         cases.push(respond(&format!("status/odd/{word}"), response, &[], b""));
     }
@@ -45,7 +48,8 @@ fn connections() -> Vec<Case> {
     let case = |name: &str, steps: Vec<Step>, body: &[u8]| {
         Case::new(format!("http/connection/{name}"), Server::Tcp(steps), check(&[200], body))
     };
-    let bare = |name: &str, server: Server| Case::new(format!("http/connection/{name}"), server, check(&[200], b""));
+    let bare =
+        |name: &str, server: Server| Case::new(format!("http/connection/{name}"), server, check(&[200], b""));
     let ok = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
     vec![
         bare("refused", Server::Refusing),
@@ -74,12 +78,24 @@ fn connections() -> Vec<Case> {
         case("reset-behind-body", vec![ReadHead, send(ok), send("hello"), Reset], b"hello"),
         case("half-closed-behind-body", vec![ReadHead, send(ok), send("hello"), HalfClose, Hang], b"hello"),
         case("kept-open-behind-body", vec![ReadHead, send(ok), send("hello"), Hang], b"hello"),
-        case("slow", vec![ReadHead, drip("HTTP/1.1 200 OK\r\n\r\nhello", Duration::from_millis(10))], b"hello"),
+        case(
+            "slow",
+            vec![ReadHead, drip("HTTP/1.1 200 OK\r\n\r\nhello", Duration::from_millis(10))],
+            b"hello",
+        ),
         case("slow-body", vec![ReadHead, send(ok), drip("hello", Duration::from_millis(40))], b"hello"),
         case("too-slow", vec![ReadHead, drip(ok, Duration::from_secs(1)), Hang], b"").without_end(),
-        case("too-slow-body", vec![ReadHead, send(ok), drip("hello", Duration::from_secs(1)), Hang], b"hello")
-            .without_end(),
-        case("endless-body", vec![ReadHead, send("HTTP/1.1 200 OK\r\n\r\n"), Step::Repeat(b"hello".into())], b"hello"),
+        case(
+            "too-slow-body",
+            vec![ReadHead, send(ok), drip("hello", Duration::from_secs(1)), Hang],
+            b"hello",
+        )
+        .without_end(),
+        case(
+            "endless-body",
+            vec![ReadHead, send("HTTP/1.1 200 OK\r\n\r\n"), Step::Repeat(b"hello".into())],
+            b"hello",
+        ),
         case(
             "endless-body-wrong",
             vec![ReadHead, send("HTTP/1.1 200 OK\r\n\r\n"), Step::Repeat(b"hallo".into())],
@@ -99,11 +115,35 @@ fn connections() -> Vec<Case> {
             ],
             b"hellohello",
         ),
-        case("endless-head", vec![ReadHead, send("HTTP/1.1 200 OK\r\n"), Step::Repeat([&b"X: "[..], &[b'x'; 4000], b"\r\n"].concat().into())], b""),
-        case("endless-status-line", vec![ReadHead, send("HTTP/1.1 200 "), Step::Repeat([b'x'; 4096][..].into())], b""),
-        case("endless-interim-responses", vec![ReadHead, Step::Repeat(b"HTTP/1.1 103 Early Hints\r\n\r\n".into())], b""),
-        case("response-before-request", vec![send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), ReadHead, Hang], b""),
-        case("two-responses", vec![ReadHead, send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 500 No\r\n\r\n")], b""),
+        case(
+            "endless-head",
+            vec![
+                ReadHead,
+                send("HTTP/1.1 200 OK\r\n"),
+                Step::Repeat([&b"X: "[..], &[b'x'; 4000], b"\r\n"].concat().into()),
+            ],
+            b"",
+        ),
+        case(
+            "endless-status-line",
+            vec![ReadHead, send("HTTP/1.1 200 "), Step::Repeat([b'x'; 4096][..].into())],
+            b"",
+        ),
+        case(
+            "endless-interim-responses",
+            vec![ReadHead, Step::Repeat(b"HTTP/1.1 103 Early Hints\r\n\r\n".into())],
+            b"",
+        ),
+        case(
+            "response-before-request",
+            vec![send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), ReadHead, Hang],
+            b"",
+        ),
+        case(
+            "two-responses",
+            vec![ReadHead, send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 500 No\r\n\r\n")],
+            b"",
+        ),
     ]
 }
 

@@ -116,7 +116,12 @@ fn chunks() -> Vec<Case> {
     let line = format!("2;{}\r\nok\r\n0\r\n\r\n", "x".repeat(4000));
     cases.push(with("chunked/extension-of-4000", CHUNKED, line, b"ok"));
     cases.push(with("chunked/many", CHUNKED, "1\r\nx\r\n".repeat(3000) + "0\r\n\r\n", &[b'x'; 3000]));
-    cases.push(with("chunked/many-with-extensions", CHUNKED, "1;aaaaaaaaaaaaaaaa\r\nx\r\n".repeat(3000) + "0\r\n\r\n", &[b'x'; 3000]));
+    cases.push(with(
+        "chunked/many-with-extensions",
+        CHUNKED,
+        "1;aaaaaaaaaaaaaaaa\r\nx\r\n".repeat(3000) + "0\r\n\r\n",
+        &[b'x'; 3000],
+    ));
     cases.push(with("chunked/large", CHUNKED, large, &[b'x'; 100_000]));
     for (name, fields) in [
         ("upper-case", "Transfer-Encoding: CHUNKED\r\n"),
@@ -197,7 +202,8 @@ fn without_body() -> Vec<Case> {
         cases.push(respond(&format!("body/none/{code}-without-length"), &response, &[code], b"ok"));
         let response = format!("HTTP/1.1 {code} Word\r\nContent-Length: x\r\n\r\nok");
         cases.push(respond(&format!("body/none/{code}-bad-length"), &response, &[code], b""));
-        let response = format!("HTTP/1.1 {code} Word\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
+        let response =
+            format!("HTTP/1.1 {code} Word\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
         cases.push(respond(&format!("body/none/{code}-chunked"), &response, &[code], b"ok"));
     }
     for (name, fields, body) in [

@@ -168,8 +168,29 @@ const URIS: &[&[u8]] = &[
 ];
 
 const METHODS: &[&str] = &[
-    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "get", "Get", "PURGE", "M-SEARCH",
-    "!#$%&'*+-.^_`|~", "", "GE T", "GET ", " GET", "G\tT", "G(T", "G\u{c9}T", "GET\r\nX: y", ":",
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "OPTIONS",
+    "TRACE",
+    "CONNECT",
+    "get",
+    "Get",
+    "PURGE",
+    "M-SEARCH",
+    "!#$%&'*+-.^_`|~",
+    "",
+    "GE T",
+    "GET ",
+    " GET",
+    "G\tT",
+    "G(T",
+    "G\u{c9}T",
+    "GET\r\nX: y",
+    ":",
 ];
 
 pub(super) fn cases(trust: &Trust) -> Vec<Case> {
@@ -213,7 +234,8 @@ pub(super) fn cases(trust: &Trust) -> Vec<Case> {
         cases.push(Case::new(format!("http/uri/plain/{uri}"), answer(), request(uri.as_bytes())));
     }
     for proxied in ["/s", "http://localhost/s"] {
-        let mut case = Case::new(format!("http/uri/plain-proxy/{proxied}"), answer(), request(proxied.as_bytes()));
+        let mut case =
+            Case::new(format!("http/uri/plain-proxy/{proxied}"), answer(), request(proxied.as_bytes()));
         merge(&mut case, json!({"proxy": true}));
         cases.push(case);
     }

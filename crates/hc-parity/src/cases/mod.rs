@@ -20,8 +20,8 @@ use crate::case::{Case, Family};
 use crate::serve::{ECHO_HOSTS, echo_host};
 use crate::trust::Trust;
 
-pub(crate) use self::http_bodies::gzip;
 pub(crate) use self::dns::{NAME, expecting as dns_expecting};
+pub(crate) use self::http_bodies::gzip;
 pub(crate) use self::radius::{SECRET, expecting as radius_expecting};
 
 /// All of them, over both families.
@@ -69,7 +69,9 @@ pub(crate) fn prepare_network() -> Result<()> {
         run(&format!("nft add table {table} parity"));
         run(&format!("nft add chain {table} parity in {{ type filter hook input priority 0 ; }}"));
         run(&format!("nft add rule {table} parity in {table} daddr {silent} drop"));
-        run(&format!("nft add rule {table} parity in {table} daddr {told} reject with {reason} type {unreachable}"));
+        run(&format!(
+            "nft add rule {table} parity in {table} daddr {told} reject with {reason} type {unreachable}"
+        ));
     }
     Ok(())
 }

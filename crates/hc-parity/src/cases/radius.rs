@@ -19,7 +19,11 @@ pub(crate) fn expecting(response: &str) -> Value {
 }
 
 /// Replies with bytes that a request leads to.
-fn raw(name: &str, expected: &str, reply: impl Fn(&RadiusRequest) -> Vec<Vec<u8>> + Send + Sync + 'static) -> Case {
+fn raw(
+    name: &str,
+    expected: &str,
+    reply: impl Fn(&RadiusRequest) -> Vec<Vec<u8>> + Send + Sync + 'static,
+) -> Case {
     let server =
         Server::datagrams(move |packet| RadiusRequest::parse(packet).map_or_else(Vec::new, |r| reply(&r)));
     Case::new(format!("radius/{name}"), server, expecting(expected))
@@ -66,16 +70,23 @@ fn codes() -> Vec<Case> {
 
 fn messages() -> Vec<Case> {
     let accept = |request: &RadiusRequest| RadiusReply::to(request, 2);
-    let two = |name: &str, first: fn(&RadiusRequest) -> RadiusReply, second: fn(&RadiusRequest) -> RadiusReply| {
-        raw(name, "accept", move |request| {
-            [first, second].map(|reply| reply(request).build(SECRET.as_bytes())).to_vec()
-        })
-    };
+    let two =
+        |name: &str, first: fn(&RadiusRequest) -> RadiusReply, second: fn(&RadiusRequest) -> RadiusReply| {
+            raw(name, "accept", move |request| {
+                [first, second].map(|reply| reply(request).build(SECRET.as_bytes())).to_vec()
+            })
+        };
     vec![
-        case("with-attributes", "accept", |r| RadiusReply::to(r, 2).attribute(18, b"hello").attribute(25, &[7; 253])),
+        case("with-attributes", "accept", |r| {
+            RadiusReply::to(r, 2).attribute(18, b"hello").attribute(25, &[7; 253])
+        }),
         case("with-message-authenticator", "accept", |r| RadiusReply::to(r, 2).message_authenticator()),
-        case("wrong-message-authenticator", "accept", |r| RadiusReply::to(r, 2).wrong_message_authenticator()),
-        case("wrong-message-authenticator-any", "any", |r| RadiusReply::to(r, 3).wrong_message_authenticator()),
+        case("wrong-message-authenticator", "accept", |r| {
+            RadiusReply::to(r, 2).wrong_message_authenticator()
+        }),
+        case("wrong-message-authenticator-any", "any", |r| {
+            RadiusReply::to(r, 3).wrong_message_authenticator()
+        }),
         case("message-authenticator-twice", "accept", |r| {
             RadiusReply::to(r, 2).message_authenticator().attribute(80, &[0; 16])
         }),
@@ -90,7 +101,8 @@ fn messages() -> Vec<Case> {
         raw("silence", "accept", |_| Vec::new()).without_end(),
         raw("silence-any", "any", |_| Vec::new()).without_end(),
         Case::new("radius/refused", Server::RefusingDatagrams, expecting("accept")),
-        Case::new("radius/silent-host", Server::Elsewhere(silent_host, 1812), expecting("accept")).without_end(),
+        Case::new("radius/silent-host", Server::Elsewhere(silent_host, 1812), expecting("accept"))
+            .without_end(),
         Case::new("radius/no-route", Server::Elsewhere(routeless_host, 1812), expecting("accept")),
     ]
 }
@@ -100,7 +112,9 @@ fn broken() -> Vec<Case> {
         raw("broken/empty", "accept", |_| vec![Vec::new()]).without_end(),
         raw("broken/one-byte", "accept", |_| vec![vec![2]]).without_end(),
         raw("broken/text", "accept", |_| vec![b"not RADIUS, but long enough to be".to_vec()]).without_end(),
-        raw("broken/header-cut", "accept", |r| vec![RadiusReply::to(r, 2).build(SECRET.as_bytes())[..19].to_vec()]),
+        raw("broken/header-cut", "accept", |r| {
+            vec![RadiusReply::to(r, 2).build(SECRET.as_bytes())[..19].to_vec()]
+        }),
         raw("broken/id-alone", "accept", |r| vec![vec![2, r.identifier]]),
         spoilt("authenticator-bit", |packet| packet[10] ^= 1),
         spoilt("code-changed", |packet| packet[0] = 3),
@@ -118,7 +132,9 @@ fn broken() -> Vec<Case> {
         spoilt("attribute-too-short", |packet| packet[21] -= 1),
         spoilt("cut", |packet| packet.truncate(24)),
         spoilt("trailing-bytes", |packet| packet.extend(b"trailing")),
-        case("broken/authentic-attribute-without-value", "accept", |r| RadiusReply::to(r, 2).attribute(18, b"")),
+        case("broken/authentic-attribute-without-value", "accept", |r| {
+            RadiusReply::to(r, 2).attribute(18, b"")
+        }),
         case("broken/authentic-odd-byte", "accept", |r| RadiusReply::to(r, 2).junk(&[18])),
         case("broken/authentic-attribute-too-long", "accept", |r| RadiusReply::to(r, 2).junk(&[18, 9, 1])),
         case("broken/authentic-attribute-length-1", "accept", |r| RadiusReply::to(r, 2).junk(&[18, 1, 1])),
@@ -141,7 +157,8 @@ fn credentials() -> Vec<Case> {
             let code = if got == expected.as_bytes() { 2 } else { 3 };
             vec![RadiusReply::to(&request, code).build(secret.as_bytes())]
         });
-        let check = json!({"checker_type": "radius", "username": user, "password": password, "secret": secret});
+        let check =
+            json!({"checker_type": "radius", "username": user, "password": password, "secret": secret});
         Case::new(format!("radius/credentials/{name}"), server, check)
     };
     let mut cases: Vec<_> = [1, 15, 16, 17, 32, 127, 128]

@@ -34,7 +34,11 @@ fn identities(trust: &Trust) -> Vec<Case> {
         for verify in [true, false] {
             let word = if verify { "verified" } else { "unverified" };
             let server = |steps| Server::Tls(Arc::clone(identity), steps);
-            cases.push(Case::new(format!("tls/{word}/{name}"), server(vec![Step::Hang]), check(verify, b"", b"")));
+            cases.push(Case::new(
+                format!("tls/{word}/{name}"),
+                server(vec![Step::Hang]),
+                check(verify, b"", b""),
+            ));
             let http = |path: &str| {
                 json!({
                     "checker_type": "http", "secure": true, "tls_verify": verify, "path": path,
@@ -51,7 +55,11 @@ fn identities(trust: &Trust) -> Vec<Case> {
                 ("stranger-name", "https://unknown.test/"),
                 ("other-address", "https://192.0.2.1/"),
             ] {
-                cases.push(Case::new(format!("https/{word}/{name}/{form}"), server(answer.clone()), http(path)));
+                cases.push(Case::new(
+                    format!("https/{word}/{name}/{form}"),
+                    server(answer.clone()),
+                    http(path),
+                ));
             }
         }
     }
@@ -95,8 +103,16 @@ fn peers_that_speak_something_else() -> Vec<Case> {
         ("zeroes", vec![Read(5), send([0; 64]), Hang], false),
         ("part-of-a-record", vec![Read(5), send([22, 3, 3, 0, 40, 2]), Hang], true),
         ("part-of-a-record-then-closed", vec![Read(5), send([22, 3, 3, 0, 40, 2]), HalfClose, Hang], false),
-        ("handshake-of-zeroes", vec![Read(5), send([[22, 3, 3, 0, 59].as_slice(), &[0; 59]].concat()), Hang], false),
-        ("long-record", vec![Read(5), send([[22, 3, 3, 0xff, 0xff].as_slice(), &[0; 400]].concat()), Hang], false),
+        (
+            "handshake-of-zeroes",
+            vec![Read(5), send([[22, 3, 3, 0, 59].as_slice(), &[0; 59]].concat()), Hang],
+            false,
+        ),
+        (
+            "long-record",
+            vec![Read(5), send([[22, 3, 3, 0xff, 0xff].as_slice(), &[0; 400]].concat()), Hang],
+            false,
+        ),
         ("application-data-first", vec![Read(5), send([23, 3, 3, 0, 1, 0]), Hang], false),
         ("old-record-version", vec![Read(5), send([22, 2, 0, 0, 1, 0]), Hang], false),
         ("alert-protocol-version", vec![Read(5), send(alert(70)), Hang], false),

@@ -17,16 +17,26 @@ pub(super) fn case(n: usize, rng: &mut Rng) -> Case {
         mutate(&mut reply, rng);
     }
     if rng.bool() {
-        let check = json!({"checker_type": "udp", "send": case::bytes(&send), "receive": case::bytes(&expected)});
-        return Case::new(format!("generated/udp/{n}"), Server::datagrams(move |_| vec![reply.clone()]), check);
+        let check =
+            json!({"checker_type": "udp", "send": case::bytes(&send), "receive": case::bytes(&expected)});
+        return Case::new(
+            format!("generated/udp/{n}"),
+            Server::datagrams(move |_| vec![reply.clone()]),
+            check,
+        );
     }
     let mut steps = vec![Step::Read(send.len())];
-    while !reply.is_empty() {
-        let rest = reply.split_off(rng.usize(1..=reply.len()));
-        steps.push(Step::send(&reply));
-        reply = rest;
+    if rng.u8(..3) == 0 {
+        // In one piece: a reset takes back what waits for an acknowledgement of earlier pieces.
+        steps.extend([Step::send(reply), Step::Reset]);
+    } else {
+        while !reply.is_empty() {
+            let rest = reply.split_off(rng.usize(1..=reply.len()));
+            steps.push(Step::send(&reply));
+            reply = rest;
+        }
+        steps.extend(rng.bool().then_some(Step::HalfClose));
     }
-    steps.extend([None, Some(Step::HalfClose), Some(Step::Reset)][rng.usize(..3)].clone());
     let check = json!({"checker_type": "tcp", "send": case::bytes(&send), "receive": case::bytes(&expected)});
     Case::new(format!("generated/tcp/{n}"), Server::Tcp(steps), check)
 }

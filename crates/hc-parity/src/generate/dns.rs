@@ -35,10 +35,15 @@ pub(super) fn case(n: usize, rng: &mut Rng) -> Case {
     let seed = rng.u64(..);
     let server = Server::datagrams(move |query| {
         let message = DnsMessage::reply_to(query).rcode(rcode);
-        let mut bytes = records.iter().fold(message, |message, (section, record)| add(message, *section, *record)).build();
+        let mut bytes = records
+            .iter()
+            .fold(message, |message, (section, record)| add(message, *section, *record))
+            .build();
         if changed {
             let mut records = bytes.split_off(query.len());
             mutate(&mut records, &mut Rng::with_seed(seed));
+            // A name in another case is an exception of its own.
+            records.make_ascii_lowercase();
             bytes.extend(records);
         }
         vec![bytes]
@@ -52,7 +57,9 @@ fn add(message: DnsMessage, section: usize, record: Record) -> DnsMessage {
         Record::Right => message.record(section, NAME, 1, 1, &RIGHT),
         Record::Wrong => message.record(section, NAME, 1, 1, &[192, 0, 2, 2]),
         Record::OtherName => message.record(section, "other.example.com", 1, 1, &RIGHT),
-        Record::OtherType => message.record(section, NAME, 15, 1, &[&[0, 10][..], &wire_name("m.test")].concat()),
+        Record::OtherType => {
+            message.record(section, NAME, 15, 1, &[&[0, 10][..], &wire_name("m.test")].concat())
+        }
         Record::OtherClass => message.record(section, NAME, 1, 3, &RIGHT),
         Record::Short => message.record(section, NAME, 1, 1, &RIGHT[..3]),
         Record::Unknown => message.record(section, NAME, 65_280, 1, &[1, 2, 3]),

@@ -43,7 +43,9 @@ fn pick<'a>(rng: &mut Rng, words: &[&'a str]) -> &'a str {
 
 fn content(rng: &mut Rng) -> Vec<u8> {
     let length = [0, 2, 20, 300, 9000][rng.usize(..5)];
-    std::iter::repeat_with(|| if rng.u8(..20) == 0 { rng.u8(..) } else { rng.u8(b' '..=b'~') }).take(length).collect()
+    std::iter::repeat_with(|| if rng.u8(..20) == 0 { rng.u8(..) } else { rng.u8(b' '..=b'~') })
+        .take(length)
+        .collect()
 }
 
 /// A whole response, and its code.

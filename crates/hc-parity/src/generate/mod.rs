@@ -15,7 +15,8 @@ use crate::case::{Case, Family};
 type Maker = fn(usize, &mut Rng) -> Case;
 
 /// In turn, so that any number of cases has its share of each; HTTP has most to say.
-const MAKERS: &[Maker] = &[http::case, dns::case, http::case, radius::case, http::case, bytes::case, requests::case];
+const MAKERS: &[Maker] =
+    &[http::case, dns::case, http::case, radius::case, http::case, bytes::case, requests::case];
 
 /// So many cases. Each has its own stream of random numbers: the 1000th is the same, however many there are.
 pub(crate) fn all(seed: u64, count: usize) -> impl Iterator<Item = Case> {

@@ -12,9 +12,10 @@ pub(super) fn case(n: usize, rng: &mut Rng) -> Case {
     let code = [2, 2, 2, 3, 11, rng.u8(..)][rng.usize(..6)];
     let attributes: Vec<(u8, Vec<u8>)> =
         (0..rng.usize(..4)).map(|_| (rng.u8(1..79), vec![rng.u8(..); rng.usize(1..=253)])).collect();
-    let authenticated = rng.bool();
     // Authentic junk in the place of attributes, or changed bytes behind the identifier.
     let (junk, changed) = [(false, false), (true, false), (false, true)][rng.usize(..3)];
+    // Digests are new each time. If one byte of them were set to another, it could be that already.
+    let authenticated = !changed && rng.bool();
     let seed = rng.u64(..);
     let server = Server::datagrams(move |packet| {
         let Some(request) = RadiusRequest::parse(packet) else { return Vec::new() };
@@ -33,13 +34,30 @@ pub(super) fn case(n: usize, rng: &mut Rng) -> Case {
         }
         let mut bytes = reply.build(SECRET.as_bytes());
         if changed {
-            let mut rest = bytes.split_off(2);
-            mutate(&mut rest, &mut rng);
-            bytes.extend(rest);
+            spoil(&mut bytes, &mut rng);
         }
         vec![bytes]
     });
     let expected = ["accept", "any", "reject", "challenge"][rng.usize(..4)];
-    let kind = if changed { "changed" } else if junk { "junk" } else { "whole" };
+    let kind = if changed {
+        "changed"
+    } else if junk {
+        "junk"
+    } else {
+        "whole"
+    };
     Case::new(format!("generated/radius/{kind}/{n}"), server, radius_expecting(expected))
+}
+
+/// Changes the length, the authenticator or the attributes.
+fn spoil(packet: &mut Vec<u8>, rng: &mut Rng) {
+    match rng.u8(..4) {
+        0 => packet[rng.usize(2..4)] ^= rng.u8(1..),
+        1 => packet[rng.usize(4..20)] ^= rng.u8(1..),
+        _ => {
+            let mut attributes = packet.split_off(20);
+            mutate(&mut attributes, rng);
+            packet.extend(attributes);
+        }
+    }
 }
