@@ -117,7 +117,7 @@ func TestJudgeMissesALostFlip(t *testing.T) {
 	j.giveUp()
 	expectWrong(t, j, 0)
 	p := j.records[0].pending
-	p.before, p.after = p.before.Add(-time.Minute), p.after.Add(-time.Minute)
+	p.before, p.after = p.before.Add(-2*lostAfter), p.after.Add(-2*lostAfter)
 	j.giveUp()
 	expectWrong(t, j, 1)
 	if v := j.verdicts(); v.lost != 1 || v.reported != 0 {

@@ -152,8 +152,11 @@ func (j *judge) stray(id uint64) {
 	j.wrong = append(j.wrong, fmt.Sprintf("an engine heard of id %d, which it does not have", id))
 }
 
-// lostAfter is how much later than due a flip counts as lost.
-const lostAfter = 30 * time.Second
+// lostAfter is how much later than due a flip counts as lost. It is long: on a
+// machine with no time to spare hc-server takes no timeout for a verdict, and so
+// does not see the death of a server that falls silent. How late a flip is told is
+// in the table.
+const lostAfter = 3 * time.Minute
 
 // giveUp counts pending flips that nobody can be expected to report any more.
 func (j *judge) giveUp() {
