@@ -318,7 +318,17 @@ impl Reference {
                 let run = self.runs.remove(&(shard, slot)).ok_or("nothing is removed")?;
                 self.places.remove(&Arc::as_ptr(&run.spec));
                 if run.standings.iter().any(Standing::is_something) && self.remember > 0 {
-                    self.memory.insert(run.subject, (run.standings, now));
+                    let mut standings = run.standings;
+                    // If it knew nothing, what was remembered before is remembered still, and may be older.
+                    if standings.iter().any(|standing| !standing.is_something())
+                        && let Some((older, _)) = self.memory.remove(&run.subject)
+                    {
+                        let doubted =
+                            older.iter().map(|standing| Standing { certain: false, ..standing.clone() });
+                        standings.extend(doubted.collect::<Vec<_>>());
+                        standings.extend(older);
+                    }
+                    self.memory.insert(run.subject, (standings, now));
                     self.removals.push_back(now);
                 }
                 Ok((None, Speaks::No, run.flight.map(|flight| flight.flight)))
