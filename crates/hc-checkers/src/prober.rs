@@ -3,11 +3,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hc_types::{CheckSpec, Outcome, ProbeSpec, Prober};
+use hc_types::{CheckSpec, Failure, LocalFault, Outcome, ProbeSpec, Prober};
 
+use crate::socket;
 use crate::{CheckersConfig, Pinger, probe_dns, probe_http, probe_radius, probe_tcp, probe_udp};
 
 /// Runs every kind of probe. One for each shard, made and used on the shard's thread, inside its runtime.
+///
+/// A timeout while the target has no route (any more) is [`LocalFault::NoRoute`], and no verdict.
 #[derive(Clone, Debug)]
 pub struct Checkers {
     config: Rc<CheckersConfig>,
@@ -27,7 +30,7 @@ impl Prober for Checkers {
         let Self { config, pinger } = self.clone();
         async move {
             let (target, timeout) = (spec.target(), spec.timeout());
-            match spec.probe() {
+            let outcome = match spec.probe() {
                 ProbeSpec::Tcp(probe) => probe_tcp(probe, target, timeout, &config).await,
                 // The rarer and larger ones are boxed, so that a probe in flight has the size of the common ones.
                 ProbeSpec::Http(probe) => Box::pin(probe_http(probe, target, timeout, &config)).await,
@@ -37,6 +40,11 @@ impl Prober for Checkers {
                     Box::pin(probe_radius(probe, target, timeout, config.nas_ip)).await
                 }
                 ProbeSpec::Icmp => pinger.probe(target, timeout).await,
+            };
+            // Nobody tells a connection that its route is gone: its packets are lost without a word.
+            match outcome {
+                Outcome::Fail(Failure::Timeout(_)) if !socket::has_route(target) => LocalFault::NoRoute.into(),
+                outcome => outcome,
             }
         }
     }

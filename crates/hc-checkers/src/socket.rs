@@ -5,7 +5,7 @@ mod datagram;
 mod error_queue;
 mod stream;
 
-use hc_types::Target;
+use hc_types::{LocalFault, Target};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::fault::{self, Setback};
@@ -24,4 +24,13 @@ fn open(target: &Target, kind: Type, protocol: Protocol) -> Result<Socket, Setba
         socket.set_mark(mark.get()).map_err(|error| fault::before_sending(&error))?;
     }
     Ok(socket)
+}
+
+/// Whether the routing table has a way to the target. Sends nothing: a datagram socket's `connect` only looks the route up.
+/// Whatever else is wrong with us does not answer the question, and so is a yes.
+pub(crate) fn has_route(target: &Target) -> bool {
+    let looked_up = open(target, Type::DGRAM, Protocol::UDP).and_then(|socket| {
+        socket.connect(&target.socket_addr().into()).map_err(|error| fault::before_sending(&error))
+    });
+    looked_up != Err(Setback::Local(LocalFault::NoRoute))
 }
