@@ -43,7 +43,9 @@ impl Prober for Checkers {
             };
             // Nobody tells a connection that its route is gone: its packets are lost without a word.
             match outcome {
-                Outcome::Fail(Failure::Timeout(_)) if !socket::has_route(target) => LocalFault::NoRoute.into(),
+                Outcome::Fail(Failure::Timeout(_)) if !socket::has_route(target) => {
+                    LocalFault::NoRoute.into()
+                }
                 outcome => outcome,
             }
         }
