@@ -34,6 +34,18 @@ impl From<Setback> for Outcome {
     }
 }
 
+/// What is kept of the words about a failure, in bytes: a check at rest holds them, and a backend may say more than that.
+const LONGEST_TEXT: usize = 1024;
+
+/// Words about a failure that may quote the backend, cut where they are long.
+pub(crate) fn told(mut text: String) -> Box<str> {
+    if text.len() > LONGEST_TEXT {
+        text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+        text.push('…');
+    }
+    text.into()
+}
+
 /// An error before anything was sent: from `socket`, `setsockopt`, `connect` itself, the first `sendto`. What the network
 /// would say cannot have arrived yet, so "unreachable" is our own routing table speaking.
 pub(crate) fn before_sending(error: &io::Error) -> Setback {

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 
 use crate::CheckersConfig;
 use crate::deadline::{self, Progress};
-use crate::fault::Setback;
+use crate::fault::{self, Setback};
 use crate::socket::{self, Opening};
 use crate::tls::{self, Peer};
 
@@ -101,7 +101,7 @@ async fn run(
 }
 
 pub(crate) fn bad_request(error: &RequestError) -> Setback {
-    Failure::BadRequest(error.to_string().into()).into()
+    Failure::BadRequest(fault::told(error.to_string())).into()
 }
 
 /// Waits a moment for the peer to close the connection, and takes the little that may still come.
@@ -150,7 +150,7 @@ where
         && let Some(Err(error)) = head.location.as_deref().map(RequestTarget::parse)
     {
         let text = format!("got {}; failed to parse Location header: {error}", head.status_text);
-        return Err(Failure::WrongAnswer(text.into()).into());
+        return Err(Failure::WrongAnswer(fault::told(text)).into());
     }
     if !probe.expected_codes.is_empty() && !probe.expected_codes.contains(&head.status) {
         return Err(Failure::Status { got: head.status_text }.into());
@@ -236,5 +236,5 @@ where
 }
 
 fn malformed(error: &dyn std::error::Error) -> Setback {
-    Failure::MalformedReply(error.to_string().into()).into()
+    Failure::MalformedReply(fault::told(error.to_string())).into()
 }

@@ -55,7 +55,10 @@ pub(crate) async fn handshake(
             // No certificate can hold it, and SNI has no way to say it. Without verification neither is needed.
             Err(_) if !verify => ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into()),
             Err(_) => {
-                return Err((Failure::Tls(format!("{name:?} is not a host name").into()).into(), stream));
+                return Err((
+                    Failure::Tls(fault::told(format!("{name:?} is not a host name"))).into(),
+                    stream,
+                ));
             }
         },
     };
@@ -75,13 +78,13 @@ fn name_handshake_error(error: &io::Error, heard: &[u8]) -> Setback {
         Some(error) => reason::of(error),
         None => "the peer closed the connection during the handshake".into(),
     };
-    Failure::Tls(reason.into()).into()
+    Failure::Tls(fault::told(reason)).into()
 }
 
 /// Names an error of reading or writing, with or without TLS.
 pub(crate) fn name_error(error: &io::Error, phase: Phase) -> Setback {
     match rustls_error(error) {
-        Some(error) => Failure::Tls(reason::of(error).into()).into(),
+        Some(error) => Failure::Tls(fault::told(reason::of(error))).into(),
         None => fault::after_sending(error, phase),
     }
 }

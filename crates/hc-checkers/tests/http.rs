@@ -50,6 +50,21 @@ fn mismatch(got: &[u8]) -> Failure {
     Failure::BodyMismatch(Box::new(Mismatch::new(got, Some("200 OK".into()))))
 }
 
+/// A check at rest keeps the text of its latest failure, and the backend must not say how much memory that takes.
+#[test]
+fn however_much_a_backend_says_the_text_stays_short() {
+    let many = vec![0xff; 200_000];
+    for head in ["200 OK\r\nTransfer-Encoding: ", "302 Found\r\nLocation: /%zz"] {
+        let response = [b"HTTP/1.1 ", head.as_bytes(), &many, b"\r\n\r\n"].concat();
+        let backend = Backend::start(FAMILIES[0], Step::respond(&response)).unwrap();
+        let outcome = run(&wanting(0, b""), &backend, PLENTY, &CheckersConfig::default());
+        let Outcome::Fail(Failure::MalformedReply(text) | Failure::WrongAnswer(text)) = outcome else {
+            panic!("{head}: {}", outcome.label());
+        };
+        assert!(text.len() < 1100 && text.ends_with('…'), "{head}: {} bytes", text.len());
+    }
+}
+
 #[test]
 fn the_status_is_judged() {
     let not_found = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
