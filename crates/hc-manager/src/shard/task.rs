@@ -216,8 +216,8 @@ impl Flights {
                 self.handles.remove(&landing.flight);
                 Some(landing)
             }
+            Err(error) if error.is_cancelled() => None,
             Err(error) => {
-                // Not found: cancelled.
                 let (flight, _) = self.handles.iter().find(|(_, handle)| handle.id() == error.id())?;
                 let flight = *flight;
                 self.handles.remove(&flight);
