@@ -11,6 +11,7 @@ mod go;
 mod integration;
 mod proxy;
 mod setup;
+mod sim;
 mod workspace;
 
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ Usage: cargo xtask COMMAND
   integration [FILTER]       run the end-to-end tests in a network namespace of their own (root)
   chaos [--quick] [--rounds N] [--soak 30m] [--seed N] [FILTER]
                              kill, stop and starve the programs while backends flip; --soak adds the soak (root)
+  sim [--seeds N] [--start N] [--hours H] [--seed S --trace]
+                             simulate hours of trouble in virtual time, each from one seed
   bench [NAME…]              run the benchmarks (root)
 
 Programs are built into `bin` below the target directory. Exit 0: done; 1: failed; 2: wrong usage.
@@ -77,6 +80,7 @@ fn run() -> Result<()> {
         "demo" => demo::main(args),
         "ci" => ci::main(args),
         "chaos" => chaos::main(args),
+        "sim" => sim::main(args),
         "proxy" => proxy::main(args),
         "bench" => bench::main(args),
         "integration" => integration::main(args),

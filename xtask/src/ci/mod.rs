@@ -13,7 +13,7 @@ use lexopt::Arg;
 use self::tally::Tally;
 use crate::setup::{self, Purpose};
 use crate::workspace::Workspace;
-use crate::{WrongUsage, chaos, command, integration, proxy};
+use crate::{WrongUsage, chaos, command, integration, proxy, sim};
 
 /// One step: its name, what it shows, and how it is done. A step without tests returns an empty tally.
 struct Step {
@@ -33,6 +33,7 @@ const STEPS: &[Step] = &[
     Step { name: "docs", shows: "the documentation of every crate builds", run: docs },
     Step { name: "proxy-test", shows: "Go tests with the race detector, wire examples", run: proxy::test },
     Step { name: "package", shows: "what would be published builds by itself", run: package },
+    Step { name: "sim", shows: "200 hours of trouble in virtual time break no invariant", run: simulation },
     Step {
         name: "integration",
         shows: "the whole chain against real servers and the real engine",
@@ -225,6 +226,11 @@ fn docs(workspace: &Workspace) -> Result<Tally> {
 
 fn package(workspace: &Workspace) -> Result<Tally> {
     package::check(workspace)?;
+    Ok(Tally::default())
+}
+
+fn simulation(workspace: &Workspace) -> Result<Tally> {
+    sim::quick(workspace)?;
     Ok(Tally::default())
 }
 
