@@ -12,6 +12,10 @@ use crate::split::cut;
 /// What is kept of a reason for a rejection: it may quote a field of any length.
 const LONGEST_REASON: usize = 1024;
 
+/// The most parts of a set, each of at most [`MAX_LINE`](hc_types::wire::MAX_LINE) bytes: a bound on what a peer can have kept for it. 128 are what
+/// hc-proxy has queued at most.
+const MOST_PARTS: u32 = 1024;
+
 /// What a message led to.
 #[derive(Debug)]
 pub enum Assembled {
@@ -66,6 +70,9 @@ impl Assembly {
                 return malformed(format!("part: {} of {} makes no sense", or_none(part), or_none(parts)));
             }
         };
+        if parts > MOST_PARTS {
+            return malformed(format!("parts: {parts} of one set are more than {MOST_PARTS}"));
+        }
         if parts > 1 && generation.is_none() {
             return malformed("generation: a set in parts needs one".to_owned());
         }

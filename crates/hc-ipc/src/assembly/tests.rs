@@ -127,6 +127,8 @@ fn parts_that_make_no_sense_are_refused() {
         assert_eq!(short(assembly.configs(part(Some(5), n, of, &[]))), Short::Refuse(text.to_owned()));
     }
     let unnamed = part(None, Some(1), Some(2), &[]);
+    let many = short(Assembly::new(10).configs(part(Some(1), Some(1), Some(u32::MAX), &[])));
+    assert_eq!(many, Short::Refuse("parts: 4294967295 of one set are more than 1024".to_owned()));
     let text = "generation: a set in parts needs one".to_owned();
     assert_eq!(short(assembly.configs(unnamed)), Short::Refuse(text));
 }
