@@ -127,9 +127,17 @@ impl<'de> Visitor<'de> for RawBytesVisitor {
 }
 
 /// Bytes that must not reach a log, a metric or an error: [`Debug`](fmt::Debug) hides them, and there is no `Display`.
-#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Secret(RawBytes);
+
+/// What is no secret may have been meant as one (a number, say), so the error does not quote it.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = RawBytes::deserialize(deserializer);
+        bytes.map(Self).map_err(|_| de::Error::custom("not a string or {\"base64\": \"...\"}"))
+    }
+}
 
 impl Secret {
     /// The bytes, for the one place that needs them.
@@ -182,6 +190,15 @@ mod tests {
         assert!(error.to_string().contains("base64"), "{error}");
         assert!(serde_json::from_str::<RawBytes>("{}").is_err());
         assert!(serde_json::from_str::<RawBytes>("7").is_err());
+    }
+
+    #[test]
+    fn errors_do_not_quote_secrets() {
+        for json in ["31337", "31337.5", r#"{"base64":"31337!"}"#, r#"{"31337":1}"#] {
+            let error = serde_json::from_str::<Secret>(json).unwrap_err().to_string();
+            assert!(error.starts_with("not a string or") && !error.contains("31337"), "{error}");
+        }
+        assert_eq!(serde_json::from_str::<Secret>(r#"{"base64":"AP8="}"#).unwrap().expose(), b"\x00\xff");
     }
 
     #[test]
