@@ -17,7 +17,16 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hc-sandbox", &[]),
     (
         "hc-server",
-        &["hc-checkers", "hc-guard", "hc-ipc", "hc-manager", "hc-notifier", "hc-sandbox", "hc-snapshot", "hc-types"],
+        &[
+            "hc-checkers",
+            "hc-guard",
+            "hc-ipc",
+            "hc-manager",
+            "hc-notifier",
+            "hc-sandbox",
+            "hc-snapshot",
+            "hc-types",
+        ],
     ),
     ("hc-testkit", &["hc-types"]),
     ("hc-bench", &["hc-checkers", "hc-ipc", "hc-manager", "hc-notifier", "hc-types"]),
