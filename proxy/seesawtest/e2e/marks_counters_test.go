@@ -13,7 +13,7 @@ import (
 // there with a mark, and nobody without.
 const vip4, vip6 = "192.0.2.100", "2001:db8::100"
 
-// firstMark is where the Seesaw Engine begins (seesaw: engine/core.go). Marks of
+// firstMark is where the Seesaw Engine begins (seesaw: engine/healthcheck.go). Marks of
 // one test have the bit of it in common, by which they are routed.
 const firstMark = 1 << 16
 
