@@ -55,6 +55,7 @@ mod handle;
 mod incoming;
 mod listener;
 mod outgoing;
+mod repeats;
 mod session;
 mod split;
 mod task;

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::assembly::{Assembled, Assembly};
 use crate::handle::Delivery;
 use crate::outgoing::{OutLine, Outgoing};
+use crate::repeats::Repeats;
 use crate::split::{line, pieces, writable};
 use crate::{DeliverError, DisconnectReason, IpcConfig};
 
@@ -55,6 +56,10 @@ pub(crate) struct Session {
     asked: bool,
     /// The peer asked for them again meanwhile.
     asked_again: bool,
+    /// Lines of the peer that are no messages.
+    bad_lines: Repeats,
+    /// Errors that the peer reported.
+    complaints: Repeats,
 }
 
 impl Session {
@@ -71,6 +76,8 @@ impl Session {
             under_way: None,
             asked: false,
             asked_again: false,
+            bad_lines: Repeats::default(),
+            complaints: Repeats::default(),
         }
     }
 
@@ -98,7 +105,9 @@ impl Session {
     pub(crate) fn receive(&mut self, message: Result<ToServer, ErrorMessage>) -> Wish {
         match message {
             Err(error) => {
-                tracing::warn!(code = ?error.code, error.message, "the peer sent a line that is no message");
+                if let Some(lines) = self.bad_lines.worth_telling() {
+                    tracing::warn!(code = ?error.code, error.message, lines, "the peer sent a line that is no message");
+                }
                 self.outgoing.short(error);
                 Wish::Nothing
             }
@@ -118,7 +127,9 @@ impl Session {
             Ok(ToServer::RequestStatus(_)) => self.request_statuses(),
             Ok(ToServer::Shutdown(_)) => Wish::Close(DisconnectReason::Shutdown),
             Ok(ToServer::Error(error)) => {
-                tracing::warn!(code = ?error.code, error.message, "the peer reports an error");
+                if let Some(errors) = self.complaints.worth_telling() {
+                    tracing::warn!(code = ?error.code, error.message, errors, "the peer reports an error");
+                }
                 Wish::Nothing
             }
         }
