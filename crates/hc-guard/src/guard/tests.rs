@@ -284,6 +284,30 @@ fn a_sample_that_does_not_answer_says_nothing() {
 }
 
 #[test]
+fn only_answers_of_its_rounds_count() {
+    // The failure that trips the group is that of a check in the sample, and no answer.
+    let once = GuardConfig { rounds: std::num::NonZeroU32::MIN, ..GuardConfig::default() };
+    let mut rig = Rig::healthy(once, 1..=5);
+    (1..=3).for_each(|id| rig.down(id));
+    assert_eq!(rig.take_probed(), [1, 2, 3]);
+    (1..=2).for_each(|id| rig.down(id));
+    rig.heard(&[tripped(3, 5)]);
+    rig.down(3);
+    rig.heard(&[released(3, Cause::Confirmed)]);
+    // Probes between two rounds are none either.
+    let mut rig = Rig::healthy(GuardConfig::default(), 1..=20);
+    (1..=20).for_each(|id| rig.down(id));
+    rig.heard(&[tripped(11, 20)]);
+    let sample = rig.take_probed();
+    (0..5).for_each(|_| sample.iter().for_each(|id| rig.down(*id)));
+    rig.heard(&[]);
+    // Without a sample there is nothing to wait for.
+    sample.iter().for_each(|id| rig.forget(*id, 1));
+    rig.heard(&[Event::Recovered { group: ALL, awaiting: 12 }]);
+    assert_eq!(rig.guard.next_due(), Some(rig.start + GuardConfig::default().max_hold));
+}
+
+#[test]
 fn what_is_told_is_the_latest_and_is_news() {
     let mut rig = Rig::healthy(GuardConfig::default(), 1..=20);
     rig.down(1);
