@@ -11,15 +11,15 @@ use crate::stream::{Pieces, block_on};
 
 /// Lines out of a stream: however it is cut, they are those between its line feeds, without the empty and the too long ones.
 ///
-/// The first two bytes are the size of a read. Of the rest, `0xfe` and a number stand for so many times 4 KiB, so that a short input
+/// The first two bytes are the size of a read (16 KiB or more where much is to be read). Of the rest, `0xfe` and a number stand for so many times 4 KiB, so that a short input
 /// can be a line that is too long.
 pub fn ipc_lines(data: &[u8]) {
-    const LONG: usize = 64 * 1024;
+    const LONG: usize = 4 * 1024;
 
     let mut input = Input::new(data);
     let step = usize::from(input.u16());
     let stream = inflate(input.rest());
-    let step = if stream.len() > LONG { step.max(1024) } else { step };
+    let step = if stream.len() > LONG { step.max(16 * 1024) } else { step };
     let lines =
         block_on(hc_ipc::fuzzing::lines(Pieces::new(&stream, step))).expect("the stream has no errors");
     let whole = stream.iter().rposition(|byte| *byte == b'\n').map_or(&[][..], |end| &stream[..=end]);
@@ -32,7 +32,7 @@ pub fn ipc_lines(data: &[u8]) {
 }
 
 fn inflate(bytes: &[u8]) -> Vec<u8> {
-    const MOST: usize = 4 * MAX_LINE;
+    const MOST: usize = MAX_LINE + MAX_LINE / 2;
 
     let mut stream = Vec::new();
     let mut input = Input::new(bytes);

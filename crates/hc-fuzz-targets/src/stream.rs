@@ -21,11 +21,17 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 pub(crate) struct Pieces<'a> {
     bytes: &'a [u8],
     step: usize,
+    open: bool,
 }
 
 impl<'a> Pieces<'a> {
     pub(crate) fn new(bytes: &'a [u8], step: usize) -> Self {
-        Self { bytes, step: step.max(1) }
+        Self { bytes, step: step.max(1), open: false }
+    }
+
+    /// After the last byte the connection stays open, and nothing comes any more.
+    pub(crate) fn left_open(self) -> Self {
+        Self { open: true, ..self }
     }
 }
 
@@ -35,6 +41,9 @@ impl AsyncRead for Pieces<'_> {
         _: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.open && self.bytes.is_empty() {
+            return Poll::Pending;
+        }
         let length = self.step.min(buffer.remaining()).min(self.bytes.len());
         let (now, later) = self.bytes.split_at(length);
         buffer.put_slice(now);

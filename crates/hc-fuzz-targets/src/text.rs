@@ -2,8 +2,13 @@
 
 use hc_types::{RecordClass, RecordType};
 
-/// Any word: the type or class that it names has a name that reads back.
+use crate::input::Input;
+
+/// Any word, and the number in its first two bytes: the type or class has a name that reads back.
 pub fn record_type(data: &[u8]) {
+    let number = Input::new(data).u16();
+    assert_eq!(RecordType(number).to_string().parse(), Ok(RecordType(number)));
+    assert_eq!(RecordClass(number).to_string().parse(), Ok(RecordClass(number)));
     let Ok(word) = std::str::from_utf8(data) else { return };
     if let Ok(kind) = word.parse::<RecordType>() {
         assert_eq!(kind.to_string().parse(), Ok(kind));
@@ -21,33 +26,54 @@ pub fn quote(data: &[u8]) {
     assert_eq!(unquote(inner), data);
 }
 
-/// Undoes the quoting.
+/// Undoes the quoting: the escapes of Go's `strconv`, and Rust's form of `\u`.
 fn unquote(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut rest = text.chars();
-    while let Some(c) = rest.next() {
-        if c != '\\' {
-            assert_ne!(c, '"', "a quote ends the text");
-            bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            continue;
-        }
-        match rest.next().expect("something is escaped") {
-            'n' => bytes.push(b'\n'),
-            'r' => bytes.push(b'\r'),
-            't' => bytes.push(b'\t'),
-            'x' => {
-                let digits: String = rest.by_ref().take(2).collect();
-                bytes.push(u8::from_str_radix(&digits, 16).expect("two digits"));
+    let mut rest = text;
+    while let Some(c) = take(&mut rest) {
+        assert_ne!(c, '"', "a quote ends the text");
+        let c = if c != '\\' {
+            c
+        } else {
+            match take(&mut rest).expect("something is escaped") {
+                'a' => '\x07',
+                'b' => '\x08',
+                'f' => '\x0c',
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                'v' => '\x0b',
+                c @ ('"' | '\\') => c,
+                'x' => {
+                    bytes.push(u8::try_from(number(&mut rest, 2)).expect("two digits"));
+                    continue;
+                }
+                'u' => {
+                    let digits = rest.strip_prefix('{').and_then(|inner| inner.find('}'));
+                    let (skipped, digits) = digits.map_or((0, 4), |digits| (1, digits));
+                    rest = &rest[skipped..];
+                    let c = number(&mut rest, digits);
+                    rest = &rest[skipped..];
+                    char::from_u32(c).expect("a character")
+                }
+                'U' => char::from_u32(number(&mut rest, 8)).expect("a character"),
+                c => panic!("unknown escape {c:?}"),
             }
-            'u' => {
-                let digits: String = rest.by_ref().skip(1).take_while(|c| *c != '}').collect();
-                let number = u32::from_str_radix(&digits, 16).expect("digits");
-                let c = char::from_u32(number).expect("a character");
-                bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            }
-            c @ ('"' | '\\') => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-            c => panic!("unknown escape {c:?}"),
-        }
+        };
+        bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
     }
     bytes
+}
+
+fn take(text: &mut &str) -> Option<char> {
+    let c = text.chars().next()?;
+    *text = &text[c.len_utf8()..];
+    Some(c)
+}
+
+/// The number in the next `digits` digits.
+fn number(text: &mut &str, digits: usize) -> u32 {
+    let (number, rest) = text.split_at(digits);
+    *text = rest;
+    u32::from_str_radix(number, 16).expect("hexadecimal digits")
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use hc_fuzz_targets::{Mutator, TARGETS, Target};
 
 /// Mutations that each target gets.
-const MUTATIONS: usize = 2000;
+const MUTATIONS: usize = 1000;
 /// `HC_FUZZ_SEED` is another one.
 const SEED: u64 = 0x5ee5_a320;
 /// `docs/fuzzing.md` promises that the corpus stays small.
