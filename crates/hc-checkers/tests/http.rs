@@ -61,7 +61,7 @@ fn however_much_a_backend_says_the_text_stays_short() {
         let Outcome::Fail(Failure::MalformedReply(text) | Failure::WrongAnswer(text)) = outcome else {
             panic!("{head}: {}", outcome.label());
         };
-        assert!(text.len() < 1100 && text.ends_with('…'), "{head}: {} bytes", text.len());
+        assert!(text.len() < 1100, "{head}: {} bytes", text.len());
     }
 }
 

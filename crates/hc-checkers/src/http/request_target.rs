@@ -36,7 +36,7 @@ impl fmt::Debug for UserInfo {
 
 /// Why a text is no URL reference, in Go's words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("parse {}: {problem}", quote(url))]
+#[error("parse {}: {problem}", shown(url))]
 pub struct RequestTargetError {
     url: Vec<u8>,
     problem: UrlProblem,
@@ -58,12 +58,18 @@ enum UrlProblem {
     IpLiteral,
     #[error("missing ']' in host")]
     MissingBracket,
-    #[error("invalid port {} after host", quote(.0))]
+    #[error("invalid port {} after host", shown(.0))]
     Port(Vec<u8>),
-    #[error("invalid host: ParseAddr({}): unable to parse IP", quote(.0))]
+    #[error("invalid host: ParseAddr({}): unable to parse IP", shown(.0))]
     Address(Vec<u8>),
     #[error("invalid character {} in host name", quote(&[*.0]))]
     HostCharacter(u8),
+}
+
+/// A quote, of the beginning alone where it is long: a backend may name a URL of any length, and quoting costs more than parsing.
+fn shown(text: &[u8]) -> String {
+    const SHOWN: usize = 512;
+    quote(&text[..text.len().min(SHOWN)])
 }
 
 impl RequestTarget {

@@ -6,6 +6,9 @@ use std::borrow::Cow;
 /// The longest head that is read, all interim responses included, in bytes. Go's limit is 10 MB; no backend needs either.
 pub const MAX_HEAD: usize = 256 * 1024;
 
+/// How much of what a backend says an error quotes, in bytes. Quoting costs more than parsing.
+const SHOWN: usize = 128;
+
 /// Why bytes are no response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResponseError {
@@ -119,7 +122,6 @@ fn wrong(line: &[u8], cause: HeadProblem) -> ResponseError {
 
 /// As much of a line as a text needs.
 fn shown(line: &[u8]) -> &[u8] {
-    const SHOWN: usize = 128;
     line[..line.len().min(SHOWN)].trim_ascii_end()
 }
 
@@ -253,7 +255,9 @@ fn framing(fields: &Fields<'_>, status: u16, is_1_1: bool, method: &str) -> Resu
         // HTTP/1.0 knows no transfer encodings.
         (false, ..) | (_, None, _) => false,
         (_, Some(one), None) if one.eq_ignore_ascii_case(b"chunked") => true,
-        (_, Some(one), _) => return Err(ResponseError::TransferEncoding(one.to_vec())),
+        (_, Some(one), _) => {
+            return Err(ResponseError::TransferEncoding(one[..one.len().min(SHOWN)].to_vec()));
+        }
     };
     let length = content_length(fields)?;
     if status == 101
