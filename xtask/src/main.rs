@@ -9,6 +9,7 @@ mod command;
 mod demo;
 mod go;
 mod integration;
+mod parity;
 mod proxy;
 mod setup;
 mod sim;
@@ -32,6 +33,7 @@ Usage: cargo xtask COMMAND
                              kill, stop and starve the programs while backends flip; --soak adds the soak (root)
   sim [--seeds N] [--start N] [--hours H] [--seed S --trace]
                              simulate hours of trouble in virtual time, each from one seed
+  parity [--seed S] […]      hold our probes and programs against Seesaw's own; --help says more (root)
   bench [NAME…]              run the benchmarks (root)
 
 Programs are built into `bin` below the target directory. Exit 0: done; 1: failed; 2: wrong usage.
@@ -83,6 +85,7 @@ fn run() -> Result<()> {
         "sim" => sim::main(args),
         "proxy" => proxy::main(args),
         "bench" => bench::main(args),
+        "parity" => parity::main(args),
         "integration" => integration::main(args),
         integration::INSIDE => integration::inside(args),
         other => bail!(WrongUsage(format!("there is no command `{other}`"))),

@@ -7,6 +7,7 @@ mod compare;
 mod exceptions;
 mod generate;
 mod pattern;
+mod processes;
 mod seesaw;
 mod serve;
 mod trust;
@@ -22,18 +23,20 @@ use lexopt::prelude::*;
 use crate::compare::{Arena, Report};
 use crate::exceptions::Exceptions;
 use crate::pattern::matches;
+use crate::processes::MessageTable;
 use crate::seesaw::Seesaw;
 use crate::trust::Trust;
 
 const USAGE: &str = "\
 Runs the same checks with our probes and with Seesaw's own checkers, against the same servers, and names what differs.
-Needs root, for a network namespace of its own, and seesaw-check in the directory that HC_BIN names.
+Needs root, for a network namespace of its own, and all programs in the directory that HC_BIN names.
 
-usage: hc-parity [--seed S] [--generated N] [--only PATTERN] [--list]
+usage: hc-parity [--seed S] [--generated N] [--only PATTERN] [--programs] [--list]
 
   --seed S        of the generated cases (default: a new one, which is printed)
   --generated N   how many cases to generate (default 4000)
   --only PATTERN  run the cases of this name alone; * is any text
+  --programs      compare whole programs alone: seesaw_healthcheck, and hc-proxy with hc-server
   --list          name the cases that were written by hand
 
 Exit 0 when every difference is an exception of docs/seesaw-parity.md and every exception was seen, 1 when not, 2 for wrong usage.
@@ -43,6 +46,7 @@ struct Wanted {
     seed: u64,
     generated: usize,
     only: Option<String>,
+    programs: bool,
     list: bool,
 }
 
@@ -66,12 +70,14 @@ fn say(text: &str, code: u8) -> ExitCode {
 }
 
 fn parse(mut arguments: lexopt::Parser) -> Result<Option<Wanted>, lexopt::Error> {
-    let mut wanted = Wanted { seed: fastrand::u64(..), generated: 4000, only: None, list: false };
+    let mut wanted =
+        Wanted { seed: fastrand::u64(..), generated: 4000, only: None, programs: false, list: false };
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("seed") => wanted.seed = arguments.value()?.parse()?,
             Long("generated") => wanted.generated = arguments.value()?.parse()?,
             Long("only") => wanted.only = Some(arguments.value()?.string()?),
+            Long("programs") => wanted.programs = true,
             Long("list") => wanted.list = true,
             Short('h') | Long("help") => return Ok(None),
             other => return Err(other.unexpected()),
@@ -98,8 +104,15 @@ fn run(wanted: &Wanted) -> Result<String> {
         }
     }
     let exceptions = Exceptions::read(&documentation())?;
-    let seesaw = Seesaw::start(&programs()?.join("seesaw-check"), trust.file())?;
     cases::prepare_network()?;
+    if wanted.only.is_none() {
+        let texts = MessageTable::read(&std::fs::read_to_string(documentation())?)?;
+        say(&processes::run(&programs()?, &trust, &exceptions, &texts)?, 0);
+    }
+    if wanted.programs {
+        return Ok("the programs agree".to_owned());
+    }
+    let seesaw = Seesaw::start(&programs()?.join("seesaw-check"), trust.file())?;
     let count = cases.len();
     let (differences, passed) = Arena::new(seesaw, trust.roots()).run(cases)?;
     let report = Report::new(differences, &exceptions, wanted.only.is_none());

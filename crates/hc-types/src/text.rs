@@ -151,6 +151,10 @@ pub fn quote(bytes: &[u8]) -> String {
                 '\n' => text.push_str("\\n"),
                 '\r' => text.push_str("\\r"),
                 '\t' => text.push_str("\\t"),
+                '\x07' => text.push_str("\\a"),
+                '\x08' => text.push_str("\\b"),
+                '\x0b' => text.push_str("\\v"),
+                '\x0c' => text.push_str("\\f"),
                 c if c.is_ascii_control() => push_hex(&mut text, c as u8),
                 c if c.is_control() => text.extend(c.escape_unicode()),
                 c => text.push(c),
@@ -184,6 +188,7 @@ mod tests {
     #[test]
     fn bytes_are_quoted_as_go_does() {
         quoted(b"ok\n", r#""ok\n""#);
+        quoted(b"\x07\x08\x0b\x0c\x1b", r#""\a\b\v\f\x1b""#);
         quoted(b"\x00\xff\x7f", r#""\x00\xff\x7f""#);
         quoted("é\"\\".as_bytes(), r#""é\"\\""#);
         quoted(b"", r#""""#);

@@ -13,7 +13,7 @@ use lexopt::Arg;
 use self::tally::Tally;
 use crate::setup::{self, Purpose};
 use crate::workspace::Workspace;
-use crate::{WrongUsage, chaos, command, integration, proxy, sim};
+use crate::{WrongUsage, chaos, command, integration, parity, proxy, sim};
 
 /// One step: its name, what it shows, and how it is done. A step without tests returns an empty tally.
 struct Step {
@@ -39,6 +39,7 @@ const STEPS: &[Step] = &[
         shows: "the whole chain against real servers and the real engine",
         run: integration,
     },
+    Step { name: "parity", shows: "verdicts, requests and programs agree with Seesaw's own", run: parity },
     Step { name: "chaos", shows: "nothing false and nothing lost while programs die and starve", run: chaos },
 ];
 
@@ -236,6 +237,11 @@ fn simulation(workspace: &Workspace) -> Result<Tally> {
 
 fn integration(workspace: &Workspace) -> Result<Tally> {
     integration::test(workspace, None)
+}
+
+fn parity(workspace: &Workspace) -> Result<Tally> {
+    parity::quick(workspace)?;
+    Ok(Tally::default())
 }
 
 fn chaos(workspace: &Workspace) -> Result<Tally> {

@@ -1,0 +1,39 @@
+//! `cargo xtask parity`: our probes and our programs against Seesaw's own, on the same scripted servers.
+
+use std::ffi::OsString;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::build::{self, Profile};
+use crate::command;
+use crate::setup::{self, Purpose};
+use crate::workspace::Workspace;
+
+/// `cargo xtask parity`. All arguments are those of hc-parity.
+pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {
+    let args: Vec<OsString> = args.raw_args()?.collect();
+    run(&Workspace::load()?, &args)
+}
+
+/// What `cargo xtask ci` runs: always the same cases, in less than two minutes.
+pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
+    run(workspace, &["--seed", "4", "--generated", "4000"].map(Into::into))
+}
+
+/// Builds the programs of both sides and holds them against each other.
+fn run(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("parity needs root, for a network namespace and raw sockets: run `cargo xtask parity` as root");
+    }
+    setup::ensure(workspace, Purpose::Integration)?;
+    build::all(workspace, Profile::Dev)?;
+    build::seesaw_programs(workspace)?;
+    command::run(workspace.cargo().args(["build", "--package", "hc-parity"]))?;
+    command::run(
+        Command::new(workspace.target().join("debug/hc-parity"))
+            .args(args)
+            .env("HC_BIN", workspace.bin())
+            .current_dir(workspace.root()),
+    )
+}
