@@ -86,11 +86,13 @@ fn when_all_backends_die_their_verdicts_are_held_until_a_sample_was_probed() {
 
 #[test]
 fn when_all_backends_come_back_while_they_are_held_the_engine_hears_nothing() {
-    let guard = "window = \"5s\"\nrounds = 1000\nround_pause = \"300ms\"\nmax_hold = \"10m\"\n";
+    let guard = "window = \"2s\"\nrounds = 1000\nround_pause = \"300ms\"\nmax_hold = \"10m\"\n";
     let backends = backends();
     let chain = start(guard, "200ms", &backends);
     let backends = replace(backends, b"sorry");
     wait_logged(&chain, HELD);
+    // At five probes a second this is well beyond the window.
+    wait_until("twenty more probes of each", || backends.iter().all(|backend| backend.connections() > 20));
     let backends = replace(backends, b"hello");
     wait_logged(&chain, "the alarm is over");
     // Every check has passed again since then.
