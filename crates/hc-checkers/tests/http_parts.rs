@@ -169,15 +169,9 @@ fn what_is_no_head_is_named() {
     let check = |text: &str, error: &str| {
         assert_eq!(ResponseHead::parse(text.as_bytes(), "GET").unwrap_err().to_string(), error);
     };
-    check(
-        "SSH-2.0-OpenSSH_9.2\r\n",
-        "not an HTTP/1.x response: \"SSH-2.0-OpenSSH_9.2\": invalid HTTP version",
-    );
-    check("\r\nHTTP/1.1 200 OK\r\n\r\n", "not an HTTP/1.x response: \"\": invalid HTTP version");
-    check(
-        "HTTP/1.1 2x0 OK\r\n\r\n",
-        "not an HTTP/1.x response: \"HTTP/1.1 2x0 OK\": invalid response status",
-    );
+    check("SSH-2.0-OpenSSH_9.2\r\n", "not an HTTP/1.x response: \"SSH-2.0-OpenSSH_9.2\": no HTTP version");
+    check("\r\nHTTP/1.1 200 OK\r\n\r\n", "not an HTTP/1.x response: \"\": no HTTP version");
+    check("HTTP/1.1 2x0 OK\r\n\r\n", "not an HTTP/1.x response: \"HTTP/1.1 2x0 OK\": no status");
     check("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", "bad Content-Length");
     check("HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n", "bad Content-Length");
     check("HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n", "bad Content-Length");
