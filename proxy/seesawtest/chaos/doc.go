@@ -6,5 +6,6 @@
 // The tests need root, a network and a mount namespace of their own and programs
 // in HC_BIN: `cargo xtask chaos` provides them. A table of results ends the
 // output. Nothing that a busy machine can break is asserted: recovery times and
-// lateness are measured, what is false or lost fails.
+// lateness are measured, what is false or lost fails, and a queue that
+// is not bounded.
 package chaos

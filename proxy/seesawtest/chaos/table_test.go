@@ -78,13 +78,13 @@ const heading = `| trouble | checks | s | words heard | flips reported | lost | 
 |---|---|---|---|---|---|---|---|---|---|---|`
 
 func (r row) String() string {
-	false_ := r.verdicts.wrong - r.verdicts.lost
+	untrue := r.verdicts.wrong - r.verdicts.lost
 	recovery := "–"
 	if len(r.recovered) > 0 {
 		recovery = fmt.Sprintf("%s / %s", seconds(quantile(r.recovered, 0.5)), seconds(largest(r.recovered)))
 	}
 	return fmt.Sprintf("| %s | %d | %.0f | %d | %d | %d | %d | %s / %s / %s | %s | %s → %s | %s → %s |",
-		r.name, r.checks, r.length.Seconds(), r.verdicts.heard, r.verdicts.reported, r.verdicts.lost, false_,
+		r.name, r.checks, r.length.Seconds(), r.verdicts.heard, r.verdicts.reported, r.verdicts.lost, untrue,
 		seconds(quantile(r.verdicts.late, 0.5)), seconds(quantile(r.verdicts.late, 0.99)), seconds(largest(r.verdicts.late)), recovery,
 		mebibytes(r.before.server.rss), mebibytes(r.peak.server.rss), mebibytes(r.before.proxy.rss), mebibytes(r.peak.proxy.rss))
 }
