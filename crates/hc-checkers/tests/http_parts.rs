@@ -162,6 +162,16 @@ fn odd_heads_are_read() {
     status("HTTP/1.1 200 \r\n\r\n", 200, "200");
     status("HTTP/1.1   404  Not  Found\n\n", 404, "404  Not  Found");
     status("HTTP/1.1 999 \u{e9}\r\nA: b\r\n\r\n", 999, "999 \u{e9}");
+    // Whatever version it says it has, as long as it is one, and a number that Go takes for one.
+    status("HTTP/2.0 200 OK\r\n\r\n", 200, "200 OK");
+    status("HTTP/0.9 200 OK\r\n\r\n", 200, "200 OK");
+    status("HTTP/1.1 +20 OK\r\n\r\n", 20, "+20 OK");
+    status("HTTP/1.1 200 O\x01\0\rK\r\n\r\n", 200, "200 O\x01\0\rK");
+    // A blank in a name lets the head pass, and makes it another name.
+    framing("GET", "HTTP/1.1 200 OK\r\nSome name: x\r\nContent-Length : 5\r\n\r\n", Framing::Close);
+    framing("GET", "HTTP/1.1 200 OK\r\nContent-Length:\r\n\t5\r\n \r\n\r\n", Framing::Length(5));
+    framing("GET", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Framing::Close);
+    framing("GET", "HTTP/2.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Framing::Chunked);
 }
 
 #[test]
@@ -171,6 +181,11 @@ fn what_is_no_head_is_named() {
     };
     check("SSH-2.0-OpenSSH_9.2\r\n", "not an HTTP/1.x response: \"SSH-2.0-OpenSSH_9.2\": no HTTP version");
     check("\r\nHTTP/1.1 200 OK\r\n\r\n", "not an HTTP/1.x response: \"\": no HTTP version");
+    for field in ["no colon", ": x", "a\tb: x", "\u{e9}: x", "a: \x01", "a: \x7f", " a: x", "a: b\rc"] {
+        let line = hc_types::quote(field.as_bytes());
+        let text = format!("HTTP/1.1 200 OK\r\n{field}\r\n\r\n");
+        check(&text, &format!("not an HTTP/1.x response: {line}: malformed field"));
+    }
     check("HTTP/1.1 2x0 OK\r\n\r\n", "not an HTTP/1.x response: \"HTTP/1.1 2x0 OK\": no status");
     check("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", "bad Content-Length");
     check("HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n", "bad Content-Length");
