@@ -35,6 +35,8 @@ pub struct Assembly {
     max_checks: usize,
     /// The generation of the latest whole set; what a delta must build upon.
     base: Option<u64>,
+    /// How many checks there can be in the set in effect: those of the last full one, and all that deltas brought since.
+    size: usize,
     /// The set whose parts are arriving.
     partial: Option<Partial>,
     /// A set whose further parts are of no use: the peer has been told.
@@ -56,7 +58,7 @@ impl Assembly {
     /// No set yet. A set of more than `max_checks` checks is refused.
     #[must_use]
     pub fn new(max_checks: usize) -> Self {
-        Self { max_checks, base: None, partial: None, spoiled: None, asked: false }
+        Self { max_checks, base: None, size: 0, partial: None, spoiled: None, asked: false }
     }
 
     /// A full set or a part of one. Parts come in their order; part 1 discards a set that is not whole yet.
@@ -100,6 +102,7 @@ impl Assembly {
         }
         self.base = generation;
         let (checks, rejected) = sort_out(set.entries);
+        self.size = checks.len();
         Assembled::Set(SetChange::Full { generation, checks }, rejected)
     }
 
@@ -114,6 +117,16 @@ impl Assembly {
                 "set {base}, which the delta to set {generation} builds upon, is not in effect"
             ));
         }
+        // As if every check were new: a whole set says how many there are indeed.
+        if self.size + upsert.len() > self.max_checks {
+            self.base = None;
+            self.asked = true;
+            return Assembled::Ask(format!(
+                "set {base} may have grown above {} checks by deltas",
+                self.max_checks
+            ));
+        }
+        self.size += upsert.len();
         self.base = Some(generation);
         let (upsert, rejected) = sort_out(upsert);
         // A rejected check is no part of the set, so it stops if it ran.

@@ -35,12 +35,6 @@ pub enum BindError {
         /// The socket.
         path: PathBuf,
     },
-    /// Another server has been starting in the same directory for a second.
-    #[error("another server is starting in {}", directory.display())]
-    Starting {
-        /// The directory.
-        directory: PathBuf,
-    },
     /// Something else stands there, which is not ours to remove.
     #[error("{} exists and is not a socket", path.display())]
     NotASocket {
@@ -189,8 +183,9 @@ impl Drop for SocketFile {
     }
 }
 
-/// Locks the directory itself, which leaves nothing behind.
-async fn lock(directory: &Path) -> Result<File, BindError> {
+/// Locks the directory itself, which leaves nothing behind. It only keeps apart servers that start at once; whoever may read
+/// the directory can hold it, so `None` after a second, and the start goes on.
+async fn lock(directory: &Path) -> Result<Option<File>, BindError> {
     let file = match File::open(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Err(BindError::NoDirectory { directory: directory.to_owned() });
@@ -199,14 +194,15 @@ async fn lock(directory: &Path) -> Result<File, BindError> {
     };
     for _ in 0..LOCK_TRIES {
         match file.try_lock() {
-            Ok(()) => return Ok(file),
+            Ok(()) => return Ok(Some(file)),
             Err(TryLockError::WouldBlock) => sleep(LOCK_PAUSE).await,
             Err(TryLockError::Error(source)) => {
                 return Err(io_error("lock the directory", directory)(source));
             }
         }
     }
-    Err(BindError::Starting { directory: directory.to_owned() })
+    tracing::warn!(directory = %directory.display(), "somebody holds the lock of the directory; going on without it");
+    Ok(None)
 }
 
 /// Whether the socket can be put there.

@@ -38,7 +38,7 @@ pub use probe::{
     TcpProbe, Tls, UdpProbe,
 };
 pub use set::{Rejection, SetChange};
-pub use spec::{CheckSpec, MAX_PERIOD, SpecError};
+pub use spec::{CheckSpec, MAX_PERIOD, MIN_INTERVAL, SpecError};
 pub use status::{Health, Remembered, Status, StatusUpdate};
 pub use subject::SubjectKey;
 pub use target::{Mark, Mode, Target};

@@ -11,6 +11,10 @@ use crate::{
 /// durations stay far from overflow.
 pub const MAX_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The shortest interval: 10 ms. Below it a number is a mistake in a unit, and one check would load its backend, and this
+/// machine, like thousands.
+pub const MIN_INTERVAL: Duration = Duration::from_millis(10);
+
 /// Why a check cannot exist. Each text begins with the field it is about.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
@@ -41,11 +45,12 @@ impl CheckSpec {
     /// Builds a check.
     ///
     /// `interval` is the time between the starts of two probes, `timeout` the deadline of one whole probe; both are
-    /// above zero and at most [`MAX_PERIOD`], and `timeout` may exceed `interval` (probes then run back to back).
+    /// above zero and at most [`MAX_PERIOD`], the interval at least [`MIN_INTERVAL`], and `timeout` may exceed `interval` (probes then run back to back).
     /// `retries` is the number of consecutive failures that a healthy check survives.
     ///
     /// # Errors
-    /// [`SpecError`] names the first field whose value makes no sense: a period of zero or above [`MAX_PERIOD`], port 0
+    /// [`SpecError`] names the first field whose value makes no sense: a period of zero or above [`MAX_PERIOD`], an interval
+    /// below [`MIN_INTERVAL`], port 0
     /// for anything but ICMP, mode DSR or TUN without a mark, an HTTP method that is no token, a status code outside
     /// 100–999, an expected address that the query type cannot yield.
     pub fn new(
@@ -56,6 +61,9 @@ impl CheckSpec {
         retries: u32,
     ) -> Result<Self, SpecError> {
         check_period("interval", interval)?;
+        if interval < MIN_INTERVAL {
+            return Err(SpecError::new("interval", "must be at least 10ms"));
+        }
         check_period("timeout", timeout)?;
         if target.port() == 0 && probe != ProbeSpec::Icmp {
             return Err(SpecError::new("port", "must be 1 to 65535"));
@@ -213,6 +221,7 @@ mod tests {
             CheckSpec::new(target(), tcp(), MAX_PERIOD + SECOND, SECOND, 0),
             "interval: must be at most 24h",
         );
+        rejected(CheckSpec::new(target(), tcp(), SECOND / 101, SECOND, 0), "interval: must be at least 10ms");
         let portless = Target::plain("192.0.2.1".parse().unwrap(), 0);
         rejected(CheckSpec::new(portless, tcp(), SECOND, SECOND, 0), "port: must be 1 to 65535");
         assert!(CheckSpec::new(portless, ProbeSpec::Icmp, SECOND, SECOND, 0).is_ok());

@@ -161,6 +161,25 @@ fn a_delta_needs_its_base() {
     assert!(matches!(assembly.delta(delta(10, 8, &[], &[])), Assembled::Ask(_)));
 }
 
+/// Deltas for ever are no way around the limit; a whole set says how many checks there are.
+#[test]
+fn deltas_beyond_the_limit_are_answered_by_asking_for_the_whole_set() {
+    let mut assembly = Assembly::new(3);
+    assembly.configs(whole(5, &[check(1, 80), check(2, 80)]));
+    assert_eq!(
+        short(assembly.delta(delta(6, 5, &[check(3, 80)], &[1]))),
+        Short::Delta(Some(6), vec![3], vec![1])
+    );
+    let text = "set 6 may have grown above 3 checks by deltas";
+    assert_eq!(short(assembly.delta(delta(7, 6, &[check(4, 80)], &[]))), Short::Ask(text.to_owned()));
+    assert_eq!(short(assembly.delta(delta(8, 7, &[check(5, 80)], &[]))), Short::Nothing);
+    assembly.configs(whole(9, &[check(2, 80), check(3, 80)]));
+    assert_eq!(
+        short(assembly.delta(delta(10, 9, &[check(4, 80)], &[]))),
+        Short::Delta(Some(10), vec![4], vec![])
+    );
+}
+
 #[test]
 fn a_delta_does_not_build_upon_a_set_that_is_not_whole() {
     let mut assembly = assembly();

@@ -328,7 +328,7 @@ impl Record {
             info!(
                 %id,
                 checker_type = spec.probe().type_name(),
-                target = %spec.target(),
+                address = %spec.target(),
                 from = %transition.from,
                 to = %transition.to,
                 label = outcome.label(),
