@@ -13,12 +13,14 @@ use crate::input::Input;
 const MAX_CHECKS: usize = 6;
 
 /// Any order of sets, parts and deltas: a set takes effect exactly when all of its parts have come one after another, a delta exactly
-/// when its base is in effect, and each holds the checks that are good and told in one way only.
+/// when its base is in effect and the checks cannot have become too many, and each holds the checks that are good and told in one way only.
 pub fn ipc_sets(data: &[u8]) {
     let mut input = Input::new(data);
     let mut assembly = Assembly::new(MAX_CHECKS);
     let mut run = Run::default();
     let mut base = None;
+    // How many checks there can be: those of the last full set, and all that deltas brought since.
+    let mut size = 0;
     while !input.is_empty() {
         let generation = *input.pick(&[None, Some(1), Some(2), Some(3)]);
         if input.flag() {
@@ -34,7 +36,7 @@ pub fn ipc_sets(data: &[u8]) {
                     assert!(run.is_whole(), "a set out of nothing");
                     assert_eq!(of, generation);
                     check_sorted(&run.entries, &checks, &rejected);
-                    base = generation;
+                    (base, size) = (generation, checks.len());
                     run = Run::default();
                 }
                 other => {
@@ -49,7 +51,11 @@ pub fn ipc_sets(data: &[u8]) {
                 upsert: entries(&mut input),
                 remove: input.short().iter().take(4).map(|id| CheckId((id % 8).into())).collect(),
             };
-            let fits = base == Some(update.base);
+            let builds = base == Some(update.base);
+            let fits = builds && size + update.upsert.len() <= MAX_CHECKS;
+            if builds && !fits {
+                base = None;
+            }
             let (upserted, removed) = (update.upsert.clone(), update.remove.clone());
             let result = update.generation;
             match assembly.delta(update) {
@@ -61,7 +67,7 @@ pub fn ipc_sets(data: &[u8]) {
                     let stops = removed.iter().copied().chain(rejected.iter().filter_map(|bad| bad.id));
                     let stops: BTreeSet<u64> = stops.map(|id| id.0).filter(|id| !runs.contains(id)).collect();
                     assert_eq!(remove.iter().map(|id| id.0).collect::<BTreeSet<_>>(), stops);
-                    base = generation;
+                    (base, size) = (generation, size + upserted.len());
                 }
                 other => {
                     assert!(!fits, "a delta does not take effect: {other:?}");
