@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hc_types::{CheckSpec, Failure, LocalFault, Outcome, ProbeSpec, Prober};
 
-use crate::socket;
+use crate::socket::{self, Loopback};
 use crate::{CheckersConfig, Pinger, probe_dns, probe_http, probe_radius, probe_tcp, probe_udp};
 
 /// Runs every kind of probe. One for each shard, made and used on the shard's thread, inside its runtime.
@@ -15,19 +15,20 @@ use crate::{CheckersConfig, Pinger, probe_dns, probe_http, probe_radius, probe_t
 pub struct Checkers {
     config: Rc<CheckersConfig>,
     pinger: Pinger,
+    loopback: Rc<Loopback>,
 }
 
 impl Checkers {
     /// A prober that does what `config` says. Opens nothing.
     #[must_use]
     pub fn new(config: CheckersConfig) -> Self {
-        Self { config: Rc::new(config), pinger: Pinger::default() }
+        Self { config: Rc::new(config), pinger: Pinger::default(), loopback: Rc::default() }
     }
 }
 
 impl Prober for Checkers {
     fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = Outcome> + 'static {
-        let Self { config, pinger } = self.clone();
+        let Self { config, pinger, loopback } = self.clone();
         async move {
             let (target, timeout) = (spec.target(), spec.timeout());
             let outcome = match spec.probe() {
@@ -43,7 +44,7 @@ impl Prober for Checkers {
             };
             // Nobody tells a connection that its route is gone: its packets are lost without a word.
             match outcome {
-                Outcome::Fail(Failure::Timeout(_)) if !socket::has_route(target) => {
+                Outcome::Fail(Failure::Timeout(_)) if !socket::has_way(target, &loopback, timeout) => {
                     LocalFault::NoRoute.into()
                 }
                 outcome => outcome,

@@ -5,8 +5,14 @@ mod datagram;
 mod error_queue;
 mod stream;
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use hc_types::{LocalFault, Target};
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::time::Instant;
 
 use crate::fault::{self, Setback};
 
@@ -26,11 +32,46 @@ fn open(target: &Target, kind: Type, protocol: Protocol) -> Result<Socket, Setba
     Ok(socket)
 }
 
-/// Whether the routing table has a way to the target. Sends nothing: a datagram socket's `connect` only looks the route up.
+/// Whether this machine has a way to the target. Sends nothing: a datagram socket's `connect` only looks the route up.
 /// Whatever else is wrong with us does not answer the question, and so is a yes.
-pub(crate) fn has_route(target: &Target) -> bool {
+///
+/// An interface that goes down takes its routes with it, all but the loopback interface: the kernel keeps the routes to our
+/// own addresses and drops what goes there without a word. If it was seen down within twice the `timeout` of the probe that asks,
+/// the answer is no, too: packets of that probe may have been lost then, when another one looked.
+pub(crate) fn has_way(target: &Target, loopback: &Loopback, timeout: Duration) -> bool {
     let looked_up = open(target, Type::DGRAM, Protocol::UDP).and_then(|socket| {
-        socket.connect(&target.socket_addr().into()).map_err(|error| fault::before_sending(&error))
+        socket.connect(&target.socket_addr().into()).map_err(|error| fault::before_sending(&error))?;
+        Ok(socket)
     });
-    looked_up != Err(Setback::Local(LocalFault::NoRoute))
+    match looked_up {
+        Err(Setback::Local(LocalFault::NoRoute)) => false,
+        Ok(socket) => {
+            let from = socket.local_addr().ok().and_then(|address| address.as_socket());
+            let ours = target.ip().is_loopback() || from.is_some_and(|from| from.ip() == target.ip());
+            !(ours && loopback.was_down(2 * timeout))
+        }
+        Err(_) => true,
+    }
+}
+
+/// When the loopback interface was last seen down.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Loopback(Cell<Option<Instant>>);
+
+impl Loopback {
+    /// Looks now, and says whether it is down or was seen so within `span`.
+    fn was_down(&self, span: Duration) -> bool {
+        if loopback_is_down() {
+            self.0.set(Some(Instant::now()));
+        }
+        self.0.get().is_some_and(|seen| seen.elapsed() <= span)
+    }
+}
+
+fn loopback_is_down() -> bool {
+    let Ok(mut interfaces) = getifaddrs() else { return false };
+    interfaces.any(|interface| {
+        interface.flags.contains(InterfaceFlags::IFF_LOOPBACK)
+            && !interface.flags.contains(InterfaceFlags::IFF_UP)
+    })
 }

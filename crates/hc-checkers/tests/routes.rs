@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,14 @@ use hc_checkers::{Checkers, CheckersConfig};
 use hc_testkit::network::{in_own_network, run};
 use hc_types::{CheckSpec, Failure, LocalFault, Outcome, Phase, ProbeSpec, Prober as _, Target, TcpProbe};
 use tokio::net::TcpListener;
+
+/// A check of a byte that never comes.
+fn spec_in_vain(address: SocketAddr, timeout: Duration) -> Arc<CheckSpec> {
+    let probe = TcpProbe { receive: b"x".to_vec().into(), ..TcpProbe::default() };
+    let target = Target::plain(address.ip(), address.port());
+    let hour = Duration::from_secs(3600);
+    Arc::new(CheckSpec::new(target, ProbeSpec::Tcp(probe), hour, timeout, 0).unwrap())
+}
 
 /// The outcome of a probe that waits for a byte which never comes, when `meanwhile` runs after the connection stands.
 fn wait_in_vain(meanwhile: impl FnOnce() + Send + 'static) -> Outcome {
@@ -18,11 +27,8 @@ fn wait_in_vain(meanwhile: impl FnOnce() + Send + 'static) -> Outcome {
             // Not 127.0.0.1, which has a route of its own.
             let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let probe = TcpProbe { receive: b"x".to_vec().into(), ..TcpProbe::default() };
-            let target = Target::plain(address.ip(), address.port());
-            let (hour, timeout) = (Duration::from_secs(3600), Duration::from_millis(300));
-            let spec = CheckSpec::new(target, ProbeSpec::Tcp(probe), hour, timeout, 0).unwrap();
-            let probe = Checkers::new(CheckersConfig::default()).probe(Arc::new(spec));
+            let spec = spec_in_vain(address, Duration::from_millis(300));
+            let probe = Checkers::new(CheckersConfig::default()).probe(spec);
             let (outcome, _connection) = tokio::join!(probe, async {
                 let connection = listener.accept().await.unwrap();
                 meanwhile();
@@ -39,6 +45,40 @@ fn a_timeout_without_a_route_is_no_verdict() {
         run("ip route del local 127.0.0.0/8 dev lo table local");
     });
     assert_eq!(outcome, LocalFault::NoRoute.into());
+}
+
+/// The kernel keeps the routes and drops the packets.
+#[test]
+fn a_timeout_while_the_loopback_interface_is_down_is_no_verdict() {
+    let outcome = wait_in_vain(|| {
+        run("ip link set lo down");
+    });
+    assert_eq!(outcome, LocalFault::NoRoute.into());
+}
+
+/// Its packets were lost before it came up again.
+#[test]
+fn a_timeout_right_after_the_loopback_interface_was_down_is_no_verdict() {
+    let outcomes = in_own_network(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
+            let checkers = Checkers::new(CheckersConfig::default());
+            let probe = |timeout| checkers.probe(spec_in_vain(listener.local_addr().unwrap(), timeout));
+            run("ip link set lo down");
+            let first = probe(Duration::from_millis(200)).await;
+            let second = probe(Duration::from_millis(200));
+            run("ip link set lo up");
+            // The interface is up, and what the probe finds is that nobody answers: as if its packets had been lost.
+            let second = second.await;
+            let third = probe(Duration::from_millis(200)).await;
+            [first, second, third]
+        })
+    });
+    let [first, second, third] = outcomes;
+    assert_eq!(first, LocalFault::NoRoute.into());
+    assert_eq!(second, LocalFault::NoRoute.into());
+    assert_eq!(third, Failure::Timeout(Phase::Response).into());
 }
 
 #[test]

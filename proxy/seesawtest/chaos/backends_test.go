@@ -30,7 +30,6 @@ type backend struct {
 	retries  int64
 	address  string
 	port     int
-	window   time.Duration // by which the word of its death is delayed
 
 	secure *tls.Config // of an HTTPS server
 
@@ -229,7 +228,7 @@ func (b *backend) detection(up bool) time.Duration {
 	if up {
 		return probe + b.interval + probe + batch
 	}
-	return probe + time.Duration(1+b.retries)*(b.interval+probe) + batch + b.window
+	return probe + time.Duration(1+b.retries)*(b.interval+probe) + batch
 }
 
 // tlsConfig has a fresh certificate, which nobody verifies.

@@ -48,8 +48,6 @@ type options struct {
 	flippers int           // backends that flip; a tenth of all are down for good
 	hold     time.Duration // how long a flip lasts on average after it was reported
 	files    int           // limit of open files of hc-server, 0 for ours
-	config   string        // of hc-server
-	window   time.Duration // by which its guard delays the word of a death
 }
 
 // wholeLimit is when a chain counts as one that does not recover.
@@ -75,10 +73,6 @@ func startRig(t *testing.T, o options) *rig {
 			t.Fatal(err)
 		}
 	}
-	for _, b := range r.fleet.backends {
-		b.window = o.window
-	}
-	write(t, r.path("hc-server.toml"), o.config)
 	r.judge = newJudge(r.fleet)
 	r.mountState()
 	r.newIDs()
@@ -139,7 +133,7 @@ func (r *rig) mountState() {
 func (r *rig) serverSpec(files int) supervise.Spec {
 	spec := supervise.Spec{
 		Name: "hc-server", Path: program(r.t, "hc-server"),
-		Args: []string{"--config", r.path("hc-server.toml"), "--socket", r.path("proxy.sock"), "--state-dir", r.path("state")},
+		Args: []string{"--socket", r.path("proxy.sock"), "--state-dir", r.path("state")},
 	}
 	if files > 0 {
 		spec.Args = append([]string{fmt.Sprintf("--nofile=%d:%d", files, files), spec.Path}, spec.Args...)

@@ -144,28 +144,15 @@ func TestFewFiles(t *testing.T) {
 	m.done(t)
 }
 
-// guarded is a guard that trips when a tenth of all checks fails within its
-// window, since the checks here have different retries and so do not fail at once,
-// and that asks its sample for longer than the loopback is down.
-const guarded = `
-[guard]
-enabled = true
-window = "2s"
-share = 0.1
-rounds = 20
-max_hold = "60s"
-`
-
 // TestLoopbackDown takes the loopback interface down. The kernel keeps its routes
-// and drops every packet without a word, so no probe can tell this from the death
-// of all backends at once, which is what the guard is for.
+// and drops every packet without a word; hc-server has to look at the interface.
 func TestLoopbackDown(t *testing.T) {
 	hold := 10 * time.Second
 	if *quick {
 		hold = 4 * time.Second
 	}
-	r := startRig(t, options{checks: 1000, interval: time.Second, flippers: 20, hold: 2 * time.Second, config: guarded, window: 2 * time.Second})
-	m := r.measure(fmt.Sprintf("loopback down, with the guard, %v", hold))
+	r := startRig(t, options{checks: 1000, interval: time.Second, flippers: 20, hold: 2 * time.Second})
+	m := r.measure(fmt.Sprintf("loopback down, %v", hold))
 	r.judge.still(true) // nobody could begin to listen
 	r.awaitSettled("before the loopback is down", wall())
 	r.judge.troubleBegins()
@@ -179,10 +166,6 @@ func TestLoopbackDown(t *testing.T) {
 	r.awaitTold("loopback down", ended)
 	r.awaitSettled("loopback down", wall())
 	m.done(t, recovered)
-	const held = "their verdicts are held"
-	if !strings.Contains(string(r.server.Log()), held) {
-		t.Errorf("hc-server did not say %q", held)
-	}
 }
 
 // awaitFresh waits until the engine heard of a probe that began after a moment.
