@@ -64,7 +64,36 @@ impl<E> Agenda<E> {
         self.heap.peek().map(|Reverse(entry)| entry.at)
     }
 
-    pub(crate) fn take(&mut self) -> Option<E> {
-        self.heap.pop().map(|Reverse(entry)| entry.event)
+    /// The next event, and its number for [`postpone`](Self::postpone).
+    pub(crate) fn take(&mut self) -> Option<(u64, E)> {
+        self.heap.pop().map(|Reverse(entry)| (entry.number, entry.event))
+    }
+
+    /// Puts an event back for later. It keeps its number: what waits for one and the same process happens in the order in
+    /// which it came, however often it was put off. Lines of one stream cannot overtake each other.
+    pub(crate) fn postpone(&mut self, at: Nanos, number: u64, event: E) {
+        self.heap.push(Reverse(Entry { at, number, event }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first is put off to the end of one stall, the second, which comes later, to the end of a longer one, and then
+    /// the first again.
+    #[test]
+    fn what_is_put_off_twice_is_not_overtaken() {
+        let mut agenda = Agenda::new();
+        agenda.put(1, "first");
+        agenda.put(2, "second");
+        let (number, first) = agenda.take().unwrap();
+        agenda.postpone(5, number, first);
+        let (number, second) = agenda.take().unwrap();
+        agenda.postpone(9, number, second);
+        let (number, first) = agenda.take().unwrap();
+        agenda.postpone(9, number, first);
+        let order: Vec<_> = std::iter::from_fn(|| agenda.take()).map(|(_, event)| event).collect();
+        assert_eq!(order, ["first", "second"]);
     }
 }

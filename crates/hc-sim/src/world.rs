@@ -134,8 +134,8 @@ impl<'a> World<'a> {
             match own {
                 Some((own, shard)) if own < event => self.server_acts(shard)?,
                 _ => {
-                    if let Some(event) = self.ctx.agenda.take() {
-                        self.happen(event)?;
+                    if let Some((number, event)) = self.ctx.agenda.take() {
+                        self.happen(number, event)?;
                     }
                 }
             }
@@ -163,10 +163,10 @@ impl<'a> World<'a> {
         }
     }
 
-    fn happen(&mut self, event: Event) -> Step {
+    fn happen(&mut self, number: u64, event: Event) -> Step {
         let until = self.stands_still(owner(&event));
         if until > self.ctx.now {
-            self.ctx.agenda.put(until, event);
+            self.ctx.agenda.postpone(until, number, event);
             return Ok(());
         }
         match event {
