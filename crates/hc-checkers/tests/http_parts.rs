@@ -132,13 +132,15 @@ fn what_is_no_url_is_rejected_in_gos_words() {
     rejected(b":foo", r#"parse ":foo": missing protocol scheme"#);
     rejected(b"1:2", r#"parse "1:2": first path segment in URL cannot contain colon"#);
     rejected(b"/\x01", r#"parse "/\x01": net/url: invalid control character in URL"#);
+    rejected(b"http://me:s3cret@h/%zz", r#"parse "http://***@h/%zz": invalid URL escape "%zz""#);
+    rejected(b"//me:s3@cret@h:x", r#"parse "//***@h:x": invalid port ":x" after host"#);
     rejected(b"http://a b/", r#"parse "http://a b/": invalid character " " in host name"#);
     rejected(b"http://a:8a/", r#"parse "http://a:8a/": invalid port ":8a" after host"#);
     rejected(b"http://a:1:2/", r#"parse "http://a:1:2/": invalid port ":1:2" after host"#);
     rejected(b"http://[::1/", r#"parse "http://[::1/": missing ']' in host"#);
     rejected(b"http://[192.0.2.1]/", r#"parse "http://[192.0.2.1]/": invalid IP-literal"#);
     rejected(b"http://a[::1]/", r#"parse "http://a[::1]/": invalid IP-literal"#);
-    rejected(b"http://us er@a/", r#"parse "http://us er@a/": net/url: invalid userinfo"#);
+    rejected(b"http://us er@a/", r#"parse "http://***@a/": net/url: invalid userinfo"#);
     rejected(b"http://%41/", r#"parse "http://%41/": invalid URL escape "%41""#);
     let error = Request::new(&get("http://é.example/"), &backend()).unwrap_err();
     assert_eq!(error.to_string(), "host name \"é.example\" is not ASCII: write it in punycode");

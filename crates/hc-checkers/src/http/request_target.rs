@@ -42,6 +42,22 @@ pub struct RequestTargetError {
     problem: UrlProblem,
 }
 
+impl RequestTargetError {
+    /// The text of it goes into logs and to the engine, so what may be a password does not go into the text.
+    fn new(url: &[u8], problem: UrlProblem) -> Self {
+        let authority = url.windows(2).position(|two| two == b"//").map(|slashes| slashes + 2);
+        let shown = authority.and_then(|start| {
+            let end = url[start..]
+                .iter()
+                .position(|byte| b"/?#".contains(byte))
+                .map_or(url.len(), |end| start + end);
+            let at = url[start..end].iter().rposition(|byte| *byte == b'@')?;
+            Some([&url[..start], b"***", &url[start + at..]].concat())
+        });
+        Self { url: shown.unwrap_or_else(|| url.to_vec()), problem }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum UrlProblem {
     #[error("net/url: invalid control character in URL")]
@@ -80,9 +96,9 @@ impl RequestTarget {
     /// [`RequestTargetError`] where Go's `url.Parse` has one.
     pub fn parse(reference: &[u8]) -> Result<Self, RequestTargetError> {
         let (url, fragment) = cut(reference, b'#');
-        let parsed = parse_url(url).map_err(|problem| RequestTargetError { url: url.to_vec(), problem })?;
+        let parsed = parse_url(url).map_err(|problem| RequestTargetError::new(url, problem))?;
         decode(fragment.unwrap_or_default(), Part::Other)
-            .map_err(|problem| RequestTargetError { url: reference.to_vec(), problem })?;
+            .map_err(|problem| RequestTargetError::new(reference, problem))?;
         Ok(parsed)
     }
 
