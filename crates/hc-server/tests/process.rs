@@ -9,8 +9,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::sync_channel;
 
-use chain::{connect, read_line, start_server, wait_until};
+use chain::{PATIENCE, connect, read_line, start_server, wait_until};
+use libseccomp::{ScmpAction, ScmpFilterContext, ScmpNotifReq, ScmpSyscall};
 use rustix::process::{Pid, Signal, kill_process};
 
 fn hc_server(args: &[&str]) -> Output {
@@ -124,32 +126,45 @@ fn a_state_directory_that_cannot_be_made_costs_the_memory_and_not_the_checks() {
     });
 }
 
-/// A FIFO that nobody reads stands for a disk that hangs.
+/// A server whose `fsync` does not come back: a filter hands the call to whoever listens, and nobody answers.
 #[test]
 fn a_disk_that_hangs_keeps_nobody_from_ending() {
-    let dir = tempfile::tempdir().unwrap();
-    let state = dir.path().join("state");
-    std::fs::create_dir(&state).unwrap();
-    let fifo = state.join(".health.snapshot.new");
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hc-server"));
-    let socket = dir.path().join("hc.sock");
-    command.arg("--socket").arg(&socket).arg("--state-dir").arg(&state);
-    let log = dir.path().join("server.log");
-    let mut server = chain::Process::start(&mut command, &log);
-    let (mut stream, mut reader) = connect(&socket);
-    assert_eq!(read_line(&mut reader)["type"], "ready");
-    writeln!(stream, "{}", set(&[tcp_check(1, 1)])).unwrap();
-    assert_eq!(read_line(&mut reader)["type"], "notification_batch");
-    // The first and only work that the runtime has for a thread of its own.
-    wait_until("the writer of the snapshot", || {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.id())).unwrap();
-        tasks.flatten().any(|task| {
-            std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.contains("tokio"))
-        })
+    // A filter is for good, so it gets a thread of its own, from which the server has it.
+    let test = std::thread::spawn(|| {
+        let mut filter = ScmpFilterContext::new(ScmpAction::Allow).unwrap();
+        filter.add_rule(ScmpAction::Notify, ScmpSyscall::from_name("fsync").unwrap()).unwrap();
+        filter.load().unwrap();
+        let calls = filter.get_notify_fd().unwrap();
+
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = start_server(dir.path());
+        let (mut stream, mut reader) = connect(&dir.path().join("hc.sock"));
+        assert_eq!(read_line(&mut reader)["type"], "ready");
+        writeln!(stream, "{}", set(&[tcp_check(1, 1)])).unwrap();
+        assert_eq!(read_line(&mut reader)["type"], "notification_batch");
+        let (hangs, told) = sync_channel(1);
+        std::thread::spawn(move || hangs.send(ScmpNotifReq::receive(calls).is_ok()));
+        assert_eq!(told.recv_timeout(PATIENCE), Ok(true), "no snapshot is written");
+        assert_eq!(server.terminate().code(), Some(0));
+        let log = std::fs::read_to_string(dir.path().join("server.log")).unwrap();
+        assert!(log.contains("the disk hangs"), "{log}");
     });
-    assert_eq!(server.terminate().code(), Some(0));
-    assert!(std::fs::read_to_string(&log).unwrap().contains("the disk hangs"));
+    if let Err(panic) = test.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Whoever may write to the state directory does not keep the server from starting.
+#[test]
+fn a_pipe_in_place_of_the_snapshot_is_one_warning_and_a_clean_start() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(Command::new("mkfifo").arg(dir.path().join("health.snapshot")).status().unwrap().success());
+    let _server = start_server(dir.path());
+    let (_stream, mut reader) = connect(&dir.path().join("hc.sock"));
+    assert_eq!(read_line(&mut reader)["type"], "ready");
+    let log = std::fs::read_to_string(dir.path().join("server.log")).unwrap();
+    assert_eq!(log.matches("the last snapshot cannot be used").count(), 1, "{log}");
+    assert!(log.contains("health.snapshot: not a regular file"), "{log}");
 }
 
 /// Whoever reads the log has stopped. Checks run on, and all is told; the log says later what it lacks.

@@ -43,6 +43,12 @@ pub enum ReadError {
         /// Why.
         source: io::Error,
     },
+    /// A directory, a link, a pipe, a socket or a device has its name.
+    #[error("{}: not a regular file", path.display())]
+    NotAFile {
+        /// What is there.
+        path: PathBuf,
+    },
     /// The file is damaged, foreign, or of another version.
     #[error("{}: {source}", path.display())]
     Decode {
@@ -82,11 +88,11 @@ pub enum Found {
 pub fn write(dir: &Path, now: SystemTime, records: &[Remembered]) -> Result<usize, WriteError> {
     let bytes = codec::encode(now, records).map_err(WriteError::Encode)?;
     let io = |path: &Path, source| WriteError::Io { path: path.to_owned(), source };
-    // A fixed name, so that one left behind by a kill is overwritten and not one of many.
+    // A fixed name, so that one left behind by a kill is removed and not one of many.
     let temporary = dir.join(format!(".{FILE_NAME}.new"));
     let written = (|| {
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        remove(&temporary)?;
+        let mut file = create(&temporary)?;
         file.write_all(&bytes)?;
         file.sync_all()
     })();
@@ -102,7 +108,19 @@ pub fn write(dir: &Path, now: SystemTime, records: &[Remembered]) -> Result<usiz
     Ok(bytes.len())
 }
 
-/// Reads the snapshot in `dir`. One that was written more than `max_age` before `now` is too old; one from the future
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// A new file, so that it leads nowhere else, whatever has appeared there meanwhile.
+fn create(path: &Path) -> io::Result<File> {
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Reads the snapshot in `dir`. Only a regular file is read, and nothing is followed or waited for. One that was written more than `max_age` before `now` is too old; one from the future
 /// (the clock was set back) is taken for new, since its age cannot be known.
 ///
 /// # Errors
@@ -111,8 +129,9 @@ pub fn read(dir: &Path, now: SystemTime, max_age: Duration) -> Result<Found, Rea
     let path = dir.join(FILE_NAME);
     let io = |source| ReadError::Io { path: path.clone(), source };
     let mut bytes = Vec::new();
-    match File::open(&path) {
-        Ok(file) => file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?,
+    match open_regular(&path) {
+        Ok(Some(file)) => file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?,
+        Ok(None) => return Err(ReadError::NotAFile { path }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => return Err(io(error)),
     };
@@ -127,15 +146,55 @@ pub fn read(dir: &Path, now: SystemTime, max_age: Duration) -> Result<Found, Rea
     }
 }
 
+/// `None` for what is no regular file.
+fn open_regular(path: &Path) -> io::Result<Option<File>> {
+    // A pipe that nobody writes is opened at once, and a link is not followed.
+    let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
+    match fs::OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => Ok(file.metadata()?.is_file().then_some(file)),
+        // What open(2) says of a link and of a socket.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENXIO)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt as _;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+    use std::os::unix::net::UnixListener;
+    use std::process::Command;
+    use std::sync::mpsc::sync_channel;
+    use std::thread;
 
     use hc_types::{Health, SubjectKey};
 
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
+    const TEMPORARY: &str = ".health.snapshot.new";
+
+    /// Gives up on what blocks.
+    #[track_caller]
+    fn at_once<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> T {
+        let (done, waiting) = sync_channel(1);
+        thread::spawn(move || done.send(what()));
+        waiting.recv_timeout(MINUTE).expect("it blocks")
+    }
+
+    /// Puts everything but a regular file at `path`, one after the other.
+    fn for_each_other_kind(path: &Path, check: impl Fn(&str)) {
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+        check("pipe");
+        fs::remove_file(path).unwrap();
+        let _socket = UnixListener::bind(path).unwrap();
+        check("socket");
+        fs::remove_file(path).unwrap();
+        for target in [path.with_extension("target"), path.with_extension("nowhere"), "/dev/zero".into()] {
+            symlink(&target, path).unwrap();
+            check("link");
+            fs::remove_file(path).unwrap();
+        }
+    }
 
     fn at(seconds: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
@@ -173,9 +232,9 @@ mod tests {
     }
 
     #[test]
-    fn what_a_kill_leaves_behind_is_overwritten() {
+    fn what_a_kill_leaves_behind_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(format!(".{FILE_NAME}.new")), vec![7; 100_000]).unwrap();
+        fs::write(dir.path().join(TEMPORARY), vec![7; 100_000]).unwrap();
         write(dir.path(), at(1000), &[record(1)]).unwrap();
         let usable = Found::Usable { written: at(1000), records: vec![record(1)] };
         assert_eq!(read(dir.path(), at(1000), MINUTE).unwrap(), usable);
@@ -187,10 +246,61 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), at(1000), &[record(1)]).unwrap();
         // A directory in the way of the temporary file.
-        fs::create_dir(dir.path().join(format!(".{FILE_NAME}.new"))).unwrap();
+        fs::create_dir(dir.path().join(TEMPORARY)).unwrap();
         assert!(matches!(write(dir.path(), at(1001), &[record(2)]), Err(WriteError::Io { .. })));
         let usable = Found::Usable { written: at(1000), records: vec![record(1)] };
         assert_eq!(read(dir.path(), at(1001), MINUTE).unwrap(), usable);
+    }
+
+    #[test]
+    fn only_a_regular_file_is_read_and_none_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        write(dir.path(), at(1000), &[record(1)]).unwrap();
+        // A good snapshot, for the link to lead to.
+        fs::rename(&path, path.with_extension("target")).unwrap();
+        let refused = |kind: &str| {
+            let dir = dir.path().to_owned();
+            let error = at_once(move || read(&dir, at(1000), MINUTE)).unwrap_err();
+            assert_eq!(error.to_string(), format!("{}: not a regular file", path.display()), "{kind}");
+        };
+        for_each_other_kind(&path, refused);
+        fs::create_dir(&path).unwrap();
+        refused("directory");
+        assert!(open_regular(Path::new("/dev/zero")).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_replaced_and_not_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [TEMPORARY, FILE_NAME] {
+            let path = dir.path().join(name);
+            let target = path.with_extension("target");
+            fs::write(&target, "precious").unwrap();
+            for_each_other_kind(&path, |kind| {
+                let inside = dir.path().to_owned();
+                at_once(move || write(&inside, at(1000), &[record(1)])).unwrap();
+                assert!(matches!(read(dir.path(), at(1000), MINUTE), Ok(Found::Usable { .. })), "{kind}");
+                assert_eq!(fs::metadata(dir.path().join(FILE_NAME)).unwrap().mode() & 0o777, 0o600, "{kind}");
+                assert!(!path.with_extension("nowhere").exists());
+                // For the next kind.
+                fs::rename(dir.path().join(FILE_NAME), &path).unwrap();
+            });
+            assert_eq!(fs::read_to_string(&target).unwrap(), "precious");
+        }
+    }
+
+    #[test]
+    fn what_appears_between_removal_and_creation_is_not_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(TEMPORARY);
+        fs::write(&path, "precious").unwrap();
+        let link = dir.path().join("link");
+        symlink(dir.path().join("nowhere"), &link).unwrap();
+        for path in [&path, &link] {
+            assert_eq!(create(path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     }
 
     #[test]
