@@ -221,3 +221,52 @@ async fn answer<T>(asked: &mut Option<oneshot::Receiver<T>>) -> Option<T> {
         None => pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hc_types::wire::UpdateConfigs;
+
+    use super::*;
+    use crate::{IpcConfig, Peer};
+
+    /// Whether the connection of number `linked` takes batches after the set of connection 1 was applied.
+    async fn in_effect(linked: u64) -> bool {
+        let (events, mut owner) = mpsc::channel(1);
+        let (deliver, deliveries) = mpsc::channel(1);
+        let link = Link { number: linked, deliveries: deliver, in_effect: false };
+        let (link, linked) = watch::channel(Some(link));
+        let (_replace, replaced) = oneshot::channel();
+        let (receive, received) = mpsc::channel(1);
+        let (send, _written) = mpsc::channel(1);
+        let conversation = Conversation::new(
+            1,
+            Session::new(IpcConfig::new("1.0")),
+            (events, IpcEvent::Connected { peer: Peer { uid: 0, gid: 0, pid: None } }),
+            deliveries,
+            Arc::new(link),
+            (replaced, CancellationToken::new()),
+        );
+        let owner = async {
+            let update = UpdateConfigs { configs: Vec::new(), generation: None, part: None, parts: None };
+            receive.send(Ok(ToServer::UpdateConfigs(update))).await.unwrap();
+            while let Some((1, event)) = owner.recv().await {
+                if let IpcEvent::Set { reply, .. } = event {
+                    reply.applied(Vec::new());
+                    break;
+                }
+            }
+            // The answer is heard before the end of the input.
+            drop(receive);
+        };
+        let (ended, ()) = tokio::join!(conversation.run(received, send), owner);
+        assert_eq!(ended.reason, DisconnectReason::Closed);
+        linked.borrow().as_ref().unwrap().in_effect
+    }
+
+    /// As when a newer connection comes while the answer to a set of an older one is on its way.
+    #[tokio::test]
+    async fn a_set_is_in_effect_on_its_own_connection_only() {
+        assert!(in_effect(1).await);
+        assert!(!in_effect(2).await);
+    }
+}

@@ -47,6 +47,39 @@ async fn many_connections_at_once_leave_the_last_one_served() {
     }
 }
 
+/// Each has more to write than its peer reads, so it takes the whole farewell to close it.
+#[tokio::test(start_paused = true)]
+async fn sixteen_connections_are_open_at_once_and_more_wait() {
+    let (mut server, dialer) = Server::in_memory();
+    let start = Instant::now();
+    let mut clients = Vec::new();
+    for _ in 0..16 {
+        let mut client = Client::new(dialer.connect().await.unwrap());
+        client.greet(&mut server).await;
+        client.send(r#"{"type":"request_status"}"#).await;
+        server.status_request().await.statuses(many());
+        clients.push(client);
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    Client::new(dialer.connect().await.unwrap()).expect(READY).await;
+    assert_eq!(start.elapsed(), IpcConfig::new("1.0").farewell);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_an_older_connection_is_not_that_of_the_newer_one() {
+    let (mut server, dialer) = Server::in_memory();
+    let mut old = Client::new(dialer.connect().await.unwrap());
+    old.greet(&mut server).await;
+    // Its end takes the whole farewell.
+    old.send(r#"{"type":"request_status"}"#).await;
+    server.status_request().await.statuses(many());
+    let mut new = Client::new(dialer.connect().await.unwrap());
+    new.greet(&mut server).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(server.handle.is_connected());
+    soon(server.handle.ready()).await;
+}
+
 #[tokio::test]
 async fn a_line_that_arrives_slowly_survives_what_is_sent_meanwhile() {
     let mut on = on_socket().await;
@@ -234,6 +267,27 @@ async fn an_owner_that_does_not_fetch_events_holds_up_its_peer_only() {
     };
     tokio::join!(sets, owner);
     server.end().await;
+}
+
+/// An event that waits for the owner is not replaced by what is still owed to the peer.
+#[tokio::test(start_paused = true)]
+async fn statuses_asked_for_again_come_after_the_sets_that_wait() {
+    let (mut server, dialer) = Server::in_memory();
+    let mut client = Client::new(dialer.connect().await.unwrap());
+    client.greet(&mut server).await;
+    client.send(r#"{"type":"request_status"}"#).await;
+    let reply = server.status_request().await;
+    client.send(r#"{"type":"request_status"}"#).await;
+    // One is queued for the owner, one has no place there.
+    client.send(&full_set(2, &[2])).await;
+    client.send(&full_set(3, &[3])).await;
+    // In virtual time: until nobody has anything to do.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    reply.statuses(Vec::new());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(server.apply().await, (Some(2), vec![2]));
+    assert_eq!(server.apply().await, (Some(3), vec![3]));
+    server.status_request().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -235,6 +235,26 @@ fn nobody_else_writes_lines_of_the_log() {
     assert!(!log.contains('\u{1b}'), "{log}");
 }
 
+/// A set of bad checks does not fill the log.
+#[test]
+fn a_hundred_rejected_checks_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = start_server(dir.path());
+    let (mut stream, mut reader) = connect(&dir.path().join("hc.sock"));
+    assert_eq!(read_line(&mut reader)["type"], "ready");
+    for checks in [100, 250] {
+        let checks: Vec<_> = (0..checks).map(|id| serde_json::json!({ "id": id })).collect();
+        writeln!(stream, "{}", set(&checks)).unwrap();
+        let told = read_line(&mut reader);
+        assert_eq!(told["checks"].as_array().map(Vec::len), Some(checks.len()), "{told}");
+    }
+    assert_eq!(server.terminate().code(), Some(0));
+    let log = std::fs::read_to_string(dir.path().join("server.log")).unwrap();
+    assert_eq!(log.matches("a check is rejected").count(), 200, "{log}");
+    assert_eq!(log.matches("more checks are rejected").count(), 1, "{log}");
+    assert!(log.contains("the peer is told why checks=150"), "{log}");
+}
+
 fn tcp_check(id: u64, port: u16) -> serde_json::Value {
     serde_json::json!({
         "id": id, "interval": "60s", "timeout": "5s", "checker_type": "tcp", "ip": "127.0.0.1", "port": port,
