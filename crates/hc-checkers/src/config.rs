@@ -16,7 +16,7 @@ pub enum Close {
 }
 
 /// What all probes have in common. Cheap to clone, and `Send`: each shard gets a copy.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct CheckersConfig {
     /// How a TCP connection that carried nothing is closed. Default: [`Close::Reset`].
     pub close: Close,
@@ -24,4 +24,14 @@ pub struct CheckersConfig {
     pub roots: Roots,
     /// The address that RADIUS requests name as their sender. Default: the local address of each request's socket.
     pub nas_ip: Option<IpAddr>,
+    /// Connections of marked probes that one [`Checkers`](crate::Checkers) keeps after the verdict, for up to three seconds
+    /// each, until the peer has closed too. Each has a descriptor. Of more than these, and at least one, the oldest is closed.
+    /// Default: 256.
+    pub max_partings: usize,
+}
+
+impl Default for CheckersConfig {
+    fn default() -> Self {
+        Self { close: Close::default(), roots: Roots::default(), nas_ip: None, max_partings: 256 }
+    }
 }

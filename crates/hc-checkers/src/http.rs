@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use crate::CheckersConfig;
 use crate::deadline::{self, Progress};
 use crate::fault::{self, Setback};
-use crate::socket::{self, Opening};
+use crate::socket::{self, Opening, Parting};
 use crate::tls::{self, Peer};
 
 pub use body::{Body, BodyError};
@@ -42,8 +42,8 @@ const FAREWELL: Duration = Duration::from_millis(10);
 /// - `timeout` is the deadline of all of it, from the first poll.
 ///
 /// A response that is complete is followed by the end of the connection, since the request asks for it; this is waited for at most
-/// 10 ms, so that the connection's TIME_WAIT is left with the server. The connection of a marked probe gets half a second, whatever
-/// the verdict, lest its last packets lack the mark.
+/// 10 ms, so that the connection's TIME_WAIT is left with the server. The connection of a marked probe gets three seconds, whatever
+/// the verdict, lest its last packets lack the mark; [`Checkers`](crate::Checkers) does not wait for that.
 ///
 /// # Panics
 /// Outside a tokio runtime with time and I/O enabled.
@@ -56,18 +56,34 @@ pub async fn probe_http(
     timeout: Duration,
     config: &CheckersConfig,
 ) -> Outcome {
+    let (outcome, rest) = judge(probe, target, timeout, config).await;
+    if let Some(rest) = rest {
+        rest.see_off().await;
+    }
+    outcome
+}
+
+/// The outcome, and the connection if it is to be seen off.
+pub(crate) async fn judge(
+    probe: &HttpProbe,
+    target: &Target,
+    timeout: Duration,
+    config: &CheckersConfig,
+) -> (Outcome, Option<Parting>) {
     let answered =
         deadline::limit(timeout, async |progress| run(probe, target, config, progress).await).await;
     match answered {
         Ok((verdict, stream)) => {
-            if target.mark().is_some() {
-                socket::see_off(stream, target).await;
-            } else {
-                part(stream).await;
-            }
-            verdict.unwrap_or_else(Outcome::from)
+            let rest = match Parting::of(stream, target) {
+                Ok(rest) => Some(rest),
+                Err(stream) => {
+                    part(stream).await;
+                    None
+                }
+            };
+            (verdict.unwrap_or_else(Outcome::from), rest)
         }
-        Err(setback) => setback.into(),
+        Err(setback) => (setback.into(), None),
     }
 }
 

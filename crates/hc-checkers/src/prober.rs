@@ -2,11 +2,12 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hc_types::{CheckSpec, Failure, LocalFault, Outcome, ProbeSpec, Prober};
 
-use crate::socket::{self, Loopback};
-use crate::{CheckersConfig, Pinger, probe_dns, probe_http, probe_radius, probe_tcp, probe_udp};
+use crate::socket::{self, Loopback, Partings};
+use crate::{CheckersConfig, Pinger, http, probe_dns, probe_radius, probe_udp, tcp};
 
 /// Runs every kind of probe. One for each shard, made and used on the shard's thread, inside its runtime.
 ///
@@ -16,25 +17,29 @@ pub struct Checkers {
     config: Rc<CheckersConfig>,
     pinger: Pinger,
     loopback: Rc<Loopback>,
+    partings: Partings,
 }
 
 impl Checkers {
     /// A prober that does what `config` says. Opens nothing.
     #[must_use]
     pub fn new(config: CheckersConfig) -> Self {
-        Self { config: Rc::new(config), pinger: Pinger::default(), loopback: Rc::default() }
+        let partings = Partings::new(config.max_partings);
+        Self { config: Rc::new(config), pinger: Pinger::default(), loopback: Rc::default(), partings }
     }
 }
 
 impl Prober for Checkers {
-    fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = Outcome> + 'static {
-        let Self { config, pinger, loopback } = self.clone();
+    fn probe(&self, spec: Arc<CheckSpec>, timeout: Duration) -> impl Future<Output = Outcome> + 'static {
+        let Self { config, pinger, loopback, partings } = self.clone();
         async move {
-            let (target, timeout) = (spec.target(), spec.timeout());
+            let target = spec.target();
             let outcome = match spec.probe() {
-                ProbeSpec::Tcp(probe) => probe_tcp(probe, target, timeout, &config).await,
+                ProbeSpec::Tcp(probe) => partings.outcome(tcp::judge(probe, target, timeout, &config).await),
                 // The rarer and larger ones are boxed, so that a probe in flight has the size of the common ones.
-                ProbeSpec::Http(probe) => Box::pin(probe_http(probe, target, timeout, &config)).await,
+                ProbeSpec::Http(probe) => {
+                    partings.outcome(Box::pin(http::judge(probe, target, timeout, &config)).await)
+                }
                 ProbeSpec::Udp(probe) => probe_udp(probe, target, timeout).await,
                 ProbeSpec::Dns(probe) => Box::pin(probe_dns(probe, target, timeout)).await,
                 ProbeSpec::Radius(probe) => {

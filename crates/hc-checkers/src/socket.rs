@@ -3,6 +3,7 @@
 
 mod datagram;
 mod error_queue;
+mod parting;
 mod stream;
 
 use std::cell::Cell;
@@ -17,7 +18,8 @@ use tokio::time::Instant;
 use crate::fault::{self, Setback};
 
 pub(crate) use datagram::Datagrams;
-pub(crate) use stream::{Opening, connect, reset, see_off};
+pub(crate) use parting::{Parting, Partings};
+pub(crate) use stream::{Opening, connect, reset};
 
 /// A socket of the target's family that carries its mark.
 fn open(target: &Target, kind: Type, protocol: Protocol) -> Result<Socket, Setback> {

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::deadline::{self, Progress};
 use crate::fault::Setback;
-use crate::socket::{self, Opening};
+use crate::socket::{self, Opening, Parting};
 use crate::tls::{self, Peer};
 use crate::{CheckersConfig, Close};
 
@@ -16,8 +16,8 @@ use crate::{CheckersConfig, Close};
 /// `probe.receive` has, which must be equal. Later bytes are not looked at.
 ///
 /// `timeout` is the deadline of all of it, from the first poll. `config` says how a connection that carried nothing is closed,
-/// and whom to trust. The peer of a marked probe gets up to half a second more to close the connection, lest its last packets
-/// lack the mark.
+/// and whom to trust. The peer of a marked probe gets up to three seconds more to close the connection, lest its last packets
+/// lack the mark; [`Checkers`](crate::Checkers) does not wait for that.
 ///
 /// # Panics
 /// Outside a tokio runtime with time and I/O enabled.
@@ -30,16 +30,31 @@ pub async fn probe_tcp(
     timeout: Duration,
     config: &CheckersConfig,
 ) -> Outcome {
+    let (outcome, rest) = judge(probe, target, timeout, config).await;
+    if let Some(rest) = rest {
+        rest.see_off().await;
+    }
+    outcome
+}
+
+/// The outcome, and the connection if it is to be seen off.
+pub(crate) async fn judge(
+    probe: &TcpProbe,
+    target: &Target,
+    timeout: Duration,
+    config: &CheckersConfig,
+) -> (Outcome, Option<Parting>) {
     match deadline::limit(timeout, async |progress| run(probe, target, config, progress).await).await {
         Ok((verdict, stream)) => {
-            if is_bare(probe) && config.close == Close::Reset {
+            let rest = if is_bare(probe) && config.close == Close::Reset {
                 socket::reset(stream);
+                None
             } else {
-                socket::see_off(stream, target).await;
-            }
-            verdict.map_or_else(Outcome::from, |()| Outcome::PASS)
+                Parting::of(stream, target).ok()
+            };
+            (verdict.map_or_else(Outcome::from, |()| Outcome::PASS), rest)
         }
-        Err(setback) => setback.into(),
+        Err(setback) => (setback.into(), None),
     }
 }
 

@@ -18,9 +18,10 @@ use tracing::{error, info, warn};
 use crate::config::{
     ChecksConfig, CloseConfig, Config, GroupConfig, GuardConfig, NotifyConfig, SocketConfig,
 };
+use crate::limits::{self, Descriptors};
 use crate::snapshots::Snapshots;
 use crate::wiring::{ChangeFlag, IpcDelivery, ManagerReprobe, WatchedSink};
-use crate::{limits, logging, sandbox, sets};
+use crate::{logging, sandbox, sets};
 
 /// A part of the server that runs for as long as the server does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +43,10 @@ pub async fn run(config: Config, confine: bool, shutdown: CancellationToken) -> 
     let Config { socket, notify, checks, guard, log: _, state, shutdown: ends } = config;
 
     // What needs files and privileges, before they are given up.
-    let in_flight = limits::descriptors_for_probes();
-    let checkers = checkers(&checks);
+    let Descriptors { in_flight, partings } = limits::descriptors();
+    let manager_config = manager_config(&checks, in_flight);
+    let threads = manager_config.shards;
+    let checkers = checkers(&checks, partings / threads);
     let socket = socket_config(socket);
     let listener = Listener::bind(&socket).await?;
     let mut snapshots = Snapshots::open(&state);
@@ -64,8 +67,6 @@ pub async fn run(config: Config, confine: bool, shutdown: CancellationToken) -> 
         None => outbox.clone(),
     };
     let sink = Arc::new(WatchedSink::new(told, changed.clone()));
-    let manager_config = manager_config(&checks, in_flight);
-    let threads = manager_config.shards;
     let (manager, manager_task) =
         Manager::start(manager_config, move || Checkers::new(checkers.clone()), sink)
             .context("cannot start")?;
@@ -125,7 +126,7 @@ pub async fn run(config: Config, confine: bool, shutdown: CancellationToken) -> 
     failure.map_or(Ok(()), Err)
 }
 
-fn checkers(config: &ChecksConfig) -> CheckersConfig {
+fn checkers(config: &ChecksConfig, max_partings: usize) -> CheckersConfig {
     let (roots, problems) = Roots::system();
     for problem in problems {
         warn!(error = %problem, "a root certificate is left out");
@@ -134,7 +135,7 @@ fn checkers(config: &ChecksConfig) -> CheckersConfig {
         CloseConfig::Reset => Close::Reset,
         CloseConfig::Graceful => Close::Graceful,
     };
-    CheckersConfig { close, roots, nas_ip: None }
+    CheckersConfig { close, roots, nas_ip: None, max_partings }
 }
 
 fn socket_config(config: SocketConfig) -> hc_ipc::SocketConfig {

@@ -8,10 +8,22 @@ const RESERVED: u64 = 64;
 /// Probes in flight that an unlimited process still is given.
 const CEILING: u64 = 65_536;
 
+/// Connections that outlive their probes (`max_partings` of hc-checkers), where there is no shortage.
+const PARTINGS: usize = 512;
+
+/// What descriptors are for, those of the rest of the process left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Descriptors {
+    /// Probes in flight.
+    pub(crate) in_flight: usize,
+    /// Connections of marked probes that their peers have yet to close.
+    pub(crate) partings: usize,
+}
+
 /// Raises the limit of open files as far as the process may, and says how many descriptors probes can have at once.
 ///
 /// With very few descriptors half of them stay for the rest of the process, and one probe at a time can always run.
-pub(crate) fn descriptors_for_probes() -> usize {
+pub(crate) fn descriptors() -> Descriptors {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         // Allowed without privileges; if it fails, the old limit is the one that counts.
@@ -21,10 +33,12 @@ pub(crate) fn descriptors_for_probes() -> usize {
 }
 
 /// `None` is no limit.
-fn for_probes(limit: Option<u64>) -> usize {
+fn for_probes(limit: Option<u64>) -> Descriptors {
     let limit = limit.unwrap_or(u64::MAX);
     let free = limit.saturating_sub(RESERVED.min(limit / 2)).clamp(1, CEILING);
-    usize::try_from(free).unwrap_or(usize::MAX)
+    let free = usize::try_from(free).unwrap_or(usize::MAX);
+    let partings = (free / 8).min(PARTINGS);
+    Descriptors { in_flight: free - partings, partings }
 }
 
 #[cfg(test)]
@@ -33,9 +47,13 @@ mod tests {
 
     #[test]
     fn probes_get_what_is_left() {
-        assert_eq!(for_probes(Some(8192)), 8128);
-        assert_eq!(for_probes(Some(64)), 32);
-        assert_eq!(for_probes(Some(1)), 1);
-        assert_eq!(for_probes(None), 65_536);
+        let split = |limit| {
+            let Descriptors { in_flight, partings } = for_probes(limit);
+            (in_flight, partings)
+        };
+        assert_eq!(split(Some(8192)), (7616, 512));
+        assert_eq!(split(Some(64)), (28, 4));
+        assert_eq!(split(Some(1)), (1, 0));
+        assert_eq!(split(None), (65_024, 512));
     }
 }

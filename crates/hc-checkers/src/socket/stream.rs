@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -111,49 +111,6 @@ pub(crate) fn reset(stream: TcpStream) {
     // Should it fail, the connection closes the long way, which is no less right.
     let _: io::Result<()> = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
     drop(stream);
-}
-
-/// How long a peer may take to close the connection of a marked probe, after the verdict. One lost packet is repeated sooner.
-const FAREWELL: Duration = Duration::from_millis(500);
-
-/// What is taken of an answer that goes on after the verdict, in bytes. Of a longer one the rest is left to the socket's
-/// buffer, and then the peer has to stop.
-const REST: usize = 256 * 1024;
-
-/// Closes the connection of a marked probe after its last word. Others are closed at once.
-///
-/// What arrives when the socket is gone is answered by the kernel with a RST that has no mark, and goes wherever packets without
-/// one go: not to the backend that spoke. Session tickets behind a TLS handshake and the rest of a long body are such. So the
-/// socket stays, half closed, until the peer has closed too; but no longer than half a second.
-///
-/// An answer that comes after the deadline of the probe still finds no socket.
-///
-/// # Cancel safety
-/// Dropping the future closes the socket.
-pub(crate) async fn see_off(stream: TcpStream, target: &Target) {
-    if target.mark().is_none() || SockRef::from(&stream).shutdown(Shutdown::Write).is_err() {
-        return;
-    }
-    let closed = async {
-        let mut rest = 0;
-        let mut buffer = [0; 4096];
-        while let Ok(ready) = stream.ready(Interest::READABLE).await {
-            let read = if rest < REST {
-                stream.try_read(&mut buffer)
-            } else if ready.is_read_closed() {
-                return;
-            } else {
-                // Waits for the next change without reading.
-                stream.try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()))
-            };
-            match read {
-                Ok(length @ 1..) => rest += length,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(0) | Err(_) => return,
-            }
-        }
-    };
-    let _elapsed = tokio::time::timeout(FAREWELL, closed).await;
 }
 
 #[cfg(test)]

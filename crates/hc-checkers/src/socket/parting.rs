@@ -1,0 +1,175 @@
+//! How the connections of marked probes end.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hc_types::{Outcome, Target};
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::task::{AbortHandle, JoinSet};
+
+/// How long a peer may take to close, after the verdict. Each side can lose a packet three times meanwhile: they are repeated
+/// after 0.2, 0.6 and 1.4 s.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// What is taken of an answer that goes on after the verdict, in bytes. Of a longer one the rest is left to the socket's
+/// buffer, and then the peer has to stop.
+const REST: usize = 256 * 1024;
+
+/// The connection of a marked probe after its last word, half closed.
+///
+/// What arrives when the socket is gone is answered by the kernel with a RST that has no mark, and goes wherever packets without
+/// one go: not to the backend that spoke. Session tickets behind a TLS handshake and the rest of a long body are such. So the
+/// socket stays until the peer has closed too; but no longer than three seconds.
+///
+/// An answer that comes after the deadline of the probe still finds no socket.
+#[derive(Debug)]
+pub(crate) struct Parting(TcpStream);
+
+impl Parting {
+    /// Closes our side, or gives the connection back when there is nothing to wait for: it is not marked, or broken.
+    pub(crate) fn of(stream: TcpStream, target: &Target) -> Result<Self, TcpStream> {
+        if target.mark().is_none() || SockRef::from(&stream).shutdown(Shutdown::Write).is_err() {
+            return Err(stream);
+        }
+        Ok(Self(stream))
+    }
+
+    /// Waits for the peer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the socket.
+    pub(crate) async fn see_off(self) {
+        let Self(stream) = self;
+        let closed = async {
+            let mut rest = 0;
+            let mut buffer = [0; 4096];
+            while let Ok(ready) = stream.ready(Interest::READABLE).await {
+                let read = if rest < REST {
+                    stream.try_read(&mut buffer)
+                } else if ready.is_read_closed() {
+                    return;
+                } else {
+                    // Waits for the next change without reading.
+                    stream.try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()))
+                };
+                match read {
+                    Ok(length @ 1..) => rest += length,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Ok(0) | Err(_) => return,
+                }
+            }
+        };
+        let _elapsed = tokio::time::timeout(FAREWELL, closed).await;
+    }
+}
+
+/// Sees connections off beside the probes that follow. Dropping the last clone closes them.
+#[derive(Clone, Debug)]
+pub(crate) struct Partings(Rc<RefCell<Ongoing>>);
+
+#[derive(Debug)]
+struct Ongoing {
+    most: usize,
+    tasks: JoinSet<()>,
+    /// Oldest first. Those that have ended may be left in it.
+    order: VecDeque<AbortHandle>,
+}
+
+impl Partings {
+    /// For at most so many at once, and one at least.
+    pub(crate) fn new(most: usize) -> Self {
+        Self(Rc::new(RefCell::new(Ongoing { most, tasks: JoinSet::new(), order: VecDeque::new() })))
+    }
+
+    /// The outcome of a probe; what it left is seen off.
+    pub(crate) fn outcome(&self, (outcome, left): (Outcome, Option<Parting>)) -> Outcome {
+        if let Some(parting) = left {
+            self.see_off(parting);
+        }
+        outcome
+    }
+
+    /// Takes one more. If there are too many the oldest has had its time.
+    fn see_off(&self, parting: Parting) {
+        let Ongoing { most, tasks, order } = &mut *self.0.borrow_mut();
+        while tasks.try_join_next().is_some() {}
+        while order.front().is_some_and(AbortHandle::is_finished) {
+            order.pop_front();
+        }
+        if order.len() >= *most {
+            order.retain(|task| !task.is_finished());
+        }
+        if order.len() >= *most
+            && let Some(oldest) = order.pop_front()
+        {
+            oldest.abort();
+        }
+        order.push_back(tasks.spawn(parting.see_off()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use hc_types::{Mark, Mode};
+
+    use super::*;
+
+    /// A half-closed connection to a peer that does not close, and the peer's side of it.
+    async fn parting(peer: &TcpListener) -> (Parting, std::net::TcpStream) {
+        let stream = TcpStream::connect(peer.local_addr().unwrap()).await.unwrap();
+        let mark = Mark::new(1 << 16).unwrap();
+        let target = Target::marked([127, 0, 0, 1].into(), 1, Mode::Dsr, mark, None);
+        (Parting::of(stream, &target).unwrap(), peer.accept().unwrap().0)
+    }
+
+    /// Lets every task run that can.
+    async fn settle() {
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn the_oldest_makes_room() {
+        let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+        let partings = Partings::new(2);
+        let mut peers = Vec::new();
+        let mut begin = async || {
+            let (parting, side) = parting(&peer).await;
+            partings.see_off(parting);
+            side.set_nonblocking(true).unwrap();
+            peers.push(side);
+            settle().await;
+            partings.0.borrow().order.iter().filter(|task| !task.is_finished()).count()
+        };
+        assert_eq!([begin().await, begin().await, begin().await], [1, 2, 2]);
+        assert_eq!(partings.0.borrow().order.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_closes_ends_it() {
+        let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+        let partings = Partings::new(2);
+        let (parting, side) = parting(&peer).await;
+        partings.see_off(parting);
+        drop(side);
+        let mut tasks = std::mem::take(&mut partings.0.borrow_mut().tasks);
+        let ended = tokio::time::timeout(FAREWELL / 2, tasks.join_next()).await;
+        assert!(ended.unwrap().unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_marked_is_given_back() {
+        let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(peer.local_addr().unwrap()).await.unwrap();
+        assert!(Parting::of(stream, &Target::plain([127, 0, 0, 1].into(), 1)).is_err());
+    }
+}
