@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use hc_checkers::{Checkers, CheckersConfig, Close, Roots};
 use hc_guard::{Grouping, GuardTask, GuardedSink};
 use hc_ipc::{IpcConfig, Listener, PeerConfig, serve};
@@ -11,28 +11,17 @@ use hc_manager::{Manager, ManagerConfig, ManagerTask};
 use hc_notifier::{NotifierConfig, NotifierTask, SharedOutbox};
 use hc_types::Sink;
 use sd_notify::NotifyState;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::config::{
     ChecksConfig, CloseConfig, Config, GroupConfig, GuardConfig, NotifyConfig, SocketConfig,
 };
 use crate::limits::{self, Descriptors};
+use crate::parts::{Part, Parts};
 use crate::snapshots::Snapshots;
 use crate::wiring::{ChangeFlag, IpcDelivery, ManagerReprobe, WatchedSink};
 use crate::{logging, sandbox, sets};
-
-/// A part of the server that runs for as long as the server does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Manager,
-    Guard,
-    Notifier,
-    Ipc,
-    Sets,
-    Snapshots,
-}
 
 /// Runs the server until `shutdown` is cancelled. With `confine`, what checking does not need is given up once everything is
 /// open (`hc-sandbox`).
@@ -109,7 +98,7 @@ pub async fn run(config: Config, confine: bool, shutdown: CancellationToken) -> 
     // Not under systemd: nobody to tell, and no error.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
 
-    let failure = parts.wait_for_end(&shutdown).await;
+    parts.wait_for_end(&shutdown).await;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     // Whatever the reason: the last snapshot while there is a manager to ask, then the probes, then the last news while
     // there is a socket to tell it through, then the socket.
@@ -123,7 +112,7 @@ pub async fn run(config: Config, confine: bool, shutdown: CancellationToken) -> 
     stop_ipc.cancel();
     parts.wait_for(Part::Ipc).await;
     parts.wait_for(Part::Sets).await;
-    failure.map_or(Ok(()), Err)
+    parts.result()
 }
 
 fn checkers(config: &ChecksConfig, max_partings: usize) -> CheckersConfig {
@@ -194,49 +183,4 @@ fn guard_config(config: &GuardConfig) -> Option<hc_guard::GuardConfig> {
         round_pause,
         max_hold,
     })
-}
-
-/// The parts that run.
-#[derive(Default)]
-struct Parts {
-    tasks: JoinSet<(Part, Result<()>)>,
-    running: Vec<Part>,
-}
-
-impl Parts {
-    fn start(&mut self, part: Part, task: impl Future<Output = Result<()>> + Send + 'static) {
-        self.running.push(part);
-        self.tasks.spawn(async move { (part, task.await) });
-    }
-
-    /// Waits until the server is told to end, or a part ends by itself, which is an error.
-    async fn wait_for_end(&mut self, shutdown: &CancellationToken) -> Option<anyhow::Error> {
-        // Both are cancel safe.
-        let (part, result) = tokio::select! {
-            () = shutdown.cancelled() => return None,
-            Some(ended) = self.tasks.join_next() => match ended {
-                Ok(ended) => ended,
-                Err(error) => return Some(error.into()),
-            },
-        };
-        self.running.retain(|running| *running != part);
-        let error = result.err().unwrap_or_else(|| anyhow!("ended by itself"));
-        Some(error.context(format!("the {part:?} part")))
-    }
-
-    /// Waits for the end of one part, if it runs. What goes wrong now can only be logged: the server ends anyway.
-    async fn wait_for(&mut self, part: Part) {
-        while self.running.contains(&part) {
-            match self.tasks.join_next().await {
-                Some(Ok((ended, result))) => {
-                    if let Err(error) = result {
-                        error!(part = ?ended, error = format!("{error:#}"), "a part of the server failed");
-                    }
-                    self.running.retain(|running| *running != ended);
-                }
-                Some(Err(error)) => error!(%error, "a part of the server failed"),
-                None => return,
-            }
-        }
-    }
 }

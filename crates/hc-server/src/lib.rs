@@ -20,6 +20,7 @@ pub mod cli;
 pub mod config;
 mod limits;
 pub mod logging;
+mod parts;
 mod sandbox;
 mod sets;
 mod snapshots;
