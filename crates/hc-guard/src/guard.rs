@@ -39,6 +39,8 @@ pub struct Guard {
     /// Tripped groups whose verdicts are held.
     trials: BTreeMap<Group, Trial>,
     alarms: BTreeMap<Group, Alarm>,
+    /// Alarms so far.
+    begun: u64,
 }
 
 #[derive(Debug)]
@@ -53,6 +55,8 @@ struct Seen {
     spec: Arc<CheckSpec>,
     /// What was passed on last.
     told: Health,
+    /// How many alarms had begun when it was last told to be down.
+    alarms_before: u64,
     /// The latest status says unhealthy.
     down: bool,
 }
@@ -91,10 +95,10 @@ struct Tally {
 
 #[derive(Debug)]
 struct Alarm {
-    /// Checks that were down before it.
+    /// Which alarm it is, counted from 1.
+    number: u64,
+    /// Checks that were down before it and have been so ever since. The share is one of the others.
     before: usize,
-    /// Healthy checks when it began.
-    size: usize,
     /// The verdicts were told: what fails now is not held again before the alarm has ended.
     released: bool,
 }
@@ -118,6 +122,7 @@ impl Guard {
             tallies: HashMap::new(),
             trials: BTreeMap::new(),
             alarms: BTreeMap::new(),
+            begun: 0,
         }
     }
 
@@ -150,7 +155,7 @@ impl Guard {
         };
         let (health, failed) = (update.status.health, update.status.health == Health::Unhealthy);
         let first = check.seen.is_none();
-        let fresh = || Seen { spec: Arc::clone(&spec), told: Health::Unknown, down: false };
+        let fresh = || Seen { spec: Arc::clone(&spec), told: Health::Unknown, alarms_before: 0, down: false };
         let seen = check.seen.get_or_insert_with(fresh);
         seen.spec = Arc::clone(&spec);
         let turned = std::mem::replace(&mut seen.down, failed) != failed;
@@ -161,8 +166,9 @@ impl Guard {
             return;
         }
         let falls = failed && told == Health::Healthy;
-        if !falls {
-            seen.told = health;
+        let risen = (!failed && told == Health::Unhealthy).then_some(seen.alarms_before);
+        if !falls && told != health {
+            (seen.told, seen.alarms_before) = (health, self.begun);
         }
         let groups = self.groups(&spec);
         for group in &groups {
@@ -171,6 +177,9 @@ impl Guard {
             tally.healthy += usize::from(!failed && told != Health::Healthy);
             tally.down += usize::from(turned && failed);
             tally.down -= usize::from(turned && !failed);
+        }
+        if let Some(alarms_before) = risen {
+            self.down_no_more(&groups, alarms_before);
         }
         // The failure that trips a group says nothing about its sample.
         let mut tripped = groups.clone();
@@ -185,7 +194,8 @@ impl Guard {
                 self.trials.get_mut(&group).map(|trial| trial.answer(id, failed, now, &self.config));
             self.conclude(group, finding, now, actions);
         }
-        if turned && !failed {
+        // One of them is up again, or there is one more.
+        if !failed && (turned || first) {
             self.end_alarms(&groups, now, actions);
         }
     }
@@ -265,7 +275,8 @@ impl Guard {
     }
 
     fn trip(&mut self, group: Group, actions: &mut Actions) {
-        let Tally { healthy: size, down, fresh, .. } = self.tallies.get(&group).copied().unwrap_or_default();
+        let Tally { members, healthy: size, fresh, .. } =
+            self.tallies.get(&group).copied().unwrap_or_default();
         let confirmed = self.alarms.get(&group).is_some_and(|alarm| alarm.released);
         if confirmed || self.trials.contains_key(&group) {
             return;
@@ -274,11 +285,13 @@ impl Guard {
             return;
         }
         let failed = self.held_of(group);
-        let before = down.saturating_sub(failed.len());
         let trial = Trial::new(&failed, &self.config);
         actions.probe.extend(trial.sample());
         self.trials.insert(group, trial);
-        self.alarms.entry(group).or_insert(Alarm { before, size, released: false });
+        self.alarms.entry(group).or_insert_with(|| {
+            self.begun += 1;
+            Alarm { number: self.begun, before: members - size, released: false }
+        });
         actions.events.push(Event::Tripped { group, failed: failed.len(), size });
     }
 
@@ -337,12 +350,21 @@ impl Guard {
 
     fn end_alarms(&mut self, groups: &[Group], now: Instant, actions: &mut Actions) {
         for group in groups {
-            let down = self.tallies.get(group).map_or(0, |tally| tally.down);
-            let Some(Alarm { before, size, .. }) = self.alarms.get(group) else { continue };
-            if !self.config.exceeded(down.saturating_sub(*before), *size) {
+            let Tally { members, down, .. } = self.tallies.get(group).copied().unwrap_or_default();
+            let Some(Alarm { before, .. }) = self.alarms.get(group) else { continue };
+            if !self.config.exceeded(down - before, members - before) {
                 self.recover(*group, now, actions);
                 self.alarms.remove(group);
                 actions.events.push(Event::Ended { group: *group });
+            }
+        }
+    }
+
+    /// A check that was told to be down after so many alarms is up, or is no more.
+    fn down_no_more(&mut self, groups: &[Group], alarms_before: u64) {
+        for group in groups {
+            if let Some(alarm) = self.alarms.get_mut(group).filter(|alarm| alarms_before < alarm.number) {
+                alarm.before -= 1;
             }
         }
     }
@@ -355,7 +377,7 @@ impl Guard {
             self.tallies.entry(group).or_default().healthy -= 1;
         }
         if let Some(seen) = self.checks.get_mut(&id).and_then(|check| check.seen.as_mut()) {
-            seen.told = Health::Unhealthy;
+            (seen.told, seen.alarms_before) = (Health::Unhealthy, self.begun);
         }
         // The latest status may have come after the one that turned.
         update.transition = true;
@@ -363,19 +385,22 @@ impl Guard {
     }
 
     fn remove(&mut self, id: CheckId, check: Check, now: Instant, actions: &mut Actions) {
-        let Some(Seen { spec, told, down }) = check.seen else { return };
-        let groups = self.groups(&spec);
+        let Some(seen) = check.seen else { return };
+        let groups = self.groups(&seen.spec);
         if let Some(held) = self.unhold(id) {
             self.count_fresh(&groups, held.stage, None);
         }
         for group in &groups {
             let tally = self.tallies.entry(*group).or_default();
             tally.members -= 1;
-            tally.healthy -= usize::from(told == Health::Healthy);
-            tally.down -= usize::from(down);
+            tally.healthy -= usize::from(seen.told == Health::Healthy);
+            tally.down -= usize::from(seen.down);
             if tally.members == 0 {
                 self.tallies.remove(group);
             }
+        }
+        if seen.told == Health::Unhealthy {
+            self.down_no_more(&groups, seen.alarms_before);
         }
         for group in &groups {
             let finding = self.trials.get_mut(group).map(|trial| trial.leave(id, now, &self.config));

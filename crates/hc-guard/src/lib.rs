@@ -8,8 +8,8 @@
 //! 3. tells the held verdicts if the sample fails in every round, or when [`GuardConfig::max_hold`] is over; if the sample
 //!    recovers, the next probe of each held check decides.
 //!
-//! After verdicts were told nothing is held again until so many checks are up that the share has fallen: then the alarm is
-//! over.
+//! After verdicts were told nothing is held again until the alarm is over: when no more than the share of the group is down,
+//! as the group is by then, without the checks that were down before the alarm and still are.
 //!
 //! # What it costs
 //!

@@ -180,6 +180,79 @@ fn many_failures_are_told_once_a_sample_has_failed_in_each_round() {
     rig.heard(&[tripped(11, 20)]);
 }
 
+/// An alarm whose verdicts were told, with 11 of 20 checks down.
+fn alarmed() -> Rig {
+    let mut rig = Rig::healthy(GuardConfig::default(), 1..=20);
+    (1..=11).for_each(|id| rig.down(id));
+    rig.until(30_000);
+    rig.heard(&[tripped(11, 20), released(11, Cause::MaxHold)]);
+    rig
+}
+
+#[test]
+fn an_alarm_ends_by_the_group_as_it_is_now() {
+    // Grown: the same 11 are few.
+    let mut rig = alarmed();
+    rig.begin(21, 1);
+    rig.heard(&[]);
+    rig.up(21);
+    rig.heard(&[]);
+    rig.begin(22, 1);
+    rig.up(22);
+    rig.heard(&[Event::Ended { group: ALL }]);
+    // Grown by checks that are down, too.
+    let mut rig = alarmed();
+    for id in 21..=24 {
+        rig.begin(id, 1);
+        rig.down(id);
+    }
+    (1..=2).for_each(|id| rig.up(id));
+    rig.heard(&[]);
+    rig.up(3);
+    rig.heard(&[Event::Ended { group: ALL }]);
+    // Shrunk: ten are still nearly all.
+    let mut rig = alarmed();
+    (14..=20).for_each(|id| rig.forget(id, 1));
+    (1..=4).for_each(|id| rig.up(id));
+    rig.heard(&[]);
+    rig.up(5);
+    rig.heard(&[Event::Ended { group: ALL }]);
+}
+
+#[test]
+fn what_was_down_before_an_alarm_is_no_part_of_its_share_while_it_stays_down() {
+    let alarmed = || {
+        let mut rig = Rig::healthy(GuardConfig::default(), 1..=30);
+        (21..=30).for_each(|id| rig.down(id));
+        rig.until(2_000);
+        (1..=12).for_each(|id| rig.down(id));
+        rig.until(32_000);
+        rig.heard(&[tripped(11, 20), released(12, Cause::MaxHold)]);
+        rig
+    };
+    // 12 of 20: one up is not enough, two are.
+    let mut rig = alarmed();
+    rig.up(1);
+    rig.heard(&[]);
+    rig.up(2);
+    rig.heard(&[Event::Ended { group: ALL }]);
+    // Removed, they change nothing.
+    let mut rig = alarmed();
+    (21..=30).for_each(|id| rig.forget(id, 1));
+    rig.up(1);
+    rig.heard(&[]);
+    rig.up(2);
+    rig.heard(&[Event::Ended { group: ALL }]);
+    // Up, they count as all others do, also when they are down again: 12 of 23, 12 of 24.
+    let mut rig = alarmed();
+    (21..=23).for_each(|id| rig.up(id));
+    (21..=22).for_each(|id| rig.down(id));
+    (21..=22).for_each(|id| rig.up(id));
+    rig.heard(&[]);
+    rig.up(24);
+    rig.heard(&[Event::Ended { group: ALL }]);
+}
+
 #[test]
 fn the_share_is_one_of_healthy_checks_and_must_be_exceeded_within_the_window() {
     // All at once: as many as the share, one more.
@@ -382,7 +455,7 @@ fn removed_checks_leave_no_trace() {
     rig.begin(20, 2);
     rig.heard(&[tripped(11, 20), Event::Recovered { group: ALL, awaiting: 10 }, Event::Ended { group: ALL }]);
     rig.forget(20, 2);
-    let Guard { checks, held, due, tallies, trials, alarms, config: _ } = &rig.guard;
+    let Guard { checks, held, due, tallies, trials, alarms, config: _, begun: _ } = &rig.guard;
     assert!(checks.is_empty() && held.is_empty() && due.is_empty() && tallies.is_empty());
     assert!(trials.is_empty() && alarms.is_empty());
     rig.until(60_000);

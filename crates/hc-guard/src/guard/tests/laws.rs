@@ -151,8 +151,16 @@ impl Checked {
         for group in guard.trials.keys() {
             assert!(guard.alarms.contains_key(group), "{group} is held without an alarm");
         }
-        for group in guard.alarms.keys() {
+        for (group, alarm) in &guard.alarms {
             assert!(guard.tallies.contains_key(group), "{group} has an alarm and no checks");
+            let seen = guard.checks.values().filter_map(|check| check.seen.as_ref());
+            let members = seen.filter(|seen| guard.groups(&seen.spec).contains(group));
+            let before = members
+                .filter(|seen| seen.told == Health::Unhealthy && seen.alarms_before < alarm.number)
+                .count();
+            assert_eq!(alarm.before, before, "{group}");
+            let Tally { members, down, .. } = guard.tallies[group];
+            assert!(guard.config.exceeded(down - before, members - before), "the alarm of {group} is over");
         }
     }
 }
