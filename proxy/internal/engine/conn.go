@@ -50,26 +50,11 @@ func Dial(ctx context.Context, socket string, timeout time.Duration) (*Conn, err
 	}
 	c := &Conn{conn: conn, caller: seesaw.NewContext(), timeout: timeout, lost: make(chan struct{})}
 	stop := context.AfterFunc(ctx, func() { c.lose(context.Cause(ctx)) })
-	c.client = rpc.NewClient(&watchedConn{Conn: conn, ended: func(err error) {
+	c.client = rpc.NewClientWithCodec(newCodec(conn, func(err error) {
 		stop()
 		c.lose(err)
-	}})
+	}))
 	return c, nil
-}
-
-// watchedConn tells when the reading side ends, which net/rpc keeps to itself
-// until the next call.
-type watchedConn struct {
-	net.Conn
-	ended func(error)
-}
-
-func (w *watchedConn) Read(p []byte) (int, error) {
-	n, err := w.Conn.Read(p)
-	if err != nil {
-		w.ended(err)
-	}
-	return n, err
 }
 
 // lose closes the connection for good, the first reason counts.
@@ -97,8 +82,9 @@ func (c *Conn) Close() { c.lose(net.ErrClosed) }
 // map of checks at all, which a young engine has not, and empty if it has none
 // in it.
 //
-// If the engine answers with an error, that is the error and the connection
-// stays. Every other error ends the connection.
+// If the engine answers with an error, that is the error, its text cut after
+// 1 KiB, and the connection stays. Every other error ends the connection; an
+// answer of more than [MaxAnswer] is one.
 func (c *Conn) Healthchecks() (*seesaw.Checks, error) {
 	// Not reused: after a timeout net/rpc may still write into it.
 	checks := new(seesaw.Checks)

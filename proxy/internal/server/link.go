@@ -16,9 +16,6 @@ import (
 const DefaultSocket = "/var/run/seesaw/healthcheck-proxy.sock"
 
 const (
-	// queue is how many lines wait for a server that reads slowly: a set of
-	// several hundred thousand checks.
-	queue = 128
 	// patience is how long a server may take to read one line, and to greet.
 	patience = 10 * time.Second
 	// farewell bounds what a process that ends still waits for.
@@ -35,7 +32,7 @@ type Link struct {
 
 	conn     net.Conn
 	lines    *wire.LineReader
-	out      chan []byte
+	out      *queue
 	lostOnce sync.Once
 	lost     chan struct{}
 	reason   error
@@ -47,7 +44,7 @@ type Link struct {
 func greet(conn net.Conn, version string) (*Link, error) {
 	l := &Link{
 		conn: conn, lines: wire.NewLineReader(conn),
-		out: make(chan []byte, queue), lost: make(chan struct{}),
+		out: newQueue(), lost: make(chan struct{}),
 	}
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return nil, err
@@ -105,35 +102,28 @@ func (l *Link) read() (wire.Message, *wire.Error, error) {
 	return message, nil, err
 }
 
-// Send queues messages, in order. A server that lets the queue fill up is not
-// waited for: the link ends.
+// Send queues messages, in order: all parts of one set, or one of any other
+// kind. They must not be changed any more. A server that lets the queue fill up
+// is not waited for: the link ends.
 func (l *Link) Send(messages ...wire.Message) {
-	for _, message := range messages {
-		select {
-		case l.out <- wire.Encode(message):
-		case <-l.lost:
-			return
-		default:
-			l.lose(errSlow)
-			return
-		}
+	if !l.out.put(messages) {
+		l.lose(errSlow)
 	}
 }
 
 func (l *Link) writeQueue() {
 	for {
-		select {
-		case line := <-l.out:
-			if line == nil {
-				l.lose(net.ErrClosed)
-				return
-			}
-			if err := l.write(line); err != nil {
+		group := l.out.take(l.lost)
+		if group == nil {
+			l.lose(net.ErrClosed)
+			return
+		}
+		for _, message := range group {
+			// Not before: as lines a set takes its size once more.
+			if err := l.write(wire.Encode(message)); err != nil {
 				l.lose(err)
 				return
 			}
-		case <-l.lost:
-			return
 		}
 	}
 }
@@ -150,10 +140,7 @@ func (l *Link) write(line []byte) error {
 // for a server that reads, but not for long.
 func (l *Link) Leave() {
 	l.Send(&wire.Shutdown{})
-	select {
-	case l.out <- nil:
-	default:
-	}
+	l.out.close()
 	timer := time.AfterFunc(farewell, func() { l.lose(net.ErrClosed) })
 	defer timer.Stop()
 	l.writer.Wait()

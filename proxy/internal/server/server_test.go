@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"net"
 	"strings"
 	"sync"
@@ -65,7 +66,8 @@ func (r *rig) link() *Link {
 func TestHandshakeAndMessages(t *testing.T) {
 	r := newRig(t)
 	p, link := r.greeted()
-	link.Send(&wire.Ack{Seq: 1}, &wire.Ack{Seq: 2})
+	link.Send(&wire.Ack{Seq: 1})
+	link.Send(&wire.Ack{Seq: 2})
 	p.Expect(`{"type":"ack","seq":1}`)
 	p.Expect(`{"type":"ack","seq":2}`)
 	p.Say(`{"type":"request_configs","reason":"x"}`)
@@ -141,12 +143,32 @@ func TestAServerThatDoesNotReadIsGivenUp(t *testing.T) {
 	r := newRig(t)
 	_, link := r.greeted()
 	message := &wire.Error{Message: strings.Repeat("x", 64<<10)}
-	for range queue + 16 {
+	for range limit + 16 {
 		link.Send(message)
 	}
 	if event := r.next(); event.Err != errSlow {
 		t.Errorf("%+v", event)
 	}
+}
+
+func TestASetOfMorePartsThanTheQueueHoldsFlows(t *testing.T) {
+	r := newRig(t)
+	p, link := r.greeted()
+	const parts = 3 * limit
+	// Together far more than the kernel takes for a peer that does not read.
+	check := json.RawMessage(`"` + strings.Repeat("x", 64<<10) + `"`)
+	set := make([]wire.Message, parts)
+	for i := range set {
+		set[i] = &wire.UpdateConfigs{Configs: []json.RawMessage{check}, Part: uint32(i + 1), Parts: parts}
+	}
+	link.Send(set...)
+	link.Send(&wire.Ack{Seq: 1})
+	for i := range parts {
+		if update := peertest.Next[*wire.UpdateConfigs](p); update.Part != uint32(i+1) {
+			t.Fatalf("part %d, want %d", update.Part, i+1)
+		}
+	}
+	p.Expect(`{"type":"ack","seq":1}`)
 }
 
 func TestLeaveSaysAllThatIsQueuedThenShutdown(t *testing.T) {

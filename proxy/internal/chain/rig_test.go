@@ -1,6 +1,6 @@
-// Package e2e tests the chain: an engine, the bridge, and an hc-server that the
+// Package chain tests the chain: an engine, the bridge, and an hc-server that the
 // test plays by hand.
-package e2e
+package chain
 
 import (
 	"bytes"
