@@ -1,14 +1,13 @@
 package chaos
 
 import (
-	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/hc-server/hc/proxy/seesawtest/supervise"
 )
 
 var (
@@ -20,7 +19,7 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if err := prepare(); err != nil {
+	if err := supervise.CheckPlace(); err != nil {
 		fmt.Fprintf(os.Stderr, "chaos: %v; these tests run by `cargo xtask chaos`\n", err)
 		os.Exit(1)
 	}
@@ -34,53 +33,6 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	printTable()
 	os.Exit(code)
-}
-
-// prepare looks whether this is the place that the tests are made for.
-func prepare() error {
-	if os.Getenv("HC_BIN") == "" {
-		return errors.New("HC_BIN is not set")
-	}
-	private, err := inPrivateNetwork()
-	if err != nil {
-		return err
-	}
-	if !private {
-		return errors.New("this is not a network namespace of its own")
-	}
-	lo, err := net.InterfaceByName("lo")
-	if err != nil || lo.Flags&net.FlagUp == 0 {
-		return errors.New("the loopback interface is not up")
-	}
-	return nil
-}
-
-// inPrivateNetwork compares the namespace with that of the first process. Where
-// that one cannot be read, having lo alone must do.
-func inPrivateNetwork() (bool, error) {
-	own, err := os.Readlink("/proc/self/ns/net")
-	if err != nil {
-		return false, err
-	}
-	first, err := os.Readlink("/proc/1/ns/net")
-	if err == nil {
-		return own != first, nil
-	}
-	interfaces, err := net.Interfaces()
-	return len(interfaces) == 1, err
-}
-
-// program returns the path of a program in HC_BIN.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	path, err := filepath.Abs(filepath.Join(os.Getenv("HC_BIN"), name))
-	if err == nil {
-		_, err = os.Stat(path)
-	}
-	if err != nil {
-		t.Fatalf("%s is not built: %v", name, err)
-	}
-	return path
 }
 
 // eventually asks every few milliseconds until the condition holds, and fails the

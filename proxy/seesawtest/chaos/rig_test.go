@@ -80,7 +80,7 @@ func startRig(t *testing.T, o options) *rig {
 	begin := wall()
 	r.server = supervise.Start(t, r.logs(), r.serverSpec(o.files))
 	r.proxy = supervise.Start(t, r.logs(), supervise.Spec{
-		Name: "hc-proxy", Path: program(t, "hc-proxy"),
+		Name: "hc-proxy", Path: supervise.Program(t, "hc-proxy"),
 		Args: []string{"-engine", r.path("engine.sock"), "-socket", r.path("proxy.sock"), "-logtostderr", "-v=0"},
 	})
 	r.engine = r.startEngine("fake-engine")
@@ -132,7 +132,7 @@ func (r *rig) mountState() {
 
 func (r *rig) serverSpec(files int) supervise.Spec {
 	spec := supervise.Spec{
-		Name: "hc-server", Path: program(r.t, "hc-server"),
+		Name: "hc-server", Path: supervise.Program(r.t, "hc-server"),
 		Args: []string{"--socket", r.path("proxy.sock"), "--state-dir", r.path("state")},
 	}
 	if files > 0 {
@@ -145,7 +145,7 @@ func (r *rig) serverSpec(files int) supervise.Spec {
 // startEngine starts an engine with more arguments. Only one may run at a time.
 func (r *rig) startEngine(name string, more ...string) *supervise.Process {
 	return supervise.Start(r.t, r.logs(), supervise.Spec{
-		Name: name, Path: program(r.t, "fake-engine"),
+		Name: name, Path: supervise.Program(r.t, "fake-engine"),
 		Args: append([]string{"-socket", r.path("engine.sock"), "-checks", r.path("checks.json")}, more...),
 		Line: r.line,
 	})

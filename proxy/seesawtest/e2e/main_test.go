@@ -1,15 +1,15 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hc-server/hc/proxy/seesawtest/supervise"
 )
 
 func TestMain(m *testing.M) {
@@ -27,23 +27,12 @@ func TestMain(m *testing.M) {
 // prepare looks whether this is the place that the tests are made for, and makes
 // fd00::/64 local.
 func prepare() error {
-	if os.Getenv("HC_BIN") == "" {
-		return errors.New("HC_BIN is not set")
-	}
-	private, err := inPrivateNetwork()
-	if err != nil {
+	if err := supervise.CheckPlace(); err != nil {
 		return err
-	}
-	if !private {
-		return errors.New("this is not a network namespace of its own")
 	}
 	// Servers and network tools are not on the path of everyone.
 	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"); err != nil {
 		return err
-	}
-	lo, err := net.InterfaceByName("lo")
-	if err != nil || lo.Flags&net.FlagUp == 0 {
-		return errors.New("the loopback interface is not up")
 	}
 	out, err := exec.Command("ip", "-6", "route", "replace", "local", "fd00::/64", "dev", "lo").CombinedOutput()
 	if err != nil {
@@ -52,33 +41,7 @@ func prepare() error {
 	return nil
 }
 
-// inPrivateNetwork compares the namespace with that of the first process. In a
-// user namespace that one cannot be read; then having lo alone must do.
-func inPrivateNetwork() (bool, error) {
-	own, err := os.Readlink("/proc/self/ns/net")
-	if err != nil {
-		return false, err
-	}
-	first, err := os.Readlink("/proc/1/ns/net")
-	if err == nil {
-		return own != first, nil
-	}
-	interfaces, err := net.Interfaces()
-	return len(interfaces) == 1, err
-}
-
-// program returns the path of a program in HC_BIN.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	path, err := filepath.Abs(filepath.Join(os.Getenv("HC_BIN"), name))
-	if err == nil {
-		_, err = os.Stat(path)
-	}
-	if err != nil {
-		t.Fatalf("%s is not built: %v", name, err)
-	}
-	return path
-}
+var program = supervise.Program
 
 // logDir is where the programs of a test write.
 func logDir(t *testing.T) string {
