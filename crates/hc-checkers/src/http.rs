@@ -5,6 +5,7 @@
 //! for other tools.
 
 mod body;
+mod idn;
 mod request;
 mod request_target;
 mod response;

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hc_types::{HttpProbe, Target};
 
-use super::{RequestTarget, RequestTargetError, UserInfo};
+use super::{RequestTarget, RequestTargetError, UserInfo, idn};
 
 /// Why a request cannot be made from a check.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,8 +14,8 @@ pub enum RequestError {
     /// The request of the check is no URL.
     #[error(transparent)]
     Url(#[from] RequestTargetError),
-    /// Go would look it up and translate it; nothing is looked up here.
-    #[error("host name {} is not ASCII: write it in punycode", hc_types::quote(.0))]
+    /// It is neither ASCII nor can it be written so.
+    #[error("host name {} has a label that is not in Punycode", hc_types::quote(.0))]
     Host(Vec<u8>),
     /// A proxy cannot do without a valid `Host`.
     #[error("http: invalid Host header")]
@@ -86,9 +86,13 @@ fn host_header(url: &RequestTarget, target: &Target, proxy: bool) -> Result<Vec<
     if host.is_empty() {
         return Ok(target.socket_addr().to_string().into_bytes());
     }
-    if !host.is_ascii() {
-        return Err(RequestError::Host(host.to_vec()));
-    }
+    let translated;
+    let host = if host.is_ascii() {
+        host
+    } else {
+        translated = idn::authority(host).ok_or_else(|| RequestError::Host(host.to_vec()))?;
+        &translated
+    };
     // Bytes that a URL may have and a header may not.
     if host.iter().any(|byte| b"<>\" ".contains(byte)) {
         return if proxy { Err(RequestError::ProxyHost) } else { Ok(Vec::new()) };
@@ -112,7 +116,7 @@ fn server_name(authority: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(authority);
     let port = text.rfind(':').filter(|colon| !text[*colon..].contains(']'));
     let host = &text[..port.unwrap_or(text.len())];
-    Some(host.trim_start_matches('[').trim_end_matches(']').to_owned())
+    Some(idn::server_name(host.trim_start_matches('[').trim_end_matches(']')))
 }
 
 /// The address that a server name is, if it is one.

@@ -165,6 +165,14 @@ const URIS: &[&[u8]] = &[
     "http://b\u{fc}cher.example/".as_bytes(),
     "http://xn--bcher-kva.example/".as_bytes(),
     b"http://b%C3%BCcher.example/",
+    "http://www.B\u{dc}CHER.Example:8080/x".as_bytes(),
+    "http://\u{fc}.xn--bcher-kva/".as_bytes(),
+    "http://\u{fc}.xn--abc-/".as_bytes(),
+    "http://fa\u{df}.example/".as_bytes(),
+    "http://\u{4f8b}\u{3048}\u{3002}\u{30c6}\u{30b9}\u{30c8}/".as_bytes(),
+    "http://a_b.\u{fc}/".as_bytes(),
+    "http://\u{fc}-.example/".as_bytes(),
+    b"http://b%FCcher.example/",
 ];
 
 const METHODS: &[&str] = &[
