@@ -13,7 +13,7 @@ use hc_types::wire::{DecodeError, ErrorMessage, ToServer, decode};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
 use tokio::select;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::conversation::{Conversation, Ended};
@@ -23,6 +23,7 @@ use crate::handle::{Delivery, Link};
 use crate::outgoing::OutLine;
 use crate::session::Session;
 use crate::split::cut;
+use crate::throttle::Chatter;
 use crate::{DisconnectReason, IpcConfig, IpcEvent, Peer};
 
 /// Messages that the reader is ahead of the conversation.
@@ -42,20 +43,23 @@ pub(crate) struct Connection {
     /// Resolves when another connection takes the place of this one.
     pub(crate) replaced: oneshot::Receiver<()>,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) chatter: Chatter,
 }
 
 impl Connection {
     /// Serves the connection until it ends, whoever ends it.
     pub(crate) async fn run(self, stream: impl AsyncRead + AsyncWrite) {
-        let Self { number, peer, config, events, deliveries, link, replaced, shutdown } = self;
-        tracing::info!(connection = number, peer.uid, peer.gid, peer.pid, "peer connected");
+        let Self { number, peer, config, events, deliveries, link, replaced, shutdown, chatter } = self;
+        if chatter.pass(Instant::now()) {
+            tracing::info!(connection = number, peer.uid, peer.gid, peer.pid, "peer connected");
+        }
         let (farewell, write_timeout) = (config.farewell, config.write_timeout);
         let (read_half, write_half) = split(stream);
         let (received, to_receive) = mpsc::channel(READ_AHEAD);
         let (send, to_send) = mpsc::channel(1);
         let conversation = Conversation::new(
             number,
-            Session::new(config),
+            Session::new(config, chatter.clone()),
             (events.clone(), IpcEvent::Connected { peer }),
             deliveries,
             link.clone(),
@@ -66,7 +70,9 @@ impl Connection {
         let writer = write(write_half, to_send, write_timeout);
         let reason = join(reader, writer, conversation.run(to_receive, send), farewell).await;
         link.send_if_modified(|link| link.take_if(|link| link.number == number).is_some());
-        tracing::info!(connection = number, %reason, "peer disconnected");
+        if chatter.pass(Instant::now()) {
+            tracing::info!(connection = number, %reason, "peer disconnected");
+        }
         if reason == DisconnectReason::Replaced {
             // The owner hears of the connection that took its place. Many may do that while it is busy.
             return;

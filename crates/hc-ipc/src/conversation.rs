@@ -157,7 +157,7 @@ impl Conversation {
             Next::Step => None,
             Next::Applied(applied) => self.applied(applied),
             Next::Received(Some(message)) => {
-                let wish = self.session.receive(message);
+                let wish = self.session.receive(message, Instant::now());
                 self.grant(wish)
             }
             Next::Received(None) => Some(DisconnectReason::Closed),
@@ -227,6 +227,7 @@ mod tests {
     use hc_types::wire::UpdateConfigs;
 
     use super::*;
+    use crate::throttle::Chatter;
     use crate::{IpcConfig, Peer};
 
     /// Whether the connection of number `linked` takes batches after the set of connection 1 was applied.
@@ -240,7 +241,7 @@ mod tests {
         let (send, _written) = mpsc::channel(1);
         let conversation = Conversation::new(
             1,
-            Session::new(IpcConfig::new("1.0")),
+            Session::new(IpcConfig::new("1.0"), Chatter::new()),
             (events, IpcEvent::Connected { peer: Peer { uid: 0, gid: 0, pid: None } }),
             deliveries,
             Arc::new(link),

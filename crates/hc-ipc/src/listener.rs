@@ -107,7 +107,7 @@ impl Listener {
         }
         fs::rename(&file.path, path).map_err(io_error("put the socket at", path))?;
         file.path.clone_from(path);
-        Ok(Self { listener, _file: file, peers, complaints: Throttle::default() })
+        Ok(Self { listener, _file: file, peers, complaints: Throttle::complaint() })
     }
 }
 

@@ -15,6 +15,7 @@ use crate::handle::Delivery;
 use crate::outgoing::{OutLine, Outgoing};
 use crate::repeats::Repeats;
 use crate::split::{line, pieces, writable};
+use crate::throttle::Chatter;
 use crate::{DeliverError, DisconnectReason, IpcConfig};
 
 /// What a message asks of the owner.
@@ -60,10 +61,12 @@ pub(crate) struct Session {
     bad_lines: Repeats,
     /// Errors that the peer reported.
     complaints: Repeats,
+    /// What may be logged of this and all other connections.
+    chatter: Chatter,
 }
 
 impl Session {
-    pub(crate) fn new(config: IpcConfig) -> Self {
+    pub(crate) fn new(config: IpcConfig, chatter: Chatter) -> Self {
         let mut outgoing = Outgoing::default();
         outgoing.short(Ready { protocol: PROTOCOL, version: config.version.clone() });
         let assembly = Assembly::new(config.max_checks);
@@ -78,6 +81,7 @@ impl Session {
             asked_again: false,
             bad_lines: Repeats::default(),
             complaints: Repeats::default(),
+            chatter,
         }
     }
 
@@ -102,23 +106,25 @@ impl Session {
     }
 
     /// A message came, or a line that is none and the answer to it.
-    pub(crate) fn receive(&mut self, message: Result<ToServer, ErrorMessage>) -> Wish {
+    pub(crate) fn receive(&mut self, message: Result<ToServer, ErrorMessage>, now: Instant) -> Wish {
         match message {
             Err(error) => {
-                if let Some(lines) = self.bad_lines.worth_telling() {
+                if let Some(lines) = self.bad_lines.worth_telling()
+                    && self.chatter.pass(now)
+                {
                     tracing::warn!(code = ?error.code, error.message, lines, "the peer sent a line that is no message");
                 }
                 self.outgoing.short(error);
                 Wish::Nothing
             }
-            Ok(ToServer::Hello(hello)) => self.greet(hello),
+            Ok(ToServer::Hello(hello)) => self.greet(hello, now),
             Ok(ToServer::UpdateConfigs(update)) => {
                 let assembled = self.assembly.configs(update);
-                self.assembled(assembled)
+                self.assembled(assembled, now)
             }
             Ok(ToServer::UpdateDelta(update)) => {
                 let assembled = self.assembly.delta(update);
-                self.assembled(assembled)
+                self.assembled(assembled, now)
             }
             Ok(ToServer::Ack(ack)) => {
                 self.acknowledged(ack);
@@ -127,7 +133,9 @@ impl Session {
             Ok(ToServer::RequestStatus(_)) => self.request_statuses(),
             Ok(ToServer::Shutdown(_)) => Wish::Close(DisconnectReason::Shutdown),
             Ok(ToServer::Error(error)) => {
-                if let Some(errors) = self.complaints.worth_telling() {
+                if let Some(errors) = self.complaints.worth_telling()
+                    && self.chatter.pass(now)
+                {
                     tracing::warn!(code = ?error.code, error.message, errors, "the peer reports an error");
                 }
                 Wish::Nothing
@@ -135,28 +143,34 @@ impl Session {
         }
     }
 
-    fn greet(&mut self, hello: Hello) -> Wish {
+    fn greet(&mut self, hello: Hello, now: Instant) -> Wish {
         let Hello { protocol, version } = hello;
         if protocol != PROTOCOL {
             let message = format!("this server speaks protocol {PROTOCOL}, not {protocol}");
             self.outgoing.short(ErrorMessage { code: ErrorCode::Protocol, message });
             return Wish::Close(DisconnectReason::Protocol(protocol));
         }
-        tracing::info!(version, "the peer says hello");
+        if self.chatter.pass(now) {
+            tracing::info!(version, "the peer says hello");
+        }
         self.greeted = true;
         Wish::Nothing
     }
 
-    fn assembled(&mut self, assembled: Assembled) -> Wish {
+    fn assembled(&mut self, assembled: Assembled, now: Instant) -> Wish {
         match assembled {
             Assembled::Nothing => {}
             Assembled::Set(change, rejected) => return Wish::Apply(change, rejected),
             Assembled::Ask(reason) => {
-                tracing::info!(reason, "asking the peer for its full set");
+                if self.chatter.pass(now) {
+                    tracing::info!(reason, "asking the peer for its full set");
+                }
                 self.outgoing.short(RequestConfigs { reason });
             }
             Assembled::Refuse(error) => {
-                tracing::warn!(error.message, "the peer sent a set that cannot be taken");
+                if self.chatter.pass(now) {
+                    tracing::warn!(error.message, "the peer sent a set that cannot be taken");
+                }
                 self.outgoing.short(error);
             }
         }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::Connection;
 use crate::event::Numbered;
 use crate::handle::Link;
-use crate::throttle::Throttle;
+use crate::throttle::{Chatter, Throttle};
 use crate::{Incoming, IpcConfig, IpcEvents, IpcHandle, Peer};
 
 /// Events that wait for the owner. One more waits in the connection, which takes no input meanwhile.
@@ -37,6 +37,7 @@ pub struct IpcTask<I> {
     /// How many connections there were.
     count: u64,
     complaints: Throttle,
+    chatter: Chatter,
 }
 
 /// The task that serves what comes in, the way to the peer, and what the peer wants. The task ends after `shutdown`, or
@@ -58,7 +59,8 @@ pub fn serve<I: Incoming>(
         connections: JoinSet::new(),
         replace: None,
         count: 0,
-        complaints: Throttle::default(),
+        complaints: Throttle::complaint(),
+        chatter: Chatter::new(),
     };
     (task, IpcHandle { link: linked }, IpcEvents { receiver, latest: 0 })
 }
@@ -116,6 +118,7 @@ impl<I: Incoming> IpcTask<I> {
             link: self.link.clone(),
             replaced,
             shutdown: self.shutdown.clone(),
+            chatter: self.chatter.clone(),
         };
         self.connections.spawn(connection.run(stream));
     }

@@ -10,6 +10,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::sync_channel;
+use std::time::Instant;
 
 use chain::{PATIENCE, connect, read_line, start_server, wait_until};
 use libseccomp::{ScmpAction, ScmpFilterContext, ScmpNotifReq, ScmpSyscall};
@@ -233,6 +234,31 @@ fn nobody_else_writes_lines_of_the_log() {
     assert!(log.matches("forged").count() >= 3, "{log}");
     assert!(!log.lines().any(|line| line.starts_with("forged")), "{log}");
     assert!(!log.contains('\u{1b}'), "{log}");
+}
+
+/// Nor do connections without end, or what is said on them.
+#[test]
+fn a_crowd_of_connections_does_not_fill_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("hc.sock");
+    let start = Instant::now();
+    let mut server = start_server(dir.path());
+    let log = || std::fs::read_to_string(dir.path().join("server.log")).unwrap();
+    let mut connections = 0;
+    wait_until("the count of what is held back", || {
+        for _ in 0..100 {
+            let (mut stream, mut reader) = connect(&socket);
+            assert_eq!(read_line(&mut reader)["type"], "ready");
+            // More may come than is read before the end.
+            let _ = stream.write_all(b"{\"type\":\"hello\",\"protocol\":1,\"version\":\"1\"}\ngarbage\n");
+            connections += 1;
+        }
+        log().contains("these were held back")
+    });
+    assert_eq!(server.terminate().code(), Some(0));
+    let about_peers = log().lines().filter(|line| line.contains("peer ")).count();
+    let most = 64 + usize::try_from(start.elapsed().as_secs()).unwrap() + 1;
+    assert!((64..=most).contains(&about_peers), "{about_peers} lines about {connections} connections");
 }
 
 /// A set of bad checks does not fill the log.
