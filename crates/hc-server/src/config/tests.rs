@@ -79,6 +79,8 @@ fn errors_name_file_line_and_key() {
     rejected("[notify]\ninterval = \"0s\"\n", &[], &["line 2", "interval", "must be above 0"]);
     rejected("[socket]\nmode = \"rw\"\n", &[], &["line 2", "mode", "is not a file mode"]);
     rejected("[log]\nlevel = \"loud\"\n", &[], &["line 2", "level", "is not a log level"]);
+    rejected("[log]\nlevel = \"\"\n", &[], &["line 2", "level", "\"\" is not a log level"]);
+    rejected("[log]\nlevel = \"info,hc_manager=\"\n", &[], &["line 2", "level", "is not a log level"]);
     rejected("[checks]\nclose = \"slam\"\n", &[], &["line 2", "close", "slam"]);
     rejected("[guard]\nshare = 1.0\n", &[], &["line 2", "share", "above 0 and below 1"]);
     rejected("[guard]\nshare = nan\n", &[], &["line 2", "share", "above 0 and below 1"]);

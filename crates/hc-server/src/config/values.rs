@@ -64,7 +64,9 @@ pub(super) fn log_filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<S
     let text = String::deserialize(deserializer)?;
     // A bare word that is no level would be taken for a part of the program: every part must say its level.
     let levels = text.split(',').map(|part| part.rsplit_once('=').map_or(part, |(_, level)| level));
-    match levels.map(str::trim).find(|level| level.parse::<LevelFilter>().is_err()) {
+    // No word at all would be taken for "error", and hide warnings.
+    let is_wrong = |level: &&str| level.is_empty() || level.parse::<LevelFilter>().is_err();
+    match levels.map(str::trim).find(is_wrong) {
         None if text.parse::<Targets>().is_ok() => Ok(text),
         None => Err(D::Error::custom(format_args!("{text:?} is not a log level"))),
         Some(word) => Err(D::Error::custom(format_args!(
