@@ -4,6 +4,8 @@
 //! [`detach`] was called, lines are written by a thread of their own; what it does not get rid of in time is lost, counted,
 //! and told.
 
+mod lines;
+
 use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,11 +22,8 @@ use tracing_subscriber::{Layer as _, fmt, registry};
 
 use crate::config::{LogConfig, LogFormat};
 
-/// Lines that wait to be written. Together with [`LONGEST`] it bounds what a log that nobody reads costs.
+/// Lines that wait to be written. Together with [`lines::LONGEST`] it bounds what a log that nobody reads costs.
 const WAITING: usize = 4096;
-
-/// The longest line in bytes; of a longer one the rest is cut off.
-const LONGEST: usize = 16 * 1024;
 
 /// Starts logging for the whole process. Lines are written by whoever logs, until [`detach`] is called.
 ///
@@ -34,7 +33,7 @@ const LONGEST: usize = 16 * 1024;
 pub fn start(config: &LogConfig) -> anyhow::Result<()> {
     let LogConfig { format, level } = config;
     let filter: Targets = level.parse()?;
-    let lines = fmt::layer().with_writer(Lines);
+    let lines = fmt::layer().with_writer(Lines(*format));
     let layer = match format {
         LogFormat::Text => lines.with_ansi(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
@@ -97,19 +96,23 @@ fn write_lines(jobs: &Receiver<Job>) {
 }
 
 /// Takes lines, one a call, as `fmt` gives them.
-struct Lines;
+#[derive(Clone, Copy)]
+struct Lines(LogFormat);
 
 impl<'a> MakeWriter<'a> for Lines {
     type Writer = Self;
 
     fn make_writer(&'a self) -> Self {
-        Self
+        *self
     }
 }
 
 impl Write for Lines {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        let line = one_line(text);
+        let line = match self.0 {
+            LogFormat::Text => lines::text(text),
+            LogFormat::Json => lines::json(text),
+        };
         match QUEUE.get() {
             None => io::stderr().write_all(&line)?,
             Some(queue) => {
@@ -123,49 +126,5 @@ impl Write for Lines {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// A line that is one and stays one: what peers and backends say may be part of it, and must neither begin another line nor
-/// speak to a terminal.
-fn one_line(text: &[u8]) -> Vec<u8> {
-    let text = text.strip_suffix(b"\n").unwrap_or(text);
-    let shown = &text[..text.len().min(LONGEST)];
-    let mut line = Vec::with_capacity(shown.len() + 4);
-    for c in String::from_utf8_lossy(shown).chars() {
-        if c.is_control() && c != '\t' {
-            line.extend(c.escape_default().map(|c| u8::try_from(c).unwrap_or(b'?')));
-        } else {
-            line.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-        }
-    }
-    if shown.len() < text.len() {
-        line.extend_from_slice("…".as_bytes());
-    }
-    line.push(b'\n');
-    line
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(text: &str, expected: &str) {
-        assert_eq!(String::from_utf8(one_line(text.as_bytes())).unwrap(), expected);
-    }
-
-    #[test]
-    fn a_line_stays_one_line() {
-        check("plain é\tx\n", "plain é\tx\n");
-        check("no\n2026 INFO forged\n", "no\\n2026 INFO forged\n");
-        check("red \u{1b}[31m \u{9b}31m \r\n", "red \\u{1b}[31m \\u{9b}31m \\r\n");
-    }
-
-    #[test]
-    fn an_endless_line_is_cut() {
-        let line = one_line("é".repeat(LONGEST).as_bytes());
-        assert!(line.len() <= LONGEST + 8, "{}", line.len());
-        assert!(line.ends_with("…\n".as_bytes()));
     }
 }

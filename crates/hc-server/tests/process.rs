@@ -281,6 +281,31 @@ fn a_hundred_rejected_checks_are_named() {
     assert!(log.contains("the peer is told why checks=150"), "{log}");
 }
 
+/// However long what a peer says is, and whatever characters are in it.
+#[test]
+fn each_line_of_a_json_log_is_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), "[log]\nformat = \"json\"\n");
+    let (socket, log) = (dir.path().join("hc.sock"), dir.path().join("server.log"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hc-server"));
+    command.args(["--config", &path]).arg("--socket").arg(&socket).arg("--state-dir").arg(dir.path());
+    let mut server = chain::Process::start(&mut command, &log);
+    let (mut stream, mut reader) = connect(&socket);
+    assert_eq!(read_line(&mut reader)["type"], "ready");
+    for length in [1, 1_000, 40_000] {
+        let version = "é\n\u{1b}\u{9b}\"\\".repeat(length);
+        let hello = serde_json::json!({ "type": "hello", "protocol": 1, "version": version });
+        writeln!(stream, "{hello}").unwrap();
+    }
+    writeln!(stream, "garbage").unwrap();
+    assert_eq!(read_line(&mut reader)["code"], "malformed");
+    assert_eq!(server.terminate().code(), Some(0));
+    let log = std::fs::read_to_string(&log).unwrap();
+    assert!(!log.contains(|c: char| c.is_control() && c != '\n'), "{log}");
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().filter(|line| line["message"] == "the peer says hello").count(), 3, "{log}");
+}
+
 fn tcp_check(id: u64, port: u16) -> serde_json::Value {
     serde_json::json!({
         "id": id, "interval": "60s", "timeout": "5s", "checker_type": "tcp", "ip": "127.0.0.1", "port": port,
