@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use crate::CheckersConfig;
 use crate::deadline::{self, Progress};
 use crate::fault::{self, Setback};
-use crate::socket::{self, Opening, Parting};
+use crate::socket::{self, First, Opening, Parting, Used};
 use crate::tls::{self, Peer};
 
 pub use body::{Body, BodyError};
@@ -74,11 +74,11 @@ pub(crate) async fn judge(
     let answered =
         deadline::limit(timeout, async |progress| run(probe, target, config, progress).await).await;
     match answered {
-        Ok((verdict, stream)) => {
-            let rest = match Parting::of(stream, target) {
+        Ok((verdict, used)) => {
+            let rest = match Parting::of(used, target, First::Peer) {
                 Ok(rest) => Some(rest),
-                Err(stream) => {
-                    part(stream).await;
+                Err(used) => {
+                    part(used.say_goodbye()).await;
                     None
                 }
             };
@@ -94,12 +94,12 @@ async fn run(
     target: &Target,
     config: &CheckersConfig,
     progress: &Progress,
-) -> Result<(Result<Outcome, Setback>, TcpStream), Setback> {
+) -> Result<(Result<Outcome, Setback>, Used), Setback> {
     let request = Request::new(probe, target).map_err(|error| bad_request(&error))?;
     let Some(tls) = &probe.tls else {
         let mut stream = socket::connect(target, Opening::Speak(request.bytes.len())).await?;
         let verdict = exchange(probe, &request, &mut stream, progress).await;
-        return Ok((verdict, stream));
+        return Ok((verdict, stream.into()));
     };
     let stream = socket::connect(target, Opening::Converse).await?;
     progress.enter(Phase::Tls);
@@ -111,10 +111,10 @@ async fn run(
     };
     let mut stream = match tls::handshake(stream, peer, tls.verify, &config.roots).await {
         Ok(stream) => stream,
-        Err((setback, stream)) => return Ok((Err(setback), stream)),
+        Err((setback, stream)) => return Ok((Err(setback), stream.into())),
     };
     let verdict = exchange(probe, &request, &mut stream, progress).await;
-    Ok((verdict, tls::say_goodbye(stream)))
+    Ok((verdict, tls::leave(stream)))
 }
 
 pub(crate) fn bad_request(error: &RequestError) -> Setback {

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::fault::{self, Setback};
 
 pub(crate) use datagram::Datagrams;
-pub(crate) use parting::{Parting, Partings};
+pub(crate) use parting::{First, Parting, Partings, Used};
 pub(crate) use stream::{Opening, connect, reset};
 
 /// A socket of the target's family that carries its mark.

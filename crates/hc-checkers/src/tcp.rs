@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use hc_types::{Failure, Mismatch, Outcome, Phase, Target, TcpProbe};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use crate::deadline::{self, Progress};
 use crate::fault::Setback;
-use crate::socket::{self, Opening, Parting};
+use crate::socket::{self, First, Opening, Parting, Used};
 use crate::tls::{self, Peer};
 use crate::{CheckersConfig, Close};
 
@@ -45,12 +44,12 @@ pub(crate) async fn judge(
     config: &CheckersConfig,
 ) -> (Outcome, Option<Parting>) {
     match deadline::limit(timeout, async |progress| run(probe, target, config, progress).await).await {
-        Ok((verdict, stream)) => {
+        Ok((verdict, used)) => {
             let rest = if is_bare(probe) && config.close == Close::Reset {
-                socket::reset(stream);
+                socket::reset(used.stream);
                 None
             } else {
-                Parting::of(stream, target).ok()
+                Parting::or_close(used, target, first(probe))
             };
             (verdict.map_or_else(Outcome::from, |()| Outcome::PASS), rest)
         }
@@ -64,25 +63,30 @@ async fn run(
     target: &Target,
     config: &CheckersConfig,
     progress: &Progress,
-) -> Result<(Result<(), Setback>, TcpStream), Setback> {
+) -> Result<(Result<(), Setback>, Used), Setback> {
     let mut stream = socket::connect(target, opening(probe, config.close)).await?;
     let Some(tls) = &probe.tls else {
         let verdict = exchange(probe, &mut stream, progress).await;
-        return Ok((verdict, stream));
+        return Ok((verdict, stream.into()));
     };
     progress.enter(Phase::Tls);
     // Without a name, as Seesaw: the address is what the certificate must hold, and there is no SNI.
     match tls::handshake(stream, Peer::Address(target.ip()), tls.verify, &config.roots).await {
         Ok(mut stream) => {
             let verdict = exchange(probe, &mut stream, progress).await;
-            Ok((verdict, tls::say_goodbye(stream)))
+            Ok((verdict, tls::leave(stream)))
         }
-        Err((setback, stream)) => Ok((Err(setback), stream)),
+        Err((setback, stream)) => Ok((Err(setback), stream.into())),
     }
 }
 
 fn is_bare(probe: &TcpProbe) -> bool {
     probe.tls.is_none() && probe.send.is_empty() && probe.receive.is_empty()
+}
+
+/// A peer that has answered may close by itself; one that was told nothing waits for us.
+fn first(probe: &TcpProbe) -> First {
+    if probe.receive.is_empty() { First::Us } else { First::Peer }
 }
 
 fn opening(probe: &TcpProbe, close: Close) -> Opening {

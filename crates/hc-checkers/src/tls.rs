@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::fault::{self, Setback};
+use crate::socket::Used;
 
 pub(crate) use der::public_key;
 pub(crate) use overheard::Overheard;
@@ -103,13 +104,12 @@ fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// Says in TLS that we leave, if that needs no waiting, and gives the connection back to be closed.
-pub(crate) fn say_goodbye(mut stream: TlsStream) -> TcpStream {
-    let (transport, session) = stream.get_mut();
+/// The connection without the session, and the alert that says in TLS that we leave.
+pub(crate) fn leave(mut stream: TlsStream) -> Used {
+    let (_, session) = stream.get_mut();
     session.send_close_notify();
-    let mut alert = Vec::with_capacity(64);
-    // Politeness: whether it arrives changes no verdict. Writing to a Vec cannot fail.
-    let _: io::Result<usize> = session.write_tls(&mut alert);
-    let _: io::Result<usize> = transport.get_ref().try_write(&alert);
-    stream.into_inner().0.into_inner()
+    let mut goodbye = Vec::with_capacity(64);
+    // Writing to a Vec cannot fail.
+    let _: io::Result<usize> = session.write_tls(&mut goodbye);
+    Used { stream: stream.into_inner().0.into_inner(), goodbye }
 }

@@ -12,6 +12,7 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
 
 /// How long a peer may take to close, after the verdict. Each side can lose a packet three times meanwhile: they are repeated
 /// after 0.2, 0.6 and 1.4 s.
@@ -21,51 +22,126 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// buffer, and then the peer has to stop.
 const REST: usize = 256 * 1024;
 
-/// The connection of a marked probe after its last word, half closed.
+/// How long a peer that may close by itself is given to do so.
+const PEERS_TURN: Duration = Duration::from_millis(500);
+
+/// A connection after its last word.
+#[derive(Debug)]
+pub(crate) struct Used {
+    pub(crate) stream: TcpStream,
+    /// The bytes that say so, in TLS.
+    pub(crate) goodbye: Vec<u8>,
+}
+
+impl From<TcpStream> for Used {
+    fn from(stream: TcpStream) -> Self {
+        Self { stream, goodbye: Vec::new() }
+    }
+}
+
+impl Used {
+    /// Takes leave, if that needs no waiting. It is politeness: whether it arrives changes no verdict.
+    pub(crate) fn say_goodbye(self) -> TcpStream {
+        if !self.goodbye.is_empty() {
+            let _: io::Result<usize> = self.stream.try_write(&self.goodbye);
+        }
+        self.stream
+    }
+}
+
+/// Who closes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum First {
+    /// The peer, if it does so soon. Then we say nothing any more: a TLS alert for a peer that has closed is answered with a RST,
+    /// which can overtake the last packets before it on a machine with several processors.
+    Peer,
+    /// We do: nothing is to come.
+    Us,
+}
+
+/// The connection of a marked probe after its last word.
 ///
 /// What arrives when the socket is gone is answered by the kernel with a RST that has no mark, and goes wherever packets without
 /// one go: not to the backend that spoke. Session tickets behind a TLS handshake and the rest of a long body are such. So the
-/// socket stays until the peer has closed too; but no longer than three seconds.
+/// socket stays until the peer has closed, too; but no longer than three seconds.
 ///
 /// An answer that comes after the deadline of the probe still finds no socket.
 #[derive(Debug)]
-pub(crate) struct Parting(TcpStream);
+pub(crate) struct Parting {
+    used: Used,
+    first: First,
+}
 
 impl Parting {
-    /// Closes our side, or gives the connection back when there is nothing to wait for: it is not marked, or broken.
-    pub(crate) fn of(stream: TcpStream, target: &Target) -> Result<Self, TcpStream> {
-        if target.mark().is_none() || SockRef::from(&stream).shutdown(Shutdown::Write).is_err() {
-            return Err(stream);
-        }
-        Ok(Self(stream))
+    /// Gives the connection back when there is nothing to wait for: it is not marked.
+    pub(crate) fn of(used: Used, target: &Target, first: First) -> Result<Self, Used> {
+        if target.mark().is_none() { Err(used) } else { Ok(Self { used, first }) }
     }
 
-    /// Waits for the peer.
+    /// Like [`of`](Self::of); what is not marked is closed.
+    pub(crate) fn or_close(used: Used, target: &Target, first: First) -> Option<Self> {
+        let of = Self::of(used, target, first);
+        of.map_err(|used| drop(used.say_goodbye())).ok()
+    }
+
+    /// Waits for the peer, and closes.
     ///
     /// # Cancel safety
     /// Dropping the future closes the socket.
     pub(crate) async fn see_off(self) {
-        let Self(stream) = self;
-        let closed = async {
-            let mut rest = 0;
-            let mut buffer = [0; 4096];
-            while let Ok(ready) = stream.ready(Interest::READABLE).await {
-                let read = if rest < REST {
-                    stream.try_read(&mut buffer)
-                } else if ready.is_read_closed() {
+        let Self { used, first } = self;
+        let both = async {
+            let mut rest = REST;
+            if first == First::Peer {
+                let turn = timeout(PEERS_TURN, drain(&used.stream, &mut rest)).await;
+                if turn == Ok(Drained::Ended) {
                     return;
-                } else {
-                    // Waits for the next change without reading.
-                    stream.try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()))
-                };
-                match read {
-                    Ok(length @ 1..) => rest += length,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Ok(0) | Err(_) => return,
                 }
             }
+            let stream = used.say_goodbye();
+            // It fails where the connection is broken, and then there is nothing to wait for.
+            if SockRef::from(&stream).shutdown(Shutdown::Write).is_err() {
+                return;
+            }
+            if drain(&stream, &mut rest).await == Drained::Full {
+                wait_for_end(&stream).await;
+            }
         };
-        let _elapsed = tokio::time::timeout(FAREWELL, closed).await;
+        let _elapsed = timeout(FAREWELL, both).await;
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drained {
+    /// The peer has closed, or the connection is broken.
+    Ended,
+    /// All was taken that may be taken.
+    Full,
+}
+
+/// Takes up to `rest` bytes and forgets them.
+async fn drain(stream: &TcpStream, rest: &mut usize) -> Drained {
+    let mut buffer = [0; 4096];
+    while *rest > 0 {
+        if stream.readable().await.is_err() {
+            return Drained::Ended;
+        }
+        match stream.try_read(&mut buffer) {
+            Ok(length @ 1..) => *rest = rest.saturating_sub(length),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(0) | Err(_) => return Drained::Ended,
+        }
+    }
+    Drained::Full
+}
+
+/// Waits without reading.
+async fn wait_for_end(stream: &TcpStream) {
+    while let Ok(ready) = stream.ready(Interest::READABLE).await {
+        if ready.is_read_closed() {
+            return;
+        }
+        let _: io::Result<()> = stream.try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));
     }
 }
 
@@ -127,7 +203,7 @@ mod tests {
         let stream = TcpStream::connect(peer.local_addr().unwrap()).await.unwrap();
         let mark = Mark::new(1 << 16).unwrap();
         let target = Target::marked([127, 0, 0, 1].into(), 1, Mode::Dsr, mark, None);
-        (Parting::of(stream, &target).unwrap(), peer.accept().unwrap().0)
+        (Parting::of(stream.into(), &target, First::Peer).unwrap(), peer.accept().unwrap().0)
     }
 
     /// Lets every task run that can.
@@ -162,7 +238,7 @@ mod tests {
         partings.see_off(parting);
         drop(side);
         let mut tasks = std::mem::take(&mut partings.0.borrow_mut().tasks);
-        let ended = tokio::time::timeout(FAREWELL / 2, tasks.join_next()).await;
+        let ended = timeout(PEERS_TURN / 2, tasks.join_next()).await;
         assert!(ended.unwrap().unwrap().is_ok());
     }
 
@@ -170,6 +246,6 @@ mod tests {
     async fn what_is_not_marked_is_given_back() {
         let peer = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(peer.local_addr().unwrap()).await.unwrap();
-        assert!(Parting::of(stream, &Target::plain([127, 0, 0, 1].into(), 1)).is_err());
+        assert!(Parting::of(stream.into(), &Target::plain([127, 0, 0, 1].into(), 1), First::Us).is_err());
     }
 }

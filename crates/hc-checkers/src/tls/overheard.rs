@@ -32,11 +32,6 @@ impl Overheard {
     pub(crate) fn into_inner(self) -> TcpStream {
         self.stream
     }
-
-    /// The connection.
-    pub(crate) fn get_ref(&self) -> &TcpStream {
-        &self.stream
-    }
 }
 
 impl AsyncRead for Overheard {
