@@ -192,6 +192,7 @@ impl Partings {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
     use std::net::TcpListener;
 
     use hc_types::{Mark, Mode};
@@ -240,6 +241,29 @@ mod tests {
         let mut tasks = std::mem::take(&mut partings.0.borrow_mut().tasks);
         let ended = timeout(PEERS_TURN / 2, tasks.join_next()).await;
         assert!(ended.unwrap().unwrap().is_ok());
+    }
+
+    /// What a peer hears that does this, until we close.
+    async fn heard(first: First, peer_does: impl FnOnce(&std::net::TcpStream)) -> Vec<u8> {
+        let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (Parting { mut used, .. }, mut side) = parting(&peer).await;
+        used.goodbye = b"goodbye".to_vec();
+        peer_does(&side);
+        let listening = std::thread::spawn(move || {
+            let mut heard = Vec::new();
+            side.read_to_end(&mut heard).unwrap();
+            heard
+        });
+        Parting { used, first }.see_off().await;
+        listening.join().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_closes_first_is_told_nothing() {
+        let closes = |side: &std::net::TcpStream| side.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(heard(First::Peer, closes).await, b"");
+        assert_eq!(heard(First::Peer, |_| ()).await, b"goodbye");
+        assert_eq!(heard(First::Us, |_| ()).await, b"goodbye");
     }
 
     #[tokio::test]
