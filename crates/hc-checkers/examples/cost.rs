@@ -57,7 +57,7 @@ async fn run(probe: ProbeSpec, address: SocketAddr, count: u32, at_once: u32) ->
     in_lanes(count, at_once, move || {
         let (checkers, spec) = (checkers.clone(), Arc::clone(&spec));
         async move {
-            let outcome = checkers.probe(spec, second).await;
+            let outcome = checkers.probe(spec).await;
             ensure!(matches!(outcome, Outcome::Pass { .. }), "{outcome:?}");
             Ok(())
         }

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hc_types::{CheckSpec, Failure, LocalFault, Outcome, ProbeSpec, Prober};
 
@@ -30,10 +29,10 @@ impl Checkers {
 }
 
 impl Prober for Checkers {
-    fn probe(&self, spec: Arc<CheckSpec>, timeout: Duration) -> impl Future<Output = Outcome> + 'static {
+    fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = Outcome> + 'static {
         let Self { config, pinger, loopback, partings } = self.clone();
         async move {
-            let target = spec.target();
+            let (target, timeout) = (spec.target(), spec.timeout());
             let outcome = match spec.probe() {
                 ProbeSpec::Tcp(probe) => partings.outcome(tcp::judge(probe, target, timeout, &config).await),
                 // The rarer and larger ones are boxed, so that a probe in flight has the size of the common ones.

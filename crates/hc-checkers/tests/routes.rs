@@ -27,9 +27,8 @@ fn wait_in_vain(meanwhile: impl FnOnce() + Send + 'static) -> Outcome {
             // Not 127.0.0.1, which has a route of its own.
             let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let timeout = Duration::from_millis(300);
-            let probe =
-                Checkers::new(CheckersConfig::default()).probe(spec_in_vain(address, timeout), timeout);
+            let spec = spec_in_vain(address, Duration::from_millis(300));
+            let probe = Checkers::new(CheckersConfig::default()).probe(spec);
             let (outcome, _connection) = tokio::join!(probe, async {
                 let connection = listener.accept().await.unwrap();
                 meanwhile();
@@ -65,8 +64,7 @@ fn a_timeout_right_after_the_loopback_interface_was_down_is_no_verdict() {
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
             let checkers = Checkers::new(CheckersConfig::default());
-            let probe =
-                |timeout| checkers.probe(spec_in_vain(listener.local_addr().unwrap(), timeout), timeout);
+            let probe = |timeout| checkers.probe(spec_in_vain(listener.local_addr().unwrap(), timeout));
             run("ip link set lo down");
             let first = probe(Duration::from_millis(200)).await;
             let second = probe(Duration::from_millis(200));

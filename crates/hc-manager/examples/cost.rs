@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 struct Nothing;
 
 impl Prober for Nothing {
-    fn probe(&self, _spec: Arc<CheckSpec>, _timeout: Duration) -> impl Future<Output = Outcome> + 'static {
+    fn probe(&self, _spec: Arc<CheckSpec>) -> impl Future<Output = Outcome> + 'static {
         // As a real probe it gives way once.
         async {
             tokio::task::yield_now().await;

@@ -14,7 +14,7 @@
 //! /// A probe that always passes.
 //! struct Optimist;
 //! impl Prober for Optimist {
-//!     fn probe(&self, _spec: Arc<CheckSpec>, _timeout: Duration) -> impl Future<Output = Outcome> + 'static {
+//!     fn probe(&self, _spec: Arc<CheckSpec>) -> impl Future<Output = Outcome> + 'static {
 //!         async { Outcome::PASS }
 //!     }
 //! }
@@ -73,11 +73,8 @@
 //! - Nothing is told of a check before a probe of what it checks has ended. The first status of each life of an id is news.
 //! - The k-th probe is due at `first + k × interval`; two probes of one check never overlap; a late or long one does not move
 //!   the next. First probes of many new checks are spread by rate and none waits for longer than its interval.
-//! - A timeout or the end of a connection while this process stood still is
-//!   [`Inconclusive(Late)`](hc_types::LocalFault::Late), and no inconclusive probe changes a state. It is tried again after
-//!   100 ms, then ever more rarely up to the interval.
-//! - The second timeout in a row that is lost so doubles the deadline of the next probe, and so on up to 32 times: where
-//!   processor time is always short, silence is found out all the same.
+//! - What a stall of this process may have brought about is [`Inconclusive(Late)`](hc_types::LocalFault::Late), and no inconclusive
+//!   probe changes a state. It is tried again after 100 ms, then ever more rarely up to the interval.
 //! - The health of a check survives another id, another interval, and [`ManagerConfig::remember`] of absence. After an
 //!   absence it is told at once only if that was no longer than the check's interval; else a probe comes first, and while
 //!   probes contradict it, nothing is told until the retries are used up.

@@ -51,62 +51,30 @@ impl Punctuality {
     }
 }
 
-/// The deadline of one probe, and what of it may be lost before its result says nothing about the backend.
-///
-/// A probe that timed out while this process stood still is repeated with the same deadline, then with twice as long a one,
-/// four times, … So where processor time is always short a backend that is silent is found out all the same, once it was
-/// silent for as long as the check allows, stalls not counted; and one that is merely slow has that long to answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Patience {
-    /// The deadline of the check.
-    timeout: Duration,
-    /// This much is added for what may be lost.
-    extra: Duration,
+/// Whether a result says nothing about the backend when `stalled` of its flight was lost: more than 20 ms and than a tenth of
+/// the timeout, and the stall may have brought the result about. Other answers are what the backend says, however late we read
+/// them.
+pub(crate) fn excused(outcome: &Outcome, stalled: Nanos, timeout: Duration) -> bool {
+    matches!(outcome, Outcome::Fail(failure) if may_be_impatience(failure))
+        && stalled > TOLERATED.max(nanos(timeout) / 10)
 }
 
-/// At most 2^5 times the deadline, which does for a process that has a thirtieth of the time that it wants.
-const DOUBLINGS: u8 = 5;
-
-impl Patience {
-    /// For a probe of a check with this `timeout`, after so many in a row whose deadline passed during stalls.
-    pub(crate) fn new(timeout: Duration, overrun: u8) -> Self {
-        let factor = 1 << overrun.saturating_sub(1).min(DOUBLINGS);
-        Self { timeout, extra: timeout * (factor - 1) }
-    }
-
-    /// The deadline for the probe.
-    pub(crate) fn given(self) -> Duration {
-        self.timeout + self.extra
-    }
-
-    /// Whether a result says nothing about the backend when `lost` of its flight was lost: more than 20 ms and than a tenth
-    /// of the check's timeout, and the result is one that the stall may have brought about. A timeout is when the probe had
-    /// less than the check's timeout for itself; the end of a connection is, since the peer may have lost patience with us.
-    /// Other answers are what the backend says, however late we read them.
-    pub(crate) fn excuses(self, outcome: &Outcome, lost: Nanos) -> bool {
-        let tolerated = TOLERATED.max(nanos(self.timeout) / 10);
-        match outcome {
-            Outcome::Fail(Failure::Timeout(_)) => lost > tolerated.saturating_add(nanos(self.extra)),
-            Outcome::Fail(failure) => lost > tolerated && ends_a_connection(failure),
-            Outcome::Pass { .. } | Outcome::Inconclusive(_) => false,
-        }
-    }
-}
-
-/// Whether the deadline passed.
-pub(crate) fn is_timeout(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Fail(Failure::Timeout(_)))
-}
-
-/// What a peer does that waited for us for too long: it closes, resets, sends an alert, or an HTTP 408 (RFC 9110 section
-/// 15.5.9).
-fn ends_a_connection(failure: &Failure) -> bool {
+/// A deadline that passed, or what a peer does that waited for us for too long: it closes, resets, says so in words of its
+/// protocol, sends a TLS alert (which is among the reasons of [`Failure::Tls`]) or an HTTP 408 (RFC 9110 section 15.5.9).
+fn may_be_impatience(failure: &Failure) -> bool {
     let is_408 = |status: &str| status.starts_with("408");
     match failure {
-        Failure::Reset(_) | Failure::Closed { .. } | Failure::Tls(_) => true,
+        Failure::Timeout(_) | Failure::Reset(_) | Failure::Closed { .. } | Failure::Tls(_) => true,
         Failure::Status { got } => is_408(got),
-        Failure::BodyMismatch(mismatch) => mismatch.status.as_deref().is_some_and(is_408),
-        _ => false,
+        Failure::BodyMismatch(mismatch) => mismatch.status.as_deref().is_none_or(is_408),
+        Failure::Refused
+        | Failure::Unreachable(_)
+        | Failure::DnsRcode(_)
+        | Failure::WrongAnswer(_)
+        | Failure::RadiusCode(_)
+        | Failure::BadAuthenticator(_)
+        | Failure::MalformedReply(_)
+        | Failure::BadRequest(_) => false,
     }
 }
 
@@ -144,9 +112,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_excused(outcome: impl Into<Outcome>, lost_ms: u64, timeout_ms: u64, expected: bool) {
-        let patience = Patience::new(Duration::from_millis(timeout_ms), 0);
-        assert_eq!(patience.excuses(&outcome.into(), lost_ms * MS), expected);
+    fn check_excused(outcome: impl Into<Outcome>, stalled_ms: u64, timeout_ms: u64, expected: bool) {
+        let timeout = Duration::from_millis(timeout_ms);
+        assert_eq!(excused(&outcome.into(), stalled_ms * MS, timeout), expected);
     }
 
     #[test]
@@ -162,8 +130,9 @@ mod tests {
         check_excused(Failure::Reset(Phase::Tls), 101, 1000, true);
         check_excused(Failure::Tls("alert".into()), 101, 1000, true);
         check_excused(Failure::Status { got: "408 Request Timeout".into() }, 101, 1000, true);
-        let late = Mismatch::new(b"late", Some("408 Request Timeout".into()));
-        check_excused(Failure::BodyMismatch(Box::new(late)), 101, 1000, true);
+        let mismatch = |got, status| Failure::BodyMismatch(Box::new(Mismatch::new(got, status)));
+        check_excused(mismatch(b"late", Some("408 Request Timeout".into())), 101, 1000, true);
+        check_excused(mismatch(b"421 idle for too long", None), 101, 1000, true);
     }
 
     #[test]
@@ -173,22 +142,9 @@ mod tests {
         check_excused(Failure::Refused, 5000, 1000, false);
         check_excused(Failure::Unreachable(Unreachable::Host), 5000, 1000, false);
         check_excused(Failure::Status { got: "503 Service Unavailable".into() }, 5000, 1000, false);
-        check_excused(Failure::BodyMismatch(Box::new(Mismatch::new(b"x", None))), 5000, 1000, false);
+        let mismatch = Mismatch::new(b"bad", Some("200 OK".into()));
+        check_excused(Failure::BodyMismatch(Box::new(mismatch)), 5000, 1000, false);
         check_excused(Failure::DnsRcode(3), 5000, 1000, false);
         check_excused(Failure::RadiusCode(3), 5000, 1000, false);
-    }
-
-    #[test]
-    fn lost_time_is_given_back_after_the_second_overrun_in_a_row() {
-        let second = Duration::from_secs(1);
-        let given = |overrun| Patience::new(second, overrun).given().as_secs();
-        assert_eq!([0, 1, 2, 3, 4, 5, 6, 7, u8::MAX].map(given), [1, 1, 2, 4, 8, 16, 32, 32, 32]);
-        // Of four seconds three may be lost, and a tenth of the one that is the check's.
-        let patience = Patience::new(second, 3);
-        let timeout = Failure::Timeout(Phase::Response).into();
-        assert!(!patience.excuses(&timeout, 3_100 * MS));
-        assert!(patience.excuses(&timeout, 3_101 * MS));
-        // Nobody waits longer for us because we do.
-        assert!(patience.excuses(&Failure::Closed { partial: false }.into(), 101 * MS));
     }
 }

@@ -131,9 +131,9 @@ impl SteppedShard {
         self.core.land(Landing { flight, outcome, began, ended });
     }
 
-    /// The next probe to start and its deadline, if one is due and there is room for it. `wall` is what its status will say.
-    pub fn start(&mut self, now: u64, wall: SystemTime) -> Option<(Flight, Arc<CheckSpec>, Duration)> {
-        self.core.start(now, wall).map(|start| (Flight(start.flight), start.spec, start.timeout))
+    /// The next probe to start, if one is due and there is room for it. `wall` is what its status will say.
+    pub fn start(&mut self, now: u64, wall: SystemTime) -> Option<(Flight, Arc<CheckSpec>)> {
+        self.core.start(now, wall).map(|start| (Flight(start.flight), start.spec))
     }
 
     /// Whether a probe could be started now.

@@ -1,7 +1,6 @@
 //! The manager with its threads, against backends and a sink that the tests hold in their hands.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-#[allow(dead_code, reason = "each crate of tests uses a part")]
 mod fakes;
 
 use std::num::NonZeroUsize;
@@ -437,7 +436,7 @@ async fn stopping_drops_what_is_in_flight_and_ends_the_handle() {
 struct Blocking(Arc<std::sync::Barrier>);
 
 impl hc_types::Prober for Blocking {
-    fn probe(&self, _spec: Arc<CheckSpec>, _timeout: Duration) -> impl Future<Output = Outcome> + 'static {
+    fn probe(&self, _spec: Arc<CheckSpec>) -> impl Future<Output = Outcome> + 'static {
         self.0.wait();
         self.0.wait();
         std::future::ready(Outcome::PASS)

@@ -143,7 +143,7 @@ fn ours(line: &str, runtime: &Runtime, checkers: &Checkers) -> (&'static str, St
         Ok(line) => line.spec,
         Err(rejection) => return ("refused", rejection.reason),
     };
-    let probe = AssertUnwindSafe(|| runtime.block_on(checkers.probe(Arc::clone(&spec), spec.timeout())));
+    let probe = AssertUnwindSafe(|| runtime.block_on(checkers.probe(Arc::clone(&spec))));
     let Ok(outcome) = std::panic::catch_unwind(probe) else { return ("panic", "see above".to_owned()) };
     let word = match &outcome {
         Outcome::Pass { .. } => "pass",

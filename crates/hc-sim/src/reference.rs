@@ -30,10 +30,7 @@ pub(crate) struct InFlight {
     pub(crate) flight: Flight,
     pub(crate) started: Nanos,
     pub(crate) wall: SystemTime,
-    /// The deadline of the check.
     pub(crate) timeout: Duration,
-    /// The deadline of this probe.
-    pub(crate) given: Duration,
     /// The backend was up, answers in time, and nothing local was in the way.
     pub(crate) honest: bool,
 }
@@ -56,8 +53,6 @@ pub(crate) struct Run {
     origin: Nanos,
     started: Option<Nanos>,
     tries: u32,
-    /// Timeouts in a row that were none, because the shard stood still.
-    overruns: u32,
 }
 
 /// Whether a status is to follow from an order.
@@ -148,16 +143,6 @@ impl Run {
             .map_or(interval, |pause| pause.min(interval))
     }
 
-    /// The deadline of the next probe: from the second overrun in a row on twice as long each time, up to 32 times.
-    pub(crate) fn patience(&self) -> Duration {
-        self.spec.timeout() * [1, 1, 2, 4, 8, 16, 32][self.overruns.min(6) as usize]
-    }
-
-    /// A deadline passed while the shard stood still.
-    pub(crate) fn overran(&mut self) {
-        self.overruns += 1;
-    }
-
     /// A probe starts.
     pub(crate) fn start(&mut self, flight: InFlight) {
         self.started = Some(flight.started);
@@ -194,7 +179,7 @@ impl Run {
         update: Option<&StatusUpdate>,
     ) -> bool {
         self.landed(ended);
-        (self.tries, self.overruns) = (0, 0);
+        self.tries = 0;
         self.due = self.next(ended);
         let duration = Duration::from_nanos(ended - flight.started);
         let first = !self.told;
@@ -299,7 +284,6 @@ impl Reference {
                     origin: due,
                     started: None,
                     tries: 0,
-                    overruns: 0,
                 };
                 match self.runs.insert(place, run) {
                     None => Ok((Some(place), speaks, None)),

@@ -112,8 +112,8 @@ impl Truth {
         self.backends[subject].flaky == 0
     }
 
-    /// A probe that starts now, of a check with this timeout; `given` is its own.
-    pub(crate) fn probe(&self, subject: Subject, timeout: Duration, given: Duration, rng: &mut Rng) -> Probe {
+    /// A probe that starts now.
+    pub(crate) fn probe(&self, subject: Subject, timeout: Duration, rng: &mut Rng) -> Probe {
         let backend = &self.backends[subject];
         let timeout = nanos(timeout);
         // 30 ms and the tenth of the timeout that a loop may be late stay between the slowest answer and the deadline.
@@ -125,7 +125,7 @@ impl Truth {
             State::Up if rng.u8(..100) >= backend.flaky => Probe { takes: answer, outcome: Outcome::PASS },
             State::Up | State::Refusing if rng.bool() => failed(answer, Failure::Refused),
             State::Up | State::Refusing => failed(answer, Failure::Closed { partial: false }),
-            State::Silent => failed(nanos(given), Failure::Timeout(Phase::Connect)),
+            State::Silent => failed(timeout, Failure::Timeout(Phase::Connect)),
         }
     }
 

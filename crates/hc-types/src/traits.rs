@@ -1,7 +1,6 @@
 //! The borders between the crates in the middle, which know this crate and not each other.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::{CheckId, CheckSpec, Incarnation, Outcome, StatusUpdate};
 
@@ -9,13 +8,12 @@ use crate::{CheckId, CheckSpec, Incarnation, Outcome, StatusUpdate};
 pub trait Prober: 'static {
     /// Runs one probe of `spec` and says what it found.
     ///
-    /// The future resolves within `timeout` of its first poll, give or take the lateness of the runtime. That is
-    /// `spec.timeout()`, or more after probes whose time was lost to this machine.
+    /// The future resolves within `spec.timeout()` of its first poll, give or take the lateness of the runtime.
     /// An error of this machine resolves to [`Outcome::Inconclusive`], never to a failure.
     ///
     /// # Cancel safety
     /// Dropping the future ends the probe and frees its socket.
-    fn probe(&self, spec: Arc<CheckSpec>, timeout: Duration) -> impl Future<Output = Outcome> + 'static;
+    fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = Outcome> + 'static;
 }
 
 /// Takes what the shards find. Shared by all of them.

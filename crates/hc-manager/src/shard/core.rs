@@ -12,7 +12,7 @@ use crate::episodes::Episodes;
 use crate::known::Known;
 use crate::memory::{Kept, Memory};
 use crate::plan::{Check, Order};
-use crate::punctuality::{Patience, Punctuality, is_timeout};
+use crate::punctuality::{Punctuality, excused};
 use crate::schedule::{Nanos, Schedule, nanos};
 use crate::stats::Gauges;
 use crate::timers::Timers;
@@ -29,8 +29,6 @@ pub(crate) struct FlightId(u64);
 pub(crate) struct Start {
     pub(crate) flight: FlightId,
     pub(crate) spec: Arc<CheckSpec>,
-    /// Its deadline: that of the check, or a longer one where time was lost before.
-    pub(crate) timeout: Duration,
 }
 
 /// A probe that has ended.
@@ -50,7 +48,8 @@ struct Flight {
     /// All stalls before it began.
     stalled: Nanos,
     wall: SystemTime,
-    patience: Patience,
+    /// The deadline that it was given; the check may have got another one meanwhile.
+    timeout: Duration,
 }
 
 /// A check at rest.
@@ -62,8 +61,6 @@ struct Record {
     flight: Option<FlightId>,
     /// Inconclusive probes in a row.
     tries: u32,
-    /// Those among them whose deadline passed while this process stood still.
-    overrun: u8,
     /// The fault of the latest of them.
     held: Option<LocalFault>,
     /// This life of the id has been told at least once.
@@ -146,25 +143,19 @@ impl ShardCore {
         record.flight = Some(flight);
         let spec = Arc::clone(&record.check.spec);
         let stalled = self.punctuality.stalled();
-        let patience = Patience::new(spec.timeout(), record.overrun);
-        self.flights.insert(flight, Flight { slot, stalled, wall, patience });
+        self.flights.insert(flight, Flight { slot, stalled, wall, timeout: spec.timeout() });
         self.gauges.started(now.saturating_sub(due));
-        Some(Start { flight, spec, timeout: patience.given() })
+        Some(Start { flight, spec })
     }
 
     /// A probe ended. Ignored when its check is no more.
     pub(crate) fn land(&mut self, landing: Landing) {
         let Landing { flight, outcome, began, ended } = landing;
-        let Some(Flight { slot, stalled, wall, patience }) = self.flights.remove(&flight) else { return };
+        let Some(Flight { slot, stalled, wall, timeout }) = self.flights.remove(&flight) else { return };
         let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         record.flight = None;
         let lost = self.punctuality.stalled().saturating_sub(stalled);
-        let outcome = if patience.excuses(&outcome, lost) {
-            record.overrun = record.overrun.saturating_add(u8::from(is_timeout(&outcome)));
-            LocalFault::Late.into()
-        } else {
-            outcome
-        };
+        let outcome = if excused(&outcome, lost, timeout) { LocalFault::Late.into() } else { outcome };
         self.gauges.ended(&outcome);
         let duration = Duration::from_nanos(ended.saturating_sub(began));
         let interval = nanos(record.check.spec.interval());
@@ -177,7 +168,7 @@ impl ShardCore {
             if let Some(fault) = record.held.take() {
                 self.episodes.release(fault);
             }
-            (record.tries, record.overrun) = (0, 0);
+            record.tries = 0;
             self.updates.extend(record.judge(outcome, wall, duration));
             record.schedule.next(ended, interval)
         };
@@ -247,7 +238,6 @@ impl ShardCore {
             schedule: Schedule::new(first),
             flight: None,
             tries: 0,
-            overrun: 0,
             held: None,
             told: false,
         };

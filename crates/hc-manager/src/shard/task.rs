@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::core::{FlightId, Landing, ShardCore, Standing, Start};
+use super::core::{FlightId, Landing, ShardCore, Standing};
 use crate::known::Known;
 use crate::memory::Kept;
 use crate::plan::Order;
@@ -92,7 +92,7 @@ impl<P: Prober, S: Sink + ?Sized> Shard<P, S> {
             }
             for _ in 0..STARTS_PER_TURN {
                 let Some(start) = core.start(clock.now(), SystemTime::now()) else { break };
-                flights.start(start, &prober);
+                flights.start(start.flight, &prober, start.spec);
             }
             if !core.updates().is_empty() {
                 sink.record(core.updates());
@@ -181,9 +181,8 @@ impl Flights {
         self.tasks.is_empty()
     }
 
-    fn start<P: Prober>(&mut self, start: Start, prober: &P) {
-        let Start { flight, spec, timeout } = start;
-        let (probe, clock) = (prober.probe(spec, timeout), self.clock);
+    fn start<P: Prober>(&mut self, flight: FlightId, prober: &P, spec: Arc<CheckSpec>) {
+        let (probe, clock) = (prober.probe(spec), self.clock);
         let handle = self.tasks.spawn_local(async move {
             let began = clock.now();
             let outcome = probe.await;

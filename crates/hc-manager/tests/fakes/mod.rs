@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hc_types::{
-    CheckId, CheckSpec, Failure, Incarnation, Outcome, Phase, ProbeSpec, Prober, Sink, StatusUpdate, Target,
-    TcpProbe,
+    CheckId, CheckSpec, Incarnation, Outcome, ProbeSpec, Prober, Sink, StatusUpdate, Target, TcpProbe,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -37,8 +36,6 @@ pub(crate) enum Act {
     Answer(Outcome),
     /// Answers after a while.
     After(Duration, Outcome),
-    /// Does not answer by the deadline of the probe.
-    Silence,
     /// Never answers, not even by its deadline.
     Hang,
     /// Takes the probe down.
@@ -109,7 +106,7 @@ impl Drop for InFlight {
 }
 
 impl Prober for Backends {
-    fn probe(&self, spec: Arc<CheckSpec>, timeout: Duration) -> impl Future<Output = Outcome> + 'static {
+    fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = Outcome> + 'static {
         let port = spec.target().port();
         let act = {
             let mut seen = lock(&self.0);
@@ -128,10 +125,6 @@ impl Prober for Backends {
                 Act::After(delay, outcome) => {
                     tokio::time::sleep(delay).await;
                     outcome
-                }
-                Act::Silence => {
-                    tokio::time::sleep(timeout).await;
-                    Failure::Timeout(Phase::Response).into()
                 }
                 Act::Hang => std::future::pending().await,
                 Act::Panic => panic!("a backend that takes the probe down"),

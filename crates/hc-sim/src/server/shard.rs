@@ -99,9 +99,7 @@ impl Server {
     fn start_probe(&mut self, shard: usize, ctx: &mut Context<'_>) -> Step<bool> {
         let now = ctx.now - self.born;
         let wall = ctx.wall();
-        let Some((flight, spec, given)) = self.manager.shards()[shard].start(now, wall) else {
-            return Ok(false);
-        };
+        let Some((flight, spec)) = self.manager.shards()[shard].start(now, wall) else { return Ok(false) };
         let place = self.reference.place(&spec);
         let Some(run) = place.and_then(|place| self.reference.runs.get_mut(&place)) else {
             hold(false, Invariant::OneProbeAtATime, ctx.now, || {
@@ -120,14 +118,8 @@ impl Server {
         })?;
         let local = ctx.now < ctx.faults_until && ctx.rng.u8(..100) < ctx.fault_share;
         let (subject, timeout) = (run.subject, spec.timeout());
-        hold(given == run.patience(), Invariant::StatusIsTrue, ctx.now, || {
-            format!("a deadline of {given:?} for {run:?}")
-        })?;
-        let probe = if local {
-            Truth::fault(&mut ctx.rng)
-        } else {
-            ctx.truth.probe(subject, timeout, given, &mut ctx.rng)
-        };
+        let probe =
+            if local { Truth::fault(&mut ctx.rng) } else { ctx.truth.probe(subject, timeout, &mut ctx.rng) };
         let honest = !local && ctx.truth.is_up(subject) && ctx.truth.is_plain(subject);
         ctx.trace(|| {
             format!(
@@ -137,7 +129,7 @@ impl Server {
                 probe.takes / MILLISECOND
             )
         });
-        run.start(InFlight { flight, started: now, wall, timeout, given, honest });
+        run.start(InFlight { flight, started: now, wall, timeout, honest });
         own.flights.extend(place.map(|place| (flight, place)));
         ctx.probes += 1;
         ctx.agenda.put(ctx.now + probe.takes, Event::Land { life: self.life, shard, flight, probe });
@@ -151,10 +143,10 @@ impl Server {
         let Some(place) = self.shards[shard].flights.remove(&flight) else { return Ok(()) };
         let Some(run) = self.reference.runs.get_mut(&place) else { return Ok(()) };
         let Some(begun) = run.flight.clone() else { return Ok(()) };
-        let (timeout, given) = (nanos(begun.timeout), nanos(begun.given));
+        let timeout = nanos(begun.timeout);
         let mut outcome = probe.outcome;
         // Read after its deadline: the runtime may look at the timer first.
-        let overdue = now > begun.started + given && !matches!(outcome, Outcome::Inconclusive(_));
+        let overdue = now > begun.started + timeout && !matches!(outcome, Outcome::Inconclusive(_));
         if overdue && ctx.rng.bool() {
             outcome = Failure::Timeout(Phase::Connect).into();
         }
@@ -178,8 +170,7 @@ impl Server {
         hold(!failed || !begun.honest || excused, Invariant::NoFalseFailure, ctx.now, || {
             format!("{outcome:?} of {run:?} counts, {} ms lost", lost / MILLISECOND)
         })?;
-        let timed_out = matches!(outcome, Outcome::Fail(Failure::Timeout(_)));
-        let limit = (20 * MILLISECOND).max(timeout / 10) + if timed_out { given - timeout } else { 0 };
+        let limit = (20 * MILLISECOND).max(timeout / 10);
         let right = match &outcome {
             Outcome::Inconclusive(_) => update.is_none(),
             Outcome::Fail(failure) if *failure != Failure::Refused => {
@@ -196,9 +187,6 @@ impl Server {
             )
         })?;
         if excused || matches!(outcome, Outcome::Inconclusive(_)) {
-            if timed_out {
-                run.overran();
-            }
             run.held(now);
             return Ok(());
         }
