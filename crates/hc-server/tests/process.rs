@@ -120,11 +120,12 @@ fn a_state_directory_that_cannot_be_made_costs_the_memory_and_not_the_checks() {
         .arg(dir.path().join("hc.sock"))
         .arg("--state-dir")
         .arg(dir.path().join("file/state"));
-    let _server = chain::Process::start(&mut command, &dir.path().join("server.log"));
+    let mut server = chain::Process::start(&mut command, &dir.path().join("server.log"));
     drop(connect(&dir.path().join("hc.sock")));
     wait_until("the warning", || {
         std::fs::read_to_string(dir.path().join("server.log")).unwrap().contains("no state directory")
     });
+    assert_eq!(server.terminate().code(), Some(0));
 }
 
 /// A server whose `fsync` does not come back: a filter hands the call to whoever listens, and nobody answers.
