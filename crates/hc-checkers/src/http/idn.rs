@@ -13,12 +13,14 @@ pub(super) fn authority(authority: &[u8]) -> Option<Vec<u8>> {
         _ => (&*text, ""),
     };
     let labels = host.split('.').map(|label| match label.strip_prefix(PREFIX) {
-        Some(encoded) => {
-            let decoded = idna::punycode::decode_to_string(encoded)?;
-            (decoded.is_empty() || !decoded.is_ascii()).then(|| label.to_owned())
-        }
+        // Once more, in the one way in which it is written.
+        Some(encoded) => match idna::punycode::decode_to_string(encoded)? {
+            decoded if decoded.is_empty() => Some(decoded),
+            decoded if decoded.is_ascii() => None,
+            decoded => encode(&decoded),
+        },
         None if label.is_ascii() => Some(label.to_owned()),
-        None => Some(PREFIX.to_owned() + &idna::punycode::encode_str(label)?),
+        None => encode(label),
     });
     let mut written = labels.collect::<Option<Vec<String>>>()?.join(".");
     if !port.is_empty() {
@@ -26,6 +28,10 @@ pub(super) fn authority(authority: &[u8]) -> Option<Vec<u8>> {
         written.push_str(port);
     }
     Some(written.into_bytes())
+}
+
+fn encode(label: &str) -> Option<String> {
+    Some(PREFIX.to_owned() + &idna::punycode::encode_str(label)?)
 }
 
 /// A host name for SNI and verification (Go's `idna.Lookup`, UTS 46): capitals become small, and what may not stand in a name is
@@ -57,7 +63,8 @@ mod tests {
         check_authority("www.Bücher.Example:8080", Some("www.xn--Bcher-kva.Example:8080"));
         check_authority("bücher:", Some("xn--bcher-kva"));
         check_authority("例え.テスト.", Some("xn--r8jz45g.xn--zckzah."));
-        check_authority("ü.xn--bcher-kva", Some("xn--tda.xn--bcher-kva"));
+        check_authority("ü.xn--Bcher-KVA", Some("xn--tda.xn--Bcher-kva"));
+        check_authority("ü.xn--", Some("xn--tda."));
         check_authority("ü.xn--\u{fc}", None);
         check_authority("ü.xn--abc-", None);
     }
