@@ -15,15 +15,21 @@ const SHORT: usize = 64;
 pub(super) fn text(line: &[u8]) -> Vec<u8> {
     let text = line.strip_suffix(b"\n").unwrap_or(line);
     let shown = &text[..text.len().min(LONGEST)];
+    let mut is_cut = shown.len() < text.len();
     let mut line = Vec::with_capacity(shown.len() + 4);
     for c in String::from_utf8_lossy(shown).chars() {
+        // An escape is longer than what it stands for.
+        if line.len() >= LONGEST {
+            is_cut = true;
+            break;
+        }
         if c.is_control() && c != '\t' {
             line.extend(c.escape_default().map(|c| u8::try_from(c).unwrap_or(b'?')));
         } else {
             line.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
         }
     }
-    if shown.len() < text.len() {
+    if is_cut {
         line.extend_from_slice("…".as_bytes());
     }
     line.push(b'\n');
@@ -104,6 +110,8 @@ mod tests {
         let line = text("é".repeat(LONGEST).as_bytes());
         assert!(line.len() <= LONGEST + 8, "{}", line.len());
         assert!(line.ends_with("…\n".as_bytes()));
+        let line = text("\u{1}".repeat(LONGEST - 1).as_bytes());
+        assert!(line.len() < LONGEST + 16 && line.ends_with("…\n".as_bytes()), "{}", line.len());
     }
 
     /// What is read from the line that is written of these fields.
