@@ -101,6 +101,10 @@ func newNetwork(t *testing.T) *network {
 	} {
 		end.run(t, "ip addr add "+end.own[0]+"/24 dev cable")
 		end.run(t, "ip addr add "+end.own[1]+"/64 dev cable nodad")
+		// A cable keeps the order of packets; veth does only if one processor takes
+		// all that arrives. Else the answer to a packet may come before what the
+		// other side had sent before it, to a socket that is gone.
+		here.feed(t, "1", "ip", "netns", "exec", string(end.namespace), "tee", "/sys/class/net/cable/queues/rx-0/rps_cpus")
 		end.run(t, "ip link set cable up")
 		// The other is known, so that no first probe waits for an answer about it.
 		for _, ip := range end.other {
