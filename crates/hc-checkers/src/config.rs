@@ -24,7 +24,7 @@ pub struct CheckersConfig {
     pub roots: Roots,
     /// The address that RADIUS requests name as their sender. Default: the local address of each request's socket.
     pub nas_ip: Option<IpAddr>,
-    /// Connections of marked probes that one [`Checkers`](crate::Checkers) keeps after the verdict, for up to three seconds
+    /// Connections of marked probes that one [`Checkers`](crate::Checkers) keeps after the verdict, for up to 2.2 s
     /// each, until the peer has closed too. Each has a descriptor. Of more than these, and at least one, the oldest is closed.
     /// Default: 256.
     pub max_partings: usize,

@@ -43,7 +43,7 @@ const FAREWELL: Duration = Duration::from_millis(10);
 /// - `timeout` is the deadline of all of it, from the first poll.
 ///
 /// A response that is complete is followed by the end of the connection, since the request asks for it; this is waited for at most
-/// 10 ms, so that the connection's TIME_WAIT is left with the server. The connection of a marked probe gets three seconds, whatever
+/// 10 ms, so that the connection's TIME_WAIT is left with the server. The connection of a marked probe gets 2.2 s, whatever
 /// the verdict, lest its last packets lack the mark; [`Checkers`](crate::Checkers) does not wait for that.
 ///
 /// # Panics

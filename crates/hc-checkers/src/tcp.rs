@@ -15,7 +15,7 @@ use crate::{CheckersConfig, Close};
 /// `probe.receive` has, which must be equal. Later bytes are not looked at.
 ///
 /// `timeout` is the deadline of all of it, from the first poll. `config` says how a connection that carried nothing is closed,
-/// and whom to trust. The peer of a marked probe gets up to three seconds more to close the connection, lest its last packets
+/// and whom to trust. The peer of a marked probe gets 2.2 s more to close the connection, lest its last packets
 /// lack the mark; [`Checkers`](crate::Checkers) does not wait for that.
 ///
 /// # Panics

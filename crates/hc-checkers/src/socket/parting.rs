@@ -14,19 +14,20 @@ use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-/// How long a peer may take to close, after the verdict. Each side can lose a packet three times meanwhile: they are repeated
-/// after 0.2, 0.6 and 1.4 s.
-const FAREWELL: Duration = Duration::from_secs(3);
+// TCP repeats what is not acknowledged, and asks a closed window, after 0.2 s, 0.6 s, 1.4 s, 3 s (RFC 6298 from Linux's least
+// timeout). A socket should not go at one of these moments: what comes just after it finds none. So the limits lie between.
+
+/// How long a peer may take to close, after the verdict.
+const FAREWELL: Duration = Duration::from_millis(2200);
 
 /// What is taken of an answer that goes on after the verdict, in bytes. Of a longer one the rest is left to the socket's
 /// buffer, and then the peer has to stop.
 const REST: usize = 256 * 1024;
 
 /// How long a peer that may close by itself is given to do so.
-const PEERS_TURN: Duration = Duration::from_millis(500);
+const PEERS_TURN: Duration = Duration::from_millis(400);
 
-/// How long the connection stays when the peer has closed it. Should our acknowledgement be lost, the peer repeats its FIN within
-/// some milliseconds or after 200, then after 600: this is between the two.
+/// How long the connection stays when the peer has closed it: our acknowledgement may be lost, and the peer repeat its FIN.
 const QUIET: Duration = Duration::from_millis(400);
 
 /// A connection after its last word.
@@ -78,7 +79,7 @@ pub(crate) enum First {
 ///
 /// What arrives when the socket is gone is answered by the kernel with a RST that has no mark, and goes wherever packets without
 /// one go: not to the backend that spoke. Session tickets behind a TLS handshake and the rest of a long body are such. So the
-/// socket stays until the peer has closed, too; but no longer than three seconds.
+/// socket stays until the peer has closed, too; but no longer than 2.2 s.
 ///
 /// An answer that comes after the deadline of the probe still finds no socket.
 #[derive(Debug)]
