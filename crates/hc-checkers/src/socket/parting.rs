@@ -213,7 +213,7 @@ impl Partings {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
+    use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
 
     use hc_types::{Mark, Mode};
@@ -282,11 +282,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_that_closes_first_is_told_nothing() {
+    async fn a_peer_that_closes_or_does_not_end_is_told_nothing() {
         let closes = |side: &std::net::TcpStream| side.shutdown(Shutdown::Write).unwrap();
         assert_eq!(heard(First::Peer, closes).await, b"");
         assert_eq!(heard(First::Peer, |_| ()).await, b"goodbye");
         assert_eq!(heard(First::Us, |_| ()).await, b"goodbye");
+        let says_too_much = |side: &std::net::TcpStream| {
+            let mut side = side.try_clone().unwrap();
+            // It ends when we do.
+            std::thread::spawn(move || side.write_all(&vec![0; 16 << 20]));
+        };
+        assert_eq!(heard(First::Peer, says_too_much).await, b"");
     }
 
     #[tokio::test]
