@@ -17,7 +17,9 @@ import (
 // A check has 110 to 200 bytes, and in addition what it sends and expects beyond
 // a few words. So this is a million checks of 268 bytes, or a hundred thousand of
 // 2,684. Reading takes some four times the bytes of an answer in memory, and
-// more if it is made to do so: gob has values of one byte that become 16.
+// more if it is made to do so: gob has values of one byte that become 16. An
+// engine that means harm can also keep gob busy for as long as it likes, with a
+// map of empty structs; the call that waits for it is given up as any other is.
 const MaxAnswer = 256 << 20
 
 // maxText is how many bytes of an error's text are kept: it goes to the log, and

@@ -23,7 +23,7 @@ func TestTheNetworkOfTheMachineIsNotThePlace(t *testing.T) {
 	}
 	first, err := os.Readlink("/proc/1/ns/net")
 	if err != nil {
-		return // Nobody but the kernel can say.
+		t.Skip("what the first process has cannot be read")
 	}
 	t.Setenv("HC_BIN", t.TempDir())
 	err = CheckPlace()
