@@ -8,6 +8,7 @@ mod nginx;
 mod process;
 mod procfs;
 mod schedule;
+mod snapshot;
 mod table;
 
 use anyhow::{Result, bail};
@@ -20,6 +21,7 @@ const BENCHES: &[Bench] = &[
     ("cpu", cpu::run),
     ("memory", memory::run),
     ("schedule", schedule::run),
+    ("snapshot", snapshot::run),
 ];
 
 fn main() -> Result<()> {

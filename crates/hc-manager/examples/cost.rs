@@ -88,7 +88,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(task.run(stop.clone()));
-        let checks = checks(10_000, 0, Duration::from_millis(1))?;
+        let checks = checks(50_000, 0, Duration::from_millis(10))?;
         manager.apply(SetChange::Full { generation: None, checks }).await?;
         let (before, begin) = (manager.stats().started, Instant::now());
         tokio::time::sleep(Duration::from_secs(3)).await;
