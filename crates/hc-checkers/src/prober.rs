@@ -3,14 +3,15 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hc_types::{CheckSpec, Failure, LocalFault, Outcome, ProbeSpec, Prober};
+use hc_types::{CheckSpec, Failure, Outcome, ProbeSpec, Prober};
 
 use crate::socket::{self, Loopback, Partings};
 use crate::{CheckersConfig, Pinger, http, probe_dns, probe_radius, probe_udp, tcp};
 
 /// Runs every kind of probe. One for each shard, made and used on the shard's thread, inside its runtime.
 ///
-/// A timeout while the target has no route (any more) is [`LocalFault::NoRoute`], and no verdict.
+/// A timeout while the target has no route (any more) is [`LocalFault::NoRoute`](hc_types::LocalFault::NoRoute), and no verdict; nor is one while this machine
+/// is too short of something to look its routes up.
 #[derive(Clone, Debug)]
 pub struct Checkers {
     config: Rc<CheckersConfig>,
@@ -48,8 +49,8 @@ impl Prober for Checkers {
             };
             // Nobody tells a connection that its route is gone: its packets are lost without a word.
             match outcome {
-                Outcome::Fail(Failure::Timeout(_)) if !socket::has_way(target, &loopback, timeout) => {
-                    LocalFault::NoRoute.into()
+                Outcome::Fail(Failure::Timeout(_)) => {
+                    socket::look_for_way(target, &loopback, timeout).map_or_else(Outcome::from, |()| outcome)
                 }
                 outcome => outcome,
             }

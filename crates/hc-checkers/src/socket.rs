@@ -34,25 +34,29 @@ fn open(target: &Target, kind: Type, protocol: Protocol) -> Result<Socket, Setba
     Ok(socket)
 }
 
-/// Whether this machine has a way to the target. Sends nothing: a datagram socket's `connect` only looks the route up.
-/// Whatever else is wrong with us does not answer the question, and so is a yes.
+/// Why this machine has no way to the target, or cannot say whether it has one. Sends nothing: a datagram socket's `connect` only
+/// looks the route up.
 ///
 /// An interface that goes down takes its routes with it, all but the loopback interface: the kernel keeps the routes to our
 /// own addresses and drops what goes there without a word. If it was seen down within twice the `timeout` of the probe that asks,
-/// the answer is no, too: packets of that probe may have been lost then, when another one looked.
-pub(crate) fn has_way(target: &Target, loopback: &Loopback, timeout: Duration) -> bool {
+/// there was none: packets of that probe may have been lost then, when another one looked.
+pub(crate) fn look_for_way(
+    target: &Target,
+    loopback: &Loopback,
+    timeout: Duration,
+) -> Result<(), LocalFault> {
     let looked_up = open(target, Type::DGRAM, Protocol::UDP).and_then(|socket| {
         socket.connect(&target.socket_addr().into()).map_err(|error| fault::before_sending(&error))?;
         Ok(socket)
     });
     match looked_up {
-        Err(Setback::Local(LocalFault::NoRoute)) => false,
+        Err(Setback::Local(fault)) => Err(fault),
+        Err(Setback::Failure(_)) => Ok(()),
         Ok(socket) => {
             let from = socket.local_addr().ok().and_then(|address| address.as_socket());
             let ours = target.ip().is_loopback() || from.is_some_and(|from| from.ip() == target.ip());
-            !(ours && loopback.was_down(2 * timeout))
+            if ours && loopback.was_down(2 * timeout) { Err(LocalFault::NoRoute) } else { Ok(()) }
         }
-        Err(_) => true,
     }
 }
 

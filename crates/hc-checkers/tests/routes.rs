@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hc_checkers::{Checkers, CheckersConfig};
-use hc_testkit::network::{in_own_network, run};
+use hc_testkit::network::{in_own_network, run, set_parameter};
 use hc_types::{CheckSpec, Failure, LocalFault, Outcome, Phase, ProbeSpec, Prober as _, Target, TcpProbe};
 use tokio::net::TcpListener;
 
@@ -45,6 +45,17 @@ fn a_timeout_without_a_route_is_no_verdict() {
         run("ip route del local 127.0.0.0/8 dev lo table local");
     });
     assert_eq!(outcome, LocalFault::NoRoute.into());
+}
+
+/// It could be ours as well.
+#[test]
+fn a_timeout_is_no_verdict_when_the_route_cannot_be_looked_up() {
+    let outcome = wait_in_vain(|| {
+        set_parameter("net.ipv4.ip_local_port_range", "61000 61000").unwrap();
+        // The one port that there is, until the test's network is no more.
+        std::mem::forget(std::net::UdpSocket::bind("0.0.0.0:61000").unwrap());
+    });
+    assert!(matches!(outcome, Outcome::Inconclusive(_)), "{outcome:?}");
 }
 
 /// The kernel keeps the routes and drops the packets.
