@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -94,23 +95,28 @@ func takePorts(t *testing.T) (release func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, file, fmt.Sprintf("%d %d", first, last))
 	var taken []interface{ Close() error }
+	release = sync.OnceFunc(func() {
+		write(t, file, string(before))
+		for _, socket := range taken {
+			socket.Close()
+		}
+	})
+	// What follows should not suffer when this fails.
+	t.Cleanup(release)
+	// The ports first: nobody is given one of them until the range is these.
 	for port := first; port <= last; port++ {
 		stream, err := net.Listen("tcp4", fmt.Sprintf(":%d", port))
 		if err != nil {
 			t.Fatal(err)
 		}
+		taken = append(taken, stream)
 		packets, err := net.ListenPacket("udp4", fmt.Sprintf(":%d", port))
 		if err != nil {
 			t.Fatal(err)
 		}
-		taken = append(taken, stream, packets)
+		taken = append(taken, packets)
 	}
-	return func() {
-		for _, socket := range taken {
-			socket.Close()
-		}
-		write(t, file, string(before))
-	}
+	write(t, file, fmt.Sprintf("%d %d", first, last))
+	return release
 }
