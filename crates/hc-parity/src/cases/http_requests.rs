@@ -168,7 +168,6 @@ const URIS: &[&[u8]] = &[
     "http://www.B\u{dc}CHER.Example:8080/x".as_bytes(),
     "http://\u{fc}.xn--bcher-kva/".as_bytes(),
     "http://\u{fc}.xn--Bcher-KVA/".as_bytes(),
-    "http://\u{fc}.xn--/".as_bytes(),
     "http://\u{fc}.xn--abc-/".as_bytes(),
     "http://fa\u{df}.example/".as_bytes(),
     "http://\u{4f8b}\u{3048}\u{3002}\u{30c6}\u{30b9}\u{30c8}/".as_bytes(),
