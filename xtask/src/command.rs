@@ -1,10 +1,17 @@
 //! Running other programs: what is run is shown, and what fails is named.
 
-use std::io::{BufRead, BufReader};
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, IsTerminal as _, PipeReader};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+
+/// The most lines of a program's output that an error repeats.
+const REPEATED: usize = 40;
 
 /// The command as a person would type it.
 fn shown(command: &Command) -> String {
@@ -22,14 +29,57 @@ fn shown(command: &Command) -> String {
 }
 
 /// Runs a program to its end with our standard output and error. Its standard input is empty: nothing here asks.
+///
+/// Where nobody watches, as in CI, the error repeats the last lines of the output: the log may be cut before its end.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let text = shown(command);
     println!("$ {text}");
-    let status = command.stdin(Stdio::null()).status().with_context(|| format!("cannot run `{text}`"))?;
-    if !status.success() {
+    command.stdin(Stdio::null());
+    let (status, last) = if std::io::stdout().is_terminal() {
+        (command.status().with_context(|| format!("cannot run `{text}`"))?, Vec::new())
+    } else {
+        record(command).with_context(|| format!("cannot run `{text}`"))?
+    };
+    if status.success() {
+        return Ok(());
+    }
+    if last.is_empty() {
         bail!("`{text}` failed: {status}");
     }
-    Ok(())
+    bail!("`{text}` failed: {status}\n{}", indented(&last));
+}
+
+/// Lines one below the other, set off from what stands around them.
+pub(crate) fn indented(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("    | {line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Runs a program, passes on what it says on either output, and returns the last of it.
+fn record(command: &mut Command) -> Result<(ExitStatus, Vec<String>)> {
+    let (reader, writer) = std::io::pipe()?;
+    let mut child = command.stdout(writer.try_clone()?).stderr(writer).spawn()?;
+    // The command keeps its ends of the pipe as long as it lives, and the pipe would never end.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let (done, recorded) = mpsc::sync_channel(1);
+    thread::spawn(move || done.send(pass_on(reader)));
+    let status = child.wait()?;
+    // A program that was left running in the background has the pipe, too. It is not waited for.
+    let last = recorded.recv_timeout(Duration::from_secs(10)).unwrap_or_default();
+    Ok((status, last))
+}
+
+/// Prints what comes until the end, and returns the last lines.
+fn pass_on(reader: PipeReader) -> Vec<String> {
+    let mut last = VecDeque::new();
+    for bytes in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&bytes).into_owned();
+        println!("{line}");
+        if last.len() == REPEATED {
+            last.pop_front();
+        }
+        last.push_back(line);
+    }
+    last.into()
 }
 
 /// Runs a program quietly and returns its standard output.
@@ -66,4 +116,29 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
         .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|directory| directory.join(program))
         .find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn the_last_of_both_outputs_is_kept() {
+        let (status, last) = record(&mut shell("seq 1 100; echo why >&2; exit 3")).unwrap();
+        assert_eq!(status.code(), Some(3));
+        assert_eq!(last.len(), REPEATED);
+        assert_eq!(last[REPEATED - 2..], ["100", "why"]);
+    }
+
+    #[test]
+    fn a_program_that_says_nothing_is_recorded_too() {
+        let (status, last) = record(&mut shell("exit 0")).unwrap();
+        assert!(status.success() && last.is_empty());
+    }
 }

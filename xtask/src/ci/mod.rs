@@ -106,7 +106,16 @@ fn run(workspace: &Workspace, steps: &[&Step], keep_going: bool) -> Report {
         let took = begin.elapsed();
         match &result {
             Ok(()) => println!("=== {}: ok, {}", step.name, seconds(took)),
-            Err(error) => println!("=== {}: FAILED, {}: {error:#}", step.name, seconds(took)),
+            // The reason in full stands at the end.
+            Err(error) => {
+                let error = format!("{error:#}");
+                println!(
+                    "=== {}: FAILED, {}: {}",
+                    step.name,
+                    seconds(took),
+                    error.lines().next().unwrap_or_default()
+                );
+            }
         }
         let failed = result.is_err();
         report.done.push(Done { name: step.name, took, error: result.err() });
@@ -139,6 +148,9 @@ impl Report {
             if let Some(error) = &done.error {
                 println!("{} failed: {error:#}", done.name);
             }
+        }
+        if !self.tally.said.is_empty() {
+            println!("what failed tests said last:\n{}", command::indented(&self.tally.said));
         }
         if self.tests_wanted {
             println!("{}", self.tally);

@@ -21,7 +21,12 @@ pub(crate) struct Tally {
     pub(crate) broken: u64,
     /// The summary lines as the runners wrote them, without those of programs that have no tests.
     pub(crate) lines: Vec<String>,
+    /// What failed tests said, for the end of the output.
+    pub(crate) said: Vec<String>,
 }
+
+/// The most lines of a failed test, or of a failed program of Rust tests, that are repeated at the end.
+const REPEATED: usize = 40;
 
 impl Tally {
     /// An error if anything failed.
@@ -64,18 +69,19 @@ impl AddAssign for Tally {
         self.skipped += other.skipped;
         self.broken += other.broken;
         self.lines.extend(other.lines);
+        self.said.extend(other.said);
     }
 }
 
 /// Runs `cargo test`, showing its output as it comes.
 pub(crate) fn cargo_test(command: &mut Command) -> Result<Tally> {
-    let mut tally = Tally::default();
+    let mut output = CargoOutput::default();
     let succeeded = command::stream(command, |line| {
         println!("{line}");
-        tally.cargo_line(line);
+        output.line(line);
     })?;
-    tally.settle(succeeded);
-    Ok(tally)
+    output.tally.settle(succeeded);
+    Ok(output.tally)
 }
 
 /// Runs `go test -json`, showing a line for each package and the output of the tests that fail.
@@ -90,7 +96,38 @@ pub(crate) fn go_test(command: &mut Command) -> Result<Tally> {
     Ok(events.tally)
 }
 
+/// Reads what `cargo test` prints.
+#[derive(Default)]
+struct CargoOutput {
+    tally: Tally,
+    /// What the test program that runs has said since it began.
+    open: Vec<String>,
+}
+
+impl CargoOutput {
+    fn line(&mut self, line: &str) {
+        let failed_before = self.tally.failed;
+        self.tally.cargo_line(line);
+        if !line.starts_with("test result: ") {
+            // That a test passed explains no failure.
+            if !line.is_empty() && !line.ends_with("... ok") {
+                self.open.push(line.to_owned());
+            }
+            return;
+        }
+        if self.tally.failed > failed_before {
+            self.tally.say(&self.open);
+        }
+        self.open.clear();
+    }
+}
+
 impl Tally {
+    /// Keeps the last of what something that failed said.
+    fn say(&mut self, lines: &[String]) {
+        self.said.extend_from_slice(&lines[lines.len().saturating_sub(REPEATED)..]);
+    }
+
     /// Takes a line such as `test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; …`.
     fn cargo_line(&mut self, line: &str) {
         let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". "))
@@ -163,6 +200,10 @@ impl GoEvents {
                 let unfinished = self.take_open(package);
                 if !self.failed_in.get(package).copied().unwrap_or(false) {
                     self.tally.broken += 1;
+                    self.tally.said.push(format!("{package} did not run to its end"));
+                    let lines: Vec<String> =
+                        unfinished.iter().map(|line| line.trim_end().to_owned()).collect();
+                    self.tally.say(&lines);
                 }
                 unfinished
             }
@@ -189,7 +230,11 @@ impl GoEvents {
             "fail" => {
                 self.tally.failed += 1;
                 self.failed_in.insert(key.0.clone(), true);
-                self.open.remove(&key).unwrap_or_default()
+                let output = self.open.remove(&key).unwrap_or_default();
+                self.tally.said.push(format!("{} of {} failed", key.1, key.0));
+                let lines: Vec<String> = output.iter().map(|line| line.trim_end().to_owned()).collect();
+                self.tally.say(&lines);
+                output
             }
             _ => Vec::new(),
         }
@@ -232,6 +277,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_failed_cargo_test_said_is_kept() {
+        let mut output = CargoOutput::default();
+        "running 1 test\n\
+         test fine ... ok\n\
+         test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
+         running 2 tests\n\
+         test fine ... ok\n\
+         test bad ... FAILED\n\
+         \n\
+         the reason\n\
+         test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n"
+            .lines()
+            .for_each(|line| output.line(line));
+        assert_eq!(output.tally.said, ["running 2 tests", "test bad ... FAILED", "the reason"]);
+    }
+
+    #[test]
     fn text_of_a_test_is_no_result() {
         check_cargo("the test result: ok. 9 passed; 0 failed\n", 0, 0, 0, 0);
     }
@@ -243,6 +305,7 @@ mod tests {
         assert_eq!(text, printed);
         let tally = &go.tally;
         assert_eq!((tally.passed, tally.failed, tally.skipped, tally.broken), expected);
+        assert_eq!(tally.said.is_empty(), tally.failures().is_ok());
     }
 
     #[test]
