@@ -16,6 +16,7 @@ use super::core::{FlightId, Landing, ShardCore, Standing};
 use crate::known::Known;
 use crate::memory::Kept;
 use crate::plan::Order;
+use crate::punctuality::Account;
 use crate::schedule::{Nanos, nanos};
 
 /// Probes started before those that were started get to run: their deadlines begin with their first poll, and their
@@ -80,7 +81,7 @@ impl<P: Prober, S: Sink + ?Sized> Shard<P, S> {
     /// Must be polled inside a [`LocalSet`](tokio::task::LocalSet).
     pub(crate) async fn run(self) {
         let Self { mut core, clock, prober, sink, mut commands, stop } = self;
-        let mut flights = Flights::new(clock);
+        let mut flights = Flights::new(clock, core.account());
         let mut landed = None;
         let mut sleep = pin!(sleep_until(clock.instant(clock.now()) + LONG));
         let mut stopped = pin!(stop.cancelled());
@@ -170,11 +171,12 @@ struct Flights {
     tasks: JoinSet<Landing>,
     handles: HashMap<FlightId, AbortHandle>,
     clock: Clock,
+    account: Arc<Account>,
 }
 
 impl Flights {
-    fn new(clock: Clock) -> Self {
-        Self { tasks: JoinSet::new(), handles: HashMap::new(), clock }
+    fn new(clock: Clock, account: Arc<Account>) -> Self {
+        Self { tasks: JoinSet::new(), handles: HashMap::new(), clock, account }
     }
 
     fn is_empty(&self) -> bool {
@@ -182,11 +184,13 @@ impl Flights {
     }
 
     fn start<P: Prober>(&mut self, flight: FlightId, prober: &P, spec: Arc<CheckSpec>) {
-        let (probe, clock) = (prober.probe(spec), self.clock);
+        let (probe, clock, account) = (prober.probe(spec), self.clock, Arc::clone(&self.account));
         let handle = self.tasks.spawn_local(async move {
             let began = clock.now();
+            let lost_before = account.lost(began);
             let outcome = probe.await;
-            Landing { flight, outcome, began, ended: clock.now() }
+            let ended = clock.now();
+            Landing { flight, outcome, began, ended, lost: account.lost(ended).saturating_sub(lost_before) }
         });
         self.handles.insert(flight, handle);
     }
@@ -224,7 +228,8 @@ impl Flights {
                 // Only where panics unwind; the release profile aborts. A defect of ours is no verdict.
                 error!(%error, "a probe panicked");
                 let now = self.clock.now();
-                Some(Landing { flight, outcome: LocalFault::Other(0).into(), began: now, ended: now })
+                let outcome = LocalFault::Other(0).into();
+                Some(Landing { flight, outcome, began: now, ended: now, lost: 0 })
             }
         }
     }
