@@ -71,7 +71,7 @@ async fn one_round() -> Result<Vec<String>> {
     let results = Arc::new(FirstResults::default());
     let config = ManagerConfig { shards: NonZeroUsize::MIN, ..ManagerConfig::default() };
     let (manager, task) =
-        Manager::start(config, |lost| Checkers::new(CheckersConfig::default(), lost), results.clone())?;
+        Manager::start(config, || Checkers::new(CheckersConfig::default()), results.clone())?;
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(task.run(stop.clone()));

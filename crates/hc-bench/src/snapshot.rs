@@ -56,7 +56,7 @@ impl Sink for Passes {
 pub(crate) fn run() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (manager, task) = Manager::start(ManagerConfig::default(), |_| Passes, Arc::new(Passes))?;
+        let (manager, task) = Manager::start(ManagerConfig::default(), || Passes, Arc::new(Passes))?;
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(task.run(stop.clone()));

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use hc_checkers::{Checkers, CheckersConfig};
-use hc_types::{CheckSpec, HttpProbe, LostTime, Outcome, ProbeSpec, Prober as _, Target, TcpProbe};
+use hc_types::{CheckSpec, HttpProbe, Outcome, ProbeSpec, Prober as _, Target, TcpProbe};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -53,7 +53,7 @@ async fn run(probe: ProbeSpec, address: SocketAddr, count: u32, at_once: u32) ->
     let target = Target::plain(address.ip(), address.port());
     let second = Duration::from_secs(1);
     let spec = Arc::new(CheckSpec::new(target, probe, second, second, 0)?);
-    let checkers = Checkers::new(CheckersConfig::default(), LostTime::default());
+    let checkers = Checkers::new(CheckersConfig::default());
     in_lanes(count, at_once, move || {
         let (checkers, spec) = (checkers.clone(), Arc::clone(&spec));
         async move {

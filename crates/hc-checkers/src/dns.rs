@@ -6,12 +6,13 @@ pub mod name;
 
 use std::cell::Cell;
 use std::io;
+use std::time::Duration;
 
 use hc_types::{DnsProbe, Failure, Outcome, Phase, Target};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::deadline::{self, Patience, Progress};
+use crate::deadline::{self, Progress};
 use crate::fault::{self, Setback};
 use crate::socket::{self, Datagrams, Opening};
 use message::{Judgement, Question, Stray};
@@ -23,17 +24,17 @@ use message::{Judgement, Question, Stray};
 /// not count: it is ignored, and the probe waits on. A name or an expected answer that is none is
 /// [`Failure::BadRequest`], and nothing is sent.
 ///
-/// `patience` is the deadline of all of it, TCP included, from the first poll.
+/// `timeout` is the deadline of all of it, TCP included, from the first poll.
 ///
 /// # Panics
 /// Outside a tokio runtime with time and I/O enabled.
 ///
 /// # Cancel safety
 /// Dropping the future closes the socket.
-pub async fn probe_dns(probe: &DnsProbe, target: &Target, patience: impl Into<Patience>) -> Outcome {
+pub async fn probe_dns(probe: &DnsProbe, target: &Target, timeout: Duration) -> Outcome {
     let stray = Cell::new(None);
     let outcome =
-        deadline::within(patience, async |progress| run(probe, target, progress, &stray).await).await;
+        deadline::within(timeout, async |progress| run(probe, target, progress, &stray).await).await;
     match (outcome, stray.get()) {
         (Outcome::Fail(Failure::Timeout(Phase::Response)), Some(stray)) => {
             Failure::WrongAnswer(format!("timed out, the only replies {stray}").into()).into()

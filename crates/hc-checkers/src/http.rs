@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, In
 use tokio::net::TcpStream;
 
 use crate::CheckersConfig;
-use crate::deadline::{self, Patience, Progress};
+use crate::deadline::{self, Progress};
 use crate::fault::{self, Setback};
 use crate::socket::{self, First, Opening, Parting, Used};
 use crate::tls::{self, Peer};
@@ -40,7 +40,7 @@ const FAREWELL: Duration = Duration::from_millis(10);
 ///   that could be followed has no body that could be compared.
 /// - `expected_body` must be a prefix of the body, which is decompressed if it came with gzip (it is not asked for). Of a longer
 ///   body no more is read. A body that is shorter than its announced length passes if it is long enough.
-/// - `patience` is the deadline of all of it, from the first poll.
+/// - `timeout` is the deadline of all of it, from the first poll.
 ///
 /// A response that is complete is followed by the end of the connection, since the request asks for it; this is waited for at most
 /// 10 ms, so that the connection's TIME_WAIT is left with the server. The connection of a marked probe gets 2.2 s, whatever
@@ -54,10 +54,10 @@ const FAREWELL: Duration = Duration::from_millis(10);
 pub async fn probe_http(
     probe: &HttpProbe,
     target: &Target,
-    patience: impl Into<Patience>,
+    timeout: Duration,
     config: &CheckersConfig,
 ) -> Outcome {
-    let (outcome, rest) = judge(probe, target, patience, config).await;
+    let (outcome, rest) = judge(probe, target, timeout, config).await;
     if let Some(rest) = rest {
         rest.see_off().await;
     }
@@ -68,11 +68,11 @@ pub async fn probe_http(
 pub(crate) async fn judge(
     probe: &HttpProbe,
     target: &Target,
-    patience: impl Into<Patience>,
+    timeout: Duration,
     config: &CheckersConfig,
 ) -> (Outcome, Option<Parting>) {
     let answered =
-        deadline::limit(patience, async |progress| run(probe, target, config, progress).await).await;
+        deadline::limit(timeout, async |progress| run(probe, target, config, progress).await).await;
     match answered {
         Ok((verdict, used)) => {
             let rest = match Parting::of(used, target, First::Peer) {

@@ -15,10 +15,11 @@ use std::rc::Rc;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use hc_types::{Failure, LocalFault, Outcome, Phase, Target};
 
-use crate::deadline::{self, Patience};
+use crate::deadline;
 use crate::fault::{self, Setback};
 use echo::{Family, Heard};
 use socket::{EchoSocket, Progress};
@@ -49,17 +50,17 @@ impl Pinger {
     /// socket (`CAP_NET_RAW`, or a group in `net.ipv4.ping_group_range`), or for the mark (`CAP_NET_ADMIN`, or
     /// `CAP_NET_RAW` since Linux 5.17), the outcome is inconclusive.
     ///
-    /// `patience` is the deadline of all of it, from the first poll.
+    /// `timeout` is the deadline of all of it, from the first poll.
     ///
     /// # Panics
     /// Outside a tokio runtime with time and I/O enabled.
     ///
     /// # Cancel safety
     /// Dropping the future frees its sequence number; a reply that comes later is ignored.
-    pub async fn probe(&self, target: &Target, patience: impl Into<Patience>) -> Outcome {
+    pub async fn probe(&self, target: &Target, timeout: Duration) -> Outcome {
         let family = Family::of(target.ip());
         let lane = if family == Family::V4 { &self.v4 } else { &self.v6 };
-        deadline::within(patience, async |progress| {
+        deadline::within(timeout, async |progress| {
             let request = Request::send(lane, family, target)?;
             progress.enter(Phase::Response);
             request.answer().await.map(|()| Outcome::PASS)

@@ -38,7 +38,6 @@ mod tls;
 mod udp;
 
 pub use config::{CheckersConfig, Close};
-pub use deadline::Patience;
 pub use dns::probe_dns;
 pub use http::probe_http;
 pub use icmp::Pinger;

@@ -3,10 +3,10 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hc_types::{CheckSpec, Failure, LostTime, Outcome, ProbeSpec, Prober};
+use hc_types::{CheckSpec, Failure, Outcome, ProbeSpec, Prober};
 
 use crate::socket::{self, Loopback, Partings};
-use crate::{CheckersConfig, Patience, Pinger, http, probe_dns, probe_radius, probe_udp, tcp};
+use crate::{CheckersConfig, Pinger, http, probe_dns, probe_radius, probe_udp, tcp};
 
 /// Runs every kind of probe. One for each shard, made and used on the shard's thread, inside its runtime.
 ///
@@ -18,41 +18,40 @@ pub struct Checkers {
     pinger: Pinger,
     loopback: Rc<Loopback>,
     partings: Partings,
-    lost: LostTime,
 }
 
 impl Checkers {
-    /// A prober that does what `config` says, and whose probes wait longer by the time that is `lost` meanwhile. Opens nothing.
+    /// A prober that does what `config` says. Opens nothing.
     #[must_use]
-    pub fn new(config: CheckersConfig, lost: LostTime) -> Self {
+    pub fn new(config: CheckersConfig) -> Self {
         let partings = Partings::new(config.max_partings);
-        Self { config: Rc::new(config), pinger: Pinger::default(), loopback: Rc::default(), partings, lost }
+        Self { config: Rc::new(config), pinger: Pinger::default(), loopback: Rc::default(), partings }
     }
 }
 
 impl Prober for Checkers {
     fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = Outcome> + 'static {
-        let Self { config, pinger, loopback, partings, lost } = self.clone();
+        let Self { config, pinger, loopback, partings } = self.clone();
         async move {
-            let target = spec.target();
-            let patience = Patience::new(spec.timeout(), lost);
+            let (target, timeout) = (spec.target(), spec.timeout());
             let outcome = match spec.probe() {
-                ProbeSpec::Tcp(probe) => partings.outcome(tcp::judge(probe, target, patience, &config).await),
+                ProbeSpec::Tcp(probe) => partings.outcome(tcp::judge(probe, target, timeout, &config).await),
                 // The rarer and larger ones are boxed, so that a probe in flight has the size of the common ones.
                 ProbeSpec::Http(probe) => {
-                    partings.outcome(Box::pin(http::judge(probe, target, patience, &config)).await)
+                    partings.outcome(Box::pin(http::judge(probe, target, timeout, &config)).await)
                 }
-                ProbeSpec::Udp(probe) => probe_udp(probe, target, patience).await,
-                ProbeSpec::Dns(probe) => Box::pin(probe_dns(probe, target, patience)).await,
+                ProbeSpec::Udp(probe) => probe_udp(probe, target, timeout).await,
+                ProbeSpec::Dns(probe) => Box::pin(probe_dns(probe, target, timeout)).await,
                 ProbeSpec::Radius(probe) => {
-                    Box::pin(probe_radius(probe, target, patience, config.nas_ip)).await
+                    Box::pin(probe_radius(probe, target, timeout, config.nas_ip)).await
                 }
-                ProbeSpec::Icmp => pinger.probe(target, patience).await,
+                ProbeSpec::Icmp => pinger.probe(target, timeout).await,
             };
             // Nobody tells a connection that its route is gone: its packets are lost without a word.
             match outcome {
-                Outcome::Fail(Failure::Timeout(_)) => socket::look_for_way(target, &loopback, spec.timeout())
-                    .map_or_else(Outcome::from, |()| outcome),
+                Outcome::Fail(Failure::Timeout(_)) => {
+                    socket::look_for_way(target, &loopback, timeout).map_or_else(Outcome::from, |()| outcome)
+                }
                 outcome => outcome,
             }
         }

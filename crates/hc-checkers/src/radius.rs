@@ -7,10 +7,11 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use hc_types::{Failure, Outcome, Phase, RadiusExpectation, RadiusProbe, Target, radius_code_name};
 
-use crate::deadline::{self, Patience, Progress};
+use crate::deadline::{self, Progress};
 use crate::fault::Setback;
 use crate::socket::Datagrams;
 use packet::{Expectation, Request, Response};
@@ -24,7 +25,7 @@ use packet::{Expectation, Request, Response};
 /// The request names this machine by `nas_ip`, or else by the address that it is sent from, and by its host name, as of the
 /// first request of the process.
 ///
-/// `patience` is the deadline of all of it, from the first poll.
+/// `timeout` is the deadline of all of it, from the first poll.
 ///
 /// # Panics
 /// Outside a tokio runtime with time and I/O enabled.
@@ -34,13 +35,12 @@ use packet::{Expectation, Request, Response};
 pub async fn probe_radius(
     probe: &RadiusProbe,
     target: &Target,
-    patience: impl Into<Patience>,
+    timeout: Duration,
     nas_ip: Option<IpAddr>,
 ) -> Outcome {
     let strays = Cell::new(false);
     let outcome =
-        deadline::within(patience, async |progress| run(probe, target, nas_ip, progress, &strays).await)
-            .await;
+        deadline::within(timeout, async |progress| run(probe, target, nas_ip, progress, &strays).await).await;
     if strays.get() && outcome == Failure::Timeout(Phase::Response).into() {
         let text = "timed out, the only replies had the identifier of another request";
         return Failure::WrongAnswer(text.into()).into();

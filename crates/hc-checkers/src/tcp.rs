@@ -1,9 +1,11 @@
 //! TCP, perhaps with TLS, perhaps with an exchange of bytes (Seesaw's `healthcheck/tcp.go`).
 
+use std::time::Duration;
+
 use hc_types::{Failure, Mismatch, Outcome, Phase, Target, TcpProbe};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use crate::deadline::{self, Patience, Progress};
+use crate::deadline::{self, Progress};
 use crate::fault::Setback;
 use crate::socket::{self, First, Opening, Parting, Used};
 use crate::tls::{self, Peer};
@@ -12,7 +14,7 @@ use crate::{CheckersConfig, Close};
 /// Connects to `target`, speaks TLS if the probe says so, sends `probe.send` if there is any, and reads as many bytes as
 /// `probe.receive` has, which must be equal. Later bytes are not looked at.
 ///
-/// `patience` is the deadline of all of it, from the first poll. `config` says how a connection that carried nothing is closed,
+/// `timeout` is the deadline of all of it, from the first poll. `config` says how a connection that carried nothing is closed,
 /// and whom to trust. The peer of a marked probe gets 2.2 s more to close the connection, lest its last packets
 /// lack the mark; [`Checkers`](crate::Checkers) does not wait for that.
 ///
@@ -24,10 +26,10 @@ use crate::{CheckersConfig, Close};
 pub async fn probe_tcp(
     probe: &TcpProbe,
     target: &Target,
-    patience: impl Into<Patience>,
+    timeout: Duration,
     config: &CheckersConfig,
 ) -> Outcome {
-    let (outcome, rest) = judge(probe, target, patience, config).await;
+    let (outcome, rest) = judge(probe, target, timeout, config).await;
     if let Some(rest) = rest {
         rest.see_off().await;
     }
@@ -38,10 +40,10 @@ pub async fn probe_tcp(
 pub(crate) async fn judge(
     probe: &TcpProbe,
     target: &Target,
-    patience: impl Into<Patience>,
+    timeout: Duration,
     config: &CheckersConfig,
 ) -> (Outcome, Option<Parting>) {
-    match deadline::limit(patience, async |progress| run(probe, target, config, progress).await).await {
+    match deadline::limit(timeout, async |progress| run(probe, target, config, progress).await).await {
         Ok((verdict, used)) => {
             let rest = if is_bare(probe) && config.close == Close::Reset {
                 socket::reset(used.stream);

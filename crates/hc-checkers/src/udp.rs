@@ -1,8 +1,10 @@
 //! UDP: one datagram out, one datagram back (Seesaw's `healthcheck/udp.go`).
 
+use std::time::Duration;
+
 use hc_types::{Failure, Mismatch, Outcome, Phase, Target, UdpProbe};
 
-use crate::deadline::{self, Patience, Progress};
+use crate::deadline::{self, Progress};
 use crate::fault::Setback;
 use crate::socket::Datagrams;
 
@@ -12,15 +14,15 @@ use crate::socket::Datagrams;
 /// Only datagrams from the target's own address and port count. ICMP errors end the probe at once: port unreachable is
 /// [`Failure::Refused`], the others are [`Failure::Unreachable`].
 ///
-/// `patience` is the deadline of all of it, from the first poll.
+/// `timeout` is the deadline of all of it, from the first poll.
 ///
 /// # Panics
 /// Outside a tokio runtime with time and I/O enabled.
 ///
 /// # Cancel safety
 /// Dropping the future closes the socket.
-pub async fn probe_udp(probe: &UdpProbe, target: &Target, patience: impl Into<Patience>) -> Outcome {
-    deadline::within(patience, async |progress| run(probe, target, progress).await).await
+pub async fn probe_udp(probe: &UdpProbe, target: &Target, timeout: Duration) -> Outcome {
+    deadline::within(timeout, async |progress| run(probe, target, progress).await).await
 }
 
 async fn run(probe: &UdpProbe, target: &Target, progress: &Progress) -> Result<Outcome, Setback> {

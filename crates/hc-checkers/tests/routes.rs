@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use hc_checkers::{Checkers, CheckersConfig};
 use hc_testkit::network::{in_own_network, run, set_parameter};
-use hc_types::{
-    CheckSpec, Failure, LocalFault, LostTime, Outcome, Phase, ProbeSpec, Prober as _, Target, TcpProbe,
-};
+use hc_types::{CheckSpec, Failure, LocalFault, Outcome, Phase, ProbeSpec, Prober as _, Target, TcpProbe};
 use tokio::net::TcpListener;
 
 /// A check of a byte that never comes.
@@ -30,7 +28,7 @@ fn wait_in_vain(meanwhile: impl FnOnce() + Send + 'static) -> Outcome {
             let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let spec = spec_in_vain(address, Duration::from_millis(300));
-            let probe = Checkers::new(CheckersConfig::default(), LostTime::default()).probe(spec);
+            let probe = Checkers::new(CheckersConfig::default()).probe(spec);
             let (outcome, _connection) = tokio::join!(probe, async {
                 let connection = listener.accept().await.unwrap();
                 meanwhile();
@@ -76,7 +74,7 @@ fn a_timeout_right_after_the_loopback_interface_was_down_is_no_verdict() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
-            let checkers = Checkers::new(CheckersConfig::default(), LostTime::default());
+            let checkers = Checkers::new(CheckersConfig::default());
             let probe = |timeout| checkers.probe(spec_in_vain(listener.local_addr().unwrap(), timeout));
             run("ip link set lo down");
             let first = probe(Duration::from_millis(200)).await;

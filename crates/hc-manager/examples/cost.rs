@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         for count in [10_000, 100_000] {
             let at_once = NonZeroUsize::MAX;
             let config = ManagerConfig { first_probes_per_second: at_once, ..ManagerConfig::default() };
-            let (manager, task) = Manager::start(config, |_| Nothing, Arc::new(Nothing))?;
+            let (manager, task) = Manager::start(config, || Nothing, Arc::new(Nothing))?;
             let stop = CancellationToken::new();
             let mut tasks = tokio::task::JoinSet::new();
             tasks.spawn(task.run(stop.clone()));
@@ -84,7 +84,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
         // One shard with more to do than it can: the time of a probe is what the loop costs.
         let config = ManagerConfig { shards: NonZeroUsize::MIN, ..ManagerConfig::default() };
-        let (manager, task) = Manager::start(config, |_| Nothing, Arc::new(Nothing))?;
+        let (manager, task) = Manager::start(config, || Nothing, Arc::new(Nothing))?;
         let stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(task.run(stop.clone()));

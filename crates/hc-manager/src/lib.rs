@@ -34,7 +34,7 @@
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 //! let (news, mut heard) = tokio::sync::mpsc::channel(16);
-//! let (manager, task) = Manager::start(ManagerConfig::default(), |_| Optimist, Arc::new(News(news)))?;
+//! let (manager, task) = Manager::start(ManagerConfig::default(), || Optimist, Arc::new(News(news)))?;
 //! let stop = CancellationToken::new();
 //! let mut tasks = tokio::task::JoinSet::new();
 //! tasks.spawn(task.run(stop.clone()));

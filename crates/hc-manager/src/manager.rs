@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hc_types::{CheckId, CheckSpec, LostTime, Prober, Remembered, SetChange, Sink, Status};
+use hc_types::{CheckId, CheckSpec, Prober, Remembered, SetChange, Sink, Status};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -78,14 +78,13 @@ impl Manager {
     /// Starts the threads that probe. No check runs before a set is applied, and none is applied before
     /// [`ManagerTask::run`] is polled.
     ///
-    /// `make_prober` is called once on each thread, inside its runtime, with the account of what that thread loses of its time;
-    /// `sink` takes what is found.
+    /// `make_prober` is called once on each thread, inside its runtime; `sink` takes what is found.
     ///
     /// # Errors
     /// [`StartError`] when the system gives no thread or no runtime; those already started end.
     pub fn start<P: Prober, S: Sink>(
         config: ManagerConfig,
-        make_prober: impl Fn(LostTime) -> P + Send + Sync + 'static,
+        make_prober: impl Fn() -> P + Send + Sync + 'static,
         sink: Arc<S>,
     ) -> Result<(Self, ManagerTask), StartError> {
         let clock = Clock::new();

@@ -160,7 +160,7 @@ impl World {
         }
         let InFlight { shard, flight, port, began } = self.flights.remove(index % self.flights.len());
         self.shards[shard].wake(self.now);
-        self.shards[shard].land(Landing { flight, outcome, began, ended: self.now, lost: 0 });
+        self.shards[shard].land(Landing { flight, outcome, began, ended: self.now });
         self.turn();
         Some(port)
     }

@@ -126,16 +126,9 @@ impl SteppedShard {
         self.core.wake(now);
     }
 
-    /// A probe ended, with `outcome` at `ended`; it was first polled at `began`, and [`lost`](Self::lost) grew by `lost` between.
-    /// Ignored when its check is no more.
-    pub fn land(&mut self, Flight(flight): Flight, outcome: Outcome, began: u64, ended: u64, lost: u64) {
-        self.core.land(Landing { flight, outcome, began, ended, lost });
-    }
-
-    /// All time lost up to `now`, in nanoseconds.
-    #[must_use]
-    pub fn lost(&self, now: u64) -> u64 {
-        self.core.account().lost(now)
+    /// A probe ended, with `outcome` at `ended`; it was first polled at `began`. Ignored when its check is no more.
+    pub fn land(&mut self, Flight(flight): Flight, outcome: Outcome, began: u64, ended: u64) {
+        self.core.land(Landing { flight, outcome, began, ended });
     }
 
     /// The next probe to start, if one is due and there is room for it. `wall` is what its status will say.

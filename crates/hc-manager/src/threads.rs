@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use hc_types::{LostTime, Prober, Sink};
+use hc_types::{Prober, Sink};
 use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -87,7 +87,7 @@ impl Threads {
     pub(crate) fn start<P: Prober, S: Sink>(
         config: &ManagerConfig,
         clock: Clock,
-        make_prober: impl Fn(LostTime) -> P + Send + Sync + 'static,
+        make_prober: impl Fn() -> P + Send + Sync + 'static,
         sink: &Arc<S>,
         stop: &CancellationToken,
     ) -> Result<Self, StartError> {
@@ -109,10 +109,9 @@ impl Threads {
                 .spawn(move || {
                     let _notice = notice;
                     LocalSet::new().block_on(&runtime, async move {
-                        let account = core.account();
-                        let lost = LostTime::new(move || Duration::from_nanos(account.lost(clock.now())));
-                        let prober = make_prober(lost);
-                        Shard { core, clock, prober, sink, commands: receiver, stop }.run().await;
+                        Shard { core, clock, prober: make_prober(), sink, commands: receiver, stop }
+                            .run()
+                            .await;
                     });
                 })
                 .map_err(failed)?;

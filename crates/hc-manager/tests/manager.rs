@@ -38,7 +38,7 @@ impl Rig {
         let (backends, journal) = (Backends::default(), Journal::default());
         let prober = backends.clone();
         let (manager, task) =
-            Manager::start(config, move |_| prober.clone(), Arc::new(journal.clone())).unwrap();
+            Manager::start(config, move || prober.clone(), Arc::new(journal.clone())).unwrap();
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(task.with_remembered(remembered).run(stop.clone()));
@@ -412,7 +412,7 @@ async fn a_panic_in_a_probe_harms_no_other_check() {
 #[tokio::test]
 async fn a_shard_that_dies_ends_the_manager_with_its_name() {
     let journal = Journal::default();
-    let prober = |_| -> Backends { panic!("no prober today") };
+    let prober = || -> Backends { panic!("no prober today") };
     let config = ManagerConfig { shards: NonZeroUsize::MIN, ..ManagerConfig::default() };
     let (manager, task) = Manager::start(config, prober, Arc::new(journal)).unwrap();
     let error = task.run(CancellationToken::new()).await.unwrap_err();
@@ -452,7 +452,7 @@ async fn a_shard_that_is_stuck_does_not_keep_the_manager_from_ending() {
         ..ManagerConfig::default()
     };
     let prober = Arc::clone(&barrier);
-    let make_prober = move |_| Blocking(Arc::clone(&prober));
+    let make_prober = move || Blocking(Arc::clone(&prober));
     let (manager, task) = Manager::start(config, make_prober, Arc::new(Journal::default())).unwrap();
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();

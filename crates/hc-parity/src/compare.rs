@@ -10,7 +10,7 @@ use std::thread;
 use anyhow::{Context as _, Result, anyhow};
 use hc_checkers::{Checkers, CheckersConfig, Roots};
 use hc_types::wire::parse_check;
-use hc_types::{LostTime, Outcome, Prober as _};
+use hc_types::{Outcome, Prober as _};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::case::Case;
@@ -98,7 +98,7 @@ impl Arena {
     fn work(&self, queue: &Mutex<VecDeque<Case>>) -> Result<Vec<Difference>> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let config = CheckersConfig { roots: self.roots.clone(), ..CheckersConfig::default() };
-        let checkers = Checkers::new(config, LostTime::default());
+        let checkers = Checkers::new(config);
         let mut differences = Vec::new();
         loop {
             let Some(case) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else {

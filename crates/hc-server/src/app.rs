@@ -57,7 +57,7 @@ pub async fn run(config: Config, confine: bool, shutdown: CancellationToken) -> 
     };
     let sink = Arc::new(WatchedSink::new(told, changed.clone()));
     let (manager, manager_task) =
-        Manager::start(manager_config, move |lost| Checkers::new(checkers.clone(), lost), sink)
+        Manager::start(manager_config, move || Checkers::new(checkers.clone()), sink)
             .context("cannot start")?;
     let manager_task: ManagerTask = manager_task.with_remembered(remembered);
     let (ipc_task, ipc, events) =

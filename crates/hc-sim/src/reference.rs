@@ -31,8 +31,6 @@ pub(crate) struct InFlight {
     pub(crate) started: Nanos,
     pub(crate) wall: SystemTime,
     pub(crate) timeout: Duration,
-    /// What its shard had lost by then.
-    pub(crate) lost_before: Nanos,
     /// The backend was up, answers in time, and nothing local was in the way.
     pub(crate) honest: bool,
 }
@@ -55,8 +53,6 @@ pub(crate) struct Run {
     origin: Nanos,
     started: Option<Nanos>,
     tries: u32,
-    /// Results that lost time excused, since the latest one that nothing cast doubt on.
-    pub(crate) excuses: u32,
 }
 
 /// Whether a status is to follow from an order.
@@ -87,9 +83,6 @@ pub(crate) struct Reference {
     /// Removals so recent that the memory may have been full of them.
     removals: VecDeque<Nanos>,
 }
-
-/// How hc-checkers gives lost time back to a probe: up to so many timeouts in all.
-const MOST_TIMEOUTS: u64 = 32;
 
 /// Removals within the time of the memory from which on it may forget early.
 const CROWD: usize = 64;
@@ -142,14 +135,6 @@ impl From<&Remembered> for Standing {
     }
 }
 
-impl InFlight {
-    /// When it gives up, where its shard has `lost` so much by now.
-    pub(crate) fn ends(&self, lost: Nanos) -> Nanos {
-        let timeout = nanos(self.timeout);
-        self.started + (timeout + (lost - self.lost_before)).min(timeout * MOST_TIMEOUTS)
-    }
-}
-
 impl Run {
     pub(crate) fn retry_pause(&self) -> Nanos {
         let interval = nanos(self.spec.interval());
@@ -175,10 +160,9 @@ impl Run {
         self.flight.as_ref().is_some_and(|flight| flight.started < self.since)
     }
 
-    /// A probe ended at `ended` and said nothing, by itself or because time was lost.
-    pub(crate) fn held(&mut self, ended: Nanos, excused: bool) {
+    /// A probe ended at `ended` and said nothing.
+    pub(crate) fn held(&mut self, ended: Nanos) {
         self.landed(ended);
-        self.excuses += u32::from(excused);
         self.tries += 1;
         self.due = self.next(ended).min(ended + self.retry_pause());
     }
@@ -186,20 +170,16 @@ impl Run {
     /// A probe ended at `ended` with a verdict. Gives whether the status that follows, or that none does, is right.
     ///
     /// What was remembered is told when a probe has borne it out, or when it has changed; failures that the retries cover
-    /// leave it in doubt. `doubted` is a timeout that lost time may have brought about, and that counts all the same.
+    /// leave it in doubt.
     pub(crate) fn judged(
         &mut self,
         outcome: &Outcome,
         flight: &InFlight,
         ended: Nanos,
-        doubted: bool,
         update: Option<&StatusUpdate>,
     ) -> bool {
         self.landed(ended);
         self.tries = 0;
-        if !doubted {
-            self.excuses = 0;
-        }
         self.due = self.next(ended);
         let duration = Duration::from_nanos(ended - flight.started);
         let first = !self.told;
@@ -304,7 +284,6 @@ impl Reference {
                     origin: due,
                     started: None,
                     tries: 0,
-                    excuses: 0,
                 };
                 match self.runs.insert(place, run) {
                     None => Ok((Some(place), speaks, None)),

@@ -13,7 +13,6 @@ use hc_types::SubjectKey;
 
 use self::engine_side::Calls;
 use self::proxy_side::Proxy;
-use self::trouble::Starvation;
 use crate::chaos::{Chaos, Fault};
 use crate::clock::{Nanos, SECOND};
 use crate::context::{Context, Event};
@@ -57,7 +56,6 @@ pub(crate) struct World<'a> {
     wanted: Wanted,
     churn: bool,
     calls: Calls,
-    starvation: Option<Starvation>,
 }
 
 impl<'a> World<'a> {
@@ -101,7 +99,6 @@ impl<'a> World<'a> {
             wanted,
             churn,
             calls: Calls::default(),
-            starvation: None,
         };
         world.prepare();
         world
@@ -112,7 +109,7 @@ impl<'a> World<'a> {
             let at = self.ctx.rng.u64(..2 * SECOND);
             self.ctx.agenda.put(at, start);
         }
-        self.ctx.trouble(0, 10 * SECOND);
+        self.ctx.outages.add(0, 10 * SECOND);
         self.ctx.agenda.put(SECOND, Event::Audit);
         for subject in 0..self.keys.len() {
             self.plan_flip(subject);
@@ -179,7 +176,6 @@ impl<'a> World<'a> {
             Event::EngineStarts => self.start_engine(),
             Event::Flip(subject) => self.flip(subject),
             Event::Chaos(fault) => self.strike(fault),
-            Event::Starve => self.starve(),
             Event::CrashAfterNews => self.crash_after_news(),
             Event::Audit => return self.audit(),
             event => match owner(&event) {
@@ -262,7 +258,6 @@ fn owner(event: &Event) -> Owner {
         | Event::EngineStarts
         | Event::Flip(_)
         | Event::Chaos(_)
-        | Event::Starve
         | Event::CrashAfterNews
         | Event::Audit => Owner::Nobody,
     }

@@ -19,7 +19,6 @@
 
 mod bytes;
 mod id;
-mod lost;
 mod outcome;
 mod probe;
 mod set;
@@ -33,7 +32,6 @@ pub mod wire;
 
 pub use bytes::{RawBytes, Secret};
 pub use id::{CheckId, Incarnation};
-pub use lost::LostTime;
 pub use outcome::{Failure, LocalFault, Mismatch, Outcome, Phase, Unreachable};
 pub use probe::{
     DnsExpectation, DnsProbe, HttpProbe, ProbeSpec, RadiusExpectation, RadiusProbe, RecordClass, RecordType,

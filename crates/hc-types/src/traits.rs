@@ -8,9 +8,7 @@ use crate::{CheckId, CheckSpec, Incarnation, Outcome, StatusUpdate};
 pub trait Prober: 'static {
     /// Runs one probe of `spec` and says what it found.
     ///
-    /// The future resolves within `spec.timeout()` of its first poll, give or take the lateness of the runtime. A prober that
-    /// knows its [`LostTime`](crate::LostTime) waits longer by what was lost meanwhile, so that a timeout means that the backend
-    /// had its time.
+    /// The future resolves within `spec.timeout()` of its first poll, give or take the lateness of the runtime.
     /// An error of this machine resolves to [`Outcome::Inconclusive`], never to a failure.
     ///
     /// # Cancel safety

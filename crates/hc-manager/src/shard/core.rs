@@ -12,7 +12,7 @@ use crate::episodes::Episodes;
 use crate::known::Known;
 use crate::memory::{Kept, Memory};
 use crate::plan::{Check, Order};
-use crate::punctuality::{Account, Doubt, Punctuality, Span, doubt};
+use crate::punctuality::{Punctuality, excused};
 use crate::schedule::{Nanos, Schedule, nanos};
 use crate::stats::Gauges;
 use crate::timers::Timers;
@@ -40,13 +40,13 @@ pub(crate) struct Landing {
     pub(crate) began: Nanos,
     /// When it resolved.
     pub(crate) ended: Nanos,
-    /// How much of the time between was lost.
-    pub(crate) lost: Nanos,
 }
 
 #[derive(Debug)]
 struct Flight {
     slot: u32,
+    /// All stalls before it began.
+    stalled: Nanos,
     wall: SystemTime,
     /// The deadline that it was given; the check may have got another one meanwhile.
     timeout: Duration,
@@ -61,8 +61,6 @@ struct Record {
     flight: Option<FlightId>,
     /// Inconclusive probes in a row.
     tries: u32,
-    /// Results that lost time excused, since the latest one that nothing cast doubt on.
-    excuses: u8,
     /// The fault of the latest of them.
     held: Option<LocalFault>,
     /// This life of the id has been told at least once.
@@ -114,11 +112,6 @@ impl ShardCore {
         self.episodes.expire(now);
     }
 
-    /// The account of the time that this shard loses.
-    pub(crate) fn account(&self) -> Arc<Account> {
-        self.punctuality.account()
-    }
-
     /// The turn that began at `now` is over.
     pub(crate) fn rest(&mut self, now: Nanos) {
         self.punctuality.rest(now, !self.flights.is_empty());
@@ -149,37 +142,33 @@ impl ShardCore {
         let flight = FlightId(self.last_flight);
         record.flight = Some(flight);
         let spec = Arc::clone(&record.check.spec);
-        self.flights.insert(flight, Flight { slot, wall, timeout: spec.timeout() });
+        let stalled = self.punctuality.stalled();
+        self.flights.insert(flight, Flight { slot, stalled, wall, timeout: spec.timeout() });
         self.gauges.started(now.saturating_sub(due));
         Some(Start { flight, spec })
     }
 
     /// A probe ended. Ignored when its check is no more.
     pub(crate) fn land(&mut self, landing: Landing) {
-        let Landing { flight, outcome, began, ended, lost } = landing;
-        let Some(Flight { slot, wall, timeout }) = self.flights.remove(&flight) else { return };
+        let Landing { flight, outcome, began, ended } = landing;
+        let Some(Flight { slot, stalled, wall, timeout }) = self.flights.remove(&flight) else { return };
         let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         record.flight = None;
-        let took = ended.saturating_sub(began);
-        let doubt = doubt(&outcome, Span { took, lost }, timeout, record.excuses);
-        let outcome = if doubt == Doubt::Excused { LocalFault::Late.into() } else { outcome };
+        let lost = self.punctuality.stalled().saturating_sub(stalled);
+        let outcome = if excused(&outcome, lost, timeout) { LocalFault::Late.into() } else { outcome };
         self.gauges.ended(&outcome);
-        let duration = Duration::from_nanos(took);
+        let duration = Duration::from_nanos(ended.saturating_sub(began));
         let interval = nanos(record.check.spec.interval());
         debug!(id = %record.check.id, label = outcome.label(), ?duration, "probe ended");
         let due = if let Outcome::Inconclusive(fault) = outcome {
             self.episodes.hold(fault, record.held.replace(fault), ended);
             record.tries = record.tries.saturating_add(1);
-            record.excuses = record.excuses.saturating_add(u8::from(doubt == Doubt::Excused));
             record.schedule.retry(ended, interval, record.tries)
         } else {
             if let Some(fault) = record.held.take() {
                 self.episodes.release(fault);
             }
             record.tries = 0;
-            if doubt == Doubt::None {
-                record.excuses = 0;
-            }
             self.updates.extend(record.judge(outcome, wall, duration));
             record.schedule.next(ended, interval)
         };
@@ -249,7 +238,6 @@ impl ShardCore {
             schedule: Schedule::new(first),
             flight: None,
             tries: 0,
-            excuses: 0,
             held: None,
             told: false,
         };

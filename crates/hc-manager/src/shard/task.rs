@@ -16,7 +16,6 @@ use super::core::{FlightId, Landing, ShardCore, Standing};
 use crate::known::Known;
 use crate::memory::Kept;
 use crate::plan::Order;
-use crate::punctuality::Account;
 use crate::schedule::{Nanos, nanos};
 
 /// Probes started before those that were started get to run: their deadlines begin with their first poll, and their
@@ -81,7 +80,7 @@ impl<P: Prober, S: Sink + ?Sized> Shard<P, S> {
     /// Must be polled inside a [`LocalSet`](tokio::task::LocalSet).
     pub(crate) async fn run(self) {
         let Self { mut core, clock, prober, sink, mut commands, stop } = self;
-        let mut flights = Flights::new(clock, core.account());
+        let mut flights = Flights::new(clock);
         let mut landed = None;
         let mut sleep = pin!(sleep_until(clock.instant(clock.now()) + LONG));
         let mut stopped = pin!(stop.cancelled());
@@ -171,12 +170,11 @@ struct Flights {
     tasks: JoinSet<Landing>,
     handles: HashMap<FlightId, AbortHandle>,
     clock: Clock,
-    account: Arc<Account>,
 }
 
 impl Flights {
-    fn new(clock: Clock, account: Arc<Account>) -> Self {
-        Self { tasks: JoinSet::new(), handles: HashMap::new(), clock, account }
+    fn new(clock: Clock) -> Self {
+        Self { tasks: JoinSet::new(), handles: HashMap::new(), clock }
     }
 
     fn is_empty(&self) -> bool {
@@ -184,13 +182,11 @@ impl Flights {
     }
 
     fn start<P: Prober>(&mut self, flight: FlightId, prober: &P, spec: Arc<CheckSpec>) {
-        let (probe, clock, account) = (prober.probe(spec), self.clock, Arc::clone(&self.account));
+        let (probe, clock) = (prober.probe(spec), self.clock);
         let handle = self.tasks.spawn_local(async move {
             let began = clock.now();
-            let lost_before = account.lost(began);
             let outcome = probe.await;
-            let ended = clock.now();
-            Landing { flight, outcome, began, ended, lost: account.lost(ended).saturating_sub(lost_before) }
+            Landing { flight, outcome, began, ended: clock.now() }
         });
         self.handles.insert(flight, handle);
     }
@@ -228,8 +224,7 @@ impl Flights {
                 // Only where panics unwind; the release profile aborts. A defect of ours is no verdict.
                 error!(%error, "a probe panicked");
                 let now = self.clock.now();
-                let outcome = LocalFault::Other(0).into();
-                Some(Landing { flight, outcome, began: now, ended: now, lost: 0 })
+                Some(Landing { flight, outcome: LocalFault::Other(0).into(), began: now, ended: now })
             }
         }
     }

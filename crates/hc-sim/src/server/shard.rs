@@ -15,9 +15,6 @@ use crate::truth::{Probe, Truth};
 /// Probes started in one turn.
 const STARTS_PER_TURN: usize = 64;
 
-/// So many results in a row are excused by lost time, and then a timeout may count.
-const EXCUSES: u32 = 3;
-
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     pub(super) stalled_until: Nanos,
@@ -51,8 +48,8 @@ impl Server {
                 if from < until {
                     own.stalls.push((from, until));
                 }
-                if own.stalls.len() > 2048 {
-                    own.stalls.drain(..1024);
+                if own.stalls.len() > 64 {
+                    own.stalls.drain(..32);
                 }
             }
         }
@@ -66,13 +63,6 @@ impl Server {
         ctx: &mut Context<'_>,
     ) -> Step {
         let now = ctx.now - self.born;
-        if let Some((flight, probe)) = &landing
-            && let Some(until) = self.waits_on(shard, *flight, probe, now)
-        {
-            let (life, flight, probe) = (self.life, *flight, probe.clone());
-            ctx.agenda.put(self.born + until, Event::Land { life, shard, flight, probe });
-            return Ok(());
-        }
         self.note_fullness(shard, ctx);
         self.manager.shards()[shard].wake(now);
         if let Some((flight, probe)) = landing {
@@ -96,23 +86,13 @@ impl Server {
         Ok(())
     }
 
-    /// Until when a probe that has had no answer waits on, for the time that was lost.
-    fn waits_on(&mut self, shard: usize, flight: Flight, probe: &Probe, now: Nanos) -> Option<Nanos> {
-        if !matches!(probe.outcome, Outcome::Fail(Failure::Timeout(_))) {
-            return None;
-        }
-        let run = self.reference.runs.get(self.shards[shard].flights.get(&flight)?)?;
-        let begun = run.flight.as_ref()?;
-        Some(begun.ends(self.manager.shards()[shard].lost(now))).filter(|end| *end > now)
-    }
-
     /// While no more probes may be in flight, lateness is what is meant to happen.
     pub(super) fn note_fullness(&mut self, shard: usize, ctx: &mut Context<'_>) {
         let most = self.setup.manager.max_in_flight.get() / self.setup.manager.shards;
         let own = &mut self.shards[shard];
         if own.flights.len() >= most.max(1) {
             own.full = Some(ctx.now - self.born);
-            ctx.trouble(ctx.now, ctx.now + 2 * SECOND);
+            ctx.outages.add(ctx.now, ctx.now + 2 * SECOND);
         }
     }
 
@@ -149,8 +129,7 @@ impl Server {
                 probe.takes / MILLISECOND
             )
         });
-        let lost_before = self.manager.shards()[shard].lost(now);
-        run.start(InFlight { flight, started: now, wall, timeout, lost_before, honest });
+        run.start(InFlight { flight, started: now, wall, timeout, honest });
         own.flights.extend(place.map(|place| (flight, place)));
         ctx.probes += 1;
         ctx.agenda.put(ctx.now + probe.takes, Event::Land { life: self.life, shard, flight, probe });
@@ -165,10 +144,9 @@ impl Server {
         let Some(run) = self.reference.runs.get_mut(&place) else { return Ok(()) };
         let Some(begun) = run.flight.clone() else { return Ok(()) };
         let timeout = nanos(begun.timeout);
-        let lost_so_far = self.manager.shards()[shard].lost(now);
         let mut outcome = probe.outcome;
         // Read after its deadline: the runtime may look at the timer first.
-        let overdue = now > begun.ends(lost_so_far) && !matches!(outcome, Outcome::Inconclusive(_));
+        let overdue = now > begun.started + timeout && !matches!(outcome, Outcome::Inconclusive(_));
         if overdue && ctx.rng.bool() {
             outcome = Failure::Timeout(Phase::Connect).into();
         }
@@ -178,8 +156,7 @@ impl Server {
         let late_before = late(&self.manager);
         let core = &mut self.manager.shards()[shard];
         let before = core.updates().len();
-        let counted_lost = lost_so_far - begun.lost_before;
-        core.land(flight, outcome.clone(), begun.started, now, counted_lost);
+        core.land(flight, outcome.clone(), begun.started, now);
         let update: Option<StatusUpdate> = core.updates().get(before).cloned();
         let single = core.updates().len() <= before + 1;
         let excused = late(&self.manager) > late_before;
@@ -198,14 +175,8 @@ impl Server {
             Outcome::Inconclusive(_) => update.is_none(),
             Outcome::Fail(failure) if *failure != Failure::Refused => {
                 // Up to 10 ms of a stall count as the loop's rest, and short ones may not count at all.
-                let may_persist = matches!(failure, Failure::Timeout(_)) && run.excuses >= EXCUSES;
-                let must_not_count = lost > limit + 10 * MILLISECOND && !split && !may_persist;
-                let had_its_time = now - begun.started - lost.min(now - begun.started) >= timeout;
-                if excused {
-                    lost > limit && update.is_none() && !(may_persist && had_its_time)
-                } else {
-                    !must_not_count
-                }
+                let must_not_count = lost > limit + 10 * MILLISECOND && !split;
+                if excused { lost > limit && update.is_none() } else { !must_not_count }
             }
             _ => !excused,
         };
@@ -216,15 +187,14 @@ impl Server {
             )
         })?;
         if excused || matches!(outcome, Outcome::Inconclusive(_)) {
-            run.held(now, excused);
+            run.held(now);
             return Ok(());
         }
         ctx.probed[run.subject] = true;
-        let doubted = matches!(outcome, Outcome::Fail(Failure::Timeout(_))) && counted_lost > limit;
         let names = |update: &StatusUpdate| (update.id, update.incarnation) == (run.id, run.incarnation);
         let named = update.as_ref().is_none_or(names);
         let shown = format!("{:?}", run.standings);
-        let judged = run.judged(&outcome, &begun, now, doubted, update.as_ref());
+        let judged = run.judged(&outcome, &begun, now, update.as_ref());
         hold(named && judged, Invariant::StatusIsTrue, ctx.now, || {
             format!("{update:?} after {outcome:?} of a check that was {shown}")
         })

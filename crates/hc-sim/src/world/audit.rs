@@ -5,11 +5,7 @@ use hc_types::{CheckId, Health};
 use crate::clock::{Nanos, SECOND, nanos};
 use crate::context::Event;
 use crate::invariant::{Invariant, Step, hold};
-use crate::truth::State;
 use crate::world::World;
-
-/// So many results in a row are excused by lost time before a timeout counts.
-const EXCUSES: Nanos = 3;
 
 /// Beyond what is promised: ways of a few milliseconds each, and the pause between two looks.
 const SLACK: Nanos = 2 * SECOND;
@@ -51,23 +47,6 @@ impl World<'_> {
             let told = engine.told.get(&id);
             let extra = cycle + timeout;
             let backend = &self.ctx.truth.backends[subject];
-            if let Some(hunger) = &self.starvation {
-                let since = since.max(backend.since).max(hunger.from);
-                // One that is under way, those that lost time excuses, and as many as must fail.
-                let promised = (hunger.stretched(timeout + SECOND) + interval)
-                    * (1 + EXCUSES + u64::from(meant.retries()) + 1);
-                let clear = self.ctx.blackouts.good(since, now, 0) == now - since;
-                let silent = backend.state == State::Silent;
-                if clear && silent && now - since > promised + SLACK {
-                    let believed = told.map(|told| told.health);
-                    hold(believed == Some(Health::Unhealthy), Invariant::FlipsAreTold, now, || {
-                        format!(
-                            "{id} is silent since {}, and believed {believed:?} under {hunger:?}",
-                            backend.since
-                        )
-                    })?;
-                }
-            }
             let good = self.ctx.outages.good(since.max(backend.since), now, extra);
             if self.ctx.truth.is_plain(subject) && good > promised + SLACK {
                 let truth = if self.ctx.truth.is_up(subject) { Health::Healthy } else { Health::Unhealthy };
