@@ -37,7 +37,7 @@ pub async fn probe_dns(probe: &DnsProbe, target: &Target, timeout: Duration) -> 
         deadline::within(timeout, async |progress| run(probe, target, progress, &stray).await).await;
     match (outcome, stray.get()) {
         (Outcome::Fail(Failure::Timeout(Phase::Response)), Some(stray)) => {
-            Failure::WrongAnswer(format!("timed out, the only replies {stray}").into()).into()
+            Failure::Strays(format!("timed out, the only replies {stray}").into()).into()
         }
         (outcome, _) => outcome,
     }

@@ -43,7 +43,7 @@ pub async fn probe_radius(
         deadline::within(timeout, async |progress| run(probe, target, nas_ip, progress, &strays).await).await;
     if strays.get() && outcome == Failure::Timeout(Phase::Response).into() {
         let text = "timed out, the only replies had the identifier of another request";
-        return Failure::WrongAnswer(text.into()).into();
+        return Failure::Strays(text.into()).into();
     }
     outcome
 }

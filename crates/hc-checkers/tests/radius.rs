@@ -126,7 +126,7 @@ fn another_identifier_is_ignored_until_the_answer_comes() {
         &probe(),
         SHORT,
         |request| vec![RadiusReply::to(request, 2).wrong_identifier().build(SECRET)],
-        Failure::WrongAnswer("timed out, the only replies had the identifier of another request".into()),
+        Failure::Strays("timed out, the only replies had the identifier of another request".into()),
     );
 }
 

@@ -31,7 +31,8 @@ impl Punctuality {
             return None;
         }
         self.stalled = self.stalled.saturating_add(late);
-        self.expected = None;
+        // What is done before the next rest, a large set of orders for example, is not done unseen.
+        self.expected = Some(now.saturating_add(BEAT));
         Some(late)
     }
 
@@ -64,7 +65,11 @@ pub(crate) fn excused(outcome: &Outcome, stalled: Nanos, timeout: Duration) -> b
 fn may_be_impatience(failure: &Failure) -> bool {
     let is_408 = |status: &str| status.starts_with("408");
     match failure {
-        Failure::Timeout(_) | Failure::Reset(_) | Failure::Closed { .. } | Failure::Tls(_) => true,
+        Failure::Timeout(_)
+        | Failure::Strays(_)
+        | Failure::Reset(_)
+        | Failure::Closed { .. }
+        | Failure::Tls(_) => true,
         Failure::Status { got } => is_408(got),
         Failure::BodyMismatch(mismatch) => mismatch.status.as_deref().is_none_or(is_408),
         Failure::Refused
@@ -95,10 +100,14 @@ mod tests {
         assert_eq!(punctuality.beat(35 * MS), None);
         punctuality.rest(35 * MS, true);
         assert_eq!(punctuality.beat(66 * MS), Some(21 * MS));
-        assert_eq!(punctuality.beat(1066 * MS), None); // nothing was expected since
+        // A second one before the loop has come to rest: 10 ms were its own.
+        assert_eq!(punctuality.beat(1066 * MS), Some(990 * MS));
         punctuality.rest(1066 * MS, true);
         assert_eq!(punctuality.beat(11_076 * MS), Some(10_000 * MS));
-        assert_eq!(punctuality.stalled(), 10_021 * MS);
+        assert_eq!(punctuality.stalled(), 11_011 * MS);
+        // And nothing is expected when nothing is in flight.
+        punctuality.rest(11_076 * MS, false);
+        assert_eq!(punctuality.beat(60_000 * MS), None);
     }
 
     #[test]
@@ -125,6 +134,7 @@ mod tests {
         check_excused(timeout(), 21, 100, true);
         check_excused(timeout(), 100, 1000, false);
         check_excused(timeout(), 101, 1000, true);
+        check_excused(Failure::Strays("timed out, the only replies were late".into()), 101, 1000, true);
         check_excused(Failure::Closed { partial: true }, 100, 1000, false);
         check_excused(Failure::Closed { partial: true }, 101, 1000, true);
         check_excused(Failure::Reset(Phase::Tls), 101, 1000, true);

@@ -153,6 +153,8 @@ pub enum Failure {
     DnsRcode(u16),
     /// An answer that is well-formed and is not the one expected; the text says what came.
     WrongAnswer(Box<str>),
+    /// Nothing came in time but replies to other requests than ours. Told like a wrong answer, but a timeout like any other.
+    Strays(Box<str>),
     /// RADIUS: another response code than the expected one.
     RadiusCode(u8),
     /// RADIUS: the response authenticator or the Message-Authenticator is wrong, mostly because the secret is.
@@ -200,7 +202,7 @@ impl Failure {
             Failure::Status { .. } => "status",
             Failure::BodyMismatch(_) => "body_mismatch",
             Failure::DnsRcode(_) => "dns_rcode",
-            Failure::WrongAnswer(_) => "wrong_answer",
+            Failure::WrongAnswer(_) | Failure::Strays(_) => "wrong_answer",
             Failure::RadiusCode(_) => "radius_code",
             Failure::BadAuthenticator(_) => "bad_authenticator",
             Failure::MalformedReply(_) => "malformed_reply",

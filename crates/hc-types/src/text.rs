@@ -67,7 +67,7 @@ fn write_failure(text: &mut String, spec: &CheckSpec, failure: &Failure) -> fmt:
         Failure::Status { got } => write_status(text, spec.probe(), got),
         Failure::BodyMismatch(mismatch) => write_mismatch(text, mismatch),
         Failure::DnsRcode(code) => write!(text, "response code {code}{}", rcode_name(*code)),
-        Failure::WrongAnswer(what) => text.write_str(what),
+        Failure::WrongAnswer(what) | Failure::Strays(what) => text.write_str(what),
         Failure::RadiusCode(code) => write_radius_code(text, spec.probe(), *code),
         Failure::BadAuthenticator(which) => write!(text, "wrong {which} (incorrect secret?)"),
         Failure::MalformedReply(how) => write!(text, "malformed reply: {how}"),
