@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, IsTerminal as _, PipeReader};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +12,9 @@ use anyhow::{Context, Result, bail};
 
 /// The most lines of a program's output that an error repeats.
 const REPEATED: usize = 40;
+
+/// How long the rest of the output of a program that has ended is waited for.
+const REST: Duration = Duration::from_secs(10);
 
 /// The command as a person would type it.
 fn shown(command: &Command) -> String {
@@ -30,7 +33,8 @@ fn shown(command: &Command) -> String {
 
 /// Runs a program to its end with our standard output and error. Its standard input is empty: nothing here asks.
 ///
-/// Where nobody watches, as in CI, the error repeats the last lines of the output: the log may be cut before its end.
+/// Where nobody watches, as in CI, all that it says goes to our standard output, and the error repeats the last lines: of a long log
+/// the end may be all that is kept.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let text = shown(command);
     println!("$ {text}");
@@ -38,7 +42,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     let (status, last) = if std::io::stdout().is_terminal() {
         (command.status().with_context(|| format!("cannot run `{text}`"))?, Vec::new())
     } else {
-        record(command).with_context(|| format!("cannot run `{text}`"))?
+        record(command, REST).with_context(|| format!("cannot run `{text}`"))?
     };
     if status.success() {
         return Ok(());
@@ -54,32 +58,39 @@ pub(crate) fn indented(lines: &[String]) -> String {
     lines.iter().map(|line| format!("    | {line}")).collect::<Vec<_>>().join("\n")
 }
 
-/// Runs a program, passes on what it says on either output, and returns the last of it.
-fn record(command: &mut Command) -> Result<(ExitStatus, Vec<String>)> {
+/// Runs a program, passes on what it says on either output, and returns the last of it. A program that was left running in the
+/// background has the outputs, too; it is waited for no longer than `rest`.
+fn record(command: &mut Command, rest: Duration) -> Result<(ExitStatus, Vec<String>)> {
     let (reader, writer) = std::io::pipe()?;
     let mut child = command.stdout(writer.try_clone()?).stderr(writer).spawn()?;
     // The command keeps its ends of the pipe as long as it lives, and the pipe would never end.
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    let (done, recorded) = mpsc::sync_channel(1);
-    thread::spawn(move || done.send(pass_on(reader)));
+    let last = Arc::new(Mutex::new(VecDeque::new()));
+    let (done, ended) = mpsc::sync_channel(1);
+    thread::spawn({
+        let last = Arc::clone(&last);
+        move || {
+            pass_on(reader, &last);
+            let _ = done.send(());
+        }
+    });
     let status = child.wait()?;
-    // A program that was left running in the background has the pipe, too. It is not waited for.
-    let last = recorded.recv_timeout(Duration::from_secs(10)).unwrap_or_default();
+    let _ = ended.recv_timeout(rest);
+    let last = last.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
     Ok((status, last))
 }
 
-/// Prints what comes until the end, and returns the last lines.
-fn pass_on(reader: PipeReader) -> Vec<String> {
-    let mut last = VecDeque::new();
+/// Prints what comes until the end, and keeps the last lines.
+fn pass_on(reader: PipeReader, last: &Mutex<VecDeque<String>>) {
     for bytes in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&bytes).into_owned();
         println!("{line}");
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() == REPEATED {
             last.pop_front();
         }
         last.push_back(line);
     }
-    last.into()
 }
 
 /// Runs a program quietly and returns its standard output.
@@ -130,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_last_of_both_outputs_is_kept() {
-        let (status, last) = record(&mut shell("seq 1 100; echo why >&2; exit 3")).unwrap();
+        let (status, last) = record(&mut shell("seq 1 100; echo why >&2; exit 3"), REST).unwrap();
         assert_eq!(status.code(), Some(3));
         assert_eq!(last.len(), REPEATED);
         assert_eq!(last[REPEATED - 2..], ["100", "why"]);
@@ -138,7 +149,17 @@ mod tests {
 
     #[test]
     fn a_program_that_says_nothing_is_recorded_too() {
-        let (status, last) = record(&mut shell("exit 0")).unwrap();
+        let (status, last) = record(&mut shell("exit 0"), REST).unwrap();
         assert!(status.success() && last.is_empty());
+    }
+
+    #[test]
+    fn the_end_does_not_wait_for_what_is_left_in_the_background() {
+        // `cat` waits for the end of a pipe that this test holds open.
+        let (held, _holder) = std::io::pipe().unwrap();
+        let mut command = shell("exec 3<&0; echo why; cat <&3 & exit 3");
+        command.stdin(held);
+        let (status, last) = record(&mut command, Duration::from_secs(1)).unwrap();
+        assert_eq!((status.code(), last), (Some(3), vec!["why".to_owned()]));
     }
 }

@@ -80,7 +80,7 @@ pub(crate) fn cargo_test(command: &mut Command) -> Result<Tally> {
         println!("{line}");
         output.line(line);
     })?;
-    output.tally.settle(succeeded);
+    output.end(succeeded);
     Ok(output.tally)
 }
 
@@ -102,10 +102,15 @@ struct CargoOutput {
     tally: Tally,
     /// What the test program that runs has said since it began.
     open: Vec<String>,
+    /// What programs said that gave no result: they crashed, or a test of theirs runs the program once more.
+    cut_off: Vec<String>,
 }
 
 impl CargoOutput {
     fn line(&mut self, line: &str) {
+        if is_beginning(line) {
+            self.cut_off();
+        }
         let failed_before = self.tally.failed;
         self.tally.cargo_line(line);
         if !line.starts_with("test result: ") {
@@ -120,6 +125,23 @@ impl CargoOutput {
         }
         self.open.clear();
     }
+
+    fn end(&mut self, succeeded: bool) {
+        self.cut_off();
+        self.tally.settle(succeeded);
+        if self.tally.broken > 0 {
+            self.tally.say(&self.cut_off);
+        }
+    }
+
+    fn cut_off(&mut self) {
+        self.cut_off.append(&mut self.open);
+    }
+}
+
+/// Whether a test program begins here.
+fn is_beginning(line: &str) -> bool {
+    line.starts_with("running ") && (line.ends_with(" tests") || line.ends_with(" test"))
 }
 
 impl Tally {
@@ -291,6 +313,30 @@ mod tests {
             .lines()
             .for_each(|line| output.line(line));
         assert_eq!(output.tally.said, ["running 2 tests", "test bad ... FAILED", "the reason"]);
+    }
+
+    #[track_caller]
+    fn check_cut_off(succeeded: bool, broken: u64, said: &[&str]) {
+        let mut output = CargoOutput::default();
+        "running 2 tests\n\
+         test bad ... memory allocation of 8 bytes failed\n\
+         running 1 test\n\
+         test fine ... ok\n\
+         test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
+         running 1 test\n"
+            .lines()
+            .for_each(|line| output.line(line));
+        output.end(succeeded);
+        assert_eq!((output.tally.passed, output.tally.broken), (1, broken));
+        assert_eq!(output.tally.said, said);
+    }
+
+    #[test]
+    fn what_a_crashed_cargo_test_program_said_is_kept() {
+        let said = ["running 2 tests", "test bad ... memory allocation of 8 bytes failed", "running 1 test"];
+        check_cut_off(false, 1, &said);
+        // A test that runs its own program once more looks the same, and nothing is wrong.
+        check_cut_off(true, 0, &[]);
     }
 
     #[test]
