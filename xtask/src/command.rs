@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-/// The most lines of a program's output that an error repeats.
-const REPEATED: usize = 40;
+/// The most lines of what failed that are repeated where it is told.
+pub(crate) const REPEATED: usize = 40;
 
 /// How long the rest of the output of a program that has ended is waited for.
 const REST: Duration = Duration::from_secs(10);

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 use serde_json::Value;
 
-use crate::command;
+use crate::command::{self, REPEATED};
 
 /// Counts of tests, and the runners' own closing lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,9 +24,6 @@ pub(crate) struct Tally {
     /// What failed tests said, for the end of the output.
     pub(crate) said: Vec<String>,
 }
-
-/// The most lines of a failed test, or of a failed program of Rust tests, that are repeated at the end.
-const REPEATED: usize = 40;
 
 impl Tally {
     /// An error if anything failed.
@@ -222,10 +219,7 @@ impl GoEvents {
                 let unfinished = self.take_open(package);
                 if !self.failed_in.get(package).copied().unwrap_or(false) {
                     self.tally.broken += 1;
-                    self.tally.said.push(format!("{package} did not run to its end"));
-                    let lines: Vec<String> =
-                        unfinished.iter().map(|line| line.trim_end().to_owned()).collect();
-                    self.tally.say(&lines);
+                    self.say(&format!("{package} did not run to its end"), &unfinished);
                 }
                 unfinished
             }
@@ -253,13 +247,18 @@ impl GoEvents {
                 self.tally.failed += 1;
                 self.failed_in.insert(key.0.clone(), true);
                 let output = self.open.remove(&key).unwrap_or_default();
-                self.tally.said.push(format!("{} of {} failed", key.1, key.0));
-                let lines: Vec<String> = output.iter().map(|line| line.trim_end().to_owned()).collect();
-                self.tally.say(&lines);
+                self.say(&format!("{} of {} failed", key.1, key.0), &output);
                 output
             }
             _ => Vec::new(),
         }
+    }
+
+    /// Keeps what failed and the last of its output, whose lines end as they were written.
+    fn say(&mut self, what: &str, output: &[String]) {
+        self.tally.said.push(what.to_owned());
+        let lines: Vec<String> = output.iter().map(|line| line.trim_end().to_owned()).collect();
+        self.tally.say(&lines);
     }
 
     /// What the tests of a package said that never ended, as after a panic or a timeout.
