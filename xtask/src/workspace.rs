@@ -80,6 +80,11 @@ impl<'a> Package<'a> {
         self.0["name"].as_str().unwrap_or_default()
     }
 
+    /// As in the names of its packed file and directory, `hc-types-0.1.0`.
+    pub(crate) fn name_and_version(&self) -> String {
+        format!("{}-{}", self.name(), self.0["version"].as_str().unwrap_or_default())
+    }
+
     /// Whether it goes to a registry; `publish = false` reads as an empty list.
     pub(crate) fn is_published(&self) -> bool {
         self.0["publish"].as_array().is_none_or(|registries| !registries.is_empty())
