@@ -1,36 +1,109 @@
 //! One deadline over a whole probe.
 
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use hc_types::{Failure, Outcome, Phase};
+use tokio::time::{Instant, sleep};
 
 use crate::fault::Setback;
 
-/// Where a probe is. The probe moves it on; whoever watches the clock reads it when time is up.
+/// A peer had its time if nothing kept us from asking it within this part of the timeout.
+const IN_GOOD_TIME: u32 = 10;
+
+/// A timer that is later than this went off after a stall, perhaps of the whole machine: then the kernel is given as long to take in
+/// what the network holds for us, before we believe that it is nothing.
+const LATE: Duration = Duration::from_millis(20);
+
+/// How often a probe may look at a socket after its time is up. Of what is there by then a probe needs no more; a peer that goes on and on
+/// has no right to our thread.
+const LOOKS: u8 = 64;
+
+/// What a probe has come to. The probe keeps it; whoever watches the clock reads it when time is up.
+///
+/// A deadline that passes while this process does not run, or has too much to do, does not prove much: the peer may have answered
+/// long ago, or may have been asked late. So when time is up the probe is polled once more, for a *last look*: whoever waits for
+/// the peer looks at the socket itself, since the poller may not have come to its report yet. A peer that was asked in good time
+/// and of which nothing is there even then is [silent](Failure::Silence).
 #[derive(Debug)]
-pub(crate) struct Progress(Cell<Phase>);
+pub(crate) struct Progress {
+    phase: Cell<Phase>,
+    /// When something last went to the peer or came from it.
+    exchanged: Cell<Instant>,
+    /// The looks that are left, once time is up.
+    looks: Cell<u8>,
+    nothing_there: Cell<bool>,
+}
 
 impl Progress {
     fn new() -> Self {
-        Self(Cell::new(Phase::Connect))
+        Self {
+            phase: Cell::new(Phase::Connect),
+            exchanged: Cell::new(Instant::now()),
+            looks: Cell::new(0),
+            nothing_there: Cell::new(false),
+        }
+    }
+
+    /// That of a probe whose time is up.
+    #[cfg(test)]
+    pub(crate) fn at_last_look() -> Self {
+        let progress = Self::new();
+        progress.looks.set(LOOKS);
+        progress
     }
 
     /// The probe enters `phase`.
     pub(crate) fn enter(&self, phase: Phase) {
-        self.0.set(phase);
+        self.phase.set(phase);
     }
 
     /// Where the probe is.
     pub(crate) fn phase(&self) -> Phase {
-        self.0.get()
+        self.phase.get()
+    }
+
+    /// Something has just gone to the peer or come from it.
+    pub(crate) fn exchanged(&self) {
+        self.exchanged.set(Instant::now());
+    }
+
+    /// For whoever waits for the peer and found nothing: at the last look, `look` is called, and says what the socket has.
+    pub(crate) fn look_once_more<T>(&self, look: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        self.nothing_there.set(false);
+        let Some(left) = self.looks.get().checked_sub(1) else { return Poll::Pending };
+        self.looks.set(left);
+        let looked = look();
+        self.nothing_there.set(looked.is_pending());
+        looked
+    }
+
+    /// Waits for `event`, with which the peer is heard. At the last look, `look` says what the socket has.
+    ///
+    /// # Cancel safety
+    /// That of `event`.
+    pub(crate) async fn hear<T>(
+        &self,
+        mut event: Pin<&mut impl Future<Output = T>>,
+        look: impl Fn() -> Poll<T>,
+    ) -> T {
+        let heard = poll_fn(|context| match event.as_mut().poll(context) {
+            Poll::Pending => self.look_once_more(&look),
+            heard => heard,
+        });
+        let heard = heard.await;
+        self.exchanged();
+        heard
     }
 }
 
 /// Runs `probe` for at most `timeout`, counted from the first poll, with one timer for all of it. A probe that is not
-/// done by then failed with [`Failure::Timeout`] of the phase that it was in.
+/// done by then failed with [`Failure::Timeout`] of the phase that it was in, or [`Failure::Silence`].
 ///
-/// The probe is polled before the timer: an answer that is there wins over a deadline that has passed.
+/// The probe is polled before the timer, and once more after it: an answer that is there wins over a deadline that has passed.
 ///
 /// # Cancel safety
 /// Dropping the future drops the probe, and with it its sockets.
@@ -47,9 +120,25 @@ where
     F: AsyncFnOnce(&Progress) -> Result<T, Setback>,
 {
     let progress = Progress::new();
-    match tokio::time::timeout(timeout, probe(&progress)).await {
-        Ok(done) => done,
-        Err(_elapsed) => Err(Failure::Timeout(progress.phase()).into()),
+    let begun = progress.exchanged.get();
+    let mut probe = pin!(probe(&progress));
+    if let Ok(done) = tokio::time::timeout(timeout, probe.as_mut()).await {
+        return done;
+    }
+    progress.looks.set(LOOKS);
+    let mut may_be_early = begun.elapsed() > timeout + LATE;
+    loop {
+        if let Poll::Ready(done) = poll_fn(|context| Poll::Ready(probe.as_mut().poll(context))).await {
+            return done;
+        }
+        let had_its_time = progress.exchanged.get() - begun <= timeout / IN_GOOD_TIME;
+        if !had_its_time || !progress.nothing_there.get() {
+            return Err(Failure::Timeout(progress.phase()).into());
+        }
+        if !std::mem::take(&mut may_be_early) {
+            return Err(Failure::Silence(progress.phase()).into());
+        }
+        sleep(LATE).await;
     }
 }
 

@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use hc_types::{DnsProbe, Failure, Outcome, Phase, Target};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use crate::deadline::{self, Progress};
 use crate::fault::{self, Setback};
-use crate::socket::{self, Datagrams, Opening};
+use crate::socket::{self, Datagrams, Opening, Stream};
 use message::{Judgement, Question, Stray};
 
 /// Asks `target` the question of `probe` over UDP, and again over TCP if the reply is truncated, and passes if the answer
@@ -36,9 +35,10 @@ pub async fn probe_dns(probe: &DnsProbe, target: &Target, timeout: Duration) -> 
     let outcome =
         deadline::within(timeout, async |progress| run(probe, target, progress, &stray).await).await;
     match (outcome, stray.get()) {
-        (Outcome::Fail(Failure::Timeout(Phase::Response)), Some(stray)) => {
-            Failure::Strays(format!("timed out, the only replies {stray}").into()).into()
-        }
+        (
+            Outcome::Fail(Failure::Timeout(Phase::Response) | Failure::Silence(Phase::Response)),
+            Some(stray),
+        ) => Failure::Strays(format!("timed out, the only replies {stray}").into()).into(),
         (outcome, _) => outcome,
     }
 }
@@ -54,10 +54,10 @@ async fn run(
     let query = question.encode(id);
     {
         let socket = Datagrams::connect(target)?;
-        socket.send(&query)?;
+        socket.send(&query, progress)?;
         progress.enter(Phase::Response);
         loop {
-            match question.judge(id, &socket.receive_whole().await?) {
+            match question.judge(id, &socket.receive_whole(progress).await?) {
                 Judgement::Verdict(outcome) => return Ok(outcome),
                 Judgement::Truncated => break,
                 Judgement::Ignore(why) => stray.set(Some(why)),
@@ -80,7 +80,7 @@ async fn ask_over_tcp(query: &[u8], target: &Target, progress: &Progress) -> Res
     let length = u16::try_from(query.len()).map_err(|_| Failure::BadRequest("a question of 64 kB".into()))?;
     let request = [&length.to_be_bytes(), query].concat();
     progress.enter(Phase::Connect);
-    let mut stream = socket::connect(target, Opening::Speak(request.len())).await?;
+    let mut stream = socket::connect(target, Opening::Speak(request.len()), progress).await?;
     progress.enter(Phase::Send);
     stream.write_all(&request).await.map_err(|error| fault::after_sending(&error, Phase::Send))?;
     progress.enter(Phase::Response);
@@ -92,7 +92,7 @@ async fn ask_over_tcp(query: &[u8], target: &Target, progress: &Progress) -> Res
 }
 
 /// Fills `buffer`. `begun` says whether the reply has begun before it.
-async fn read_all(stream: &mut TcpStream, buffer: &mut [u8], begun: bool) -> Result<(), Setback> {
+async fn read_all(stream: &mut Stream<'_>, buffer: &mut [u8], begun: bool) -> Result<(), Setback> {
     let mut read = 0;
     while read < buffer.len() {
         match stream.read(&mut buffer[read..]).await {

@@ -97,11 +97,11 @@ async fn run(
 ) -> Result<(Result<Outcome, Setback>, Used), Setback> {
     let request = Request::new(probe, target).map_err(|error| bad_request(&error))?;
     let Some(tls) = &probe.tls else {
-        let mut stream = socket::connect(target, Opening::Speak(request.bytes.len())).await?;
+        let mut stream = socket::connect(target, Opening::Speak(request.bytes.len()), progress).await?;
         let verdict = exchange(probe, &request, &mut stream, progress).await;
-        return Ok((verdict, stream.into()));
+        return Ok((verdict, stream.into_inner().into()));
     };
-    let stream = socket::connect(target, Opening::Converse).await?;
+    let stream = socket::connect(target, Opening::Converse, progress).await?;
     progress.enter(Phase::Tls);
     let name = request.server_name.as_deref();
     let peer = match name.map(|name| (name, request::as_address(name))) {
@@ -111,7 +111,7 @@ async fn run(
     };
     let mut stream = match tls::handshake(stream, peer, tls.verify, &config.roots).await {
         Ok(stream) => stream,
-        Err((setback, stream)) => return Ok((Err(setback), stream.into())),
+        Err((setback, stream)) => return Ok((Err(setback), stream.into_inner().into())),
     };
     let verdict = exchange(probe, &request, &mut stream, progress).await;
     Ok((verdict, tls::leave(stream)))

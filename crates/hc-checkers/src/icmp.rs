@@ -19,13 +19,16 @@ use std::time::Duration;
 
 use hc_types::{Failure, LocalFault, Outcome, Phase, Target};
 
-use crate::deadline;
+use crate::deadline::{self, Progress};
 use crate::fault::{self, Setback};
 use echo::{Family, Heard};
-use socket::{EchoSocket, Progress};
+use socket::{Backlog, EchoSocket};
 
 /// Requests that may leave before replies are read, so that those of a burst do not overflow the socket's buffer.
 const UNREAD: u32 = 64;
+
+/// How often a socket is read for one last look, so that it ends even if more comes in than is taken out.
+const MOST_BATCHES: usize = 64;
 
 /// Identifiers of raw sockets: no two of this process are the same, and other processes have others, most likely.
 static NEXT_ID: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(rand::random()));
@@ -62,8 +65,9 @@ impl Pinger {
         let lane = if family == Family::V4 { &self.v4 } else { &self.v6 };
         deadline::within(timeout, async |progress| {
             let request = Request::send(lane, family, target)?;
+            progress.exchanged();
             progress.enter(Phase::Response);
-            request.answer().await.map(|()| Outcome::PASS)
+            request.answer(progress).await.map(|()| Outcome::PASS)
         })
         .await
     }
@@ -142,17 +146,17 @@ impl State {
     }
 
     /// Reads the socket. If it is broken, all that wait for it learn so, and the next probe opens another.
-    fn read(&mut self, socket: &EchoSocket) -> Progress {
+    fn read(&mut self, socket: &EchoSocket) -> Backlog {
         self.unread = 0;
         match socket.read(|from, heard| self.hear(from, heard)) {
-            Ok(progress) => progress,
+            Ok(backlog) => backlog,
             Err(error) => {
                 self.socket = None;
                 while let Some((sequence, mut waiting)) = self.waiting.pop_first() {
                     self.found.insert(sequence, Err(fault::before_sending(&error)));
                     waiting.wake();
                 }
-                Progress::Drained
+                Backlog::Drained
             }
         }
     }
@@ -196,7 +200,11 @@ impl Request {
         Ok(Self { lane: Rc::clone(lane), socket, sequence })
     }
 
-    async fn answer(&self) -> Result<(), Setback> {
+    async fn answer(&self, progress: &Progress) -> Result<(), Setback> {
+        progress.hear(pin!(self.reported_answer()), || self.look()).await
+    }
+
+    async fn reported_answer(&self) -> Result<(), Setback> {
         loop {
             if let Turn::Done(found) = poll_fn(|context| self.poll_turn(context)).await {
                 return found;
@@ -211,11 +219,23 @@ impl Request {
                 Ok(guard) => guard.map_err(|error| fault::before_sending(&error))?,
                 Err(found) => return found,
             };
-            let progress = self.lane.0.borrow_mut().read(&self.socket);
-            if progress == Progress::Drained {
+            let backlog = self.lane.0.borrow_mut().read(&self.socket);
+            if backlog == Backlog::Drained {
                 guard.clear_ready();
             }
         }
+    }
+
+    /// Reads what is there, whatever the poller knows of it, and says whether the answer is among it.
+    fn look(&self) -> Poll<Result<(), Setback>> {
+        let state = &mut *self.lane.0.borrow_mut();
+        for _ in 0..MOST_BATCHES {
+            if state.read(&self.socket) == Backlog::Drained {
+                return state.found.remove(&self.sequence).map_or(Poll::Pending, Poll::Ready);
+            }
+        }
+        // Whether the answer is in what is left, nobody knows.
+        Poll::Ready(Err(LocalFault::Late.into()))
     }
 
     /// Ends when there is an answer, or when nobody reads and it falls to this request.
@@ -259,5 +279,30 @@ impl Drop for Request {
                 next.get_mut().wake();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hc_testkit::network::{in_own_network, set_parameter};
+
+    use super::*;
+
+    #[test]
+    fn a_last_look_sees_what_the_poller_has_not_reported() {
+        in_own_network(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let _inside = runtime.enter();
+            let lane = Rc::default();
+            let progress = Progress::at_last_look();
+            let ask = || {
+                let target = Target::plain([127, 0, 0, 1].into(), 0);
+                let request = Request::send(&lane, Family::V4, &target).unwrap();
+                pin!(request.answer(&progress)).poll(&mut Context::from_waker(Waker::noop()))
+            };
+            assert_eq!(ask(), Poll::Ready(Ok(())));
+            set_parameter("net.ipv4.icmp_echo_ignore_all", "1").unwrap();
+            assert_eq!(ask(), Poll::Pending);
+        });
     }
 }

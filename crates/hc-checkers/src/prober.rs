@@ -49,7 +49,7 @@ impl Prober for Checkers {
             };
             // Nobody tells a connection that its route is gone: its packets are lost without a word.
             match outcome {
-                Outcome::Fail(Failure::Timeout(_) | Failure::Strays(_)) => {
+                Outcome::Fail(Failure::Timeout(_) | Failure::Silence(_) | Failure::Strays(_)) => {
                     socket::look_for_way(target, &loopback, timeout).map_or_else(Outcome::from, |()| outcome)
                 }
                 outcome => outcome,

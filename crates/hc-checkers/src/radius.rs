@@ -41,11 +41,15 @@ pub async fn probe_radius(
     let strays = Cell::new(false);
     let outcome =
         deadline::within(timeout, async |progress| run(probe, target, nas_ip, progress, &strays).await).await;
-    if strays.get() && outcome == Failure::Timeout(Phase::Response).into() {
-        let text = "timed out, the only replies had the identifier of another request";
-        return Failure::Strays(text.into()).into();
+    match outcome {
+        Outcome::Fail(Failure::Timeout(Phase::Response) | Failure::Silence(Phase::Response))
+            if strays.get() =>
+        {
+            let text = "timed out, the only replies had the identifier of another request";
+            Failure::Strays(text.into()).into()
+        }
+        outcome => outcome,
     }
-    outcome
 }
 
 async fn run(
@@ -68,7 +72,7 @@ async fn run(
     let packet = request
         .encode(identifier, &authenticator)
         .map_err(|error| Failure::BadRequest(error.to_string().into()))?;
-    socket.send(&packet)?;
+    socket.send(&packet, progress)?;
     progress.enter(Phase::Response);
     let expectation = Expectation {
         identifier,
@@ -77,7 +81,7 @@ async fn run(
         require_message_authenticator: probe.require_message_authenticator,
     };
     loop {
-        match expectation.judge(&socket.receive_whole().await?) {
+        match expectation.judge(&socket.receive_whole(progress).await?) {
             Response::Stray => strays.set(true),
             Response::Refused(failure) => return Err(failure.into()),
             Response::Code(code) if passes(probe.expect, code) => {

@@ -19,7 +19,7 @@ use crate::fault::{self, Setback};
 
 pub(crate) use datagram::Datagrams;
 pub(crate) use parting::{First, Parting, Partings, Used};
-pub(crate) use stream::{Opening, connect, reset};
+pub(crate) use stream::{Opening, Stream, connect, reset};
 
 /// A socket of the target's family that carries its mark.
 fn open(target: &Target, kind: Type, protocol: Protocol) -> Result<Socket, Setback> {

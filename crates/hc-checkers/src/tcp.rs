@@ -64,10 +64,10 @@ async fn run(
     config: &CheckersConfig,
     progress: &Progress,
 ) -> Result<(Result<(), Setback>, Used), Setback> {
-    let mut stream = socket::connect(target, opening(probe, config.close)).await?;
+    let mut stream = socket::connect(target, opening(probe, config.close), progress).await?;
     let Some(tls) = &probe.tls else {
         let verdict = exchange(probe, &mut stream, progress).await;
-        return Ok((verdict, stream.into()));
+        return Ok((verdict, stream.into_inner().into()));
     };
     progress.enter(Phase::Tls);
     // Without a name, as Seesaw: the address is what the certificate must hold, and there is no SNI.
@@ -76,7 +76,7 @@ async fn run(
             let verdict = exchange(probe, &mut stream, progress).await;
             Ok((verdict, tls::leave(stream)))
         }
-        Err((setback, stream)) => Ok((Err(setback), stream.into())),
+        Err((setback, stream)) => Ok((Err(setback), stream.into_inner().into())),
     }
 }
 

@@ -12,11 +12,10 @@ use std::sync::Arc;
 
 use hc_types::{Failure, Phase};
 use rustls::pki_types::{DnsName, ServerName};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::fault::{self, Setback};
-use crate::socket::Used;
+use crate::socket::{Stream, Used};
 
 pub(crate) use der::public_key;
 pub(crate) use overheard::Overheard;
@@ -24,7 +23,7 @@ pub use reason::not_tls;
 pub use roots::{Roots, RootsError};
 
 /// A TLS session of ours.
-pub(crate) type TlsStream = tokio_rustls::client::TlsStream<Overheard>;
+pub(crate) type TlsStream<'a> = tokio_rustls::client::TlsStream<Overheard<'a>>;
 
 /// Whom the certificate must name.
 #[derive(Clone, Copy, Debug)]
@@ -43,12 +42,12 @@ pub(crate) enum Peer<'a> {
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection.
-pub(crate) async fn handshake(
-    stream: TcpStream,
+pub(crate) async fn handshake<'a>(
+    stream: Stream<'a>,
     peer: Peer<'_>,
     verify: bool,
     roots: &Roots,
-) -> Result<TlsStream, (Setback, TcpStream)> {
+) -> Result<TlsStream<'a>, (Setback, Stream<'a>)> {
     let name = match peer {
         Peer::Address(ip) => ServerName::IpAddress(ip.into()),
         Peer::Name(name) => match DnsName::try_from(name.trim_end_matches('.')) {
@@ -105,11 +104,11 @@ fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
 }
 
 /// The connection without the session, and the alert that says in TLS that we leave.
-pub(crate) fn leave(mut stream: TlsStream) -> Used {
+pub(crate) fn leave(mut stream: TlsStream<'_>) -> Used {
     let (_, session) = stream.get_mut();
     session.send_close_notify();
     let mut goodbye = Vec::with_capacity(64);
     // Writing to a Vec cannot fail.
     let _: io::Result<usize> = session.write_tls(&mut goodbye);
-    Used { stream: stream.into_inner().0.into_inner(), goodbye }
+    Used { stream: stream.into_inner().0.into_inner().into_inner(), goodbye }
 }

@@ -27,11 +27,11 @@ pub async fn probe_udp(probe: &UdpProbe, target: &Target, timeout: Duration) -> 
 
 async fn run(probe: &UdpProbe, target: &Target, progress: &Progress) -> Result<Outcome, Setback> {
     let socket = Datagrams::connect(target)?;
-    socket.send(probe.send.as_slice())?;
+    socket.send(probe.send.as_slice(), progress)?;
     progress.enter(Phase::Response);
     let expected = probe.receive.as_slice();
     let mut buffer = vec![0; expected.len()];
-    let length = socket.receive(&mut buffer).await?;
+    let length = socket.receive(&mut buffer, progress).await?;
     let got = &buffer[..length];
     if got == expected {
         return Ok(Outcome::PASS);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hc_checkers::probe_dns;
 use hc_testkit::dns::{DnsMessage, DnsServer, DnsTransport, framed, wire_name};
+use hc_testkit::outcome::as_told;
 use hc_types::{DnsExpectation, DnsProbe, Failure, Outcome, Phase, RecordClass, RecordType, Target};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -52,7 +53,7 @@ where
 {
     for ip in LOOPBACKS {
         let server = DnsServer::udp(ip, script.clone()).unwrap();
-        assert_eq!(&block_on(probe_dns(&www(), &target(&server), timeout)), expected, "{ip}");
+        assert_eq!(&as_told(block_on(probe_dns(&www(), &target(&server), timeout))), expected, "{ip}");
         assert_eq!(server.seen().len(), 1, "one question is asked once");
     }
 }
@@ -65,7 +66,7 @@ where
 {
     for ip in LOOPBACKS {
         let server = DnsServer::both(ip, script.clone()).unwrap();
-        assert_eq!(&block_on(probe_dns(&www(), &target(&server), timeout)), expected, "{ip}");
+        assert_eq!(&as_told(block_on(probe_dns(&www(), &target(&server), timeout))), expected, "{ip}");
     }
 }
 
@@ -268,7 +269,7 @@ fn both_transports_share_one_deadline() {
         })
         .unwrap();
         let begun = std::time::SystemTime::now();
-        let outcome = block_on(probe_dns(&www(), &Target::plain(ip, address.port()), SHORT));
+        let outcome = as_told(block_on(probe_dns(&www(), &Target::plain(ip, address.port()), SHORT)));
         assert_eq!(outcome, Failure::Timeout(Phase::Response).into());
         assert!(begun.elapsed().unwrap() < 2 * SHORT);
         drop(server);

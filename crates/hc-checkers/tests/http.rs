@@ -10,6 +10,7 @@ use flate2::write::GzEncoder;
 use hc_checkers::{CheckersConfig, Roots, probe_http};
 use hc_testkit::backend::Backend;
 use hc_testkit::certificate::{Authority, Wish};
+use hc_testkit::outcome::as_told;
 use hc_testkit::port::ClosedPort;
 use hc_testkit::script::{Ended, Step};
 use hc_types::{Failure, HttpProbe, Mismatch, Outcome, Phase, Target, Tls};
@@ -21,7 +22,7 @@ const SOON: Duration = Duration::from_millis(150);
 fn run(probe: &HttpProbe, backend: &Backend, timeout: Duration, config: &CheckersConfig) -> Outcome {
     let target = Target::plain(backend.address().ip(), backend.address().port());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(probe_http(probe, &target, timeout, config))
+    as_told(runtime.block_on(probe_http(probe, &target, timeout, config)))
 }
 
 /// What a probe finds at a server that plays this script, in both families.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use hc_checkers::Pinger;
 use hc_testkit::icmp::{EchoReply, EchoRequest, EchoServer};
 use hc_testkit::network::{in_own_network, run, set_parameter};
+use hc_testkit::outcome::as_told;
 use hc_types::{Failure, LocalFault, Mark, Mode, Outcome, Phase, Target, Unreachable};
 use tokio::task::{JoinSet, LocalSet};
 
@@ -125,7 +126,7 @@ fn silence_times_out_and_the_next_probe_is_not_misled() {
                 ignore_pings();
                 let short = Duration::from_millis(20);
                 let timeout = Outcome::from(Failure::Timeout(Phase::Response));
-                assert_eq!(pinger.probe(&target(ip), short).await, timeout, "{ip}");
+                assert_eq!(as_told(pinger.probe(&target(ip), short).await), timeout, "{ip}");
                 set_parameter("net.ipv4.icmp_echo_ignore_all", "0").unwrap();
                 set_parameter("net.ipv6.icmp.echo_ignore_all", "0").unwrap();
                 assert_eq!(pinger.probe(&target(ip), LONG).await, Outcome::PASS, "{ip}");
@@ -146,7 +147,7 @@ fn answered(host: IpAddr, timeout: Duration, script: fn(&EchoRequest) -> Vec<Ech
     .unwrap();
     let pinger = Pinger::default();
     block_on(async {
-        assert_eq!(&pinger.probe(&target(host), timeout).await, expected, "{host}");
+        assert_eq!(&as_told(pinger.probe(&target(host), timeout).await), expected, "{host}");
         pinger.probe(&target(host), Duration::from_millis(1)).await;
     });
     server.join().unwrap();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hc_checkers::probe_radius;
 use hc_testkit::datagram::DatagramServer;
+use hc_testkit::outcome::as_told;
 use hc_testkit::radius::{RadiusReply, RadiusRequest};
 use hc_types::{Failure, Outcome, Phase, RadiusExpectation, RadiusProbe, Target};
 
@@ -34,7 +35,7 @@ fn serve(ip: IpAddr, script: Script) -> DatagramServer {
 
 fn ask(probe: &RadiusProbe, server: &DatagramServer, timeout: Duration) -> Outcome {
     let target = Target::plain(server.address().ip(), server.address().port());
-    block_on(probe_radius(probe, &target, timeout, None))
+    as_told(block_on(probe_radius(probe, &target, timeout, None)))
 }
 
 #[track_caller]

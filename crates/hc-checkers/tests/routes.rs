@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hc_checkers::{Checkers, CheckersConfig};
 use hc_testkit::network::{in_own_network, run, set_parameter};
+use hc_testkit::outcome::as_told;
 use hc_types::{CheckSpec, Failure, LocalFault, Outcome, Phase, ProbeSpec, Prober as _, Target, TcpProbe};
 use tokio::net::TcpListener;
 
@@ -86,7 +87,7 @@ fn a_timeout_right_after_the_loopback_interface_was_down_is_no_verdict() {
             [first, second, third]
         })
     });
-    let [first, second, third] = outcomes;
+    let [first, second, third] = outcomes.map(as_told);
     assert_eq!(first, LocalFault::NoRoute.into());
     assert_eq!(second, LocalFault::NoRoute.into());
     assert_eq!(third, Failure::Timeout(Phase::Response).into());
@@ -94,5 +95,5 @@ fn a_timeout_right_after_the_loopback_interface_was_down_is_no_verdict() {
 
 #[test]
 fn a_timeout_with_a_route_is_one() {
-    assert_eq!(wait_in_vain(|| {}), Failure::Timeout(Phase::Response).into());
+    assert_eq!(as_told(wait_in_vain(|| {})), Failure::Timeout(Phase::Response).into());
 }

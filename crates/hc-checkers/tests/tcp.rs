@@ -7,6 +7,7 @@ use std::time::Duration;
 use hc_checkers::{CheckersConfig, Close, probe_tcp};
 use hc_testkit::backend::Backend;
 use hc_testkit::network::{in_own_network, run as command, set_parameter};
+use hc_testkit::outcome::as_told;
 use hc_testkit::port::{ClosedPort, FullPort, IdleListener};
 use hc_testkit::script::{Ended, Step};
 use hc_types::{Failure, LocalFault, Mark, Mismatch, Mode, Outcome, Phase, Target, TcpProbe, Unreachable};
@@ -24,7 +25,7 @@ fn talk(send: &[u8], receive: &[u8]) -> TcpProbe {
 }
 
 async fn probe(probe: &TcpProbe, address: SocketAddr, timeout: Duration) -> Outcome {
-    probe_tcp(probe, &target(address), timeout, &CheckersConfig::default()).await
+    as_told(probe_tcp(probe, &target(address), timeout, &CheckersConfig::default()).await)
 }
 
 /// Both families: what a probe finds at a backend with this script.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hc_checkers::{CheckersConfig, Roots, probe_tcp};
 use hc_testkit::backend::Backend;
 use hc_testkit::certificate::{Authority, Identity, Purpose, Wish};
+use hc_testkit::outcome::as_told;
 use hc_testkit::script::{Ended, Step};
 use hc_types::{Failure, Outcome, Phase, Target, TcpProbe, Tls};
 
@@ -27,7 +28,7 @@ fn trusting<'a>(certificates: impl IntoIterator<Item = &'a Authority>) -> Checke
 fn run(probe: &TcpProbe, backend: &Backend, timeout: Duration, config: &CheckersConfig) -> Outcome {
     let target = Target::plain(backend.address().ip(), backend.address().port());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(probe_tcp(probe, &target, timeout, config))
+    as_told(runtime.block_on(probe_tcp(probe, &target, timeout, config)))
 }
 
 fn handshake(backend: &Backend, verify: bool, config: &CheckersConfig) -> Outcome {

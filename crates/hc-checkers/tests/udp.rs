@@ -7,6 +7,7 @@ use std::time::Duration;
 use hc_checkers::probe_udp;
 use hc_testkit::datagram::DatagramServer;
 use hc_testkit::network::{in_own_network, run as command};
+use hc_testkit::outcome::as_told;
 use hc_types::{Failure, LocalFault, Mark, Mismatch, Mode, Outcome, Phase, Target, UdpProbe, Unreachable};
 
 const FAMILIES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
@@ -18,7 +19,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn ask(target: &Target, send: &[u8], receive: &[u8], timeout: Duration) -> Outcome {
-    run(probe_udp(&UdpProbe { send: send.into(), receive: receive.into() }, target, timeout))
+    as_told(run(probe_udp(&UdpProbe { send: send.into(), receive: receive.into() }, target, timeout)))
 }
 
 fn plain(address: SocketAddr) -> Target {

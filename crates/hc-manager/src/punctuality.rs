@@ -52,6 +52,47 @@ impl Punctuality {
     }
 }
 
+/// So many silences in a row prove that the backend is silent, whatever was lost, if they also took [`PROOF_TIME`].
+///
+/// One does not: when the whole machine stood still, what the backend said may have been lost on the way or wait in the network. But
+/// this does not happen each time, and where no flight is without a stall, as under a quota of processor time that is used up again
+/// and again, nothing else ever tells that a backend is dead.
+const PROOF: u8 = 3;
+
+/// What is excused is soon tried again, so that with short timeouts one and the same disturbance could be met three times.
+const PROOF_TIME: Milliseconds = 2000;
+
+/// Of the same clock, as far as they fit: a check at rest is small, and differences of up to 49 days are right.
+type Milliseconds = u32;
+
+#[allow(clippy::cast_possible_truncation, reason = "it is meant to wrap around")]
+fn milliseconds(at: Nanos) -> Milliseconds {
+    (at / 1_000_000) as Milliseconds
+}
+
+/// The silences of one check in a row, up to its latest result.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Silences {
+    count: u8,
+    /// When the first of these probes began.
+    since: Milliseconds,
+}
+
+impl Silences {
+    /// Takes the next result, of a probe between these moments. Gives whether the backend is proven silent.
+    pub(crate) fn note(&mut self, outcome: &Outcome, began: Nanos, ended: Nanos) -> bool {
+        if !matches!(outcome, Outcome::Fail(Failure::Silence(_))) {
+            self.count = 0;
+            return false;
+        }
+        if self.count == 0 {
+            self.since = milliseconds(began);
+        }
+        self.count = self.count.saturating_add(1);
+        self.count >= PROOF && milliseconds(ended).wrapping_sub(self.since) >= PROOF_TIME
+    }
+}
+
 /// Whether a result says nothing about the backend when `stalled` of its flight was lost: more than 20 ms and than a tenth of
 /// the timeout, and the stall may have brought the result about. Other answers are what the backend says, however late we read
 /// them.
@@ -66,6 +107,7 @@ fn may_be_impatience(failure: &Failure) -> bool {
     let is_408 = |status: &str| status.starts_with("408");
     match failure {
         Failure::Timeout(_)
+        | Failure::Silence(_)
         | Failure::Strays(_)
         | Failure::Reset(_)
         | Failure::Closed { .. }
@@ -134,6 +176,8 @@ mod tests {
         check_excused(timeout(), 21, 100, true);
         check_excused(timeout(), 100, 1000, false);
         check_excused(timeout(), 101, 1000, true);
+        check_excused(Failure::Silence(Phase::Connect), 100, 1000, false);
+        check_excused(Failure::Silence(Phase::Connect), 101, 1000, true);
         check_excused(Failure::Strays("timed out, the only replies were late".into()), 101, 1000, true);
         check_excused(Failure::Closed { partial: true }, 100, 1000, false);
         check_excused(Failure::Closed { partial: true }, 101, 1000, true);
@@ -156,5 +200,30 @@ mod tests {
         check_excused(Failure::BodyMismatch(Box::new(mismatch)), 5000, 1000, false);
         check_excused(Failure::DnsRcode(3), 5000, 1000, false);
         check_excused(Failure::RadiusCode(3), 5000, 1000, false);
+    }
+
+    #[test]
+    fn silence_that_goes_on_is_proven() {
+        const SECOND: Nanos = 1000 * MS;
+        let silence = || Outcome::Fail(Failure::Silence(Phase::Connect));
+        let ends = [
+            Outcome::PASS,
+            Failure::Timeout(Phase::Connect).into(),
+            Failure::Refused.into(),
+            LocalFault::Ports.into(),
+        ];
+        let mut silences = Silences::default();
+        for (begin, end) in (1..).zip(ends) {
+            let begin = begin * 100 * SECOND;
+            for (nth, proven) in [(0, false), (1, false), (2, true), (3, true)] {
+                let began = begin + nth * SECOND;
+                assert_eq!(silences.note(&silence(), began, began + SECOND), proven, "{end:?}, {nth}");
+            }
+            assert!(!silences.note(&end, begin + 4 * SECOND, begin + 5 * SECOND));
+        }
+        // Not before it has taken its time.
+        for (nth, proven) in [(0, false), (1, false), (2, false), (18, false), (19, true)] {
+            assert_eq!(silences.note(&silence(), nth * 100 * MS, (nth + 1) * 100 * MS), proven, "{nth}");
+        }
     }
 }

@@ -15,6 +15,8 @@ pub(crate) enum Fault {
     ServerStall,
     /// One shard's loop is late.
     ShardStall,
+    /// The server gets a small share of a processor for minutes.
+    Starvation,
     ProxyStall,
     EngineStall,
     /// The connection between proxy and server breaks.
@@ -34,12 +36,13 @@ pub(crate) enum Fault {
 }
 
 /// Every fault, with the number of seconds between two of it where it is frequent.
-const EVERY: [(Fault, u64); 15] = [
+const EVERY: [(Fault, u64); 16] = [
     (Fault::ServerCrash, 60),
     (Fault::ProxyCrash, 60),
     (Fault::EngineCrash, 60),
     (Fault::ServerStall, 60),
     (Fault::ShardStall, 5),
+    (Fault::Starvation, 600),
     (Fault::ProxyStall, 60),
     (Fault::EngineStall, 60),
     (Fault::LinkReset, 30),

@@ -61,6 +61,7 @@ pub(crate) enum Event {
     EngineStarts,
     Flip(Subject),
     Chaos(Fault),
+    Starve,
     CrashAfterNews,
     Audit,
 }
@@ -73,7 +74,10 @@ pub(crate) struct Context<'a> {
     pub(crate) rng: Rng,
     pub(crate) truth: Truth,
     pub(crate) agenda: Agenda<Event>,
+    /// When delivery or probing was impossible or slow.
     pub(crate) outages: Outages,
+    /// The same without the times when the server was only starved of processor time.
+    pub(crate) blackouts: Outages,
     /// Subjects of which a probe has ended with a verdict.
     pub(crate) probed: Vec<bool>,
     pub(crate) probes: u64,
@@ -113,6 +117,7 @@ impl<'a> Context<'a> {
             rng,
             agenda: Agenda::new(),
             outages: Outages::default(),
+            blackouts: Outages::default(),
             probed: vec![false; subjects],
             probes: 0,
             told: 0,
@@ -132,6 +137,12 @@ impl<'a> Context<'a> {
         let offset = Duration::from_nanos(self.wall_offset.unsigned_abs());
         let set = if self.wall_offset < 0 { begin - offset } else { begin + offset };
         set + Duration::from_nanos(self.now)
+    }
+
+    /// Something is out of order between the two.
+    pub(crate) fn trouble(&mut self, begin: Nanos, end: Nanos) {
+        self.outages.add(begin, end);
+        self.blackouts.add(begin, end);
     }
 
     /// The subject of a key.

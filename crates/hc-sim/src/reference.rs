@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hc_manager::stepped::{Deed, Flight};
-use hc_types::{CheckId, CheckSpec, Health, Incarnation, Outcome, Remembered, Status, StatusUpdate};
+use hc_types::{CheckId, CheckSpec, Failure, Health, Incarnation, Outcome, Remembered, Status, StatusUpdate};
 
 use crate::clock::{MILLISECOND, Nanos, nanos};
 use crate::truth::{Subject, Truth};
@@ -53,6 +53,10 @@ pub(crate) struct Run {
     origin: Nanos,
     started: Option<Nanos>,
     tries: u32,
+    /// Silences in a row, up to the latest result.
+    silences: u32,
+    /// When the first of these probes began.
+    silent_since: Nanos,
 }
 
 /// Whether a status is to follow from an order.
@@ -158,6 +162,29 @@ impl Run {
     /// A probe of the time before its name or timing changed is in flight.
     pub(crate) fn is_changing(&self) -> bool {
         self.flight.as_ref().is_some_and(|flight| flight.started < self.since)
+    }
+
+    /// A probe ends so. Gives the silences in a row.
+    pub(crate) fn hear(&mut self, outcome: &Outcome, flight: &InFlight) -> u32 {
+        if !matches!(outcome, Outcome::Fail(Failure::Silence(_))) {
+            self.silences = 0;
+            return 0;
+        }
+        if self.silences == 0 {
+            self.silent_since = flight.started;
+        }
+        self.silences += 1;
+        self.silences
+    }
+
+    /// Since when it has been silent, if it is.
+    pub(crate) fn silent_since(&self) -> Nanos {
+        self.silent_since
+    }
+
+    /// How often it has been silent, up to the latest result.
+    pub(crate) fn silences(&self) -> u32 {
+        self.silences
     }
 
     /// A probe ended at `ended` and said nothing.
@@ -284,6 +311,8 @@ impl Reference {
                     origin: due,
                     started: None,
                     tries: 0,
+                    silences: 0,
+                    silent_since: 0,
                 };
                 match self.runs.insert(place, run) {
                     None => Ok((Some(place), speaks, None)),

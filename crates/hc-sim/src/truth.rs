@@ -125,7 +125,7 @@ impl Truth {
             State::Up if rng.u8(..100) >= backend.flaky => Probe { takes: answer, outcome: Outcome::PASS },
             State::Up | State::Refusing if rng.bool() => failed(answer, Failure::Refused),
             State::Up | State::Refusing => failed(answer, Failure::Closed { partial: false }),
-            State::Silent => failed(timeout, Failure::Timeout(Phase::Connect)),
+            State::Silent => failed(timeout, Failure::Silence(Phase::Connect)),
         }
     }
 

@@ -13,6 +13,7 @@ use hc_types::SubjectKey;
 
 use self::engine_side::Calls;
 use self::proxy_side::Proxy;
+use self::trouble::Starvation;
 use crate::chaos::{Chaos, Fault};
 use crate::clock::{Nanos, SECOND};
 use crate::context::{Context, Event};
@@ -56,6 +57,7 @@ pub(crate) struct World<'a> {
     wanted: Wanted,
     churn: bool,
     calls: Calls,
+    starvation: Option<Starvation>,
 }
 
 impl<'a> World<'a> {
@@ -99,6 +101,7 @@ impl<'a> World<'a> {
             wanted,
             churn,
             calls: Calls::default(),
+            starvation: None,
         };
         world.prepare();
         world
@@ -109,7 +112,7 @@ impl<'a> World<'a> {
             let at = self.ctx.rng.u64(..2 * SECOND);
             self.ctx.agenda.put(at, start);
         }
-        self.ctx.outages.add(0, 10 * SECOND);
+        self.ctx.trouble(0, 10 * SECOND);
         self.ctx.agenda.put(SECOND, Event::Audit);
         for subject in 0..self.keys.len() {
             self.plan_flip(subject);
@@ -176,6 +179,7 @@ impl<'a> World<'a> {
             Event::EngineStarts => self.start_engine(),
             Event::Flip(subject) => self.flip(subject),
             Event::Chaos(fault) => self.strike(fault),
+            Event::Starve => self.starve(),
             Event::CrashAfterNews => self.crash_after_news(),
             Event::Audit => return self.audit(),
             event => match owner(&event) {
@@ -258,6 +262,7 @@ fn owner(event: &Event) -> Owner {
         | Event::EngineStarts
         | Event::Flip(_)
         | Event::Chaos(_)
+        | Event::Starve
         | Event::CrashAfterNews
         | Event::Audit => Owner::Nobody,
     }

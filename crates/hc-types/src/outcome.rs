@@ -131,6 +131,9 @@ pub enum Failure {
     Refused,
     /// The deadline passed.
     Timeout(Phase),
+    /// The deadline passed, and the peer had had its time: it was last asked or heard within the first tenth of the timeout, and nothing
+    /// of it had come since when the socket itself was looked at afterwards. Told like [`Timeout`](Self::Timeout).
+    Silence(Phase),
     /// The peer reset the connection.
     Reset(Phase),
     /// The peer closed the connection before its answer was complete.
@@ -191,10 +194,10 @@ impl Failure {
     pub fn label(&self) -> &'static str {
         match self {
             Failure::Refused => "refused",
-            Failure::Timeout(Phase::Connect) => "timeout_connect",
-            Failure::Timeout(Phase::Tls) => "timeout_tls",
-            Failure::Timeout(Phase::Send) => "timeout_send",
-            Failure::Timeout(Phase::Response) => "timeout_response",
+            Failure::Timeout(Phase::Connect) | Failure::Silence(Phase::Connect) => "timeout_connect",
+            Failure::Timeout(Phase::Tls) | Failure::Silence(Phase::Tls) => "timeout_tls",
+            Failure::Timeout(Phase::Send) | Failure::Silence(Phase::Send) => "timeout_send",
+            Failure::Timeout(Phase::Response) | Failure::Silence(Phase::Response) => "timeout_response",
             Failure::Reset(_) => "reset",
             Failure::Closed { .. } => "closed",
             Failure::Unreachable(_) => "unreachable",

@@ -54,7 +54,7 @@ fn write_failure(text: &mut String, spec: &CheckSpec, failure: &Failure) -> fmt:
     text.write_str("; ")?;
     match failure {
         Failure::Refused => text.write_str("connection refused"),
-        Failure::Timeout(phase) => {
+        Failure::Timeout(phase) | Failure::Silence(phase) => {
             write!(text, "timed out {phase} after {}", humantime::format_duration(spec.timeout()))
         }
         Failure::Reset(phase) => write!(text, "connection reset by peer {phase}"),
@@ -213,6 +213,11 @@ mod tests {
             tcp(),
             Failure::Timeout(Phase::Tls),
             "TCP connect to [2001:db8::1]:80; timed out in the TLS handshake after 1s 500ms",
+        );
+        check(
+            tcp(),
+            Failure::Silence(Phase::Connect),
+            "TCP connect to [2001:db8::1]:80; timed out connecting after 1s 500ms",
         );
         check(http(), Outcome::pass("200 OK"), "HTTP GET to [2001:db8::1]:80; got 200 OK");
         check(

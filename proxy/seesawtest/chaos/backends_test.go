@@ -51,15 +51,42 @@ const (
 // once more before they can pass.
 const handshake = 200 * time.Millisecond
 
-// fleet is all backends of a test: of ten, six are TCP, one HTTP, one HTTPS, two
-// UDP.
+// fleet is all backends of a test.
 type fleet struct {
 	backends []*backend
 	answers  atomic.Int64
 }
 
-// newFleet starts n backends, all up.
-func newFleet(t *testing.T, n int, interval time.Duration) *fleet {
+// usual makes a fleet of which six of ten are TCP, one HTTP, one HTTPS, two UDP.
+// Their timeouts are long, since the servers are this process, which may have to
+// wait for a processor.
+func usual(i int, b *backend, secure *tls.Config) {
+	switch i % 5 {
+	case 3:
+		b.kind, b.port, b.timeout, b.retries = wire.TypeHTTP, httpPort, 5*b.interval, 1
+		if i%10 == 3 {
+			b.secure, b.retries = secure, 0
+		}
+	case 4:
+		b.kind, b.port, b.timeout, b.retries = wire.TypeUDP, udpPort, 2*b.interval, 2
+	default:
+		b.kind, b.port, b.timeout, b.retries = wire.TypeTCP, tcpPort, 2*b.interval, int64(i%5)
+	}
+}
+
+// laborious makes a fleet of which nine of ten are HTTPS, whose probes need much of
+// the checker's time, and the rest UDP.
+func laborious(i int, b *backend, secure *tls.Config) {
+	b.timeout = 2 * b.interval
+	if i%10 == 0 {
+		b.kind, b.port, b.retries = wire.TypeUDP, udpPort, 2
+	} else {
+		b.kind, b.port, b.secure = wire.TypeHTTP, httpPort, secure
+	}
+}
+
+// newFleet starts n backends, all up, of the given kinds.
+func newFleet(t *testing.T, n int, interval time.Duration, kinds func(i int, b *backend, secure *tls.Config)) *fleet {
 	t.Helper()
 	f := &fleet{}
 	secure := tlsConfig(t)
@@ -68,19 +95,7 @@ func newFleet(t *testing.T, n int, interval time.Duration) *fleet {
 			index: i, interval: interval, answers: &f.answers,
 			address: fmt.Sprintf("127.%d.%d.%d", 1+i/62500, 1+i/250%250, 1+i%250),
 		}
-		// Long timeouts, since the servers are this process, which may have to
-		// wait for a processor.
-		switch i % 5 {
-		case 3:
-			b.kind, b.port, b.timeout, b.retries = wire.TypeHTTP, httpPort, 5*interval, 1
-			if i%10 == 3 {
-				b.secure, b.retries = secure, 0
-			}
-		case 4:
-			b.kind, b.port, b.timeout, b.retries = wire.TypeUDP, udpPort, 2*interval, 2
-		default:
-			b.kind, b.port, b.timeout, b.retries = wire.TypeTCP, tcpPort, 2*interval, int64(i%5)
-		}
+		kinds(i, b, secure)
 		if err := b.start(); err != nil {
 			t.Fatal(err)
 		}

@@ -153,9 +153,8 @@ func (j *judge) stray(id uint64) {
 }
 
 // lostAfter is how much later than due a flip counts as lost. It is long: on a
-// machine with no time to spare hc-server takes no timeout for a verdict, and so
-// does not see the death of a server that falls silent. How late a flip is told is
-// in the table.
+// machine with no time to spare every probe is late, and a server that falls silent
+// is found out by several of them. How late a flip is told is in the table.
 const lostAfter = 3 * time.Minute
 
 // giveUp counts pending flips that nobody can be expected to report any more.

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -48,6 +49,8 @@ type options struct {
 	flippers int           // backends that flip; a tenth of all are down for good
 	hold     time.Duration // how long a flip lasts on average after it was reported
 	files    int           // limit of open files of hc-server, 0 for ours
+	// silent has a laborious fleet, of which those flip that fall silent.
+	silent bool
 }
 
 // wholeLimit is when a chain counts as one that does not recover.
@@ -62,11 +65,20 @@ func startRig(t *testing.T, o options) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	kinds := usual
+	if o.silent {
+		kinds = laborious
+	}
 	r := &rig{
-		t: t, fleet: newFleet(t, o.checks, o.interval), dir: dir,
+		t: t, fleet: newFleet(t, o.checks, o.interval, kinds), dir: dir,
 		rng: rand.New(rand.NewPCG(*seed, uint64(o.checks))), flipper: make(chan struct{}),
 	}
 	shuffled := r.rng.Perm(o.checks)
+	if o.silent {
+		slices.SortStableFunc(shuffled, func(a, b int) int {
+			return -cmp.Compare(r.fleet.backends[a].kind, r.fleet.backends[b].kind) // "udp" before "http"
+		})
+	}
 	flippers, down := shuffled[:o.flippers], shuffled[o.flippers:o.flippers+o.checks/10]
 	for _, i := range down {
 		if err := r.fleet.backends[i].set(false); err != nil {

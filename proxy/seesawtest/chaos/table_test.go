@@ -41,8 +41,9 @@ func (r *rig) measure(name string) *measured {
 	return &measured{r, name, time.Now(), r.memory.begin(), r.judge.verdicts()}
 }
 
-// done ends the stretch, fails the test for what must not be, and adds the row.
-func (m *measured) done(t *testing.T, recovered ...time.Duration) {
+// done ends the stretch, fails the test for what must not be, and adds the row,
+// whose verdicts it returns.
+func (m *measured) done(t *testing.T, recovered ...time.Duration) verdicts {
 	t.Helper()
 	r := m.rig
 	now := r.judge.verdicts()
@@ -65,6 +66,7 @@ func (m *measured) done(t *testing.T, recovered ...time.Duration) {
 	if peak.proxy.rss > m.before.proxy.rss+growth {
 		t.Errorf("%s: hc-proxy grew from %d to %d KiB", m.name, m.before.proxy.rss, peak.proxy.rss)
 	}
+	return v
 }
 
 func add(r row) {

@@ -50,7 +50,7 @@ enum Kind {
 
 /// How far a reading got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum Backlog {
     /// Nothing is left.
     Drained,
     /// There may be more.
@@ -121,7 +121,7 @@ impl EchoSocket {
     }
 
     /// Reads what is there, and calls `hear` for all that is about requests of this socket, with its sender's address.
-    pub(super) fn read(&self, mut hear: impl FnMut(IpAddr, Heard)) -> io::Result<Progress> {
+    pub(super) fn read(&self, mut hear: impl FnMut(IpAddr, Heard)) -> io::Result<Backlog> {
         let mut buffer = [0; PACKET];
         for _ in 0..BATCH {
             let (length, from) = match self.receive(&mut buffer) {
@@ -136,7 +136,7 @@ impl EchoSocket {
                 hear(from, heard);
             }
         }
-        Ok(Progress::More)
+        Ok(Backlog::More)
     }
 
     fn receive(&self, buffer: &mut [u8]) -> Result<(usize, IpAddr), Errno> {
@@ -157,9 +157,9 @@ impl EchoSocket {
         }
     }
 
-    fn read_errors(&self, buffer: &mut [u8], mut hear: impl FnMut(IpAddr, Heard)) -> io::Result<Progress> {
+    fn read_errors(&self, buffer: &mut [u8], mut hear: impl FnMut(IpAddr, Heard)) -> io::Result<Backlog> {
         if self.kind != Kind::Ping {
-            return Ok(Progress::Drained);
+            return Ok(Backlog::Drained);
         }
         for _ in 0..BATCH {
             let mut control = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in6);
@@ -172,7 +172,7 @@ impl EchoSocket {
             );
             let message = match message {
                 Ok(message) => message,
-                Err(Errno::EAGAIN) => return Ok(Progress::Drained),
+                Err(Errno::EAGAIN) => return Ok(Backlog::Drained),
                 Err(Errno::EINTR) => continue,
                 Err(error) => return Err(error.into()),
             };
@@ -183,7 +183,7 @@ impl EchoSocket {
                 hear(destination, Heard::Error { tag, destination, reason });
             }
         }
-        Ok(Progress::More)
+        Ok(Backlog::More)
     }
 
     fn reason(&self, control: &ControlMessageOwned) -> Option<Unreachable> {

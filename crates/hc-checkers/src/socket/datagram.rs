@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::Poll;
 
 use hc_types::{Phase, Target};
 use socket2::{Protocol, SockRef, Socket, Type};
@@ -10,6 +12,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use super::error_queue;
+use crate::deadline::Progress;
 use crate::fault::{self, Setback};
 
 thread_local! {
@@ -42,48 +45,61 @@ impl Datagrams {
         self.socket.local_addr().map_err(|error| fault::before_sending(&error))
     }
 
-    /// Sends one datagram, which may be empty. Does not wait: a queue that is full is a local fault.
-    pub(crate) fn send(&self, datagram: &[u8]) -> Result<(), Setback> {
+    /// Sends one datagram, which may be empty, and notes it in `progress`. Does not wait: a queue that is full is a local fault.
+    pub(crate) fn send(&self, datagram: &[u8], progress: &Progress) -> Result<(), Setback> {
         match SockRef::from(&self.socket).send(datagram) {
             // UDP sends all of a datagram or none.
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                progress.exchanged();
+                Ok(())
+            }
             Err(error) => Err(fault::before_sending(&error)),
         }
     }
 
-    /// Waits for one datagram; what does not fit into `buffer` is lost. Its length is at most that of `buffer`.
+    /// Waits for one datagram; what does not fit into `buffer` is lost. Its length is at most that of `buffer`. What comes is noted in
+    /// `progress`.
     ///
     /// # Errors
     /// What an ICMP message said about a datagram of ours.
     ///
     /// # Cancel safety
     /// A datagram is taken only when it is returned.
-    pub(crate) async fn receive(&self, buffer: &mut [u8]) -> Result<usize, Setback> {
-        self.when_ready(|mut socket| socket.read(buffer)).await
+    pub(crate) async fn receive(&self, buffer: &mut [u8], progress: &Progress) -> Result<usize, Setback> {
+        self.when_ready(|mut socket| socket.read(buffer), progress).await
     }
 
-    /// Waits for one datagram of any size.
+    /// Waits for one datagram of any size. What comes is noted in `progress`.
     ///
     /// # Errors
     /// What an ICMP message said about a datagram of ours.
     ///
     /// # Cancel safety
     /// A datagram is taken only when it is returned.
-    pub(crate) async fn receive_whole(&self) -> Result<Vec<u8>, Setback> {
-        self.when_ready(|mut socket| {
+    pub(crate) async fn receive_whole(&self, progress: &Progress) -> Result<Vec<u8>, Setback> {
+        let read = |mut socket: &Socket| {
             LARGEST.with_borrow_mut(|buffer| {
                 let length = socket.read(buffer)?;
                 Ok(buffer[..length].to_vec())
             })
-        })
-        .await
+        };
+        self.when_ready(read, progress).await
     }
 
-    async fn when_ready<R>(&self, mut read: impl FnMut(&Socket) -> io::Result<R>) -> Result<R, Setback> {
+    async fn when_ready<R>(
+        &self,
+        read: impl FnMut(&Socket) -> io::Result<R>,
+        progress: &Progress,
+    ) -> Result<R, Setback> {
+        let read = RefCell::new(read);
+        let read = || (read.borrow_mut())(&SockRef::from(&self.socket));
         // ICMP errors make the socket erroneous, not readable.
-        let received =
-            self.socket.async_io(Interest::READABLE | Interest::ERROR, || read(&SockRef::from(&self.socket)));
-        received.await.map_err(|error| self.named(&error))
+        let received = pin!(self.socket.async_io(Interest::READABLE | Interest::ERROR, read));
+        let look = || match read() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            read => Poll::Ready(read),
+        };
+        progress.hear(received, look).await.map_err(|error| self.named(&error))
     }
 
     fn named(&self, error: &io::Error) -> Setback {
@@ -94,5 +110,30 @@ impl Datagrams {
             }
         }
         fault::after_sending(error, Phase::Response)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_last_look_sees_what_the_poller_has_not_reported() {
+        let progress = Progress::at_last_look();
+        let receive = |socket: &Datagrams| {
+            pin!(socket.receive_whole(&progress)).poll(&mut Context::from_waker(Waker::noop()))
+        };
+        let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = peer.local_addr().unwrap();
+        let socket = Datagrams::connect(&Target::plain(address.ip(), address.port())).unwrap();
+        assert_eq!(receive(&socket), Poll::Pending);
+        peer.send_to(b"", socket.local_addr().unwrap()).unwrap();
+        assert_eq!(receive(&socket), Poll::Ready(Ok(Vec::new())));
+        // Nobody takes our datagrams any more. Not closed: a process that another test is starting may hold a copy of the descriptor.
+        peer.connect("127.0.0.2:1").unwrap();
+        socket.send(b"x", &progress).unwrap();
+        assert_eq!(receive(&socket), Poll::Ready(Err(hc_types::Failure::Refused.into())));
     }
 }

@@ -1,17 +1,20 @@
 //! TCP connections.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::pin::{Pin, pin};
 use std::sync::OnceLock;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hc_types::{Failure, Phase, Target};
 use socket2::{Protocol, SockRef, Type};
-use tokio::io::Interest;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::deadline::Progress;
 use crate::fault::{self, Setback};
 
 /// What the probe does with the connection first. It decides which packets the handshake takes.
@@ -42,11 +45,15 @@ const SELF_CONNECT_RETRIES: usize = 2;
 ///
 /// # Cancel safety
 /// Dropping the future closes the socket.
-pub(crate) async fn connect(target: &Target, opening: Opening) -> Result<TcpStream, Setback> {
+pub(crate) async fn connect<'a>(
+    target: &Target,
+    opening: Opening,
+    progress: &'a Progress,
+) -> Result<Stream<'a>, Setback> {
     for _ in 0..=SELF_CONNECT_RETRIES {
-        let stream = connect_once(target, opening).await?;
+        let stream = connect_once(target, opening, progress).await?;
         if !met_itself(&stream, target.socket_addr())? {
-            return Ok(stream);
+            return Ok(Stream { stream, progress });
         }
         // Not closed politely: the socket would keep the port in TIME_WAIT, and the next one could not have it.
         reset(stream);
@@ -54,7 +61,7 @@ pub(crate) async fn connect(target: &Target, opening: Opening) -> Result<TcpStre
     Err(Failure::Refused.into())
 }
 
-async fn connect_once(target: &Target, opening: Opening) -> Result<TcpStream, Setback> {
+async fn connect_once(target: &Target, opening: Opening, progress: &Progress) -> Result<TcpStream, Setback> {
     let socket = super::open(target, Type::STREAM, Protocol::TCP)?;
     let (hold_ack, no_delay) = match opening {
         Opening::Touch => (true, false),
@@ -70,17 +77,32 @@ async fn connect_once(target: &Target, opening: Opening) -> Result<TcpStream, Se
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
         Err(error) => return Err(fault::before_sending(&error)),
     }
+    progress.exchanged();
     // Registered only now: before connect the poller would report the unconnected socket as hung up.
     let stream = TcpStream::from_std(socket.into()).map_err(|error| fault::before_sending(&error))?;
+    progress.hear(pin!(connected(&stream)), || look_whether_connected(&stream)).await?;
+    Ok(stream)
+}
+
+async fn connected(stream: &TcpStream) -> Result<(), Setback> {
     let ready = stream.ready(Interest::WRITABLE).await.map_err(|error| fault::before_sending(&error))?;
     // A connection that stands is writable and no more; only one that failed has an error to be asked for.
-    if ready.is_write_closed() {
-        match stream.take_error() {
-            Ok(None) => {}
-            Ok(Some(error)) | Err(error) => return Err(fault::after_sending(&error, Phase::Connect)),
-        }
+    if ready.is_write_closed() { failed(stream).map_or(Ok(()), Err) } else { Ok(()) }
+}
+
+fn failed(stream: &TcpStream) -> Option<Setback> {
+    match stream.take_error() {
+        Ok(None) => None,
+        Ok(Some(error)) | Err(error) => Some(fault::after_sending(&error, Phase::Connect)),
     }
-    Ok(stream)
+}
+
+fn look_whether_connected(stream: &TcpStream) -> Poll<Result<(), Setback>> {
+    match failed(stream) {
+        Some(setback) => Poll::Ready(Err(setback)),
+        None if stream.peer_addr().is_ok() => Poll::Ready(Ok(())),
+        None => Poll::Pending,
+    }
 }
 
 fn met_itself(stream: &TcpStream, target: SocketAddr) -> Result<bool, Setback> {
@@ -106,6 +128,89 @@ fn parse_port_range(text: &str) -> Option<RangeInclusive<u16>> {
     Some(first.parse().ok()?..=last.trim().parse().ok()?)
 }
 
+/// A connection that keeps the progress of its probe.
+#[derive(Debug)]
+pub(crate) struct Stream<'a> {
+    stream: TcpStream,
+    progress: &'a Progress,
+}
+
+impl Stream<'_> {
+    /// The connection alone.
+    pub(crate) fn into_inner(self) -> TcpStream {
+        self.stream
+    }
+
+    fn note<T>(&self, polled: Poll<T>) -> Poll<T> {
+        if polled.is_ready() {
+            self.progress.exchanged();
+        }
+        polled
+    }
+}
+
+impl AsyncRead for Stream<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = match Pin::new(&mut self.stream).poll_read(context, buffer) {
+            Poll::Pending => self.progress.look_once_more(|| read_now(&self.stream, buffer)),
+            read => read,
+        };
+        self.note(read)
+    }
+}
+
+/// Reads what the socket has, whatever the poller knows of it.
+#[cold]
+#[inline(never)]
+fn read_now(stream: &TcpStream, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    let mut bytes = [0; 4096];
+    let room = buffer.remaining().min(bytes.len());
+    match (&*SockRef::from(stream)).read(&mut bytes[..room]) {
+        Ok(length) => {
+            buffer.put_slice(&bytes[..length]);
+            Poll::Ready(Ok(()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+        Err(error) => Poll::Ready(Err(error)),
+    }
+}
+
+impl AsyncWrite for Stream<'_> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.note(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
 /// Closes with a reset: nothing is left in TIME_WAIT here, and a peer whose handshake is not complete accepts nothing.
 pub(crate) fn reset(stream: TcpStream) {
     // Should it fail, the connection closes the long way, which is no less right.
@@ -115,7 +220,44 @@ pub(crate) fn reset(stream: TcpStream) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::net::TcpListener;
+
+    use hc_testkit::port::{ClosedPort, FullPort};
+    use tokio::io::AsyncReadExt as _;
+
     use super::*;
+
+    /// Polled once: the poller has no chance to report anything.
+    fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
+        pin!(future).poll(&mut Context::from_waker(std::task::Waker::noop()))
+    }
+
+    #[tokio::test]
+    async fn a_last_look_sees_what_the_poller_has_not_reported() {
+        let progress = Progress::at_last_look();
+        let to = |address: SocketAddr| Target::plain(address.ip(), address.port());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = to(listener.local_addr().unwrap());
+        let Poll::Ready(Ok(mut stream)) = poll_once(connect(&target, Opening::Listen, &progress)) else {
+            panic!("the kernel has shaken hands")
+        };
+        let mut bytes = [0; 8];
+        assert!(poll_once(stream.read(&mut bytes)).is_pending());
+        let (mut peer, _) = listener.accept().unwrap();
+        peer.write_all(b"220").unwrap();
+        assert!(matches!(poll_once(stream.read(&mut bytes)), Poll::Ready(Ok(3))), "bytes");
+        assert_eq!(bytes[..3], *b"220");
+        // Not closed: a process that another test is starting may hold a copy of the descriptor for a moment.
+        peer.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(matches!(poll_once(stream.read(&mut bytes)), Poll::Ready(Ok(0))), "the end");
+
+        let closed = ClosedPort::reserve([127, 0, 0, 1].into()).unwrap();
+        let refused = poll_once(connect(&to(closed.address()), Opening::Listen, &progress));
+        assert!(matches!(refused, Poll::Ready(Err(Setback::Failure(Failure::Refused)))));
+        let full = FullPort::start([127, 0, 0, 1].into()).unwrap();
+        assert!(poll_once(connect(&to(full.address()), Opening::Listen, &progress)).is_pending());
+    }
 
     #[test]
     fn the_range_of_ephemeral_ports_is_read_as_the_kernel_writes_it() {

@@ -5,22 +5,23 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use crate::socket::Stream;
+
+/// Enough for "HTTP/1.1 400 Bad" and for "220 mail.example".
+const KEPT: usize = 16;
 
 /// A TCP connection that remembers the first bytes of its peer: when they are not TLS, they tell what it speaks instead.
 #[derive(Debug)]
-pub(crate) struct Overheard {
-    stream: TcpStream,
-    heard: [u8; Self::KEPT],
+pub(crate) struct Overheard<'a> {
+    stream: Stream<'a>,
+    heard: [u8; KEPT],
     length: usize,
 }
 
-impl Overheard {
-    /// Enough for "HTTP/1.1 400 Bad" and for "220 mail.example".
-    const KEPT: usize = 16;
-
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, heard: [0; Self::KEPT], length: 0 }
+impl<'a> Overheard<'a> {
+    pub(crate) fn new(stream: Stream<'a>) -> Self {
+        Self { stream, heard: [0; KEPT], length: 0 }
     }
 
     /// The first bytes of the peer, as far as they have been read.
@@ -29,12 +30,12 @@ impl Overheard {
     }
 
     /// The connection, which forgets.
-    pub(crate) fn into_inner(self) -> TcpStream {
+    pub(crate) fn into_inner(self) -> Stream<'a> {
         self.stream
     }
 }
 
-impl AsyncRead for Overheard {
+impl AsyncRead for Overheard<'_> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -51,7 +52,7 @@ impl AsyncRead for Overheard {
     }
 }
 
-impl AsyncWrite for Overheard {
+impl AsyncWrite for Overheard<'_> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

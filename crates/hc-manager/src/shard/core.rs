@@ -1,6 +1,7 @@
 //! One shard's checks and everything decided about them, without a clock, a thread or a socket.
 
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
@@ -12,7 +13,7 @@ use crate::episodes::Episodes;
 use crate::known::Known;
 use crate::memory::{Kept, Memory};
 use crate::plan::{Check, Order};
-use crate::punctuality::{Punctuality, excused};
+use crate::punctuality::{Punctuality, Silences, excused};
 use crate::schedule::{Nanos, Schedule, nanos};
 use crate::stats::Gauges;
 use crate::timers::Timers;
@@ -22,7 +23,7 @@ pub(crate) type Standing = (CheckId, Arc<CheckSpec>, Status);
 
 /// The name of one probe in flight. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct FlightId(u64);
+pub(crate) struct FlightId(NonZeroU64);
 
 /// A probe to be started.
 #[derive(Debug)]
@@ -63,6 +64,7 @@ struct Record {
     tries: u32,
     /// The fault of the latest of them.
     held: Option<LocalFault>,
+    silences: Silences,
     /// This life of the id has been told at least once.
     told: bool,
 }
@@ -73,7 +75,7 @@ pub(crate) struct ShardCore {
     records: Vec<Option<Record>>,
     timers: Timers,
     flights: HashMap<FlightId, Flight>,
-    last_flight: u64,
+    next_flight: NonZeroU64,
     max_in_flight: usize,
     checks: usize,
     memory: Memory,
@@ -89,7 +91,7 @@ impl ShardCore {
             records: Vec::new(),
             timers: Timers::default(),
             flights: HashMap::new(),
-            last_flight: 0,
+            next_flight: NonZeroU64::MIN,
             max_in_flight,
             checks: 0,
             memory: Memory::new(remember),
@@ -138,8 +140,8 @@ impl ShardCore {
         let (due, slot) = self.timers.take_due()?;
         let record = self.records[slot as usize].as_mut()?;
         record.schedule.start(now);
-        self.last_flight += 1;
-        let flight = FlightId(self.last_flight);
+        let flight = FlightId(self.next_flight);
+        self.next_flight = self.next_flight.saturating_add(1);
         record.flight = Some(flight);
         let spec = Arc::clone(&record.check.spec);
         let stalled = self.punctuality.stalled();
@@ -155,7 +157,9 @@ impl ShardCore {
         let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         record.flight = None;
         let lost = self.punctuality.stalled().saturating_sub(stalled);
-        let outcome = if excused(&outcome, lost, timeout) { LocalFault::Late.into() } else { outcome };
+        let is_proven = record.silences.note(&outcome, began, ended);
+        let is_excused = !is_proven && excused(&outcome, lost, timeout);
+        let outcome = if is_excused { LocalFault::Late.into() } else { outcome };
         self.gauges.ended(&outcome);
         let duration = Duration::from_nanos(ended.saturating_sub(began));
         let interval = nanos(record.check.spec.interval());
@@ -239,6 +243,7 @@ impl ShardCore {
             flight: None,
             tries: 0,
             held: None,
+            silences: Silences::default(),
             told: false,
         };
         // What this process saw is newer than what the one before left.

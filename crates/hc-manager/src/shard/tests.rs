@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use hc_types::{CheckId, CheckSpec, Failure, Health, Incarnation, LocalFault, Outcome, Phase, Remembered};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
-use tokio::time::{Instant, advance, sleep_until};
+use tokio::time::{Instant, advance, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::fakes::{Act, Backends, Journal, tcp};
@@ -221,6 +221,36 @@ async fn a_failure_while_the_process_stood_still_is_no_verdict() {
         // Without a stall the same failure counts.
         rig.journal.wait("it fails", |journal| journal.statuses(0).len() == 2).await;
         assert_eq!(rig.journal.statuses(0)[1].status.health, Health::Unhealthy);
+    })
+    .await;
+}
+
+/// A quota of processor time that is used up again and again, say: there is no flight without a stall.
+#[tokio::test(start_paused = true)]
+async fn a_silent_backend_is_found_out_by_a_shard_that_always_stalls() {
+    with_shard(10, async |rig| {
+        rig.obey(vec![add(0, tcp(1, SECOND, 1)), add(1, tcp(2, SECOND, 1)), add(2, tcp(3, SECOND, 1))]).await;
+        rig.until(500).await;
+        rig.backends.set(1, Act::After(SECOND, Outcome::Fail(Failure::Silence(Phase::Connect))));
+        // Peers that were kept waiting, or may have been.
+        rig.backends.set(2, Act::After(SECOND, TIMEOUT));
+        rig.backends.set(3, Act::After(SECOND, Outcome::Fail(Failure::Closed { partial: true })));
+        let mut probed = 0;
+        while rig.journal.news(0).len() < 2 {
+            advance(80 * MS).await;
+            sleep(30 * MS).await;
+            probed = rig.backends.started(1);
+            assert!(probed < 20, "not found out");
+        }
+        // One passed, two were excused, and then two count, one of them for the retry. The next may have begun.
+        let ended = 1 + 2 + 2;
+        assert!((ended..=ended + 1).contains(&probed), "{probed}");
+        assert_eq!(rig.journal.statuses(0).last().unwrap().status.health, Health::Unhealthy);
+        assert_eq!(rig.stats().ended("timeout_connect"), 2);
+        for id in [1, 2] {
+            assert_eq!(rig.journal.statuses(id).len(), 1);
+            assert!(rig.backends.started(u16::try_from(id).unwrap() + 1) >= ended);
+        }
     })
     .await;
 }

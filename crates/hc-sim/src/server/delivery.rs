@@ -138,7 +138,7 @@ impl Server {
         }
         let Some(batch) = self.outstanding.take_if(awaited) else { return Ok(()) };
         if ctx.now - batch.taken > 200 * MILLISECOND {
-            ctx.outages.add(batch.taken, ctx.now + SECOND);
+            ctx.trouble(batch.taken, ctx.now + SECOND);
         }
         self.failing = false;
         let now = self.instant(ctx.now);
@@ -163,7 +163,7 @@ impl Server {
     pub(super) fn undelivered(&mut self, why: &'static str, ctx: &mut Context<'_>) {
         let Some(batch) = self.outstanding.take() else { return };
         ctx.trace(|| format!("server: batch {}: {why}", batch.seq));
-        ctx.outages.add(batch.taken, ctx.now + 3 * SECOND);
+        ctx.trouble(batch.taken, ctx.now + 3 * SECOND);
         self.failing = true;
         self.outbox.failed(&DeliveryError::new(why), self.instant(ctx.now));
     }

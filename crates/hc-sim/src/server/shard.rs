@@ -15,6 +15,14 @@ use crate::truth::{Probe, Truth};
 /// Probes started in one turn.
 const STARTS_PER_TURN: usize = 64;
 
+/// So many silences in a row count, whatever was lost, if they have taken so long, in milliseconds: a shard keeps no smaller ones.
+const PROOF: u32 = 3;
+const PROOF_TIME: u64 = 2000;
+
+fn milliseconds(at: Nanos) -> u64 {
+    at / MILLISECOND
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     pub(super) stalled_until: Nanos,
@@ -48,8 +56,8 @@ impl Server {
                 if from < until {
                     own.stalls.push((from, until));
                 }
-                if own.stalls.len() > 64 {
-                    own.stalls.drain(..32);
+                if own.stalls.len() > 2048 {
+                    own.stalls.drain(..1024);
                 }
             }
         }
@@ -92,7 +100,7 @@ impl Server {
         let own = &mut self.shards[shard];
         if own.flights.len() >= most.max(1) {
             own.full = Some(ctx.now - self.born);
-            ctx.outages.add(ctx.now, ctx.now + 2 * SECOND);
+            ctx.trouble(ctx.now, ctx.now + 2 * SECOND);
         }
     }
 
@@ -145,11 +153,15 @@ impl Server {
         let Some(begun) = run.flight.clone() else { return Ok(()) };
         let timeout = nanos(begun.timeout);
         let mut outcome = probe.outcome;
-        // Read after its deadline: the runtime may look at the timer first.
+        // Read after its deadline: asked too late for an answer, or the answer was lost while the whole machine stood still, which does
+        // not happen each time.
         let overdue = now > begun.started + timeout && !matches!(outcome, Outcome::Inconclusive(_));
-        if overdue && ctx.rng.bool() {
-            outcome = Failure::Timeout(Phase::Connect).into();
+        if overdue && outcome != Failure::Silence(Phase::Connect).into() && ctx.rng.bool() {
+            let lost = run.silences() + 1 < PROOF && ctx.rng.bool();
+            outcome = if lost { Failure::Silence } else { Failure::Timeout }(Phase::Connect).into();
         }
+        let proven = run.hear(&outcome, &begun) >= PROOF
+            && milliseconds(now) - milliseconds(run.silent_since()) >= PROOF_TIME;
         let lost = self.shards[shard].lost(ctx.now - (now - begun.started), ctx.now);
         let split = self.shards[shard].lost_is_split(ctx.now - (now - begun.started));
         let late = |manager: &Stepped| if lost > 0 { manager.stats().ended("local_late") } else { 0 };
@@ -175,8 +187,8 @@ impl Server {
             Outcome::Inconclusive(_) => update.is_none(),
             Outcome::Fail(failure) if *failure != Failure::Refused => {
                 // Up to 10 ms of a stall count as the loop's rest, and short ones may not count at all.
-                let must_not_count = lost > limit + 10 * MILLISECOND && !split;
-                if excused { lost > limit && update.is_none() } else { !must_not_count }
+                let must_not_count = lost > limit + 10 * MILLISECOND && !split && !proven;
+                if excused { lost > limit && update.is_none() && !proven } else { !must_not_count }
             }
             _ => !excused,
         };

@@ -5,7 +5,14 @@ use hc_types::{CheckId, Health};
 use crate::clock::{Nanos, SECOND, nanos};
 use crate::context::Event;
 use crate::invariant::{Invariant, Step, hold};
+use crate::truth::State;
 use crate::world::World;
+
+/// So many silences in a row may be excused by lost time before one counts.
+const EXCUSES: Nanos = 2;
+
+/// With short timeouts, silence has to take so long.
+const PROOF_TIME: Nanos = 2 * SECOND;
 
 /// Beyond what is promised: ways of a few milliseconds each, and the pause between two looks.
 const SLACK: Nanos = 2 * SECOND;
@@ -47,6 +54,24 @@ impl World<'_> {
             let told = engine.told.get(&id);
             let extra = cycle + timeout;
             let backend = &self.ctx.truth.backends[subject];
+            if let Some(hunger) = &self.starvation {
+                let since = since.max(backend.since).max(hunger.from);
+                // One that is under way, those that lost time excuses, and as many as must fail.
+                let promised = (timeout + 2 * hunger.still + interval)
+                    * (1 + EXCUSES + u64::from(meant.retries()) + 1)
+                    + PROOF_TIME;
+                let clear = self.ctx.blackouts.good(since, now, 0) == now - since;
+                let silent = backend.state == State::Silent;
+                if clear && silent && now - since > promised + SLACK {
+                    let believed = told.map(|told| told.health);
+                    hold(believed == Some(Health::Unhealthy), Invariant::FlipsAreTold, now, || {
+                        format!(
+                            "{id} is silent since {}, and believed {believed:?} under {hunger:?}",
+                            backend.since
+                        )
+                    })?;
+                }
+            }
             let good = self.ctx.outages.good(since.max(backend.since), now, extra);
             if self.ctx.truth.is_plain(subject) && good > promised + SLACK {
                 let truth = if self.ctx.truth.is_up(subject) { Health::Healthy } else { Health::Unhealthy };

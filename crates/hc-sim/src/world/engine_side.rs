@@ -58,7 +58,7 @@ impl World<'_> {
         }
         let delay = std::mem::take(&mut self.calls.delay);
         if failing || delay > 0 {
-            self.ctx.outages.add(self.ctx.now, self.ctx.now + delay + 5 * SECOND);
+            self.ctx.trouble(self.ctx.now, self.ctx.now + delay + 5 * SECOND);
         }
         let at = self.ctx.soon() + delay;
         self.ctx.agenda.put(at, Event::Answer { conn, call, taken: !failing });

@@ -238,7 +238,7 @@ impl World<'_> {
         }
         if std::mem::take(&mut self.calls.lose_ack) {
             self.ctx.trace(|| format!("proxy: the acknowledgement of batch {seq} gets lost"));
-            self.ctx.outages.add(self.ctx.now, self.ctx.now + ACK_TIMEOUT + 3 * SECOND);
+            self.ctx.trouble(self.ctx.now, self.ctx.now + ACK_TIMEOUT + 3 * SECOND);
             return;
         }
         for _ in 0..=u8::from(std::mem::take(&mut self.calls.repeat_ack)) {

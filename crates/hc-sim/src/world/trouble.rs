@@ -13,6 +13,15 @@ use crate::world::{CALM, World};
 /// A snapshot older than this is not used.
 const MAX_AGE: Duration = Duration::from_secs(300);
 
+/// The server stands still and runs, in turns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Starvation {
+    pub(crate) from: Nanos,
+    until: Nanos,
+    pub(crate) still: Nanos,
+    running: Nanos,
+}
+
 impl World<'_> {
     fn calm(&self) -> bool {
         self.ctx.now + CALM >= self.end
@@ -64,6 +73,7 @@ impl World<'_> {
             Fault::EngineCrash => seconds(2, 80, &mut self.ctx.rng),
             Fault::ServerStall | Fault::ProxyStall | Fault::EngineStall => seconds(1, 150, &mut self.ctx.rng),
             Fault::ShardStall => self.ctx.rng.u64(MILLISECOND..400 * MILLISECOND),
+            Fault::Starvation => seconds(100, 6000, &mut self.ctx.rng).min(self.end - CALM - self.ctx.now),
             Fault::LocalFaults => seconds(5, 300, &mut self.ctx.rng),
             Fault::CallSlow => seconds(3, 95, &mut self.ctx.rng),
             Fault::LinkReset
@@ -76,9 +86,23 @@ impl World<'_> {
         self.ctx.trace(|| format!("{fault:?}, {} ms", length / MILLISECOND));
         let (now, until) = (self.ctx.now, self.ctx.now + length);
         let recovery = self.inflict(fault, until);
-        if let Some(recovery) = recovery {
-            self.ctx.outages.add(now, until + recovery);
+        match (fault, recovery) {
+            (_, None) => {}
+            (Fault::Starvation, Some(recovery)) => self.ctx.outages.add(now, until + recovery),
+            (_, Some(recovery)) => self.ctx.trouble(now, until + recovery),
         }
+    }
+
+    /// The next stall of a server that is starved.
+    pub(crate) fn starve(&mut self) {
+        let now = self.ctx.now;
+        let Some(Starvation { still, running, .. }) = self.starvation.filter(|hunger| now < hunger.until)
+        else {
+            self.starvation = None;
+            return;
+        };
+        self.stall_server(None, now + still);
+        self.ctx.agenda.put(now + still + running, Event::Starve);
     }
 
     pub(crate) fn crash_after_news(&mut self) {
@@ -88,7 +112,7 @@ impl World<'_> {
         self.ctx.trace(|| "ServerCrash, after news".into());
         let (now, until) = (self.ctx.now, self.ctx.now + self.ctx.rng.u64(..3 * SECOND));
         if let Some(recovery) = self.inflict(Fault::ServerCrash, until) {
-            self.ctx.outages.add(now, until + recovery);
+            self.ctx.trouble(now, until + recovery);
         }
     }
 
@@ -128,6 +152,15 @@ impl World<'_> {
                 let shards = self.server.as_ref()?.shard_count();
                 let shard = self.ctx.rng.usize(..shards);
                 self.stall_server(Some(shard), until).then_some(SECOND)
+            }
+            Fault::Starvation => {
+                if self.starvation.is_some() {
+                    return None;
+                }
+                let [still, running] = [40..200, 20..60].map(|range| self.ctx.rng.u64(range) * MILLISECOND);
+                self.starvation = Some(Starvation { from: self.ctx.now, until, still, running });
+                self.ctx.agenda.put(self.ctx.now, Event::Starve);
+                Some(60 * SECOND)
             }
             Fault::ProxyStall => {
                 let proxy = self.proxy.as_mut()?;
