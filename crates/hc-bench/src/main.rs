@@ -1,6 +1,7 @@
 //! The benchmarks of the hc health checker. `cargo xtask bench` builds what they need and runs them in a network
 //! namespace of their own; figures and how to read them are in `docs/performance.md`.
 
+mod arrivals;
 mod check_time;
 mod cpu;
 mod memory;
@@ -17,6 +18,7 @@ use anyhow::{Result, bail};
 type Bench = (&'static str, fn() -> Result<()>);
 
 const BENCHES: &[Bench] = &[
+    ("arrivals", arrivals::run),
     ("check-time", check_time::run),
     ("cpu", cpu::run),
     ("memory", memory::run),

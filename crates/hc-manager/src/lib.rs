@@ -92,6 +92,7 @@ mod lateness;
 mod machine;
 mod manager;
 mod memory;
+mod phases;
 mod plan;
 mod punctuality;
 mod schedule;

@@ -18,21 +18,25 @@ const FIRST_RETRY: Nanos = 100_000_000;
 
 /// The fixed-rate schedule of one check: a grid of instants, one interval apart, that never drifts.
 ///
+/// The grid lies where the check's phase puts it ([`Phase`](crate::phases::Phase)). Single probes may come off the grid: the
+/// first one of a check, those brought forward, and those tried again. The next one after them is the next point of the
+/// grid, so that no two probes are further apart than one interval.
+///
 /// A probe that starts late or runs long does not move the grid. Grid points that pass while no probe could start are
 /// skipped; the one that passes first while a probe is in flight is made up for when it ends, as Seesaw's ticker does, so
 /// that a timeout above the interval makes probes run back to back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Schedule {
-    /// One point of the grid, the earliest that still counts.
+    /// The first point of the grid.
     origin: Nanos,
     /// Start of the latest probe; `None` before the first.
     started: Option<Nanos>,
 }
 
 impl Schedule {
-    /// A schedule whose first probe is due at `first`.
-    pub(crate) fn new(first: Nanos) -> Self {
-        Self { origin: first, started: None }
+    /// A schedule whose grid is `offset` behind the multiples of `interval`.
+    pub(crate) fn new(offset: Nanos) -> Self {
+        Self { origin: offset, started: None }
     }
 
     /// A probe starts, on the grid or off it.
@@ -53,13 +57,14 @@ impl Schedule {
         self.next(ended, interval).min(ended.saturating_add(pause.unwrap_or(interval).min(interval)))
     }
 
-    /// Takes another interval at `now` and says when the next probe is due: one new interval after the start of the latest
-    /// one. Where that has passed, or none has started, it is due at `latest`, by which such checks are spread.
-    pub(crate) fn retime(&mut self, now: Nanos, interval: Nanos, latest: Nanos) -> Nanos {
-        let due = self.started.map(|started| started.saturating_add(interval)).filter(|due| *due > now);
-        let due = due.unwrap_or(latest);
-        self.origin = due;
-        due
+    /// Takes another interval at `now`, with a grid of its own, and says when the next probe is due: at the first point of
+    /// the grid after the latest start, or one interval after that start, if the grid point has passed. Where both have
+    /// passed, or none has started, it is due at `latest`, by which such checks are spread.
+    pub(crate) fn retime(&mut self, now: Nanos, interval: Nanos, offset: Nanos, latest: Nanos) -> Nanos {
+        self.origin = offset;
+        let Some(started) = self.started else { return latest };
+        let due = [self.grid_after(started, interval), started.saturating_add(interval)];
+        due.into_iter().find(|due| *due > now).unwrap_or(latest)
     }
 
     /// The first grid point after `instant`.
@@ -127,19 +132,19 @@ mod tests {
     }
 
     #[test]
-    fn another_interval_counts_from_the_latest_start() {
+    fn another_interval_counts_from_the_latest_start_and_has_its_own_grid() {
+        // The new grid is 40 behind the multiples of the interval. Gives the next probe and the one after it.
         let retimed = |started: Option<Nanos>, now, interval| {
-            let mut schedule = Schedule::new(1000);
+            let mut schedule = Schedule::new(0);
             schedule.started = started;
-            let due = schedule.retime(now, interval, now + 7);
+            let due = schedule.retime(now, interval, 40, now + 7);
             schedule.start(due);
-            assert_eq!(schedule.next(due + 1, interval), due + interval);
-            due
+            (due, schedule.next(due, interval))
         };
-        assert_eq!(retimed(Some(1200), 1250, 500), 1700);
-        assert_eq!(retimed(Some(1200), 1250, 60), 1260);
-        assert_eq!(retimed(Some(1200), 1250, 50), 1257); // overdue
-        assert_eq!(retimed(None, 900, 50), 907);
+        assert_eq!(retimed(Some(1200), 1250, 500), (1540, 2040)); // on the grid
+        assert_eq!(retimed(Some(1200), 1250, 60), (1260, 1300)); // 1240 has passed: one interval after the start
+        assert_eq!(retimed(Some(1200), 1250, 50), (1257, 1290)); // overdue
+        assert_eq!(retimed(None, 900, 50), (907, 940));
     }
 
     #[test]

@@ -56,12 +56,28 @@ pub struct Orders(Vec<Order>);
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "fields are named by their types")]
 pub enum Deed {
-    /// A check begins; its first probe is due `after` from when the order is obeyed.
-    Add { slot: u32, id: CheckId, incarnation: Incarnation, spec: Arc<CheckSpec>, after: Duration },
-    /// The check of this slot goes on under another name; a probe is due `after` from then.
-    Move { slot: u32, id: CheckId, incarnation: Incarnation, spec: Arc<CheckSpec>, after: Duration },
-    /// Other timing for the check of this slot.
-    Retime { slot: u32, spec: Arc<CheckSpec>, after: Duration },
+    /// A check begins; its first probe is due `after` from when the order is obeyed, the others `offset` behind the
+    /// multiples of its interval.
+    Add {
+        slot: u32,
+        id: CheckId,
+        incarnation: Incarnation,
+        spec: Arc<CheckSpec>,
+        after: Duration,
+        offset: Duration,
+    },
+    /// The check of this slot goes on under another name; a probe is due `after` from then. `offset` counts if the
+    /// interval is another one.
+    Move {
+        slot: u32,
+        id: CheckId,
+        incarnation: Incarnation,
+        spec: Arc<CheckSpec>,
+        after: Duration,
+        offset: Duration,
+    },
+    /// Other timing for the check of this slot. `offset` counts if the interval is another one.
+    Retime { slot: u32, spec: Arc<CheckSpec>, after: Duration, offset: Duration },
     /// The check of this slot ends.
     Remove { slot: u32 },
 }
@@ -187,25 +203,30 @@ impl Orders {
 
     /// The orders one by one.
     pub fn deeds(&self) -> impl Iterator<Item = Deed> + '_ {
-        let after = |after: &u64| Duration::from_nanos(*after);
+        let duration = |nanos: &u64| Duration::from_nanos(*nanos);
         self.0.iter().map(move |order| match order {
-            Order::Add { slot, check, after: wait, known: _ } => Deed::Add {
+            Order::Add { slot, check, offset, after, known: _ } => Deed::Add {
                 slot: *slot,
                 id: check.id,
                 incarnation: check.incarnation,
                 spec: Arc::clone(&check.spec),
-                after: after(wait),
+                after: duration(after),
+                offset: duration(offset),
             },
-            Order::Move { slot, check, after: wait } => Deed::Move {
+            Order::Move { slot, check, offset, after } => Deed::Move {
                 slot: *slot,
                 id: check.id,
                 incarnation: check.incarnation,
                 spec: Arc::clone(&check.spec),
-                after: after(wait),
+                after: duration(after),
+                offset: duration(offset),
             },
-            Order::Retime { slot, spec, after: wait } => {
-                Deed::Retime { slot: *slot, spec: Arc::clone(spec), after: after(wait) }
-            }
+            Order::Retime { slot, spec, offset, after } => Deed::Retime {
+                slot: *slot,
+                spec: Arc::clone(spec),
+                after: duration(after),
+                offset: duration(offset),
+            },
             Order::Remove { slot } => Deed::Remove { slot: *slot },
         })
     }

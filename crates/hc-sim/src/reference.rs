@@ -50,7 +50,8 @@ pub(crate) struct Run {
     /// Since when it has this name and this timing, and no probe of the time before is in flight.
     pub(crate) since: Nanos,
     told: bool,
-    origin: Nanos,
+    /// How far the grid is behind the multiples of the interval.
+    offset: Nanos,
     started: Option<Nanos>,
     tries: u32,
     /// Silences in a row, up to the latest result.
@@ -240,25 +241,33 @@ impl Run {
     fn next(&self, ended: Nanos) -> Nanos {
         let started = self.started.unwrap_or(ended);
         let interval = nanos(self.spec.interval());
-        let point = if started < self.origin {
-            self.origin
-        } else {
-            self.origin + ((started - self.origin) / interval + 1) * interval
-        };
-        point.max(ended)
+        self.grid_after(started, interval).max(ended)
     }
 
-    fn retime(&mut self, spec: &Arc<CheckSpec>, after: Nanos, now: Nanos) {
+    fn grid_after(&self, instant: Nanos, interval: Nanos) -> Nanos {
+        let round = instant - instant % interval;
+        [round + self.offset, round + interval + self.offset]
+            .into_iter()
+            .find(|at| *at > instant)
+            .unwrap_or(0)
+    }
+
+    fn retime(&mut self, spec: &Arc<CheckSpec>, offset: Nanos, after: Nanos, now: Nanos) {
         let before = std::mem::replace(&mut self.spec, Arc::clone(spec));
         if before.interval() == spec.interval() {
             return;
         }
         let resting = self.flight.is_none();
         let latest = if resting { self.due.min(now + after) } else { now + after };
-        let next = self.started.map(|started| started + nanos(spec.interval())).filter(|due| *due > now);
-        self.origin = next.unwrap_or(latest);
+        self.offset = offset;
+        let interval = nanos(spec.interval());
+        let next = self.started.and_then(|started| {
+            let on_grid = Some(self.grid_after(started, interval)).filter(|due| *due > now);
+            on_grid.or(Some(started + interval).filter(|due| *due > now))
+        });
+        let next = next.unwrap_or(latest);
         if resting {
-            self.due = if self.tries > 0 { self.origin.min(self.due) } else { self.origin };
+            self.due = if self.tries > 0 { next.min(self.due) } else { next };
         }
     }
 }
@@ -292,7 +301,7 @@ impl Reference {
         now: Nanos,
     ) -> Result<(Option<Place>, Speaks, Option<Flight>), String> {
         match deed {
-            Deed::Add { slot, id, incarnation, spec, after } => {
+            Deed::Add { slot, id, incarnation, spec, after, offset } => {
                 let place = (shard, slot);
                 let subject = Truth::subject_of(&spec);
                 let (standings, speaks) = self.recall(subject, nanos(spec.interval()), planned, now);
@@ -308,7 +317,7 @@ impl Reference {
                     flight: None,
                     since: now,
                     told: false,
-                    origin: due,
+                    offset: nanos(offset),
                     started: None,
                     tries: 0,
                     silences: 0,
@@ -319,7 +328,7 @@ impl Reference {
                     Some(before) => Err(format!("{id} is put where {} runs", before.id)),
                 }
             }
-            Deed::Move { slot, id, incarnation, spec, after } => {
+            Deed::Move { slot, id, incarnation, spec, after, offset } => {
                 let place = (shard, slot);
                 let run = self.runs.get_mut(&place).ok_or_else(|| format!("{id} takes over nothing"))?;
                 if run.subject != Truth::subject_of(&spec) {
@@ -328,19 +337,19 @@ impl Reference {
                 self.places.remove(&Arc::as_ptr(&run.spec));
                 self.places.insert(Arc::as_ptr(&spec), place);
                 (run.id, run.incarnation, run.since, run.told) = (id, incarnation, now, false);
-                run.retime(&spec, nanos(after), now);
+                run.retime(&spec, nanos(offset), nanos(after), now);
                 if run.flight.is_none() {
                     run.due = run.due.min(now + nanos(after));
                 }
                 Ok((Some(place), Speaks::of(&run.standings), None))
             }
-            Deed::Retime { slot, spec, after } => {
+            Deed::Retime { slot, spec, after, offset } => {
                 let place = (shard, slot);
                 let run = self.runs.get_mut(&place).ok_or("nothing is retimed")?;
                 self.places.remove(&Arc::as_ptr(&run.spec));
                 self.places.insert(Arc::as_ptr(&spec), place);
                 run.since = now;
-                run.retime(&spec, nanos(after), now);
+                run.retime(&spec, nanos(offset), nanos(after), now);
                 Ok((Some(place), Speaks::No, None))
             }
             Deed::Remove { slot } => {

@@ -183,9 +183,12 @@ impl ShardCore {
     pub(crate) fn obey(&mut self, orders: Vec<Order>, now: Nanos, cancelled: &mut Vec<FlightId>) {
         for order in orders {
             match order {
-                Order::Add { slot, check, after, known } => self.add(slot, check, after, known, now),
-                Order::Move { slot, check, after } => self.rename(slot, check, after, now),
-                Order::Retime { slot, spec, after } => self.retime(slot, spec, after, now),
+                Order::Add { slot, check, offset, after, known } => {
+                    let record = Record::new(check, Schedule::new(offset));
+                    self.add(slot, record, now.saturating_add(after), known, now);
+                }
+                Order::Move { slot, check, offset, after } => self.rename(slot, check, offset, after, now),
+                Order::Retime { slot, spec, offset, after } => self.retime(slot, spec, offset, after, now),
                 Order::Remove { slot } => cancelled.extend(self.remove(slot, now)),
             }
         }
@@ -234,18 +237,7 @@ impl ShardCore {
         (rows.iter().flatten().filter_map(row).collect(), (until < self.records.len()).then_some(until))
     }
 
-    fn add(&mut self, slot: u32, check: Check, after: Nanos, known: Option<Box<Known>>, now: Nanos) {
-        let first = now.saturating_add(after);
-        let mut record = Record {
-            check,
-            known: Known::NOTHING,
-            schedule: Schedule::new(first),
-            flight: None,
-            tries: 0,
-            held: None,
-            silences: Silences::default(),
-            told: false,
-        };
+    fn add(&mut self, slot: u32, mut record: Record, first: Nanos, known: Option<Box<Known>>, now: Nanos) {
         // What this process saw is newer than what the one before left.
         if let Some(Kept { known, since, .. }) = self.memory.recall(&record.check.spec, now) {
             // As fresh as that of a check that ran on. If it is older, the first probe is heard before anything is told.
@@ -268,7 +260,7 @@ impl ShardCore {
         self.timers.arm(slot, first);
     }
 
-    fn rename(&mut self, slot: u32, check: Check, after: Nanos, now: Nanos) {
+    fn rename(&mut self, slot: u32, check: Check, offset: Nanos, after: Nanos, now: Nanos) {
         let timing = Arc::clone(&check.spec);
         let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         let retimed = record.check.spec.interval() != timing.interval();
@@ -281,7 +273,7 @@ impl ShardCore {
             self.updates.push(update);
         }
         if retimed {
-            self.retime(slot, timing, after, now);
+            self.retime(slot, timing, offset, after, now);
         } else {
             record.check.spec = timing;
         }
@@ -291,7 +283,7 @@ impl ShardCore {
         }
     }
 
-    fn retime(&mut self, slot: u32, spec: Arc<CheckSpec>, after: Nanos, now: Nanos) {
+    fn retime(&mut self, slot: u32, spec: Arc<CheckSpec>, offset: Nanos, after: Nanos, now: Nanos) {
         let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         let before = std::mem::replace(&mut record.check.spec, spec);
         if before.interval() == record.check.spec.interval() {
@@ -300,7 +292,8 @@ impl ShardCore {
         let armed = self.timers.armed_at(slot);
         let latest = now.saturating_add(after);
         let latest = armed.map_or(latest, |armed| armed.min(latest));
-        let due = record.schedule.retime(now, nanos(record.check.spec.interval()), latest);
+        let interval = nanos(record.check.spec.interval());
+        let due = record.schedule.retime(now, interval, offset, latest);
         match armed {
             // In flight: what comes after it follows from the schedule.
             None => {}
@@ -325,6 +318,19 @@ impl ShardCore {
 }
 
 impl Record {
+    fn new(check: Check, schedule: Schedule) -> Self {
+        Self {
+            check,
+            known: Known::NOTHING,
+            schedule,
+            flight: None,
+            tries: 0,
+            held: None,
+            silences: Silences::default(),
+            told: false,
+        }
+    }
+
     /// Takes a verdict. `None` when there is nothing to tell yet: see [`Known::is_certain`].
     fn judge(&mut self, outcome: Outcome, wall: SystemTime, duration: Duration) -> Option<StatusUpdate> {
         let Check { id, ref spec, .. } = self.check;

@@ -58,7 +58,7 @@ impl Rig {
 
 fn add(slot: u32, spec: Arc<CheckSpec>) -> Order {
     let check = Check { id: CheckId(slot.into()), incarnation: Incarnation(1), spec };
-    Order::Add { slot, check, after: 0, known: None }
+    Order::Add { slot, check, offset: 0, after: 0, known: None }
 }
 
 /// Runs `test` beside a shard with room for so many probes, then stops the shard.
@@ -124,7 +124,7 @@ async fn remembered_health_is_not_told_before_a_probe_bears_it_out() {
         let add = |slot: u32, spec: Arc<CheckSpec>| {
             let known = known(&spec);
             let check = Check { id: CheckId(slot.into()), incarnation: Incarnation(1), spec };
-            Order::Add { slot, check, after: 0, known }
+            Order::Add { slot, check, offset: 0, after: 0, known }
         };
         rig.backends.set(1, Act::After(MS, Outcome::Fail(Failure::Refused)));
         rig.backends.set(2, Act::After(MS, Outcome::PASS));
@@ -132,10 +132,10 @@ async fn remembered_health_is_not_told_before_a_probe_bears_it_out() {
         rig.until(900).await;
         // Neither another name nor a moment's absence makes it certain.
         let renamed = Check { id: CheckId(7), incarnation: Incarnation(1), spec: tcp(1, SECOND, 2) };
-        rig.obey(vec![Order::Move { slot: 0, check: renamed, after: nanos(10 * SECOND) }]).await;
+        rig.obey(vec![Order::Move { slot: 0, check: renamed, offset: 0, after: nanos(10 * SECOND) }]).await;
         rig.obey(vec![Order::Remove { slot: 0 }]).await;
         let check = Check { id: CheckId(0), incarnation: Incarnation(2), spec: tcp(1, SECOND, 2) };
-        rig.obey(vec![Order::Add { slot: 0, check, after: nanos(100 * MS), known: None }]).await;
+        rig.obey(vec![Order::Add { slot: 0, check, offset: 0, after: nanos(100 * MS), known: None }]).await;
         rig.until(1_900).await;
         assert_eq!(rig.starts(1).len(), 2);
         assert!(rig.journal.statuses(0).is_empty(), "told in doubt: {:?}", rig.journal.statuses(0));
@@ -362,7 +362,7 @@ async fn a_retry_survives_another_interval_and_its_episode_ends_with_the_check()
         rig.obey(vec![add(0, tcp(1, 10 * SECOND, 0))]).await;
         rig.until(400).await;
         let spec = tcp(1, 60 * SECOND, 0);
-        rig.obey(vec![Order::Retime { slot: 0, spec, after: nanos(5 * SECOND) }]).await;
+        rig.obey(vec![Order::Retime { slot: 0, spec, offset: 0, after: nanos(5 * SECOND) }]).await;
         rig.until(900).await;
         assert_eq!(rig.starts(1).len(), 4, "{:?}", rig.starts(1));
         assert_eq!(rig.stats().episodes[0].held, 1);
