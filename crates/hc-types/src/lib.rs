@@ -32,7 +32,7 @@ pub mod wire;
 
 pub use bytes::{RawBytes, Secret};
 pub use id::{CheckId, Incarnation};
-pub use outcome::{Failure, LocalFault, Mismatch, Outcome, Phase, Unreachable};
+pub use outcome::{Failure, FaultClass, LocalFault, Mismatch, Outcome, Phase, Unreachable};
 pub use probe::{
     DnsExpectation, DnsProbe, HttpProbe, ProbeSpec, RadiusExpectation, RadiusProbe, RecordClass, RecordType,
     TcpProbe, Tls, UdpProbe,
