@@ -20,6 +20,10 @@ pub struct ManagerConfig {
     /// How long the health of a removed check, or of one from an earlier process, is remembered. Default 60 s, zero turns it
     /// off. A check with the same target and probe that comes back in time, under whatever id, goes on where it was.
     pub remember: Duration,
+    /// How long a check keeps its state while this machine has no way to its backend (a local fault of
+    /// [`FaultClass::SharedWithTraffic`](hc_types::FaultClass)). Default 10 s, and never less than two intervals of the
+    /// check. After that it is unhealthy, since forwarded traffic is lost as well.
+    pub hold_unreachable: Duration,
     /// How long the shards may take to end. Default 2 s. A shard that takes longer is an error, and its thread is left behind.
     pub grace: Duration,
 }
@@ -31,6 +35,7 @@ impl Default for ManagerConfig {
             max_in_flight: const { NonZeroUsize::new(4096).expect("4096 is not 0") },
             first_probes_per_second: const { NonZeroUsize::new(5000).expect("5000 is not 0") },
             remember: Duration::from_secs(60),
+            hold_unreachable: Duration::from_secs(10),
             grace: Duration::from_secs(2),
         }
     }

@@ -64,6 +64,7 @@ impl Known {
             failures: self.machine.failures(),
             successes: self.machine.successes(),
             outcome: self.outcome.clone(),
+            held: None,
         }
     }
 

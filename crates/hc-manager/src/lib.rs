@@ -87,6 +87,7 @@
 
 mod config;
 mod episodes;
+mod holding;
 mod known;
 mod lateness;
 mod machine;

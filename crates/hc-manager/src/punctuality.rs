@@ -116,6 +116,7 @@ fn may_be_impatience(failure: &Failure) -> bool {
         Failure::BodyMismatch(mismatch) => mismatch.status.as_deref().is_none_or(is_408),
         Failure::Refused
         | Failure::Unreachable(_)
+        | Failure::PathDown { .. }
         | Failure::DnsRcode(_)
         | Failure::WrongAnswer(_)
         | Failure::RadiusCode(_)

@@ -11,9 +11,10 @@ use hc_types::{
 };
 use proptest::prelude::*;
 
+use crate::config::ManagerConfig;
 use crate::machine::CheckMachine;
 use crate::plan::Registry;
-use crate::schedule::{Nanos, nanos};
+use crate::schedule::Nanos;
 use crate::shard::{FlightId, Landing, ShardCore};
 use crate::stats::Gauges;
 
@@ -82,8 +83,13 @@ struct World {
 
 impl World {
     fn new(max_in_flight: usize) -> Self {
-        let remember = nanos(Duration::from_secs(3600));
-        let shard = |shard| ShardCore::new(shard, max_in_flight, remember, Arc::new(Gauges::new()));
+        let config = ManagerConfig {
+            shards: NonZeroUsize::new(SHARDS).unwrap(),
+            max_in_flight: NonZeroUsize::new(max_in_flight * SHARDS).unwrap(),
+            remember: Duration::from_secs(3600),
+            ..ManagerConfig::default()
+        };
+        let shard = |shard| ShardCore::new(shard, &config, Arc::new(Gauges::new()));
         Self {
             registry: Registry::new(SHARDS, NonZeroUsize::new(10).unwrap()),
             shards: (0..SHARDS).map(shard).collect(),

@@ -90,10 +90,9 @@ impl Stepped {
     /// A manager without checks. Of the settings `grace` has no meaning here.
     #[must_use]
     pub fn new(config: &ManagerConfig) -> Self {
-        let max_in_flight = (config.max_in_flight.get() / config.shards).max(1);
         let shards = (0..config.shards.get()).map(|shard| {
             let gauges = Arc::new(Gauges::new());
-            let core = ShardCore::new(shard, max_in_flight, nanos(config.remember), Arc::clone(&gauges));
+            let core = ShardCore::new(shard, config, Arc::clone(&gauges));
             SteppedShard { core, gauges }
         });
         Self {

@@ -14,7 +14,6 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ManagerConfig;
-use crate::schedule::nanos;
 use crate::shard::{Clock, Command, Shard, ShardCore};
 use crate::stats::Gauges;
 
@@ -92,7 +91,6 @@ impl Threads {
         stop: &CancellationToken,
     ) -> Result<Self, StartError> {
         let shards = config.shards.get();
-        let max_in_flight = (config.max_in_flight.get() / shards).max(1);
         let make_prober = Arc::new(make_prober);
         let (notices, exits) = mpsc::channel(shards);
         let mut links = Vec::with_capacity(shards);
@@ -100,7 +98,7 @@ impl Threads {
             let failed = |source| StartError { shard, source };
             let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
             let gauges = Arc::new(Gauges::new());
-            let core = ShardCore::new(shard, max_in_flight, nanos(config.remember), Arc::clone(&gauges));
+            let core = ShardCore::new(shard, config, Arc::clone(&gauges));
             let (commands, receiver) = mpsc::channel(COMMANDS);
             let notice = ExitNotice { shard, exits: notices.clone() };
             let (make_prober, sink, stop) = (Arc::clone(&make_prober), Arc::clone(sink), stop.clone());

@@ -139,7 +139,8 @@ fn notifier_config(config: &NotifyConfig) -> NotifierConfig {
 }
 
 fn manager_config(config: &ChecksConfig, in_flight: usize) -> ManagerConfig {
-    let ChecksConfig { shards, max_in_flight, close: _, first_probes_per_second, remember } = *config;
+    let ChecksConfig { shards, max_in_flight, close: _, first_probes_per_second, remember, hold_unreachable } =
+        *config;
     let defaults = ManagerConfig::default();
     let in_flight = NonZeroUsize::new(in_flight).unwrap_or(NonZeroUsize::MIN);
     ManagerConfig {
@@ -147,6 +148,7 @@ fn manager_config(config: &ChecksConfig, in_flight: usize) -> ManagerConfig {
         max_in_flight: max_in_flight.map_or(in_flight, |wanted| wanted.min(in_flight)),
         first_probes_per_second,
         remember,
+        hold_unreachable,
         grace: defaults.grace,
     }
 }

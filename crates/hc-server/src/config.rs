@@ -99,6 +99,10 @@ pub struct ChecksConfig {
     /// How long the health of a check that was removed is remembered, in case it returns. Default 60 s.
     #[serde(with = "humantime_serde")]
     pub remember: Duration,
+    /// How long a check keeps its state while this machine has no way to its backend; never less than two intervals of the
+    /// check. After that it is told unhealthy. Default 10 s.
+    #[serde(with = "humantime_serde")]
+    pub hold_unreachable: Duration,
 }
 
 /// The form of the log.
@@ -178,6 +182,7 @@ impl Default for ChecksConfig {
             close: CloseConfig::default(),
             first_probes_per_second: const { NonZeroUsize::new(5000).expect("5000 is not 0") },
             remember: Duration::from_secs(60),
+            hold_unreachable: Duration::from_secs(10),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::clock::{Agenda, MILLISECOND, Nanos};
 use crate::outages::Outages;
 use crate::proxy::{Sent, Set};
 use crate::server::Batched;
-use crate::truth::{Probe, Subject, Truth};
+use crate::truth::{Faults, Probe, Subject, Truth};
 
 /// A connection to one process of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,9 @@ pub(crate) struct Context<'a> {
     /// Probes are hit by local faults until then, so many in a hundred.
     pub(crate) faults_until: Nanos,
     pub(crate) fault_share: u8,
+    pub(crate) faults: Faults,
+    /// When the latest faults of the path are over: what was told unhealthy for them is then to be told healthy.
+    pub(crate) cut_until: Nanos,
     /// Servers are killed right after they have found news, too: before or after it is told, or written down.
     pub(crate) crashes_after_news: bool,
     pub(crate) subjects: HashMap<SubjectKey, Subject>,
@@ -123,6 +126,8 @@ impl<'a> Context<'a> {
             told: 0,
             faults_until: 0,
             fault_share: 0,
+            faults: Faults::Own,
+            cut_until: 0,
             crashes_after_news: false,
             subjects: keys.iter().enumerate().map(|(subject, key)| (*key, subject)).collect(),
             arrivals: [0; 2],

@@ -7,9 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hc_manager::stepped::{Deed, Flight};
-use hc_types::{CheckId, CheckSpec, Failure, Health, Incarnation, Outcome, Remembered, Status, StatusUpdate};
+use hc_types::{
+    CheckId, CheckSpec, Failure, FaultClass, Health, Held, Incarnation, LocalFault, Outcome, Remembered,
+    Status, StatusUpdate,
+};
 
-use crate::clock::{MILLISECOND, Nanos, nanos};
+use crate::clock::{MILLISECOND, Nanos, SECOND, nanos};
 use crate::truth::{Subject, Truth};
 
 /// Where a check runs: its shard, and its place in the table there.
@@ -35,6 +38,16 @@ pub(crate) struct InFlight {
     pub(crate) honest: bool,
 }
 
+/// Local faults in a row, up to the latest probe.
+#[derive(Debug)]
+struct Hold {
+    fault: LocalFault,
+    since: SystemTime,
+    /// Start of the first and end of the latest probe without a path.
+    path: Option<(Nanos, Nanos)>,
+    given_up: bool,
+}
+
 /// A check that runs.
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -54,6 +67,7 @@ pub(crate) struct Run {
     offset: Nanos,
     started: Option<Nanos>,
     tries: u32,
+    held: Option<Hold>,
     /// Silences in a row, up to the latest result.
     silences: u32,
     /// When the first of these probes began.
@@ -135,7 +149,7 @@ impl From<&Remembered> for Standing {
         let Remembered { key: _, health, consecutive_failures, failures, successes, last_check, duration } =
             *remembered;
         let last_check = Some(last_check);
-        let status = Status { health, last_check, duration, failures, successes, outcome: None };
+        let status = Status { health, last_check, duration, failures, successes, outcome: None, held: None };
         Self { status, failed: consecutive_failures, certain: false }
     }
 }
@@ -188,11 +202,66 @@ impl Run {
         self.silences
     }
 
-    /// A probe ended at `ended` and said nothing.
-    pub(crate) fn held(&mut self, ended: Nanos) {
+    /// A probe ended at `ended` in a local fault. Gives the failure that it counts as, if this machine has had no path for
+    /// too long, and whether a status is to say that the check is held.
+    pub(crate) fn held(
+        &mut self,
+        fault: LocalFault,
+        flight: &InFlight,
+        ended: Nanos,
+        hold: Nanos,
+    ) -> (Option<Outcome>, bool) {
         self.landed(ended);
         self.tries += 1;
         self.due = self.next(ended).min(ended + self.retry_pause());
+        let (interval, timeout) = (nanos(self.spec.interval()), nanos(self.spec.timeout()));
+        let hold = hold.max(2 * interval);
+        let news = self.held.as_ref().is_none_or(|held| held.fault != fault);
+        let held = self.held.get_or_insert(Hold { fault, since: flight.wall, path: None, given_up: false });
+        held.fault = fault;
+        if fault.class() == FaultClass::OwnAlone {
+            return (None, news);
+        }
+        let first = match held.path {
+            Some((first, latest)) if ended - latest <= hold.max(2 * (interval + timeout)) => first,
+            _ => flight.started,
+        };
+        held.path = Some((first, ended));
+        if ended - first < hold {
+            return (None, news);
+        }
+        held.given_up = true;
+        let seconds = u32::try_from((ended - first) / SECOND).expect("hours");
+        (Some(Failure::PathDown { fault, seconds }.into()), false)
+    }
+
+    /// Whether a status that says that the check is held is right, or that there is none.
+    pub(crate) fn told_held(&mut self, update: Option<&StatusUpdate>, expected: bool) -> bool {
+        if !expected {
+            return update.is_none();
+        }
+        match update {
+            None => self.kept_silent(),
+            Some(update) => {
+                let first = !std::mem::replace(&mut self.told, true);
+                self.keep_certain(&update.status) && update.transition == first
+            }
+        }
+    }
+
+    /// What a status says of this standing.
+    fn shown(&self, standing: &Standing) -> Status {
+        let held = self.held.as_ref().filter(|held| !held.given_up);
+        let held = held.map(|held| Box::new(Held { fault: held.fault, since: held.since }));
+        Status { held, ..standing.status.clone() }
+    }
+
+    /// Keeps what may be told like this.
+    fn keep_certain(&mut self, status: &Status) -> bool {
+        let mut standings = std::mem::take(&mut self.standings);
+        standings.retain(|standing| standing.certain && self.shown(standing) == *status);
+        self.standings = standings;
+        !self.standings.is_empty()
     }
 
     /// A probe ended at `ended` with a verdict. Gives whether the status that follows, or that none does, is right.
@@ -206,13 +275,18 @@ impl Run {
         ended: Nanos,
         update: Option<&StatusUpdate>,
     ) -> bool {
-        self.landed(ended);
-        self.tries = 0;
-        self.due = self.next(ended);
+        let retries = if let Outcome::Fail(Failure::PathDown { .. }) = outcome {
+            0
+        } else {
+            self.landed(ended);
+            self.tries = 0;
+            self.held = None;
+            self.due = self.next(ended);
+            self.spec.retries()
+        };
         let duration = Duration::from_nanos(ended - flight.started);
         let first = !self.told;
         self.told |= update.is_some();
-        let retries = self.spec.retries();
         self.standings.retain_mut(|standing| {
             let before = standing.status.health;
             standing.judge(outcome, retries, flight.wall, duration);
@@ -227,8 +301,7 @@ impl Run {
     /// It is told under a new name, or out of the memory.
     pub(crate) fn spoke(&mut self, update: &StatusUpdate) -> bool {
         self.told = true;
-        self.standings.retain(|standing| standing.certain && standing.status == update.status);
-        update.transition && !self.standings.is_empty()
+        self.keep_certain(&update.status) && update.transition
     }
 
     /// It is not: what is known of it is in doubt.
@@ -320,6 +393,7 @@ impl Reference {
                     offset: nanos(offset),
                     started: None,
                     tries: 0,
+                    held: None,
                     silences: 0,
                     silent_since: 0,
                 };

@@ -54,6 +54,36 @@ pub(crate) struct Truth {
     pub(crate) backends: Vec<Backend>,
 }
 
+/// Which local faults there are at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Faults {
+    /// The checker lacks something.
+    Own,
+    /// There is no path to the backends.
+    Path,
+    /// Both, in turns.
+    Mixed,
+}
+
+impl Faults {
+    const OWN: [LocalFault; 3] = [LocalFault::Descriptors, LocalFault::Ports, LocalFault::Buffers];
+    const PATH: [LocalFault; 3] = [LocalFault::NoRoute, LocalFault::InterfaceDown, LocalFault::PathChanged];
+
+    pub(crate) fn random(rng: &mut Rng) -> Self {
+        [Self::Own, Self::Path, Self::Mixed][rng.usize(..3)]
+    }
+
+    /// A local fault, as it hits a probe.
+    pub(crate) fn strike(self, rng: &mut Rng) -> Probe {
+        let faults = match self {
+            Self::Own => Self::OWN,
+            Self::Path => Self::PATH,
+            Self::Mixed => [Self::OWN, Self::PATH][rng.usize(..2)],
+        };
+        Probe { takes: rng.u64(..2 * MILLISECOND), outcome: faults[rng.usize(..3)].into() }
+    }
+}
+
 /// Subjects that share an address: other ports, other probes, another mark.
 const PER_ADDRESS: usize = 4;
 
@@ -127,12 +157,6 @@ impl Truth {
             State::Up | State::Refusing => failed(answer, Failure::Closed { partial: false }),
             State::Silent => failed(timeout, Failure::Silence(Phase::Connect)),
         }
-    }
-
-    /// A local fault, as it hits a probe.
-    pub(crate) fn fault(rng: &mut Rng) -> Probe {
-        let faults = [LocalFault::Descriptors, LocalFault::Ports, LocalFault::Buffers, LocalFault::NoRoute];
-        Probe { takes: rng.u64(..2 * MILLISECOND), outcome: faults[rng.usize(..4)].into() }
     }
 
     /// Turns a backend over.

@@ -39,7 +39,7 @@ pub use probe::{
 };
 pub use set::{Rejection, SetChange};
 pub use spec::{CheckSpec, MAX_PERIOD, MIN_INTERVAL, SpecError};
-pub use status::{Health, Remembered, Status, StatusUpdate};
+pub use status::{Health, Held, Remembered, Status, StatusUpdate};
 pub use subject::SubjectKey;
 pub use target::{Mark, Mode, Target};
 pub use text::{quote, radius_code_name};

@@ -26,7 +26,7 @@ impl Outcome {
     pub const PASS: Self = Self::Pass { detail: None };
 
     /// Every word that [`label`](Self::label) can give, so that each can be counted from the start.
-    pub const LABELS: [&'static str; 34] = [
+    pub const LABELS: [&'static str; 35] = [
         "pass",
         "refused",
         "timeout_connect",
@@ -36,6 +36,7 @@ impl Outcome {
         "reset",
         "closed",
         "unreachable",
+        "path_down",
         "tls",
         "status",
         "body_mismatch",
@@ -151,6 +152,14 @@ pub enum Failure {
     },
     /// The network says that the backend cannot be reached.
     Unreachable(Unreachable),
+    /// This machine has had no way to the backend for so long that its state is no longer held: forwarded traffic is lost,
+    /// too. Counts whatever the retries are.
+    PathDown {
+        /// What is in the way; of [`FaultClass::SharedWithTraffic`].
+        fault: LocalFault,
+        /// For how many seconds, up to this probe.
+        seconds: u32,
+    },
     /// The TLS handshake failed; the text says why.
     Tls(Box<str>),
     /// HTTP: a status that is not among the expected ones.
@@ -209,6 +218,7 @@ impl Failure {
             Failure::Reset(_) => "reset",
             Failure::Closed { .. } => "closed",
             Failure::Unreachable(_) => "unreachable",
+            Failure::PathDown { .. } => "path_down",
             Failure::Tls(_) => "tls",
             Failure::Status { .. } => "status",
             Failure::BodyMismatch(_) => "body_mismatch",
@@ -359,6 +369,7 @@ mod tests {
             Failure::Reset(Phase::Tls),
             Failure::Closed { partial: true },
             Failure::Unreachable(Unreachable::Host),
+            Failure::PathDown { fault: LocalFault::NoRoute, seconds: 10 },
             Failure::Tls("".into()),
             Failure::Status { got: "".into() },
             Failure::BodyMismatch(Box::new(Mismatch::new(b"", None))),

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CheckId, CheckSpec, Incarnation, Outcome, SubjectKey};
+use crate::{CheckId, CheckSpec, Incarnation, LocalFault, Outcome, SubjectKey};
 
 /// The state of a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,6 +46,17 @@ pub struct Status {
     pub successes: u64,
     /// What that probe found. `None` before the first verdict.
     pub outcome: Option<Outcome>,
+    /// Set while the latest probes were inconclusive: the rest of the status is what was known before them.
+    pub held: Option<Box<Held>>,
+}
+
+/// Why a check keeps its state although it is not known whether it is still true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The fault of this machine that made the latest probe inconclusive.
+    pub fault: LocalFault,
+    /// Start of the first inconclusive probe in a row, on the wall clock.
+    pub since: SystemTime,
 }
 
 impl Status {
@@ -57,6 +68,7 @@ impl Status {
         failures: 0,
         successes: 0,
         outcome: None,
+        held: None,
     };
 }
 

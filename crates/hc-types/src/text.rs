@@ -63,6 +63,9 @@ fn write_failure(text: &mut String, spec: &CheckSpec, failure: &Failure) -> fmt:
         Failure::Unreachable(Unreachable::Network) => text.write_str("network is unreachable"),
         Failure::Unreachable(Unreachable::Host) => text.write_str("no route to host"),
         Failure::Unreachable(Unreachable::Protocol) => text.write_str("refused by the network on the way"),
+        Failure::PathDown { fault, seconds } => {
+            write!(text, "no way to the backend from this node for {seconds} s: {fault}")
+        }
         Failure::Tls(reason) => write!(text, "TLS: {reason}"),
         Failure::Status { got } => write_status(text, spec.probe(), got),
         Failure::BodyMismatch(mismatch) => write_mismatch(text, mismatch),

@@ -38,14 +38,14 @@ func mustFlip(t *testing.T, j *judge, b *backend) {
 func TestJudgeKnowsAFalseDeath(t *testing.T) {
 	j, b := newTrial()
 	now := wall()
-	j.hear(b, healthy, now, now)
-	j.hear(b, unhealthy, now, now.Add(time.Second))
+	j.hear(b, healthy, "", now, now)
+	j.hear(b, unhealthy, "", now, now.Add(time.Second))
 	expectWrong(t, j, 1)
 }
 
 func TestJudgeTakesNoUnknown(t *testing.T) {
 	j, b := newTrial()
-	j.hear(b, wire.StateUnknown, wall(), wall())
+	j.hear(b, wire.StateUnknown, "", wall(), wall())
 	expectWrong(t, j, 1)
 }
 
@@ -57,38 +57,38 @@ func TestJudgeTakesNoIdOfAnotherEngine(t *testing.T) {
 
 func TestJudgeKnowsAResurrection(t *testing.T) {
 	j, b := newTrial()
-	j.hear(b, healthy, wall(), wall())
+	j.hear(b, healthy, "", wall(), wall())
 	mustFlip(t, j, b)
 	later := wall().Add(time.Second)
-	j.hear(b, unhealthy, later, later)
+	j.hear(b, unhealthy, "", later, later)
 	expectWrong(t, j, 0)
-	j.hear(b, healthy, later.Add(time.Second), later.Add(time.Second))
+	j.hear(b, healthy, "", later.Add(time.Second), later.Add(time.Second))
 	expectWrong(t, j, 1)
 }
 
 func TestJudgeTakesWhatAProbeCanHaveSeen(t *testing.T) {
 	j, b := newTrial()
 	before := wall()
-	j.hear(b, healthy, before, before)
+	j.hear(b, healthy, "", before, before)
 	mustFlip(t, j, b)
-	j.hear(b, unhealthy, before, wall())
+	j.hear(b, unhealthy, "", before, wall())
 	if j.isPending(b) {
 		t.Error("the flip down does not count as told by a probe that began before it")
 	}
-	j.hear(b, healthy, before, wall())
+	j.hear(b, healthy, "", before, wall())
 	expectWrong(t, j, 0)
 	mustFlip(t, j, b)
 	// It was down for a moment between the start of the probe and the word.
-	j.hear(b, unhealthy, before, wall())
+	j.hear(b, unhealthy, "", before, wall())
 	expectWrong(t, j, 0)
 	if !j.isPending(b) {
 		t.Error("the flip up counts as told by a word that it is down")
 	}
-	j.hear(b, healthy, before.Add(-time.Hour), wall())
+	j.hear(b, healthy, "", before.Add(-time.Hour), wall())
 	if !j.isPending(b) {
 		t.Error("the flip up counts as told by a word from before it")
 	}
-	j.hear(b, healthy, wall(), wall())
+	j.hear(b, healthy, "", wall(), wall())
 	if j.isPending(b) {
 		t.Error("the flip up does not count as told")
 	}
@@ -104,7 +104,7 @@ func TestJudgeMeasuresLateness(t *testing.T) {
 		{from: flipped.Add(time.Minute)},
 	}
 	at := flipped.Add(b.detection(false) + 3*time.Second + 500*time.Millisecond)
-	j.hear(b, unhealthy, at, at)
+	j.hear(b, unhealthy, "", at, at)
 	late := j.verdicts().late
 	if len(late) != 1 || late[0] < 499*time.Millisecond || late[0] > 600*time.Millisecond {
 		t.Errorf("late by %v, want 500 ms", late)
@@ -134,7 +134,7 @@ func TestJudgeIsNotSettledBeforeAllIsToldAndTrue(t *testing.T) {
 	if j.settled(wall()) {
 		t.Error("settled before the first word")
 	}
-	j.hear(b, healthy, wall(), wall())
+	j.hear(b, healthy, "", wall(), wall())
 	if _, all := j.silent(start); all != 0 || !j.settled(wall()) {
 		t.Error("not settled after a true word")
 	}
@@ -168,3 +168,28 @@ type recorder struct {
 
 func (r *recorder) Helper()               {}
 func (r *recorder) Errorf(string, ...any) { r.errors++ }
+
+func TestJudgeKnowsACutOffNode(t *testing.T) {
+	const message = "TCP connect to 127.0.0.1:80; no way to the backend from this node for 10 s: no local route"
+	j, b := newTrial()
+	now := wall()
+	j.hear(b, healthy, "", now, now)
+	j.cutBegins()
+	j.hear(b, unhealthy, message, now.Add(11*time.Second), now.Add(11*time.Second))
+	expectWrong(t, j, 0)
+	j.cutOver()
+	j.hear(b, healthy, "", now.Add(12*time.Second), now.Add(12*time.Second))
+	expectWrong(t, j, 0)
+	// Too soon, too late, and for another reason.
+	for i, at := range []time.Duration{9 * time.Second, time.Minute, 11 * time.Second} {
+		j, b = newTrial()
+		now = wall()
+		j.hear(b, healthy, "", now, now)
+		j.cutBegins()
+		if i == 1 {
+			j.cutOver()
+		}
+		j.hear(b, unhealthy, []string{message, message, "timed out"}[i], now.Add(at), now.Add(at))
+		expectWrong(t, j, 1)
+	}
+}

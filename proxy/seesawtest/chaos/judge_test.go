@@ -3,6 +3,7 @@ package chaos
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ type judge struct {
 	mu      sync.Mutex
 	records []*record
 	outages []span
+	cuts    []span // this node had no way to any backend
 
 	isCalm   bool
 	latest   time.Time
@@ -112,7 +114,7 @@ func (r *record) ever(up bool, from, to time.Time) bool {
 // hear takes a word that an engine heard at a time. A word that changes what was
 // said before must be what a probe can have found: the backend was so at some
 // moment between the start of the probe and the word.
-func (j *judge) hear(b *backend, state wire.State, lastCheck, at time.Time) {
+func (j *judge) hear(b *backend, state wire.State, message string, lastCheck, at time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.heard++
@@ -123,7 +125,7 @@ func (j *judge) hear(b *backend, state wire.State, lastCheck, at time.Time) {
 	before := r.told
 	r.told, r.toldAt = state, at
 	up := state == wire.StateHealthy
-	if state != before && (state != stateOf(up) || !r.ever(up, lastCheck.Add(-skew), at)) {
+	if state != before && !j.cutOff(state, message, at) && (state != stateOf(up) || !r.ever(up, lastCheck.Add(-skew), at)) {
 		j.wrong = append(j.wrong, fmt.Sprintf("%s %s: %q after %q at %s, from a probe of %s before; true: %s",
 			b.kind, b.hostPort(), state, before, at.Format(clock), at.Sub(lastCheck), r.history()))
 	}
@@ -132,6 +134,44 @@ func (j *judge) hear(b *backend, state wire.State, lastCheck, at time.Time) {
 		j.reported++
 		j.late = append(j.late, max(0, at.Sub(p.after)-b.detection(p.up)-j.outage(p.before, at)))
 	}
+}
+
+// holdUnreachable is for how long checks are held while there is no way to their
+// backends: the default of hc-server.
+const holdUnreachable = 10 * time.Second
+
+// cutEnds is when the latest probes that found no way have been told.
+const cutEnds = 2 * time.Second
+
+// cutBegins and cutOver say when this node has no way to any backend.
+func (j *judge) cutBegins() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.cuts = append(j.cuts, span{from: wall()})
+}
+
+func (j *judge) cutOver() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.cuts[len(j.cuts)-1].to = wall()
+}
+
+// cutOff reports whether a word is what is to be said of a backend, up or down,
+// that this node has had no way to for long enough.
+func (j *judge) cutOff(state wire.State, message string, at time.Time) bool {
+	if state != wire.StateUnhealthy || !strings.Contains(message, "no way to the backend from this node") {
+		return false
+	}
+	return slices.ContainsFunc(j.cuts, func(cut span) bool {
+		return !at.Before(cut.from.Add(holdUnreachable-skew)) && (cut.to.IsZero() || at.Before(cut.to.Add(cutEnds)))
+	})
+}
+
+// withdrawn reports whether every backend was last said to be unhealthy.
+func (j *judge) withdrawn() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return !slices.ContainsFunc(j.records, func(r *record) bool { return r.told != wire.StateUnhealthy })
 }
 
 const clock = "15:04:05.000"

@@ -183,7 +183,7 @@ func (r *rig) line(data []byte) {
 		r.t.Errorf("an engine failed: %s", event.Message)
 	case "notification":
 		if b := (*r.byID.Load())[event.ID]; b != nil {
-			r.judge.hear(b, event.State, event.LastCheck, event.Time)
+			r.judge.hear(b, event.State, string(event.Message), event.LastCheck, event.Time)
 		} else {
 			r.judge.stray(event.ID)
 		}

@@ -54,7 +54,7 @@ var troubles = []trouble{
 	},
 	{
 		// What the kernel does to the routes of an interface that goes down.
-		name: "no route to the backends", hold: 10 * time.Second, short: 3 * time.Second, said: "label=\"local_no_route\"",
+		name: "no route to the backends", hold: 8 * time.Second, short: 3 * time.Second, said: "label=\"local_no_route\"",
 		// No server can begin to listen meanwhile.
 		begin: func(r *rig) { r.judge.still(true); route(r.t, "del") },
 		end:   func(r *rig) { route(r.t, "add"); r.judge.still(false) },
@@ -147,7 +147,7 @@ func TestFewFiles(t *testing.T) {
 // TestLoopbackDown takes the loopback interface down. The kernel keeps its routes
 // and drops every packet without a word; hc-server has to look at the interface.
 func TestLoopbackDown(t *testing.T) {
-	hold := 10 * time.Second
+	hold := 8 * time.Second
 	if *quick {
 		hold = 4 * time.Second
 	}
@@ -167,6 +167,54 @@ func TestLoopbackDown(t *testing.T) {
 	r.awaitSettled("loopback down", wall())
 	m.done(t, recovered)
 }
+
+// TestCutOff takes every way to the backends away for longer than their checks are
+// held: all must be told unhealthy, none of them sooner, and be back at once.
+func TestCutOff(t *testing.T) {
+	cuts := []struct {
+		name       string
+		begin, end func()
+		// found is how long a probe may take to find out.
+		found time.Duration
+		slow  bool
+	}{
+		{"no route for longer than held", func() { route(t, "del") }, func() { route(t, "add") }, 0, false},
+		{"loopback down for longer than held", func() { run(t, "ip", "link", "set", "lo", "down") },
+			func() { run(t, "ip", "link", "set", "lo", "up") }, longestTimeout, true},
+	}
+	r := startRig(t, options{checks: 1000, interval: time.Second, flippers: 20, hold: 2 * time.Second})
+	for _, cut := range cuts {
+		if *quick && cut.slow {
+			continue
+		}
+		m := r.measure(cut.name)
+		r.judge.still(true) // nobody could begin to listen
+		r.awaitSettled("before "+cut.name, wall())
+		r.judge.troubleBegins()
+		r.judge.cutBegins()
+		began := wall()
+		cut.begin()
+		eventually(t, wholeLimit, cut.name+": every backend is unhealthy", r.judge.withdrawn)
+		if took := time.Since(began); took > holdUnreachable+2*cut.found+5*time.Second {
+			t.Errorf("%s: the last backend is withdrawn after %v", cut.name, took)
+		}
+		ended := wall()
+		cut.end()
+		r.judge.cutOver()
+		r.judge.troubleEnds()
+		recovered := r.awaitFresh(cut.name, ended)
+		r.judge.still(false)
+		r.awaitTold(cut.name, ended)
+		r.awaitSettled(cut.name, wall())
+		m.done(t, recovered)
+		if said := string(r.server.Log()); !strings.Contains(said, "label=\"path_down\"") {
+			t.Errorf("%s: hc-server did not say path_down", cut.name)
+		}
+	}
+}
+
+// longestTimeout is that of the slowest kind of check, a second apart.
+const longestTimeout = 5 * time.Second
 
 // awaitFresh waits until the engine heard of a probe that began after a moment.
 func (r *rig) awaitFresh(what string, since time.Time) time.Duration {

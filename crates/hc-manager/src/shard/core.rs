@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
-use hc_types::{CheckId, CheckSpec, LocalFault, Outcome, Status, StatusUpdate};
+use hc_types::{CheckId, CheckSpec, Failure, LocalFault, Outcome, Status, StatusUpdate};
 use tracing::{debug, info};
 
+use crate::config::ManagerConfig;
 use crate::episodes::Episodes;
+use crate::holding::{self, Holding, LocalProbe};
 use crate::known::Known;
 use crate::memory::{Kept, Memory};
 use crate::plan::{Check, Order};
@@ -62,8 +64,8 @@ struct Record {
     flight: Option<FlightId>,
     /// Inconclusive probes in a row.
     tries: u32,
-    /// The fault of the latest of them.
-    held: Option<LocalFault>,
+    /// What made them so. Rare, so a check at rest has no room for it.
+    held: Option<Box<Holding>>,
     silences: Silences,
     /// This life of the id has been told at least once.
     told: bool,
@@ -79,6 +81,7 @@ pub(crate) struct ShardCore {
     max_in_flight: usize,
     checks: usize,
     memory: Memory,
+    hold_unreachable: Nanos,
     punctuality: Punctuality,
     episodes: Episodes,
     gauges: Arc<Gauges>,
@@ -86,15 +89,16 @@ pub(crate) struct ShardCore {
 }
 
 impl ShardCore {
-    pub(crate) fn new(shard: usize, max_in_flight: usize, remember: Nanos, gauges: Arc<Gauges>) -> Self {
+    pub(crate) fn new(shard: usize, config: &ManagerConfig, gauges: Arc<Gauges>) -> Self {
         Self {
             records: Vec::new(),
             timers: Timers::default(),
             flights: HashMap::new(),
             next_flight: NonZeroU64::MIN,
-            max_in_flight,
+            max_in_flight: (config.max_in_flight.get() / config.shards).max(1),
             checks: 0,
-            memory: Memory::new(remember),
+            memory: Memory::new(nanos(config.remember)),
+            hold_unreachable: nanos(config.hold_unreachable),
             punctuality: Punctuality::default(),
             episodes: Episodes::new(shard, Arc::clone(&gauges)),
             gauges,
@@ -159,23 +163,37 @@ impl ShardCore {
         let lost = self.punctuality.stalled().saturating_sub(stalled);
         let is_proven = record.silences.note(&outcome, began, ended);
         let is_excused = !is_proven && excused(&outcome, lost, timeout);
-        let outcome = if is_excused { LocalFault::Late.into() } else { outcome };
+        let mut outcome = if is_excused { LocalFault::Late.into() } else { outcome };
+        let local = if let Outcome::Inconclusive(fault) = outcome { Some(fault) } else { None };
+        let before = record.held.as_ref().map(|held| held.fault());
+        if let Some(fault) = local {
+            outcome = record.hold(LocalProbe { fault, wall, began, ended }, self.hold_unreachable);
+        }
         self.gauges.ended(&outcome);
         let duration = Duration::from_nanos(ended.saturating_sub(began));
         let interval = nanos(record.check.spec.interval());
         debug!(id = %record.check.id, label = outcome.label(), ?duration, "probe ended");
-        let due = if let Outcome::Inconclusive(fault) = outcome {
-            self.episodes.hold(fault, record.held.replace(fault), ended);
+        let due = if let Some(fault) = local {
+            self.episodes.hold(fault, before, ended);
             record.tries = record.tries.saturating_add(1);
             record.schedule.retry(ended, interval, record.tries)
         } else {
-            if let Some(fault) = record.held.take() {
+            record.held = None;
+            if let Some(fault) = before {
                 self.episodes.release(fault);
             }
             record.tries = 0;
-            self.updates.extend(record.judge(outcome, wall, duration));
             record.schedule.next(ended, interval)
         };
+        if matches!(outcome, Outcome::Inconclusive(_)) {
+            // Not news, but the next refresh says since when it is held.
+            let is_new = before.is_none_or(|before| Some(before) != local);
+            if is_new && record.known.is_certain() {
+                self.updates.push(record.tell(false));
+            }
+        } else {
+            self.updates.extend(record.judge(outcome, wall, duration));
+        }
         self.timers.arm(slot, due);
     }
 
@@ -209,8 +227,8 @@ impl ShardCore {
 
     /// Statuses from slot `from` on, of `most` slots at most, and the slot to go on from unless that was all.
     pub(crate) fn statuses(&self, from: usize, most: usize) -> (Vec<Standing>, Option<usize>) {
-        self.page(from, most, |Record { check, known, .. }| {
-            Some((check.id, Arc::clone(&check.spec), known.status()))
+        self.page(from, most, |record| {
+            Some((record.check.id, Arc::clone(&record.check.spec), record.status()))
         })
     }
 
@@ -307,8 +325,8 @@ impl ShardCore {
         let record = self.records.get_mut(slot as usize)?.take()?;
         self.checks -= 1;
         self.timers.disarm(slot);
-        if let Some(fault) = record.held {
-            self.episodes.release(fault);
+        if let Some(held) = &record.held {
+            self.episodes.release(held.fault());
         }
         debug!(id = %record.check.id, target = %record.check.spec.target(), "check ends");
         self.memory.remember(record.check.spec, record.known, now);
@@ -331,10 +349,24 @@ impl Record {
         }
     }
 
+    /// Takes a probe that ended in a local fault, and gives what it amounts to: see [`Holding::note`].
+    fn hold(&mut self, probe: LocalProbe, hold_unreachable: Nanos) -> Outcome {
+        let spec = &self.check.spec;
+        let (hold, gap) = holding::limits(hold_unreachable, spec.interval(), spec.timeout());
+        let held = self.held.get_or_insert_with(|| Box::new(Holding::new(probe.fault, probe.wall)));
+        held.note(probe, hold, gap)
+    }
+
+    /// Where the check stands, and whether that is held.
+    fn status(&self) -> Status {
+        Status { held: self.held.as_ref().and_then(|held| held.shown()), ..self.known.status() }
+    }
+
     /// Takes a verdict. `None` when there is nothing to tell yet: see [`Known::is_certain`].
     fn judge(&mut self, outcome: Outcome, wall: SystemTime, duration: Duration) -> Option<StatusUpdate> {
         let Check { id, ref spec, .. } = self.check;
-        let transition = self.known.machine.observe(&outcome, spec.retries());
+        let retries = if let Outcome::Fail(Failure::PathDown { .. }) = outcome { 0 } else { spec.retries() };
+        let transition = self.known.machine.observe(&outcome, retries);
         if let Some(transition) = transition {
             info!(
                 %id,
@@ -359,7 +391,7 @@ impl Record {
             id,
             incarnation,
             spec: Arc::clone(spec),
-            status: self.known.status(),
+            status: self.status(),
             transition: transition || first,
         }
     }

@@ -4,11 +4,15 @@
 #[allow(dead_code, reason = "each crate of tests uses a part")]
 mod fakes;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
-use hc_types::{CheckId, CheckSpec, Failure, Health, Incarnation, LocalFault, Outcome, Phase, Remembered};
+use hc_types::{
+    CheckId, CheckSpec, Failure, Health, Incarnation, LocalFault, Outcome, Phase, Remembered, Status,
+    StatusUpdate,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, advance, sleep, sleep_until};
@@ -16,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::fakes::{Act, Backends, Journal, tcp};
 use super::{Clock, Command, Shard, ShardCore};
+use crate::config::ManagerConfig;
 use crate::known::Known;
 use crate::plan::{Check, Order};
 use crate::schedule::nanos;
@@ -46,6 +51,11 @@ impl Rig {
         sleep_until(self.began + MS * millis).await;
     }
 
+    /// The statuses that follow from a verdict, and do not only say that the check is held.
+    fn verdicts(&self, id: u64) -> Vec<StatusUpdate> {
+        self.journal.statuses(id).into_iter().filter(|update| update.status.held.is_none()).collect()
+    }
+
     fn stats(&self) -> ManagerStats {
         ManagerStats::collect(std::iter::once(&*self.gauges))
     }
@@ -67,8 +77,13 @@ async fn with_shard<F: Future<Output = ()>>(max_in_flight: usize, test: impl FnO
     let gauges = Arc::new(Gauges::new());
     let (commands, receiver) = mpsc::channel(8);
     let stop = CancellationToken::new();
+    let config = ManagerConfig {
+        shards: NonZeroUsize::MIN,
+        max_in_flight: NonZeroUsize::new(max_in_flight).unwrap(),
+        ..ManagerConfig::default()
+    };
     let shard = Shard {
-        core: ShardCore::new(0, max_in_flight, nanos(60 * SECOND), Arc::clone(&gauges)),
+        core: ShardCore::new(0, &config, Arc::clone(&gauges)),
         clock: Clock::new(),
         prober: backends.clone(),
         sink: Arc::new(journal.clone()),
@@ -213,14 +228,14 @@ async fn a_failure_while_the_process_stood_still_is_no_verdict() {
             .wait("a refusal counts", |journal| !journal.news(1).is_empty() && journal.statuses(1).len() == 2)
             .await;
         rig.backends.wait("the other is tried again", |backends| backends.started(1) == 3).await;
-        assert_eq!(rig.journal.statuses(0).len(), 1);
+        assert_eq!(rig.verdicts(0).len(), 1);
         let stats = rig.stats();
         assert_eq!((stats.ended("local_late"), stats.ended("timeout_response"), stats.stalls), (1, 0, 1));
         assert!(stats.stalled > 29 * SECOND);
         assert_eq!(stats.episodes[0].label, "local_late");
         // Without a stall the same failure counts.
-        rig.journal.wait("it fails", |journal| journal.statuses(0).len() == 2).await;
-        assert_eq!(rig.journal.statuses(0)[1].status.health, Health::Unhealthy);
+        rig.journal.wait("it fails", |_| rig.verdicts(0).len() == 2).await;
+        assert_eq!(rig.verdicts(0)[1].status.health, Health::Unhealthy);
     })
     .await;
 }
@@ -248,7 +263,7 @@ async fn a_silent_backend_is_found_out_by_a_shard_that_always_stalls() {
         assert_eq!(rig.journal.statuses(0).last().unwrap().status.health, Health::Unhealthy);
         assert_eq!(rig.stats().ended("timeout_connect"), 2);
         for id in [1, 2] {
-            assert_eq!(rig.journal.statuses(id).len(), 1);
+            assert_eq!(rig.verdicts(id).len(), 1);
             assert!(rig.backends.started(u16::try_from(id).unwrap() + 1) >= ended);
         }
     })
@@ -401,6 +416,65 @@ async fn an_idle_shard_sleeps() {
         advance(600 * SECOND).await;
         rig.until(900_000).await;
         assert_eq!((rig.stats().stalls, rig.backends.started(1)), (0, 1));
+    })
+    .await;
+}
+
+/// The healths and labels of all statuses of a check; `held` and the fault for those that say that it is held.
+fn told(rig: &Rig, id: u64) -> Vec<(Health, bool, String)> {
+    let line = |update: StatusUpdate| {
+        let Status { health, outcome, held, .. } = update.status;
+        let label = outcome.map_or("-", |outcome| outcome.label());
+        (
+            health,
+            update.transition,
+            held.map_or(label.to_owned(), |held| format!("held by {}", held.fault.label())),
+        )
+    };
+    rig.journal.statuses(id).into_iter().map(line).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_without_a_path_is_held_for_ten_seconds_and_then_unhealthy() {
+    use Health::{Healthy, Unhealthy};
+
+    with_shard(10, async |rig| {
+        // Retries do not prolong it.
+        rig.obey(vec![add(0, tcp(1, SECOND, 50))]).await;
+        rig.until(500).await;
+        rig.backends.set(1, Act::Answer(LocalFault::NoRoute.into()));
+        rig.until(10_900).await;
+        let held = (Healthy, false, "held by local_no_route".to_owned());
+        assert_eq!(told(&rig, 0), [(Healthy, true, "pass".into()), held.clone()]);
+        rig.until(11_500).await;
+        let down = |news| (Unhealthy, news, "path_down".to_owned());
+        assert_eq!(told(&rig, 0), [(Healthy, true, "pass".into()), held, down(true)]);
+        rig.until(13_500).await;
+        assert_eq!(told(&rig, 0)[2..], [down(true), down(false), down(false)]);
+        let Some(Outcome::Fail(Failure::PathDown { seconds, .. })) =
+            rig.journal.statuses(0)[4].status.outcome
+        else {
+            panic!("{:?}", rig.journal.statuses(0));
+        };
+        assert_eq!(seconds, 12);
+        assert!(rig.stats().episodes[0].label == "local_no_route", "the episode goes on");
+        // One probe that passes is enough.
+        rig.backends.set(1, Act::Answer(Outcome::PASS));
+        rig.until(14_500).await;
+        assert_eq!(told(&rig, 0).last().unwrap(), &(Healthy, true, "pass".into()));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_without_descriptors_is_held_for_as_long_as_it_lasts() {
+    with_shard(10, async |rig| {
+        rig.obey(vec![add(0, tcp(1, SECOND, 0))]).await;
+        rig.until(500).await;
+        rig.backends.set(1, Act::Answer(LocalFault::Descriptors.into()));
+        rig.until(3_600_000).await;
+        let held = (Health::Healthy, false, "held by local_descriptors".to_owned());
+        assert_eq!(told(&rig, 0), [(Health::Healthy, true, "pass".into()), held]);
     })
     .await;
 }

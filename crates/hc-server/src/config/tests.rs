@@ -41,6 +41,7 @@ fn every_key_reads() {
         close = "graceful"
         first_probes_per_second = 10
         remember = "1m"
+        hold_unreachable = "30s"
         [guard]
         enabled = true
         share = 0.7

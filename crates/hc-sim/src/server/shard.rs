@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use hc_manager::stepped::{Flight, Stepped};
-use hc_types::{Failure, Outcome, Phase, StatusUpdate};
+use hc_types::{Failure, LocalFault, Outcome, Phase, StatusUpdate};
 
 use super::Server;
 use crate::clock::{MILLISECOND, Nanos, SECOND, nanos};
 use crate::context::{Context, Event};
 use crate::invariant::{Invariant, Step, hold};
 use crate::reference::{InFlight, Place};
-use crate::truth::{Probe, Truth};
+use crate::truth::Probe;
 
 /// Probes started in one turn.
 const STARTS_PER_TURN: usize = 64;
@@ -126,8 +126,11 @@ impl Server {
         })?;
         let local = ctx.now < ctx.faults_until && ctx.rng.u8(..100) < ctx.fault_share;
         let (subject, timeout) = (run.subject, spec.timeout());
-        let probe =
-            if local { Truth::fault(&mut ctx.rng) } else { ctx.truth.probe(subject, timeout, &mut ctx.rng) };
+        let probe = if local {
+            ctx.faults.strike(&mut ctx.rng)
+        } else {
+            ctx.truth.probe(subject, timeout, &mut ctx.rng)
+        };
         let honest = !local && ctx.truth.is_up(subject) && ctx.truth.is_plain(subject);
         ctx.trace(|| {
             format!(
@@ -184,11 +187,11 @@ impl Server {
         })?;
         let limit = (20 * MILLISECOND).max(timeout / 10);
         let right = match &outcome {
-            Outcome::Inconclusive(_) => update.is_none(),
+            Outcome::Inconclusive(_) => true,
             Outcome::Fail(failure) if *failure != Failure::Refused => {
                 // Up to 10 ms of a stall count as the loop's rest, and short ones may not count at all.
                 let must_not_count = lost > limit + 10 * MILLISECOND && !split && !proven;
-                if excused { lost > limit && update.is_none() && !proven } else { !must_not_count }
+                if excused { lost > limit && !proven } else { !must_not_count }
             }
             _ => !excused,
         };
@@ -198,9 +201,19 @@ impl Server {
                 lost / MILLISECOND
             )
         })?;
-        if excused || matches!(outcome, Outcome::Inconclusive(_)) {
-            run.held(now);
-            return Ok(());
+        let fault = match outcome {
+            _ if excused => Some(LocalFault::Late),
+            Outcome::Inconclusive(fault) => Some(fault),
+            _ => None,
+        };
+        if let Some(fault) = fault {
+            let (counts_as, news) = run.held(fault, &begun, now, nanos(self.setup.manager.hold_unreachable));
+            let Some(failure) = counts_as else {
+                return hold(run.told_held(update.as_ref(), news), Invariant::StatusIsTrue, ctx.now, || {
+                    format!("{update:?} after {fault:?} of {run:?}")
+                });
+            };
+            outcome = failure;
         }
         ctx.probed[run.subject] = true;
         let names = |update: &StatusUpdate| (update.id, update.incarnation) == (run.id, run.incarnation);

@@ -72,7 +72,8 @@ impl World<'_> {
                     })?;
                 }
             }
-            let good = self.ctx.outages.good(since.max(backend.since), now, extra);
+            let turned = since.max(backend.since).max(self.ctx.cut_until);
+            let good = self.ctx.outages.good(turned, now, extra);
             if self.ctx.truth.is_plain(subject) && good > promised + SLACK {
                 let truth = if self.ctx.truth.is_up(subject) { Health::Healthy } else { Health::Unhealthy };
                 let believed = told.map(|told| told.health);

@@ -1,6 +1,6 @@
 //! What reaches the engine, and what it makes of it.
 
-use hc_types::Health;
+use hc_types::{Failure, Health, Outcome};
 
 use crate::clock::{self, SECOND};
 use crate::context::{EngineConn, Event};
@@ -94,7 +94,11 @@ impl World<'_> {
         let slowest = clock::nanos(spec.timeout().max(status.duration)) + SECOND;
         let long_ago = ctx.outages.good(backend.since, at, 0) > slowest;
         let turned = match (health, status.health) {
-            (Health::Healthy, Health::Unhealthy) => ctx.truth.is_up(subject),
+            // Out of reach from here is not down, but what cannot be reached must not get traffic either.
+            (Health::Healthy, Health::Unhealthy) => {
+                let out_of_reach = matches!(status.outcome, Some(Outcome::Fail(Failure::PathDown { .. })));
+                ctx.truth.is_up(subject) && !out_of_reach
+            }
             (Health::Unhealthy, Health::Healthy) => !ctx.truth.is_up(subject),
             _ => false,
         };

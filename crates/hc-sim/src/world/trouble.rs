@@ -7,7 +7,7 @@ use crate::clock::{MILLISECOND, Nanos, SECOND};
 use crate::context::Event;
 use crate::engine::{Wanted, timing};
 use crate::server::Server;
-use crate::truth::{Subject, Timing};
+use crate::truth::{Faults, Subject, Timing};
 use crate::world::{CALM, World};
 
 /// A snapshot older than this is not used.
@@ -180,6 +180,10 @@ impl World<'_> {
             }
             Fault::LocalFaults => {
                 self.ctx.faults_until = until;
+                self.ctx.faults = Faults::random(&mut self.ctx.rng);
+                if self.ctx.faults != Faults::Own {
+                    self.ctx.cut_until = until;
+                }
                 self.ctx.fault_share = [20, 60, 100][self.ctx.rng.usize(..3)];
                 Some(SECOND)
             }

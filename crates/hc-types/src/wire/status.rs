@@ -1,10 +1,11 @@
 //! Statuses as they travel.
 
+use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CheckId, CheckSpec, Health, RawBytes, Status};
+use crate::{CheckId, CheckSpec, Health, Held, RawBytes, Status};
 
 /// The status of one check.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,7 +22,7 @@ pub struct StatusLine {
     pub successes: u64,
     /// The state.
     pub state: Health,
-    /// The latest result in words.
+    /// The latest result in words; of a check that is held, also since when and why.
     pub message: RawBytes,
 }
 
@@ -29,13 +30,21 @@ impl StatusLine {
     /// Puts a status into words.
     #[must_use]
     pub fn new(spec: &CheckSpec, status: &Status) -> Self {
+        let mut message = status.outcome.as_ref().map(|outcome| spec.text(outcome)).unwrap_or_default();
+        if let Some(held) = &status.held {
+            let Held { fault, since } = **held;
+            let since = humantime::format_rfc3339_seconds(since);
+            let lead = if message.is_empty() { "" } else { "; " };
+            // Writing to a String cannot fail.
+            let _ = write!(message, "{lead}held {} since {since}: {fault}", status.health);
+        }
         Self {
             last_check: status.last_check,
             duration: status.duration,
             failures: status.failures,
             successes: status.successes,
             state: status.health,
-            message: status.outcome.as_ref().map(|outcome| spec.text(outcome)).unwrap_or_default().into(),
+            message: message.into(),
         }
     }
 }
