@@ -87,6 +87,7 @@
 
 mod config;
 mod episodes;
+mod flaps;
 mod holding;
 mod known;
 mod lateness;

@@ -4,22 +4,24 @@
 //! [`detach`] was called, lines are written by a thread of their own; what it does not get rid of in time is lost, counted,
 //! and told.
 
+mod limit;
 mod lines;
 
 use std::io::{self, Write};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{LazyLock, OnceLock};
 use std::thread::Builder;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::warn;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{FilterExt as _, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt, registry};
 
+use self::limit::{HeldBack, Limiter, Limits};
 use crate::config::{LogConfig, LogFormat};
 
 /// Lines that wait to be written. Together with [`lines::LONGEST`] it bounds what a log that nobody reads costs.
@@ -38,7 +40,8 @@ pub fn start(config: &LogConfig) -> anyhow::Result<()> {
         LogFormat::Text => lines.with_ansi(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    registry().with(layer.with_filter(filter)).try_init()?;
+    let limiter = Limiter { limits: &LIMITS, announce: || send(Job::Report) };
+    registry().with(layer.with_filter(filter.and(limiter))).try_init()?;
     Ok(())
 }
 
@@ -47,9 +50,12 @@ enum Job {
     Line(Vec<u8>),
     /// Answered when all before it is written.
     Flush(SyncSender<()>),
+    /// Lines are held back: to be reported after a while.
+    Report,
 }
 
 static QUEUE: OnceLock<SyncSender<Job>> = OnceLock::new();
+static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
 static LOST: AtomicU64 = AtomicU64::new(0);
 
 /// From now on nobody who logs waits for the log. Starts a thread, so it has its place behind the sandbox's begin.
@@ -76,7 +82,9 @@ pub fn flush(patience: Duration) {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "the driver of the log reads the clock")]
 fn write_lines(jobs: &Receiver<Job>) {
+    let mut report_at: Option<Instant> = None;
     loop {
         let job = jobs.try_recv().or_else(|_| {
             // All that waited is written.
@@ -84,14 +92,54 @@ fn write_lines(jobs: &Receiver<Job>) {
             if lost > 0 {
                 warn!(lines = lost, "the log was not read in time: lines are lost");
             }
-            jobs.recv()
+            match report_at {
+                Some(at) => jobs.recv_timeout(at.saturating_duration_since(Instant::now())),
+                None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            }
         });
         match job {
             // Nobody could be told of an error.
             Ok(Job::Line(line)) => _ = io::stderr().write_all(&line),
-            Ok(Job::Flush(done)) => _ = done.try_send(()),
-            Err(_) => return,
+            Ok(Job::Flush(done)) => {
+                report();
+                write_all_of(jobs);
+                _ = done.try_send(());
+            }
+            Ok(Job::Report) => report_at = report_at.or_else(|| Some(Instant::now() + limit::REPORT)),
+            Err(RecvTimeoutError::Timeout) => {
+                report_at = None;
+                report();
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
         }
+    }
+}
+
+/// Says how many lines of each kind were held back.
+fn report() {
+    for HeldBack { target, place, lines } in LIMITS.report() {
+        warn!(
+            source = format!("{target}:{place}"),
+            lines, "too many lines of one kind: these were held back"
+        );
+    }
+}
+
+/// Writes the lines that wait, as after a report at the end.
+fn write_all_of(jobs: &Receiver<Job>) {
+    while let Ok(job) = jobs.try_recv() {
+        if let Job::Line(line) = job {
+            _ = io::stderr().write_all(&line);
+        }
+    }
+}
+
+/// Hands something to the thread that writes, if it can take it.
+fn send(job: Job) {
+    if let Some(queue) = QUEUE.get()
+        && queue.try_send(job).is_err()
+    {
+        LOST.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -115,11 +163,7 @@ impl Write for Lines {
         };
         match QUEUE.get() {
             None => io::stderr().write_all(&line)?,
-            Some(queue) => {
-                if queue.try_send(Job::Line(line)).is_err() {
-                    LOST.fetch_add(1, Ordering::Relaxed);
-                }
-            }
+            Some(_) => send(Job::Line(line)),
         }
         Ok(text.len())
     }

@@ -7,6 +7,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::sync_channel;
@@ -169,6 +170,43 @@ fn a_pipe_in_place_of_the_snapshot_is_one_warning_and_a_clean_start() {
     assert!(log.contains("health.snapshot: not a regular file"), "{log}");
 }
 
+/// Gives the server so many checks that fail, and waits until it has reported each.
+fn report_failing_checks(stream: &mut UnixStream, reader: &mut BufReader<UnixStream>, count: u64) {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let checks: Vec<_> = (0..count).map(|id| tcp_check(id, port)).collect();
+    for (part, checks) in checks.chunks(4000).enumerate() {
+        let mut line = set(checks);
+        (line["generation"], line["part"], line["parts"]) =
+            (1.into(), (part + 1).into(), count.div_ceil(4000).into());
+        writeln!(stream, "{line}").unwrap();
+    }
+    let mut reported = std::collections::HashSet::new();
+    while reported.len() < usize::try_from(count).unwrap() {
+        let batch = read_line(reader);
+        let news = batch["batch"]["notifications"].as_array().unwrap();
+        reported.extend(news.iter().map(|news| news["id"].as_u64().unwrap()));
+    }
+}
+
+#[test]
+fn one_kind_of_log_line_does_not_fill_the_disk() {
+    const CHECKS: u64 = 4000;
+
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = start_server(dir.path());
+    let (mut stream, mut reader) = connect(&dir.path().join("hc.sock"));
+    assert_eq!(read_line(&mut reader)["type"], "ready");
+    report_failing_checks(&mut stream, &mut reader, CHECKS);
+    assert_eq!(server.terminate().code(), Some(0));
+    let log = std::fs::read_to_string(dir.path().join("server.log")).unwrap();
+    let lines = log.matches("health changed").count();
+    // A thousand, and one for each second that it took.
+    assert!((1000..1100).contains(&lines), "{lines} lines");
+    let held_back = log.lines().filter(|line| line.contains("too many lines of one kind"));
+    let counts = held_back.filter_map(|line| line.split("lines=").nth(1)?.trim().parse::<usize>().ok());
+    assert_eq!(counts.sum::<usize>() + lines, usize::try_from(CHECKS).unwrap(), "{log}");
+}
+
 /// Whoever reads the log has stopped. Checks run on, and all is told; the log says later what it lacks.
 #[test]
 fn a_log_that_nobody_reads_stops_no_check() {
@@ -181,25 +219,15 @@ fn a_log_that_nobody_reads_stops_no_check() {
         .arg(&socket)
         .arg("--state-dir")
         .arg(dir.path())
+        // Lines that somebody asked for are not limited in number.
+        .env("HC_SERVER_LOG_LEVEL", "info,hc_manager=debug")
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut log = BufReader::new(server.stderr.take().unwrap());
     let (mut stream, mut reader) = connect(&socket);
     assert_eq!(read_line(&mut reader)["type"], "ready");
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let checks: Vec<_> = (0..CHECKS).map(|id| tcp_check(id, port)).collect();
-    for (part, checks) in checks.chunks(4000).enumerate() {
-        let mut line = set(checks);
-        (line["generation"], line["part"], line["parts"]) = (1.into(), (part + 1).into(), 2.into());
-        writeln!(stream, "{line}").unwrap();
-    }
-    let mut told = std::collections::HashSet::new();
-    while told.len() < usize::try_from(CHECKS).unwrap() {
-        let batch = read_line(&mut reader);
-        let news = batch["batch"]["notifications"].as_array().unwrap();
-        told.extend(news.iter().map(|news| news["id"].as_u64().unwrap()));
-    }
+    report_failing_checks(&mut stream, &mut reader, CHECKS);
     let mut line = String::new();
     while !line.contains("lines are lost") {
         line.clear();
@@ -209,7 +237,9 @@ fn a_log_that_nobody_reads_stops_no_check() {
     kill_process(pid, Signal::TERM).unwrap();
     let mut rest = String::new();
     log.read_to_string(&mut rest).unwrap();
-    assert!(rest.ends_with("stopped\n"), "{rest}");
+    // What was held back of each kind is reported last of all.
+    let mut last = rest.lines().rev().skip_while(|line| line.contains("too many lines of one kind"));
+    assert!(last.next().is_some_and(|line| line.ends_with("stopped")), "{rest}");
     assert_eq!(server.wait().unwrap().code(), Some(0));
 }
 

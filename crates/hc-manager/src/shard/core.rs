@@ -11,6 +11,7 @@ use tracing::{debug, info};
 
 use crate::config::ManagerConfig;
 use crate::episodes::Episodes;
+use crate::flaps::Flaps;
 use crate::holding::{self, Holding, LocalProbe};
 use crate::known::Known;
 use crate::memory::{Kept, Memory};
@@ -84,6 +85,7 @@ pub(crate) struct ShardCore {
     hold_unreachable: Nanos,
     punctuality: Punctuality,
     episodes: Episodes,
+    flaps: Flaps,
     gauges: Arc<Gauges>,
     updates: Vec<StatusUpdate>,
 }
@@ -101,6 +103,7 @@ impl ShardCore {
             hold_unreachable: nanos(config.hold_unreachable),
             punctuality: Punctuality::default(),
             episodes: Episodes::new(shard, Arc::clone(&gauges)),
+            flaps: Flaps::default(),
             gauges,
             updates: Vec::new(),
         }
@@ -116,6 +119,11 @@ impl ShardCore {
         self.timers.advance(now);
         self.memory.expire(now);
         self.episodes.expire(now);
+        while let Some((slot, changes)) = self.flaps.expire(now) {
+            if let Some(record) = self.records.get(slot as usize).and_then(Option::as_ref) {
+                record.log_flaps(changes);
+            }
+        }
     }
 
     /// The turn that began at `now` is over.
@@ -128,7 +136,11 @@ impl ShardCore {
 
     /// When the next turn is due. `None` while there is nothing to wait for but orders and landings.
     pub(crate) fn next_wake(&self) -> Option<Nanos> {
-        [self.timers.next(), self.punctuality.expected(), self.episodes.next()].into_iter().flatten().min()
+        let flaps = self.flaps.next();
+        [self.timers.next(), self.punctuality.expected(), self.episodes.next(), flaps]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether a probe could be started now.
@@ -192,7 +204,8 @@ impl ShardCore {
                 self.updates.push(record.tell(false));
             }
         } else {
-            self.updates.extend(record.judge(outcome, wall, duration));
+            let flaps = &mut self.flaps;
+            self.updates.extend(record.judge(outcome, wall, duration, || flaps.note(slot, ended)));
         }
         self.timers.arm(slot, due);
     }
@@ -329,6 +342,7 @@ impl ShardCore {
             self.episodes.release(held.fault());
         }
         debug!(id = %record.check.id, target = %record.check.spec.target(), "check ends");
+        record.log_flaps(self.flaps.forget(slot));
         self.memory.remember(record.check.spec, record.known, now);
         let flight = record.flight?;
         self.flights.remove(&flight).map(|_| flight)
@@ -363,11 +377,19 @@ impl Record {
     }
 
     /// Takes a verdict. `None` when there is nothing to tell yet: see [`Known::is_certain`].
-    fn judge(&mut self, outcome: Outcome, wall: SystemTime, duration: Duration) -> Option<StatusUpdate> {
+    ///
+    /// A change of health is logged if `has_line` says so.
+    fn judge(
+        &mut self,
+        outcome: Outcome,
+        wall: SystemTime,
+        duration: Duration,
+        has_line: impl FnOnce() -> bool,
+    ) -> Option<StatusUpdate> {
         let Check { id, ref spec, .. } = self.check;
         let retries = if let Outcome::Fail(Failure::PathDown { .. }) = outcome { 0 } else { spec.retries() };
         let transition = self.known.machine.observe(&outcome, retries);
-        if let Some(transition) = transition {
+        if let Some(transition) = transition.filter(|_| has_line()) {
             info!(
                 %id,
                 checker_type = spec.probe().type_name(),
@@ -381,6 +403,25 @@ impl Record {
         }
         self.known.keep(wall, duration, outcome);
         self.known.is_certain().then(|| self.tell(transition.is_some()))
+    }
+
+    /// Sums up changes that had no line of their own.
+    fn log_flaps(&self, changes: u32) {
+        if changes == 0 {
+            return;
+        }
+        let Check { id, ref spec, .. } = self.check;
+        let Status { health, outcome, .. } = self.known.status();
+        info!(
+            %id,
+            checker_type = spec.probe().type_name(),
+            address = %spec.target(),
+            changes,
+            health = %health,
+            label = outcome.as_ref().map(Outcome::label),
+            text = outcome.as_ref().map(|outcome| spec.text(outcome)),
+            "health flapped: changes since the last line about this check, and where it stands"
+        );
     }
 
     /// The update that says where the check stands. The first one of a life is news whatever it says.
