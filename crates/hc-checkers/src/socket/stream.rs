@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hc_types::{Failure, Phase, Target};
+use hc_types::{Failure, LocalFault, Phase, Target};
 use socket2::{Protocol, SockRef, Type};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -75,7 +75,11 @@ async fn connect_once(target: &Target, opening: Opening, progress: &Progress) ->
     match socket.connect(&target.socket_addr().into()) {
         Ok(()) => {}
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
-        Err(error) => return Err(fault::before_sending(&error)),
+        // No port, or no address; a datagram socket needs no port of these, so it tells which.
+        Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {
+            return Err(super::look_for_way(target).err().unwrap_or(LocalFault::Ports).into());
+        }
+        Err(error) => return Err(fault::connecting(&error, target.ip())),
     }
     progress.exchanged();
     // Registered only now: before connect the poller would report the unconnected socket as hung up.
