@@ -2,6 +2,7 @@
 //! with as few system calls as the kernel allows.
 
 mod datagram;
+mod dropped;
 mod error_queue;
 mod parting;
 mod stream;

@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use hc_checkers::{Checkers, CheckersConfig};
 use hc_testkit::network::{in_own_network, run};
-use hc_types::{CheckSpec, LocalFault, Outcome, ProbeSpec, Prober as _, Target, TcpProbe, UdpProbe};
+use hc_testkit::outcome::as_told;
+use hc_types::{
+    CheckSpec, Failure, LocalFault, Outcome, Phase, ProbeSpec, Prober as _, Target, TcpProbe, UdpProbe,
+};
 
 const TIMEOUT: Duration = Duration::from_millis(300);
 
@@ -128,14 +131,60 @@ fn an_interface_that_is_down_is_named() {
     check(veth!("ip link set va down"), "10.9.0.7", LocalFault::NoRoute);
 }
 
+const DROP: &str = "table inet t {
+    chain o {
+        type filter hook output priority 0;
+        th dport 81 drop
+        meta l4proto { icmp, icmpv6 } drop
+    }
+}
+";
+
 #[test]
 fn an_output_filter_is_told_from_a_missing_capability() {
-    let drop = "table inet t {\n chain o {\n type filter hook output priority 0;\n th dport 81 drop\n meta l4proto { icmp, icmpv6 } drop\n }\n }\n";
     for ip in ["10.9.0.7", "127.0.0.1", "fd00::7"] {
-        for (name, outcome) in outcomes(veth!(""), drop, ip) {
+        for (name, outcome) in outcomes(veth!(""), DROP, ip) {
+            // TCP does not say before it has repeated its SYN.
             if name != "tcp" {
                 assert_eq!(outcome, LocalFault::Filter.into(), "{name} to {ip}");
             }
         }
+    }
+}
+
+/// A TCP probe that has time to repeat its SYN, which it does after 1 s.
+fn slow_tcp(setup: &'static str, rules: &'static str, ip: &'static str) -> Outcome {
+    in_own_network(move || {
+        setup.lines().map(str::trim).filter(|line| !line.is_empty()).for_each(|line| drop(run(line)));
+        nft(rules);
+        let timeout = Duration::from_millis(1500);
+        let target = Target::plain(ip.parse().unwrap(), 81);
+        let probe = ProbeSpec::Tcp(TcpProbe::default());
+        let spec = CheckSpec::new(target, probe, 10 * timeout, timeout, 0).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { Checkers::new(CheckersConfig::default()).probe(Arc::new(spec)).await })
+    })
+}
+
+#[test]
+fn an_output_filter_that_drops_tcp_is_seen() {
+    for ip in ["10.9.0.7", "127.0.0.1", "fd00::7", "::1"] {
+        assert_eq!(slow_tcp(veth!(""), DROP, ip), LocalFault::Filter.into(), "{ip}");
+    }
+    let postrouting = DROP.replace("hook output", "hook postrouting").leak();
+    assert_eq!(slow_tcp(veth!(""), postrouting, "127.0.0.1"), LocalFault::Filter.into());
+}
+
+#[test]
+fn a_filter_at_the_other_end_is_a_timeout() {
+    let input = DROP.replace("hook output", "hook input").leak();
+    for ip in ["127.0.0.1", "::1"] {
+        let outcome = as_told(slow_tcp(veth!(""), input, ip));
+        assert_eq!(outcome, Failure::Timeout(Phase::Connect).into(), "{ip}");
+    }
+    // Nobody is there, whether or not that is known to ARP.
+    let silent = veth!("ip neighbour add 10.9.0.7 lladdr 02:00:00:00:00:07 dev va");
+    for ip in ["10.9.0.7", "10.9.0.8"] {
+        assert_eq!(as_told(slow_tcp(silent, "", ip)), Failure::Timeout(Phase::Connect).into(), "{ip}");
     }
 }

@@ -14,6 +14,7 @@ use socket2::{Protocol, SockRef, Type};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::dropped;
 use crate::deadline::Progress;
 use crate::fault::{self, Setback};
 
@@ -84,7 +85,7 @@ async fn connect_once(target: &Target, opening: Opening, progress: &Progress) ->
     progress.exchanged();
     // Registered only now: before connect the poller would report the unconnected socket as hung up.
     let stream = TcpStream::from_std(socket.into()).map_err(|error| fault::before_sending(&error))?;
-    progress.hear(pin!(connected(&stream)), || look_whether_connected(&stream)).await?;
+    progress.hear(pin!(connected(&stream)), || look_whether_connected(&stream, target)).await?;
     Ok(stream)
 }
 
@@ -101,10 +102,13 @@ fn failed(stream: &TcpStream) -> Option<Setback> {
     }
 }
 
-fn look_whether_connected(stream: &TcpStream) -> Poll<Result<(), Setback>> {
+fn look_whether_connected(stream: &TcpStream, target: &Target) -> Poll<Result<(), Setback>> {
     match failed(stream) {
         Some(setback) => Poll::Ready(Err(setback)),
         None if stream.peer_addr().is_ok() => Poll::Ready(Ok(())),
+        None if dropped::syn_was_dropped_here(stream, target.socket_addr()) => {
+            Poll::Ready(Err(LocalFault::Filter.into()))
+        }
         None => Poll::Pending,
     }
 }
