@@ -7,7 +7,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use hc_types::{Failure, Outcome, Phase};
-use tokio::time::{Instant, sleep};
+use tokio::task::unconstrained;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::fault::Setback;
 
@@ -17,6 +18,9 @@ const IN_GOOD_TIME: u32 = 10;
 /// A timer that is later than this went off after a stall, perhaps of the whole machine: then the kernel is given as long to take in
 /// what the network holds for us, before we believe that it is nothing.
 const LATE: Duration = Duration::from_millis(20);
+
+/// The time between two polls of a probe that waits. Most probes have ended before the first.
+const WAIT: Duration = Duration::from_millis(250);
 
 /// How often a probe may look at a socket after its time is up. Of what is there by then a probe needs no more; a peer that goes on and on
 /// has no right to our thread.
@@ -122,7 +126,7 @@ where
     let progress = Progress::new();
     let begun = progress.exchanged.get();
     let mut probe = pin!(probe(&progress));
-    if let Ok(done) = tokio::time::timeout(timeout, probe.as_mut()).await {
+    if let Some(done) = until_deadline(begun, timeout, probe.as_mut()).await {
         return done;
     }
     progress.looks.set(LOOKS);
@@ -140,6 +144,31 @@ where
         }
         sleep(LATE).await;
     }
+}
+
+/// Polls `probe` until it is done or time is up, and a few times in between, so that what is around it sees it wait (`path`).
+async fn until_deadline<T>(
+    begun: Instant,
+    timeout: Duration,
+    mut probe: Pin<&mut impl Future<Output = T>>,
+) -> Option<T> {
+    let deadline = begun + timeout;
+    let mut timer = pin!(sleep_until(begun + WAIT.min(timeout / 2)));
+    poll_fn(|context| {
+        if let Poll::Ready(done) = probe.as_mut().poll(context) {
+            return Poll::Ready(Some(done));
+        }
+        // Also when the probe has used up its turn: a peer that goes on and on does not stop the clock.
+        while pin!(unconstrained(timer.as_mut())).poll(context).is_ready() {
+            let now = Instant::now();
+            if now >= deadline {
+                return Poll::Ready(None);
+            }
+            timer.as_mut().reset((now + WAIT).min(deadline));
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! Which errors of system calls are verdicts about the backend, and which are ours. The only place that decides.
 
 use std::io;
+use std::net::IpAddr;
 
 use hc_types::{Failure, LocalFault, Outcome, Phase, Unreachable};
+
+use crate::socket;
 
 /// Why a probe ended early: the backend failed it, or we could not run it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,14 +49,73 @@ pub(crate) fn told(mut text: String) -> Box<str> {
     text.into()
 }
 
-/// An error before anything was sent: from `socket`, `setsockopt`, `connect` itself, the first `sendto`. What the network
-/// would say cannot have arrived yet, so "unreachable" is our own routing table speaking.
+/// An error of the calls that make a socket ready: `socket`, `setsockopt`, and the poller's.
+pub(crate) fn opening(error: &io::Error, ipv4: bool) -> Setback {
+    match error.raw_os_error() {
+        // The kernel was started without IPv6, or a sandbox (`RestrictAddressFamilies`) forbids the family.
+        Some(libc::EAFNOSUPPORT) if !ipv4 && !ipv6::exists() => LocalFault::NoIpv6.into(),
+        Some(libc::EACCES | libc::EPERM | libc::EAFNOSUPPORT) => LocalFault::Permission.into(),
+        _ => before_sending(error),
+    }
+}
+
+/// An error of `connect`, which looks up a route, a source address and a port.
+pub(crate) fn connecting(error: &io::Error, to: IpAddr) -> Setback {
+    match error.raw_os_error() {
+        // So says UDP; TCP says EADDRNOTAVAIL.
+        Some(libc::EAGAIN) => LocalFault::Ports.into(),
+        _ => routing(error, to),
+    }
+}
+
+/// An error of the first `sendto`, which looks up a route and a source address, and meets the filters of this machine.
+pub(crate) fn sending(error: &io::Error, to: IpAddr) -> Setback {
+    routing(error, to)
+}
+
+/// What the network would say cannot have arrived yet, so "unreachable" is our own routing table speaking.
+fn routing(error: &io::Error, to: IpAddr) -> Setback {
+    let ipv6 = to.is_ipv6();
+    match error.raw_os_error() {
+        Some(libc::ENETUNREACH | libc::EADDRNOTAVAIL) if ipv6 && ipv6::is_off() => LocalFault::NoIpv6.into(),
+        // IPv6 takes the addresses of an interface that goes down away.
+        Some(libc::EADDRNOTAVAIL) if to.is_loopback() && socket::loopback_is_down() => {
+            LocalFault::InterfaceDown.into()
+        }
+        Some(libc::EADDRNOTAVAIL) => LocalFault::NoAddress.into(),
+        Some(libc::EACCES) => LocalFault::RouteProhibited.into(),
+        Some(libc::EINVAL) => LocalFault::RouteBlackhole.into(),
+        Some(libc::EPERM) => LocalFault::Filter.into(),
+        _ => before_sending(error),
+    }
+}
+
+/// Another error before anything was sent.
 pub(crate) fn before_sending(error: &io::Error) -> Setback {
     match error.raw_os_error() {
-        Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => LocalFault::NoRoute.into(),
-        Some(libc::EACCES) => LocalFault::Permission.into(),
+        Some(libc::ENETUNREACH) => LocalFault::NoRoute.into(),
+        Some(libc::EHOSTUNREACH) => LocalFault::RouteUnreachable.into(),
+        Some(libc::EACCES | libc::EPERM) => LocalFault::Permission.into(),
         Some(libc::EAGAIN) => LocalFault::Buffers.into(),
         _ => after_sending(error, Phase::Connect),
+    }
+}
+
+mod ipv6 {
+    use std::fs;
+    use std::path::Path;
+
+    const PARAMETERS: &str = "/proc/sys/net/ipv6";
+
+    /// Whether the kernel has it.
+    pub(super) fn exists() -> bool {
+        Path::new(PARAMETERS).exists()
+    }
+
+    /// Whether it is switched off (`net.ipv6.conf.all.disable_ipv6`) or does not exist.
+    pub(super) fn is_off() -> bool {
+        let all = format!("{PARAMETERS}/conf/all/disable_ipv6");
+        !exists() || fs::read(all).is_ok_and(|value| value.trim_ascii() == b"1")
     }
 }
 
@@ -78,8 +140,9 @@ pub(crate) fn after_sending(error: &io::Error, phase: Phase) -> Setback {
         libc::EADDRNOTAVAIL | libc::EADDRINUSE => LocalFault::Ports.into(),
         libc::ENOBUFS => LocalFault::Buffers.into(),
         libc::ENOMEM => LocalFault::Memory.into(),
-        // Never from the network: a local packet filter or a missing capability.
-        libc::EPERM => LocalFault::Permission.into(),
+        libc::ENETDOWN => LocalFault::InterfaceDown.into(),
+        // Never from the network: a packet filter of this machine.
+        libc::EPERM => LocalFault::Filter.into(),
         other => LocalFault::Other(other).into(),
     }
 }
@@ -97,7 +160,10 @@ mod tests {
 
     #[test]
     fn what_the_network_said_is_a_verdict_and_what_we_lack_is_not() {
-        use LocalFault::{Buffers, Descriptors, Memory, NoRoute, Other, Permission, Ports};
+        use LocalFault::{
+            Buffers, Descriptors, Filter, InterfaceDown, Memory, NoRoute, Other, Permission, Ports,
+            RouteUnreachable,
+        };
         use Unreachable::{Host, Network, Protocol};
 
         check(libc::ECONNREFUSED, Failure::Refused, Failure::Refused);
@@ -105,11 +171,12 @@ mod tests {
         check(libc::EPIPE, Failure::Reset(Phase::Connect), Failure::Reset(Phase::Connect));
         check(libc::ETIMEDOUT, Failure::Timeout(Phase::Connect), Failure::Timeout(Phase::Connect));
         check(libc::ENETUNREACH, NoRoute, Failure::Unreachable(Network));
-        check(libc::EHOSTUNREACH, NoRoute, Failure::Unreachable(Host));
+        check(libc::EHOSTUNREACH, RouteUnreachable, Failure::Unreachable(Host));
         check(libc::EHOSTDOWN, Failure::Unreachable(Host), Failure::Unreachable(Host));
         check(libc::EACCES, Permission, Failure::Unreachable(Protocol));
         check(libc::ENOPROTOOPT, Failure::Unreachable(Protocol), Failure::Unreachable(Protocol));
-        check(libc::EPERM, Permission, Permission);
+        check(libc::EPERM, Permission, Filter);
+        check(libc::ENETDOWN, InterfaceDown, InterfaceDown);
         check(libc::EMFILE, Descriptors, Descriptors);
         check(libc::ENFILE, Descriptors, Descriptors);
         check(libc::EADDRNOTAVAIL, Ports, Ports);

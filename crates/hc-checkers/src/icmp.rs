@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -22,7 +23,7 @@ use hc_types::{Failure, LocalFault, Outcome, Phase, Target};
 use crate::deadline::{self, Progress};
 use crate::fault::{self, Setback};
 use echo::{Family, Heard};
-use socket::{Backlog, EchoSocket};
+use socket::{Backlog, EchoSocket, SendError};
 
 /// Requests that may leave before replies are read, so that those of a burst do not overflow the socket's buffer.
 const UNREAD: u32 = 64;
@@ -110,7 +111,8 @@ impl State {
             return Ok(Rc::clone(socket));
         }
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let socket = Rc::new(EchoSocket::open(family, id).map_err(|e| fault::before_sending(&e))?);
+        let socket =
+            Rc::new(EchoSocket::open(family, id).map_err(|e| fault::opening(&e, family == Family::V4))?);
         self.next = rand::random();
         self.socket = Some(Rc::clone(&socket));
         Ok(socket)
@@ -195,7 +197,13 @@ impl Request {
         state.unread += 1;
         if let Err(error) = socket.send(target.ip(), target.mark(), sequence) {
             state.waiting.remove(&sequence);
-            return Err(fault::before_sending(&error));
+            return Err(match error {
+                SendError::Mark(error) => fault::opening(&error, family == Family::V4),
+                SendError::Send(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    LocalFault::Buffers.into()
+                }
+                SendError::Send(error) => fault::sending(&error, target.ip()),
+            });
         }
         Ok(Self { lane: Rc::clone(lane), socket, sequence })
     }

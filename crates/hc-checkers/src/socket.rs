@@ -2,6 +2,7 @@
 //! with as few system calls as the kernel allows.
 
 mod datagram;
+mod dropped;
 mod error_queue;
 mod parting;
 mod stream;
@@ -26,46 +27,60 @@ fn open(target: &Target, kind: Type, protocol: Protocol) -> Result<Socket, Setba
     let domain = if target.ip().is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     // socket2 gives both flags to socket(2) itself.
     let socket = Socket::new(domain, kind.nonblocking().cloexec(), Some(protocol))
-        .map_err(|error| fault::before_sending(&error))?;
+        .map_err(|error| fault::opening(&error, target.ip().is_ipv4()))?;
     if let Some(mark) = target.mark() {
         // Before connect: it chooses the route and the source address, and the SYN must carry it.
-        socket.set_mark(mark.get()).map_err(|error| fault::before_sending(&error))?;
+        socket.set_mark(mark.get()).map_err(|error| fault::opening(&error, target.ip().is_ipv4()))?;
     }
     Ok(socket)
 }
 
+/// A way to a target.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    /// It leads to this machine itself, through the loopback interface.
+    is_local: bool,
+}
+
 /// Why this machine has no way to the target, or cannot say whether it has one. Sends nothing: a datagram socket's `connect` only
 /// looks the route up.
+pub(crate) fn look_for_way(target: &Target) -> Result<Way, LocalFault> {
+    let ip = target.ip();
+    let looked_up = open(target, Type::DGRAM, Protocol::UDP).and_then(|socket| {
+        socket
+            .connect(&target.socket_addr().into())
+            .map_err(|error| fault::connecting(&error, target.ip()))?;
+        Ok(socket)
+    });
+    let socket = match looked_up {
+        Err(Setback::Local(fault)) => return Err(fault),
+        Err(Setback::Failure(_)) => return Ok(Way { is_local: ip.is_loopback() }),
+        Ok(socket) => socket,
+    };
+    let from = socket.local_addr().ok().and_then(|address| address.as_socket());
+    let Some(from) = from.map(|from| from.ip()) else { return Ok(Way { is_local: ip.is_loopback() }) };
+    let is_local = ip.is_loopback() || from == ip;
+    // The kernel sends from 0.0.0.0 or ::1 rather than not at all, and nobody can answer that.
+    if from.is_unspecified() || (from.is_loopback() && !is_local) {
+        return Err(LocalFault::NoAddress);
+    }
+    Ok(Way { is_local })
+}
+
+/// When the loopback interface was last seen down. Only for where the kernel does not tell of changes.
 ///
 /// An interface that goes down takes its routes with it, all but the loopback interface: the kernel keeps the routes to our
 /// own addresses and drops what goes there without a word. If it was seen down within twice the `timeout` of the probe that asks,
 /// there was none: packets of that probe may have been lost then, when another one looked.
-pub(crate) fn look_for_way(
-    target: &Target,
-    loopback: &Loopback,
-    timeout: Duration,
-) -> Result<(), LocalFault> {
-    let looked_up = open(target, Type::DGRAM, Protocol::UDP).and_then(|socket| {
-        socket.connect(&target.socket_addr().into()).map_err(|error| fault::before_sending(&error))?;
-        Ok(socket)
-    });
-    match looked_up {
-        Err(Setback::Local(fault)) => Err(fault),
-        Err(Setback::Failure(_)) => Ok(()),
-        Ok(socket) => {
-            let from = socket.local_addr().ok().and_then(|address| address.as_socket());
-            let ours = target.ip().is_loopback() || from.is_some_and(|from| from.ip() == target.ip());
-            if ours && loopback.was_down(2 * timeout) { Err(LocalFault::NoRoute) } else { Ok(()) }
-        }
-    }
-}
-
-/// When the loopback interface was last seen down.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Loopback(Cell<Option<Instant>>);
 
 impl Loopback {
-    /// Looks now, and says whether it is down or was seen so within `span`.
+    /// Looks now, if the way leads through it.
+    pub(crate) fn look(&self, way: Way, timeout: Duration) -> Result<(), LocalFault> {
+        if way.is_local && self.was_down(2 * timeout) { Err(LocalFault::InterfaceDown) } else { Ok(()) }
+    }
+
     fn was_down(&self, span: Duration) -> bool {
         if loopback_is_down() {
             self.0.set(Some(Instant::now()));
@@ -74,7 +89,7 @@ impl Loopback {
     }
 }
 
-fn loopback_is_down() -> bool {
+pub(crate) fn loopback_is_down() -> bool {
     let Ok(mut interfaces) = getifaddrs() else { return false };
     interfaces.any(|interface| {
         interface.flags.contains(InterfaceFlags::IFF_LOOPBACK)

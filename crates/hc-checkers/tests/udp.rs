@@ -125,7 +125,7 @@ fn what_we_lack_is_no_verdict() {
         command("nft add chain ip t out { type filter hook output priority 0 ; policy drop ; }");
         ask(&Target::plain([127, 0, 0, 1].into(), 9), b"ping", b"", PLENTY)
     });
-    assert_eq!(outcome, LocalFault::Permission.into());
+    assert_eq!(outcome, LocalFault::Filter.into());
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn the_datagram_carries_the_mark() {
             outcomes
         });
         assert_eq!(marked, Outcome::PASS);
-        assert_eq!(unmarked, LocalFault::Permission.into());
+        assert_eq!(unmarked, LocalFault::Filter.into());
     }
 }
 

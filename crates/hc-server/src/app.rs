@@ -44,6 +44,12 @@ pub async fn run(config: Config, confine: bool, shutdown: CancellationToken) -> 
         sandbox::enter(&socket.path, snapshots.dir())?;
     }
     logging::detach().context("cannot start the thread of the log")?;
+    if let Err(error) = hc_checkers::can_observe_paths() {
+        warn!(
+            error = %error,
+            "the kernel does not tell of changes of routes and interfaces: a path that is away for a moment can make checks fail"
+        );
+    }
 
     // The parts, each with its own way to be told that it is over.
     let (stop_manager, stop_notifier, stop_ipc) =

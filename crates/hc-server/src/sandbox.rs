@@ -10,8 +10,8 @@ use tracing::{info, warn};
 pub(crate) fn enter(socket: &Path, state: Option<&Path>) -> Result<()> {
     let directory = socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let writable: Vec<PathBuf> = [Some(directory), state].into_iter().flatten().map(Path::to_owned).collect();
-    // The range of ephemeral ports, which the first TCP probe reads.
-    let readable = vec!["/proc/sys/net/ipv4".into()];
+    // The range of ephemeral ports, which the first TCP probe reads, and whether IPv6 is switched off.
+    let readable = vec!["/proc/sys/net/ipv4".into(), "/proc/sys/net/ipv6".into()];
     let files = Files { writable, readable };
     let report =
         hc_sandbox::enter(&files).context("cannot enter the sandbox (--no-sandbox runs without it)")?;

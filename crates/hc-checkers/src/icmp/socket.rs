@@ -48,6 +48,13 @@ enum Kind {
     Raw(u16),
 }
 
+/// Which call failed.
+#[derive(Debug)]
+pub(super) enum SendError {
+    Mark(io::Error),
+    Send(io::Error),
+}
+
 /// How far a reading got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Backlog {
@@ -89,11 +96,11 @@ impl EchoSocket {
     ///
     /// The mark is set on the socket before the packet is made, which works on every kernel; a control message is
     /// ignored by the ping sockets of older ones, and the packet would leave unmarked.
-    pub(super) fn send(&self, ip: IpAddr, mark: Option<Mark>, sequence: u16) -> io::Result<()> {
+    pub(super) fn send(&self, ip: IpAddr, mark: Option<Mark>, sequence: u16) -> Result<(), SendError> {
         let mark = mark.map_or(0, Mark::get);
         let socket = self.io.get_ref();
         if self.mark.get() != mark {
-            socket.set_mark(mark)?;
+            socket.set_mark(mark).map_err(SendError::Mark)?;
             self.mark.set(mark);
         }
         let id = if let Kind::Raw(id) = self.kind { id } else { 0 };
@@ -103,10 +110,12 @@ impl EchoSocket {
         loop {
             match socket.send_to(&packet, &address) {
                 Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(SendError::Send(error));
+                }
                 // A ping socket reports the ICMP error of an earlier packet to whoever sends next, and forgets it.
                 Err(_) if attempts > 0 => attempts -= 1,
-                Err(error) => return Err(error),
+                Err(error) => return Err(SendError::Send(error)),
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, Read as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::task::Poll;
 
@@ -25,6 +25,7 @@ thread_local! {
 pub(crate) struct Datagrams {
     socket: UdpSocket,
     ipv4: bool,
+    to: IpAddr,
 }
 
 impl Datagrams {
@@ -33,11 +34,12 @@ impl Datagrams {
         let ipv4 = target.ip().is_ipv4();
         let socket = super::open(target, Type::DGRAM, Protocol::UDP)?;
         // Without it the kernel keeps "host unreachable" and the like to itself, and the probe would wait for its deadline.
-        let ready = error_queue::listen(&socket, ipv4)
-            .and_then(|()| socket.connect(&target.socket_addr().into()))
-            .and_then(|()| UdpSocket::from_std(socket.into()));
-        let socket = ready.map_err(|error| fault::before_sending(&error))?;
-        Ok(Self { socket, ipv4 })
+        error_queue::listen(&socket, ipv4).map_err(|error| fault::opening(&error, ipv4))?;
+        socket
+            .connect(&target.socket_addr().into())
+            .map_err(|error| fault::connecting(&error, target.ip()))?;
+        let socket = UdpSocket::from_std(socket.into()).map_err(|error| fault::opening(&error, ipv4))?;
+        Ok(Self { socket, ipv4, to: target.ip() })
     }
 
     /// Our own address on the way to the target.
@@ -53,7 +55,7 @@ impl Datagrams {
                 progress.exchanged();
                 Ok(())
             }
-            Err(error) => Err(fault::before_sending(&error)),
+            Err(error) => Err(fault::sending(&error, self.to)),
         }
     }
 

@@ -9,11 +9,12 @@ use std::sync::OnceLock;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hc_types::{Failure, Phase, Target};
+use hc_types::{Failure, LocalFault, Phase, Target};
 use socket2::{Protocol, SockRef, Type};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::dropped;
 use crate::deadline::Progress;
 use crate::fault::{self, Setback};
 
@@ -75,12 +76,16 @@ async fn connect_once(target: &Target, opening: Opening, progress: &Progress) ->
     match socket.connect(&target.socket_addr().into()) {
         Ok(()) => {}
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
-        Err(error) => return Err(fault::before_sending(&error)),
+        // No port, or no address; a datagram socket needs no port of these, so it tells which.
+        Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {
+            return Err(super::look_for_way(target).err().unwrap_or(LocalFault::Ports).into());
+        }
+        Err(error) => return Err(fault::connecting(&error, target.ip())),
     }
     progress.exchanged();
     // Registered only now: before connect the poller would report the unconnected socket as hung up.
     let stream = TcpStream::from_std(socket.into()).map_err(|error| fault::before_sending(&error))?;
-    progress.hear(pin!(connected(&stream)), || look_whether_connected(&stream)).await?;
+    progress.hear(pin!(connected(&stream)), || look_whether_connected(&stream, target)).await?;
     Ok(stream)
 }
 
@@ -97,10 +102,13 @@ fn failed(stream: &TcpStream) -> Option<Setback> {
     }
 }
 
-fn look_whether_connected(stream: &TcpStream) -> Poll<Result<(), Setback>> {
+fn look_whether_connected(stream: &TcpStream, target: &Target) -> Poll<Result<(), Setback>> {
     match failed(stream) {
         Some(setback) => Poll::Ready(Err(setback)),
         None if stream.peer_addr().is_ok() => Poll::Ready(Ok(())),
+        None if dropped::syn_was_dropped_here(stream, target.socket_addr()) => {
+            Poll::Ready(Err(LocalFault::Filter.into()))
+        }
         None => Poll::Pending,
     }
 }
