@@ -44,5 +44,5 @@ pub use icmp::Pinger;
 pub use prober::Checkers;
 pub use radius::probe_radius;
 pub use tcp::probe_tcp;
-pub use tls::{Roots, RootsError};
+pub use tls::{Reload, Roots, RootsError, SystemRoots};
 pub use udp::probe_udp;
