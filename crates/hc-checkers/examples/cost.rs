@@ -4,7 +4,7 @@
 //! cargo run --release -p hc-checkers --example cost -- tcp 127.0.0.1:80 100000 [at once]
 //! ```
 //!
-//! Kinds: `tcp`, `http`, and `hyper`, which is the same HTTP exchange by hyper's client, to show why it is not used.
+//! Kinds: `tcp`, `http`, `https` (without verification), and `hyper`, which is the same HTTP exchange by hyper's client, to show why it is not used.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use hc_checkers::{Checkers, CheckersConfig};
-use hc_types::{CheckSpec, HttpProbe, Outcome, ProbeSpec, Prober as _, Target, TcpProbe};
+use hc_types::{CheckSpec, HttpProbe, Outcome, ProbeSpec, Prober as _, Target, TcpProbe, Tls};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -37,8 +37,13 @@ fn main() -> anyhow::Result<()> {
                 let probe = HttpProbe { expected_codes: [200].into(), ..HttpProbe::default() };
                 run(ProbeSpec::Http(Box::new(probe)), address, count, at_once).await
             }
+            "https" => {
+                let tls = Some(Tls::new(false));
+                let probe = HttpProbe { tls, expected_codes: [200].into(), ..HttpProbe::default() };
+                run(ProbeSpec::Http(Box::new(probe)), address, count, at_once).await
+            }
             "hyper" => run_hyper(address, count, at_once).await,
-            other => bail!("{other:?} is none of tcp, http, hyper"),
+            other => bail!("{other:?} is none of tcp, http, https, hyper"),
         }
     })?;
     let spent = cpu_time()? - before;

@@ -20,7 +20,7 @@ use crate::CheckersConfig;
 use crate::deadline::{self, Progress};
 use crate::fault::{self, Setback};
 use crate::socket::{self, First, Opening, Parting, Used};
-use crate::tls::{self, Peer};
+use crate::tls::{self, Handshake, Peer};
 
 pub use body::{Body, BodyError};
 pub use request::{Request, RequestError};
@@ -89,11 +89,11 @@ pub(crate) async fn judge(
 }
 
 /// The verdict, and the connection that it came over.
-async fn run(
+async fn run<'a>(
     probe: &HttpProbe,
-    target: &Target,
-    config: &CheckersConfig,
-    progress: &Progress,
+    target: &'a Target,
+    config: &'a CheckersConfig,
+    progress: &'a Progress,
 ) -> Result<(Result<Outcome, Setback>, Used), Setback> {
     let request = Request::new(probe, target).map_err(|error| bad_request(&error))?;
     let Some(tls) = &probe.tls else {
@@ -109,9 +109,11 @@ async fn run(
         Some((_, Some(address))) => Peer::Address(address),
         Some((name, None)) => Peer::Name(name),
     };
-    let mut stream = match tls::handshake(stream, peer, tls.verify, &config.roots).await {
+    let handshake = Handshake { target, peer, tls: *tls, roots: &config.roots, progress };
+    let mut stream = match handshake.shake(stream).await {
         Ok(stream) => stream,
-        Err((setback, stream)) => return Ok((Err(setback), stream.into_inner().into())),
+        Err((setback, Some(stream))) => return Ok((Err(setback), stream.into_inner().into())),
+        Err((setback, None)) => return Err(setback),
     };
     let verdict = exchange(probe, &request, &mut stream, progress).await;
     Ok((verdict, tls::leave(stream)))

@@ -46,5 +46,5 @@ pub use path::can_observe_paths;
 pub use prober::Checkers;
 pub use radius::probe_radius;
 pub use tcp::probe_tcp;
-pub use tls::{Roots, RootsError};
+pub use tls::{Reload, Roots, RootsError, SystemRoots};
 pub use udp::probe_udp;

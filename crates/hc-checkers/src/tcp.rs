@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use crate::deadline::{self, Progress};
 use crate::fault::Setback;
 use crate::socket::{self, First, Opening, Parting, Used};
-use crate::tls::{self, Peer};
+use crate::tls::{self, Handshake, Peer};
 use crate::{CheckersConfig, Close};
 
 /// Connects to `target`, speaks TLS if the probe says so, sends `probe.send` if there is any, and reads as many bytes as
@@ -58,11 +58,11 @@ pub(crate) async fn judge(
 }
 
 /// The verdict, and the connection that it came over.
-async fn run(
+async fn run<'a>(
     probe: &TcpProbe,
-    target: &Target,
-    config: &CheckersConfig,
-    progress: &Progress,
+    target: &'a Target,
+    config: &'a CheckersConfig,
+    progress: &'a Progress,
 ) -> Result<(Result<(), Setback>, Used), Setback> {
     let mut stream = socket::connect(target, opening(probe, config.close), progress).await?;
     let Some(tls) = &probe.tls else {
@@ -71,12 +71,14 @@ async fn run(
     };
     progress.enter(Phase::Tls);
     // Without a name, as Seesaw: the address is what the certificate must hold, and there is no SNI.
-    match tls::handshake(stream, Peer::Address(target.ip()), tls.verify, &config.roots).await {
+    let peer = Peer::Address(target.ip());
+    match (Handshake { target, peer, tls: *tls, roots: &config.roots, progress }).shake(stream).await {
         Ok(mut stream) => {
             let verdict = exchange(probe, &mut stream, progress).await;
             Ok((verdict, tls::leave(stream)))
         }
-        Err((setback, stream)) => Ok((Err(setback), stream.into_inner().into())),
+        Err((setback, Some(stream))) => Ok((Err(setback), stream.into_inner().into())),
+        Err((setback, None)) => Err(setback),
     }
 }
 

@@ -1,29 +1,44 @@
-//! TLS over a connection that stands: 1.2 and 1.3, a full handshake each time (resuming a session would test less), no ALPN.
+//! TLS over a connection that stands: a full handshake each time (resuming a session would test less), no ALPN.
+//!
+//! rustls speaks TLS 1.2 and 1.3 with all that Go offers by default. OpenSSL speaks where rustls cannot, see [`libssl`].
 
+mod cbc;
 mod der;
+mod groups;
+mod libssl;
 mod overheard;
 mod reason;
 mod roots;
+mod signatures;
+mod sources;
 mod verify;
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use hc_types::{Failure, Phase};
+use hc_types::{Failure, Phase, Target, Tls};
+use rustls::InvalidMessage;
 use rustls::pki_types::{DnsName, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
 
+use crate::deadline::Progress;
 use crate::fault::{self, Setback};
-use crate::socket::{Stream, Used};
+use crate::socket::{self, Opening, Stream, Used};
 
 pub(crate) use der::public_key;
 pub(crate) use overheard::Overheard;
 pub use reason::not_tls;
-pub use roots::{Roots, RootsError};
+pub use roots::{Reload, Roots, RootsError, SystemRoots};
 
 /// A TLS session of ours.
-pub(crate) type TlsStream<'a> = tokio_rustls::client::TlsStream<Overheard<'a>>;
+#[derive(Debug)]
+pub(crate) enum TlsStream<'a> {
+    Rustls(tokio_rustls::client::TlsStream<Overheard<'a>>),
+    Libssl(libssl::Session<'a>),
+}
 
 /// Whom the certificate must name.
 #[derive(Clone, Copy, Debug)]
@@ -34,39 +49,104 @@ pub(crate) enum Peer<'a> {
     Name(&'a str),
 }
 
-/// Shakes hands. Without `verify` any certificate will do, but the peer must hold its key, as with Go's
-/// `InsecureSkipVerify`.
-///
-/// # Errors
-/// Why not, and the connection, to be closed.
-///
-/// # Cancel safety
-/// Dropping the future closes the connection.
-pub(crate) async fn handshake<'a>(
-    stream: Stream<'a>,
-    peer: Peer<'_>,
-    verify: bool,
-    roots: &Roots,
-) -> Result<TlsStream<'a>, (Setback, Stream<'a>)> {
-    let name = match peer {
-        Peer::Address(ip) => ServerName::IpAddress(ip.into()),
-        Peer::Name(name) => match DnsName::try_from(name.trim_end_matches('.')) {
-            Ok(name) => ServerName::DnsName(name.to_owned()),
-            // No certificate can hold it, and SNI has no way to say it. Without verification neither is needed.
-            Err(_) if !verify => ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into()),
-            Err(_) => {
-                return Err((
-                    Failure::Tls(fault::told(format!("{name:?} is not a host name"))).into(),
-                    stream,
-                ));
+/// What a handshake is made with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handshake<'a, 'n> {
+    /// Where the connection goes, should a second one be needed.
+    pub(crate) target: &'a Target,
+    pub(crate) peer: Peer<'n>,
+    pub(crate) tls: Tls,
+    pub(crate) roots: &'a Roots,
+    pub(crate) progress: &'a Progress,
+}
+
+/// Why there is no session, and the connection, to be closed, if there is one.
+pub(crate) type Refused<'a> = (Setback, Option<Stream<'a>>);
+
+impl<'a> Handshake<'a, '_> {
+    /// Shakes hands. Without verification any certificate will do, but the peer must hold its key, as with Go's
+    /// `InsecureSkipVerify`.
+    ///
+    /// A certificate message of more than 64 KB is too long for rustls: then the connection is reset, and OpenSSL shakes hands
+    /// over a second one.
+    ///
+    /// # Errors
+    /// Why not, and the connection.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection.
+    pub(crate) async fn shake(self, stream: Stream<'a>) -> Result<TlsStream<'a>, Refused<'a>> {
+        let Tls { verify, old_versions, rsa_key_exchange, sha1 } = self.tls;
+        let name = match self.peer {
+            Peer::Address(ip) => ServerName::IpAddress(ip.into()),
+            Peer::Name(name) => match DnsName::try_from(name.trim_end_matches('.')) {
+                Ok(name) => ServerName::DnsName(name.to_owned()),
+                // No certificate can hold it, and SNI has no way to say it. Without verification neither is needed.
+                Err(_) if !verify => ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into()),
+                Err(_) => {
+                    let reason = fault::told(format!("{name:?} is not a host name"));
+                    return Err((Failure::Tls(reason).into(), Some(stream)));
+                }
+            },
+        };
+        if old_versions || rsa_key_exchange || sha1 {
+            return Box::pin(self.shake_by_libssl(stream, &name)).await;
+        }
+        let connector = TlsConnector::from(self.roots.client(verify));
+        match connector.connect(name.clone(), Overheard::new(stream)).into_fallible().await {
+            Ok(stream) => Ok(TlsStream::Rustls(stream)),
+            Err((error, stream)) if is_too_long(&error) => {
+                socket::reset(stream.into_inner().into_inner());
+                Box::pin(self.shake_again(&name)).await
             }
-        },
-    };
-    let connector = TlsConnector::from(Arc::clone(roots.client(verify)));
-    match connector.connect(name, Overheard::new(stream)).into_fallible().await {
-        Ok(stream) => Ok(stream),
-        Err((error, stream)) => Err((name_handshake_error(&error, stream.heard()), stream.into_inner())),
+            Err((error, stream)) => {
+                Err((name_handshake_error(&error, stream.heard()), Some(stream.into_inner())))
+            }
+        }
     }
+
+    async fn shake_again(self, name: &ServerName<'_>) -> Result<TlsStream<'a>, Refused<'a>> {
+        match socket::connect(self.target, Opening::Converse, self.progress).await {
+            Ok(stream) => self.shake_by_libssl(stream, name).await,
+            Err(setback) => Err((setback, None)),
+        }
+    }
+
+    async fn shake_by_libssl(
+        self,
+        stream: Stream<'a>,
+        name: &ServerName<'_>,
+    ) -> Result<TlsStream<'a>, Refused<'a>> {
+        let server_name = match name {
+            ServerName::DnsName(name) => Some(name.as_ref()),
+            _ => None,
+        };
+        let session = libssl::Session::connect(Overheard::new(stream), server_name, self.tls).await;
+        let session = session.map_err(|(setback, stream)| (setback, Some(stream.into_inner())))?;
+        let chain = session.certificates();
+        let verified = if self.tls.verify {
+            self.roots.verify(&chain, name, self.tls.sha1)
+        } else {
+            verify::check_key_sizes(&chain)
+        };
+        match verified {
+            Ok(()) => Ok(TlsStream::Libssl(session)),
+            Err(reason) => {
+                let (stream, _) = session.leave();
+                Err((Failure::Tls(fault::told(reason)).into(), Some(stream.into_inner())))
+            }
+        }
+    }
+}
+
+/// Whether the peer's certificates are more than rustls takes.
+fn is_too_long(error: &io::Error) -> bool {
+    matches!(
+        rustls_error(error),
+        Some(rustls::Error::InvalidMessage(
+            InvalidMessage::HandshakePayloadTooLarge | InvalidMessage::CertificatePayloadTooLarge
+        ))
+    )
 }
 
 fn name_handshake_error(error: &io::Error, heard: &[u8]) -> Setback {
@@ -83,8 +163,11 @@ fn name_handshake_error(error: &io::Error, heard: &[u8]) -> Setback {
 
 /// Names an error of reading or writing, with or without TLS.
 pub(crate) fn name_error(error: &io::Error, phase: Phase) -> Setback {
-    match rustls_error(error) {
-        Some(error) => Failure::Tls(fault::told(reason::of(error))).into(),
+    if let Some(error) = rustls_error(error) {
+        return Failure::Tls(fault::told(reason::of(error))).into();
+    }
+    match libssl::error_in(error) {
+        Some(error) => Failure::Tls(fault::told(reason::of_openssl(error, &[]))).into(),
         None => fault::after_sending(error, phase),
     }
 }
@@ -104,11 +187,55 @@ fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
 }
 
 /// The connection without the session, and the alert that says in TLS that we leave.
-pub(crate) fn leave(mut stream: TlsStream<'_>) -> Used {
-    let (_, session) = stream.get_mut();
-    session.send_close_notify();
-    let mut goodbye = Vec::with_capacity(64);
-    // Writing to a Vec cannot fail.
-    let _: io::Result<usize> = session.write_tls(&mut goodbye);
-    Used { stream: stream.into_inner().0.into_inner().into_inner(), goodbye }
+pub(crate) fn leave(stream: TlsStream<'_>) -> Used {
+    match stream {
+        TlsStream::Rustls(mut stream) => {
+            let (_, session) = stream.get_mut();
+            session.send_close_notify();
+            let mut goodbye = Vec::with_capacity(64);
+            // Writing to a Vec cannot fail.
+            let _: io::Result<usize> = session.write_tls(&mut goodbye);
+            Used { stream: stream.into_inner().0.into_inner().into_inner(), goodbye }
+        }
+        TlsStream::Libssl(session) => {
+            let (stream, goodbye) = session.leave();
+            Used { stream: stream.into_inner().into_inner(), goodbye }
+        }
+    }
+}
+
+impl AsyncRead for TlsStream<'_> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Rustls(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Libssl(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for TlsStream<'_> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Rustls(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Libssl(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Rustls(stream) => Pin::new(stream).poll_flush(context),
+            Self::Libssl(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Rustls(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Libssl(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
 }

@@ -260,7 +260,7 @@ fn https_names_whom_it_asks() {
     let config = CheckersConfig { roots, ..CheckersConfig::default() };
     let response = Step::respond(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
     let https = |request: &str, verify| HttpProbe {
-        tls: Some(Tls { verify }),
+        tls: Some(Tls::new(verify)),
         request: request.into(),
         ..wanting(200, b"hello")
     };
@@ -284,7 +284,7 @@ fn https_names_whom_it_asks() {
 #[test]
 fn https_to_a_server_of_plain_http_is_named() {
     let script = [Step::Read(5), Step::send(b"HTTP/1.1 400 Bad Request\r\n\r\n"), Step::Hang];
-    let probe = HttpProbe { tls: Some(Tls { verify: true }), ..HttpProbe::default() };
+    let probe = HttpProbe { tls: Some(Tls::new(true)), ..HttpProbe::default() };
     let text = "first record does not look like a TLS handshake: \"HTTP/1.1 400 Bad\"";
     play(&script, &probe, Failure::Tls(text.into()));
     play(&[Step::Hang], &probe, Failure::Timeout(Phase::Tls));
@@ -297,7 +297,7 @@ fn https_may_end_without_saying_so() {
     let script =
         vec![Step::ReadHead, Step::send(b"HTTP/1.1 200 OK\r\n\r\nhello"), Step::HalfClose, Step::Hang];
     let backend = Backend::start_tls(FAMILIES[0], &identity, script).unwrap();
-    let probe = |body: &[u8]| HttpProbe { tls: Some(Tls { verify: false }), ..wanting(200, body) };
+    let probe = |body: &[u8]| HttpProbe { tls: Some(Tls::new(false)), ..wanting(200, body) };
     let config = CheckersConfig::default();
     assert_eq!(run(&probe(b"hello"), &backend, PLENTY, &config), Outcome::pass("200 OK"));
     assert_eq!(run(&probe(b"hello!"), &backend, PLENTY, &config), mismatch(b"hello").into());

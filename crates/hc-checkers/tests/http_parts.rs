@@ -109,7 +109,7 @@ fn a_request_has_the_fields_it_needs_and_no_more() {
 #[test]
 fn the_host_of_the_url_is_the_name_in_tls() {
     let name = |request: &str| {
-        let probe = HttpProbe { tls: Some(Tls { verify: true }), ..get(request) };
+        let probe = HttpProbe { tls: Some(Tls::new(true)), ..get(request) };
         Request::new(&probe, &backend()).unwrap().server_name
     };
     assert_eq!(name("/x"), None);

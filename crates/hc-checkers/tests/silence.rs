@@ -42,7 +42,7 @@ fn listen() -> ProbeSpec {
 }
 
 fn tls() -> Option<Tls> {
-    Some(Tls { verify: false })
+    Some(Tls::new(false))
 }
 
 fn http(tls: Option<Tls>) -> ProbeSpec {

@@ -32,7 +32,7 @@ fn run(probe: &TcpProbe, backend: &Backend, timeout: Duration, config: &Checkers
 }
 
 fn handshake(backend: &Backend, verify: bool, config: &CheckersConfig) -> Outcome {
-    let probe = TcpProbe { tls: Some(Tls { verify }), ..TcpProbe::default() };
+    let probe = TcpProbe { tls: Some(Tls::new(verify)), ..TcpProbe::default() };
     run(&probe, backend, PLENTY, config)
 }
 
@@ -152,7 +152,7 @@ fn plain_peer(script: &[Step], expected: impl Into<Outcome>) {
     let timeout = if matches!(expected, Outcome::Fail(Failure::Timeout(_))) { SOON } else { PLENTY };
     for verify in [true, false] {
         let backend = Backend::start(FAMILIES[0], script.to_vec()).unwrap();
-        let probe = TcpProbe { tls: Some(Tls { verify }), ..TcpProbe::default() };
+        let probe = TcpProbe { tls: Some(Tls::new(verify)), ..TcpProbe::default() };
         assert_eq!(run(&probe, &backend, timeout, &CheckersConfig::default()), expected);
     }
 }
@@ -205,7 +205,7 @@ fn bytes_are_exchanged_inside() {
         let probe = |receive: &[u8]| TcpProbe {
             send: b"PING".into(),
             receive: receive.into(),
-            tls: Some(Tls { verify: true }),
+            tls: Some(Tls::new(true)),
         };
         assert_eq!(run(&probe(b"PONG"), &backend, PLENTY, &config), Outcome::PASS);
         let seen = backend.wait_for(|seen| seen.first().is_some_and(|one| one.over));
@@ -218,8 +218,7 @@ fn bytes_are_exchanged_inside() {
     // An end that TLS does not know of is one all the same.
     for script in [vec![Step::send(b"22")], vec![Step::send(b"22"), Step::HalfClose, Step::Hang]] {
         let backend = Backend::start_tls(FAMILIES[0], &identity, script).unwrap();
-        let probe =
-            TcpProbe { receive: b"220 ".into(), tls: Some(Tls { verify: true }), ..TcpProbe::default() };
+        let probe = TcpProbe { receive: b"220 ".into(), tls: Some(Tls::new(true)), ..TcpProbe::default() };
         assert_eq!(run(&probe, &backend, PLENTY, &config), Failure::Closed { partial: true }.into());
     }
 }

@@ -36,7 +36,7 @@ pub fn request_target(data: &[u8]) {
         assert_eq!(again.path, parsed.path, "a path encodes to itself");
     }
     let probe = HttpProbe {
-        tls: tls.then_some(Tls { verify: false }),
+        tls: tls.then_some(Tls::new(false)),
         method: method.into(),
         request: reference.into(),
         proxy,

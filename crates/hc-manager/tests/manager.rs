@@ -182,7 +182,7 @@ async fn test_manager_updates_existing_healthchecks() {
 #[tokio::test]
 async fn test_manager_handles_mixed_checker_types() {
     let rig = Rig::new();
-    let secure = HttpProbe { tls: Some(Tls { verify: false }), ..HttpProbe::default() };
+    let secure = HttpProbe { tls: Some(Tls::new(false)), ..HttpProbe::default() };
     let dns = DnsProbe {
         query: "example.com".into(),
         query_type: RecordType::A,
@@ -196,7 +196,7 @@ async fn test_manager_handles_mixed_checker_types() {
         expect: hc_types::RadiusExpectation::Accept,
         require_message_authenticator: false,
     };
-    let secure_tcp = hc_types::TcpProbe { tls: Some(Tls { verify: true }), ..hc_types::TcpProbe::default() };
+    let secure_tcp = hc_types::TcpProbe { tls: Some(Tls::new(true)), ..hc_types::TcpProbe::default() };
     let probes = [
         ProbeSpec::Icmp,
         ProbeSpec::Udp(Box::default()),

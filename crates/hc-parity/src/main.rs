@@ -6,6 +6,7 @@ mod cases;
 mod compare;
 mod exceptions;
 mod generate;
+mod matrix;
 mod pattern;
 mod processes;
 mod seesaw;
@@ -22,6 +23,7 @@ use lexopt::prelude::*;
 
 use crate::compare::{Arena, Report};
 use crate::exceptions::Exceptions;
+use crate::matrix::Matrix;
 use crate::pattern::matches;
 use crate::processes::MessageTable;
 use crate::seesaw::Seesaw;
@@ -89,8 +91,10 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Option<Wanted>, lexopt::Error>
 #[allow(clippy::disallowed_methods, reason = "we say how long it took")]
 fn run(wanted: &Wanted) -> Result<String> {
     let begun = Instant::now();
-    let trust = Trust::new()?;
+    let mut matrix = Matrix::new(&programs()?)?;
+    let trust = Trust::new(matrix.roots())?;
     let mut cases = cases::all(&trust);
+    cases.extend(matrix.take_cases());
     if wanted.list {
         let names: Vec<String> = cases.iter().map(ToString::to_string).collect();
         return Ok(names.join("\n"));

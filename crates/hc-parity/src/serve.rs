@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use hc_testkit::certificate::Identity;
 use hc_testkit::datagram::DatagramServer;
 use hc_testkit::dns::{DnsServer, DnsTransport};
 use hc_testkit::icmp::{EchoReply, EchoRequest, EchoServer};
+use hc_testkit::openssl::OpensslServer;
 use hc_testkit::port::{ClosedPort, FullPort};
 use hc_testkit::script::Step;
 
@@ -47,6 +49,10 @@ pub(crate) enum Server {
     Elsewhere(fn(Family) -> IpAddr, u16),
     /// Answers pings.
     Echo(Echoes),
+    /// `openssl s_server` with these arguments.
+    Openssl(Arc<[String]>),
+    /// A program that names its address as `s_server` does, and its arguments.
+    Program(String, Arc<[String]>),
 }
 
 /// A server while its case runs.
@@ -58,6 +64,7 @@ pub(crate) enum Running {
     RefusingDatagrams { address: SocketAddr, _held: UdpSocket },
     Full(FullPort),
     Elsewhere(SocketAddr),
+    Openssl(OpensslServer),
 }
 
 /// What came to a server in one exchange.
@@ -98,6 +105,12 @@ impl Server {
             }
             Self::Full => Running::Full(FullPort::start(ip)?),
             Self::Elsewhere(address, port) => Running::Elsewhere(SocketAddr::new(address(family), *port)),
+            Self::Openssl(arguments) => Running::Openssl(OpensslServer::start(ip, arguments)?),
+            Self::Program(program, arguments) => {
+                let mut command = Command::new(program);
+                command.args(&**arguments);
+                Running::Openssl(OpensslServer::of(command, "ACCEPT ")?)
+            }
             Self::Echo(echoes) => {
                 let host = next_echo_host(family);
                 let echoes = *echoes;
@@ -132,6 +145,7 @@ impl Running {
             Self::Refusing(port) => port.address(),
             Self::RefusingDatagrams { address, .. } | Self::Elsewhere(address) => *address,
             Self::Full(port) => port.address(),
+            Self::Openssl(server) => server.address(),
         }
     }
 

@@ -5,11 +5,13 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hc_checkers::Roots;
 use hc_testkit::certificate::{Authority, Identity, Purpose, Wish};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use tempfile::NamedTempFile;
 
 /// Who a server may be.
@@ -34,7 +36,7 @@ fn here() -> Wish {
 
 impl Trust {
     /// Makes all certificates, and writes down the roots for Seesaw's side.
-    pub(crate) fn new() -> Result<Self> {
+    pub(crate) fn new(more_roots: &[u8]) -> Result<Self> {
         let root = Authority::new("root", 2000, 2100)?;
         let old = Authority::new("old root", 2000, 2010)?;
         let stranger = Authority::new("stranger", 2000, 2100)?;
@@ -77,8 +79,11 @@ impl Trust {
             let lines = BASE64.encode(certificate);
             writeln!(file, "-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----")?;
         }
+        file.write_all(more_roots)?;
         file.flush()?;
-        let (trusted, problems) = Roots::new(roots);
+        let more = CertificateDer::pem_slice_iter(more_roots).collect::<Result<Vec<_>, _>>();
+        let more = more.map_err(|error| anyhow!("the roots of the matrix: {error}"))?;
+        let (trusted, problems) = Roots::new(roots.into_iter().chain(more));
         ensure!(problems.is_empty(), "our side cannot use the roots: {problems:?}");
         Ok(Self { good: Arc::clone(&identities[0].1), identities, roots: trusted, file })
     }

@@ -170,7 +170,7 @@ impl Identity {
     }
 
     pub(crate) fn server(&self) -> Result<Arc<ServerConfig>, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let key = provider.key_provider.load_private_key(self.key.clone_key())?;
         // Not checked against the certificate: rustls would refuse one of version 1.
         let certified = CertifiedKey::new(self.chain.clone(), key);

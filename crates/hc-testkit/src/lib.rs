@@ -20,6 +20,7 @@ pub mod datagram;
 pub mod dns;
 pub mod icmp;
 pub mod network;
+pub mod openssl;
 pub mod outcome;
 pub mod port;
 pub mod radius;

@@ -1,8 +1,10 @@
-//! The little of DER (ITU-T X.690) that finds the public key in a certificate.
+//! The little of DER (ITU-T X.690) that finds the public key and the dates in a certificate.
 
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 
 const SEQUENCE: u8 = 0x30;
+const INTEGER: u8 = 0x02;
+const BIT_STRING: u8 = 0x03;
 /// `[0] EXPLICIT`, the version of a certificate that has one.
 const VERSION: u8 = 0xa0;
 
@@ -11,18 +13,95 @@ const VERSION: u8 = 0xa0;
 /// webpki reads nothing but version 3, and refuses certificates with unknown critical extensions; whoever does not verify must
 /// not mind either.
 pub(crate) fn public_key<'a>(certificate: &'a CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'a>> {
-    let (certificate, _) = element(certificate.as_ref(), SEQUENCE)?;
-    let (mut fields, _) = element(certificate.content, SEQUENCE)?;
-    if fields.content.first() == Some(&VERSION) {
-        fields.content = any_element(fields.content)?.1;
-    }
-    let mut rest = fields.content;
     // Serial number, signature algorithm, issuer, validity, subject.
-    for _ in 0..5 {
+    let (key, _) = element(fields_after(certificate.as_ref(), 5)?, SEQUENCE)?;
+    Some(SubjectPublicKeyInfoDer::from(key.whole))
+}
+
+/// The fields of a certificate without its version and the `count` fields behind that.
+fn fields_after(certificate: &[u8], count: usize) -> Option<&[u8]> {
+    let (certificate, _) = element(certificate, SEQUENCE)?;
+    let (fields, _) = element(certificate.content, SEQUENCE)?;
+    let mut rest = fields.content;
+    if rest.first() == Some(&VERSION) {
         rest = any_element(rest)?.1;
     }
-    let (key, _) = element(rest, SEQUENCE)?;
-    Some(SubjectPublicKeyInfoDer::from(key.whole))
+    for _ in 0..count {
+        rest = any_element(rest)?.1;
+    }
+    Some(rest)
+}
+
+/// From when until when a certificate of whatever version is valid, in seconds since 1970.
+pub(super) fn validity(certificate: &[u8]) -> Option<(u64, u64)> {
+    // Serial number, signature algorithm, issuer.
+    let (validity, _) = element(fields_after(certificate, 3)?, SEQUENCE)?;
+    let (from, rest) = any_element(validity.content)?;
+    let (until, _) = any_element(rest)?;
+    Some((seconds(&from)?, seconds(&until)?))
+}
+
+/// A UTCTime or a GeneralizedTime as RFC 5280 section 4.1.2.5 writes it, in UTC. Before 1970 is 0.
+fn seconds(time: &Element<'_>) -> Option<u64> {
+    let (year_digits, century) = match time.whole.first()? {
+        0x17 => (2, None),
+        0x18 => (4, Some(0)),
+        _ => return None,
+    };
+    let text = std::str::from_utf8(time.content).ok()?.strip_suffix('Z')?;
+    if text.len() != year_digits + 10 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number = |at: usize| text[year_digits + at..year_digits + at + 2].parse::<i64>().ok();
+    let year: i64 = text[..year_digits].parse().ok()?;
+    let year = century.unwrap_or(if year < 50 { 2000 } else { 1900 }) + year;
+    let (month, day) = (number(0)?, number(2)?);
+    // Days since 1970 in the Gregorian calendar, with years that begin in March.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
+    let seconds = ((days * 24 + number(4)?) * 60 + number(6)?) * 60 + number(8)?;
+    Some(u64::try_from(seconds).unwrap_or(0))
+}
+
+/// The size of an `RSAPublicKey` (RFC 8017 appendix A.1.1) in bits.
+pub(super) fn rsa_bits(key: &[u8]) -> Option<usize> {
+    let (key, _) = element(key, SEQUENCE)?;
+    let (modulus, _) = element(key.content, INTEGER)?;
+    let zeros = modulus.content.iter().take_while(|byte| **byte == 0).count();
+    let modulus = &modulus.content[zeros..];
+    Some(modulus.len() * 8 - usize::try_from(modulus.first()?.leading_zeros()).ok()?)
+}
+
+/// The size of the RSA key in a `SubjectPublicKeyInfo`, in bits; `None` if it is no RSA key.
+pub(super) fn rsa_bits_of(info: &SubjectPublicKeyInfoDer<'_>) -> Option<usize> {
+    /// 1.2.840.113549.1.1.1
+    const RSA_ENCRYPTION: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
+
+    let (info, _) = element(info.as_ref(), SEQUENCE)?;
+    let (algorithm, rest) = element(info.content, SEQUENCE)?;
+    let (key, _) = element(rest, BIT_STRING)?;
+    if algorithm.content.starts_with(RSA_ENCRYPTION) { rsa_bits(key.content.get(1..)?) } else { None }
+}
+
+/// A `SubjectPublicKeyInfo` (RFC 5280 section 4.1) of this algorithm (without its tag and length) and this key.
+pub(super) fn key_info(algorithm: &[u8], key: &[u8]) -> Vec<u8> {
+    let algorithm = tagged(SEQUENCE, algorithm);
+    let key = tagged(BIT_STRING, &[&[0], key].concat());
+    tagged(SEQUENCE, &[algorithm, key].concat())
+}
+
+fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len().to_be_bytes();
+    let zeros = length.iter().take_while(|byte| **byte == 0).count().min(length.len() - 1);
+    let length = &length[zeros..];
+    let mut bytes = vec![tag];
+    if content.len() > 0x7f {
+        // At most eight bytes of length.
+        bytes.push(0x80 | u8::try_from(length.len()).unwrap_or(8));
+    }
+    bytes.extend_from_slice(length);
+    bytes.extend_from_slice(content);
+    bytes
 }
 
 struct Element<'a> {
@@ -40,7 +119,12 @@ fn any_element(bytes: &[u8]) -> Option<(Element<'_>, &[u8])> {
         short @ ..=0x7f => (2, usize::from(short)),
         0x81 => (3, usize::from(*bytes.get(2)?)),
         0x82 => (4, usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]))),
-        // A TLS certificate is shorter than 16 MB, and a sensible one than 64 KB.
+        0x83 => (
+            5,
+            usize::from(*bytes.get(2)?) << 16
+                | usize::from(u16::from_be_bytes([*bytes.get(3)?, *bytes.get(4)?])),
+        ),
+        // A TLS certificate is shorter than 16 MB.
         _ => return None,
     };
     let end = header + length;
@@ -67,6 +151,38 @@ mod tests {
             let certificate = CertificateDer::from(outer);
             assert_eq!(public_key(&certificate).unwrap().as_ref(), key);
         }
+    }
+
+    #[test]
+    fn dates_are_read_in_both_forms() {
+        let date = |tag: u8, text: &[u8]| {
+            let whole = tagged(tag, text);
+            seconds(&any_element(&whole).unwrap().0)
+        };
+        assert_eq!(date(0x17, b"700101000000Z"), Some(0));
+        assert_eq!(date(0x17, b"500101000000Z"), Some(0), "1950");
+        assert_eq!(date(0x17, b"491231235959Z"), Some(2_524_607_999));
+        assert_eq!(date(0x18, b"20240229120000Z"), Some(1_709_208_000));
+        assert_eq!(date(0x18, b"99991231235959Z"), Some(253_402_300_799));
+        for bad in [&b"700101000000"[..], b"7001010000Z", b"70010100000xZ", b"", b"700101000000+0100"] {
+            assert_eq!(date(0x17, bad), None);
+        }
+        assert_eq!(date(0x02, b"700101000000Z"), None);
+    }
+
+    #[test]
+    fn rsa_keys_are_measured() {
+        let key =
+            |modulus: &[u8]| tagged(SEQUENCE, &[tagged(INTEGER, modulus), tagged(INTEGER, &[3])].concat());
+        let modulus = [&[0, 0x80][..], &[0; 127]].concat();
+        assert_eq!(rsa_bits(&key(&modulus)), Some(1024));
+        assert_eq!(rsa_bits(&key(&modulus[1..])), Some(1024));
+        assert_eq!(rsa_bits(&key(&[0x7f])), Some(7));
+        assert_eq!(rsa_bits(&key(&[])), None);
+        assert_eq!(rsa_bits(b"HTTP"), None);
+        let algorithm = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
+        let info = key_info(algorithm, &key(&modulus));
+        assert_eq!(rsa_bits_of(&SubjectPublicKeyInfoDer::from(info)), Some(1024));
     }
 
     #[test]

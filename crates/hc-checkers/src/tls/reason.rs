@@ -45,7 +45,33 @@ pub(super) fn of(error: &rustls::Error) -> String {
         | Error::InvalidMessage(InvalidMessage::UnknownProtocolVersion) => {
             "protocol version not supported: the peer speaks neither TLS 1.2 nor 1.3".into()
         }
+        Error::InvalidCertificate(CertificateError::BadSignature) => {
+            "the peer does not hold the key of its certificate: the signature of the handshake is bad".into()
+        }
         other => other.to_string(),
+    }
+}
+
+/// Why a handshake of OpenSSL failed. Alerts read as those of rustls do.
+pub(super) fn of_openssl(error: &openssl::ssl::Error, heard: &[u8]) -> String {
+    let Some(first) = error.ssl_error().and_then(|stack| stack.errors().first()) else {
+        return "the peer closed the connection during the handshake".into();
+    };
+    let reason = first.reason().unwrap_or("unknown error of OpenSSL");
+    // "tlsv1 alert protocol version", "sslv3 alert handshake failure", "tlsv13 alert certificate required".
+    if let Some((_, alert)) = reason.split_once(" alert ") {
+        return match alert {
+            "protocol version" => "remote error: protocol version not supported".into(),
+            alert => format!("remote error: {alert}"),
+        };
+    }
+    match reason {
+        _ if !looks_like_tls(heard) => not_tls(heard),
+        "unexpected eof while reading" => "the peer closed the connection during the handshake".into(),
+        "unsupported protocol" | "wrong ssl version" | "wrong version number" => {
+            "protocol version not supported: the peer speaks none that this check allows".into()
+        }
+        other => other.into(),
     }
 }
 

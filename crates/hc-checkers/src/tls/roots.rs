@@ -1,36 +1,44 @@
 //! Whom certificates are verified against.
 
 use std::fmt;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, ServerName};
 
+use super::sources::{Sighting, Sources};
 use super::verify::{Accepting, Verifying};
+use super::{cbc, groups, libssl, signatures};
 
 /// A root certificate that is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum RootsError {
     /// A file or a directory could not be read, or holds something else.
-    #[error("cannot load root certificates")]
+    #[error("cannot load root certificates: {0}")]
     Unreadable(#[source] rustls_native_certs::Error),
     /// A certificate that cannot be a root.
-    #[error("a root certificate is malformed")]
+    #[error("a root certificate is malformed: {0}")]
     Malformed(#[source] webpki::Error),
 }
 
-/// The root certificates, loaded once and shared: a clone is a reference.
+/// The root certificates, shared by all that verify: a clone is a reference, and sees what [`SystemRoots::reload`] reads.
 #[derive(Clone)]
 pub struct Roots(Arc<Clients>);
 
 /// What handshakes are made from.
 struct Clients {
-    trusted: usize,
-    verifying: Arc<ClientConfig>,
     accepting: Arc<ClientConfig>,
+    verifying: RwLock<Trust>,
+}
+
+#[derive(Clone)]
+struct Trust {
+    verifying: Arc<Verifying>,
+    client: Arc<ClientConfig>,
 }
 
 impl Roots {
@@ -38,14 +46,11 @@ impl Roots {
     /// adds the system's where only one of the two is set.) Reads files: not for a running loop.
     ///
     /// What cannot be read or used is left out and told beside; a system without roots is no error until something is to be
-    /// verified.
+    /// verified. See [`SystemRoots`] for roots that are read again.
     #[must_use]
     pub fn system() -> (Self, Vec<RootsError>) {
-        let loaded = rustls_native_certs::load_native_certs();
-        let (roots, malformed) = Self::new(loaded.certs);
-        let mut problems: Vec<_> = loaded.errors.into_iter().map(RootsError::Unreadable).collect();
-        problems.extend(malformed);
-        (roots, problems)
+        let (system, problems) = SystemRoots::load();
+        (system.roots, problems)
     }
 
     /// These certificates, in DER. What cannot be used is left out and told beside.
@@ -53,20 +58,16 @@ impl Roots {
     /// # Panics
     /// Never: the cryptography that is built in speaks both versions of TLS.
     pub fn new(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> (Self, Vec<RootsError>) {
-        let (verifying, malformed) = Verifying::new(certificates);
-        let problems = malformed.into_iter().map(RootsError::Malformed).collect();
-        let clients = Clients {
-            trusted: verifying.len(),
-            verifying: client(Arc::new(verifying)),
-            accepting: client(Arc::new(Accepting::new())),
-        };
-        (Self(Arc::new(clients)), problems)
+        libssl::prepare();
+        let (trust, problems) = Trust::new(certificates);
+        let accepting = client(Arc::new(Accepting));
+        (Self(Arc::new(Clients { accepting, verifying: RwLock::new(trust) })), problems)
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.trusted
+        self.trust().verifying.len()
     }
 
     /// Whether there are none, so that every verification fails.
@@ -75,8 +76,26 @@ impl Roots {
         self.len() == 0
     }
 
-    pub(super) fn client(&self, verify: bool) -> &Arc<ClientConfig> {
-        if verify { &self.0.verifying } else { &self.0.accepting }
+    pub(super) fn client(&self, verify: bool) -> Arc<ClientConfig> {
+        if verify { self.trust().client } else { Arc::clone(&self.0.accepting) }
+    }
+
+    /// Verifies a chain that another library has received; `sha1`: signatures with SHA-1 count.
+    pub(super) fn verify(
+        &self,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        sha1: bool,
+    ) -> Result<(), String> {
+        self.trust().verifying.verify_chain(chain, name, sha1)
+    }
+
+    fn trust(&self) -> Trust {
+        self.0.verifying.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn replace(&self, trust: Trust) {
+        *self.0.verifying.write().unwrap_or_else(PoisonError::into_inner) = trust;
     }
 }
 
@@ -93,14 +112,134 @@ impl fmt::Debug for Roots {
     }
 }
 
+impl Trust {
+    fn new(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> (Self, Vec<RootsError>) {
+        let (verifying, malformed) = Verifying::new(certificates);
+        let verifying = Arc::new(verifying);
+        let client = client(Arc::clone(&verifying) as Arc<dyn ServerCertVerifier>);
+        (Self { verifying, client }, malformed.into_iter().map(RootsError::Malformed).collect())
+    }
+}
+
+/// The roots of this system with the places that they come from, to be read again when those change.
+///
+/// ```no_run
+/// use hc_checkers::{Reload, SystemRoots};
+///
+/// let (mut system, _problems) = SystemRoots::load();
+/// let roots = system.roots(); // for `CheckersConfig`
+/// // Every few seconds, on a thread that may wait for a disk:
+/// if let Reload::Kept(reason) = system.reload() {
+///     eprintln!("the old root certificates stay in use: {reason}");
+/// }
+/// # let _ = roots;
+/// ```
+#[derive(Debug)]
+pub struct SystemRoots {
+    roots: Roots,
+    seen: Sighting,
+}
+
+/// What [`SystemRoots::reload`] has found.
+#[derive(Debug)]
+pub enum Reload {
+    /// The files are as they were, or hold the same certificates.
+    Unchanged,
+    /// There are other roots from now on.
+    Replaced {
+        /// How many there are.
+        count: usize,
+        /// Certificates that cannot be used and are left out.
+        problems: Vec<RootsError>,
+    },
+    /// The files have changed, and cannot be used: the roots stay as they were. Why, in one line.
+    Kept(String),
+}
+
+impl SystemRoots {
+    /// What [`Roots::system`] reads.
+    #[must_use]
+    pub fn load() -> (Self, Vec<RootsError>) {
+        let sources = Sources::of_system();
+        let seen = sources.look();
+        let (certificates, errors) = read(&sources);
+        let (roots, malformed) = Roots::new(certificates);
+        let mut problems: Vec<_> = errors.into_iter().map(RootsError::Unreadable).collect();
+        problems.extend(malformed);
+        (Self { roots, seen }, problems)
+    }
+
+    /// The roots, which follow the files.
+    #[must_use]
+    pub fn roots(&self) -> Roots {
+        self.roots.clone()
+    }
+
+    /// The directories that must stay readable for [`reload`](Self::reload), with what is below them.
+    #[must_use]
+    pub fn reach(&self) -> Vec<PathBuf> {
+        Sources::of_system().reach()
+    }
+
+    /// Reads the files again if they have changed since they were last read: in place, by a rename, or behind a link. Files
+    /// that cannot be read or hold no certificate change nothing; nor does a file that is being written right now, which the
+    /// next call looks at again. Waits for the disk.
+    pub fn reload(&mut self) -> Reload {
+        let sources = Sources::of_system();
+        let seen = sources.look();
+        if seen == self.seen {
+            return Reload::Unchanged;
+        }
+        let (certificates, errors) = read(&sources);
+        if sources.look() != seen {
+            return Reload::Unchanged;
+        }
+        self.seen = seen;
+        if let Some(error) = errors.first() {
+            return Reload::Kept(error.to_string());
+        }
+        let (trust, problems) = Trust::new(certificates);
+        let count = trust.verifying.len();
+        if trust.verifying.is_of_same(&self.roots.trust().verifying) {
+            return Reload::Unchanged;
+        }
+        if count == 0 {
+            return Reload::Kept("no root certificate is there any more".to_owned());
+        }
+        self.roots.replace(trust);
+        Reload::Replaced { count, problems }
+    }
+}
+
+fn read(sources: &Sources) -> (Vec<CertificateDer<'static>>, Vec<rustls_native_certs::Error>) {
+    let mut certificates = Vec::new();
+    let mut errors = Vec::new();
+    let file = sources.file.as_deref().map(|file| (Some(file), None));
+    let directories = sources.directories.iter().map(|directory| (None, Some(directory.as_path())));
+    for (file, directory) in file.into_iter().chain(directories) {
+        let loaded = rustls_native_certs::load_certs_from_paths(file, directory);
+        certificates.extend(loaded.certs);
+        errors.extend(loaded.errors);
+    }
+    (certificates, errors)
+}
+
 fn client(verifier: Arc<dyn ServerCertVerifier>) -> Arc<ClientConfig> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let mut client = builder
+    let mut client = ClientConfig::builder_with_provider(Arc::new(provider()))
         .with_safe_default_protocol_versions()
-        .expect("ring speaks TLS 1.2 and 1.3")
+        .expect("there are suites of TLS 1.2 and 1.3")
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     client.resumption = Resumption::disabled();
     Arc::new(client)
+}
+
+/// aws-lc-rs, with all that Go offers by default.
+fn provider() -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.extend(cbc::suites());
+    provider.kx_groups = groups::ALL.to_vec();
+    provider.signature_verification_algorithms = signatures::MODERN;
+    provider
 }

@@ -2,20 +2,18 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{
-    WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
-    verify_tls13_signature_with_raw_key,
-};
-use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, OtherError, PeerMisbehaved, SignatureScheme};
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
+use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, PeerMisbehaved, SignatureScheme};
 use webpki::{
     EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage, RawPublicKeyEntity,
     RequiredEkuNotFoundContext, VerifiedPath,
 };
 
-use super::{der, reason};
+use super::{der, reason, signatures};
 
 /// Verifies chain, name, dates and purpose.
 ///
@@ -25,22 +23,16 @@ use super::{der, reason};
 #[derive(Debug)]
 pub(super) struct Verifying {
     anchors: Vec<TrustAnchor<'static>>,
-    /// The certificates that the anchors come from, in the same order.
-    certificates: Vec<CertificateDer<'static>>,
+    /// From when until when each of the anchors is valid, in seconds since 1970.
+    validity: Vec<(u64, u64)>,
     known: HashSet<CertificateDer<'static>>,
-    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Verifying {
     pub(super) fn new(
         certificates: impl IntoIterator<Item = CertificateDer<'static>>,
     ) -> (Self, Vec<webpki::Error>) {
-        let mut verifying = Self {
-            anchors: Vec::new(),
-            certificates: Vec::new(),
-            known: HashSet::new(),
-            algorithms: ring::default_provider().signature_verification_algorithms,
-        };
+        let mut verifying = Self { anchors: Vec::new(), validity: Vec::new(), known: HashSet::new() };
         let mut malformed = Vec::new();
         for certificate in certificates {
             if verifying.known.contains(&certificate) {
@@ -49,8 +41,8 @@ impl Verifying {
             match webpki::anchor_from_trusted_cert(&certificate).map(|anchor| anchor.to_owned()) {
                 Ok(anchor) => {
                     verifying.anchors.push(anchor);
-                    verifying.known.insert(certificate.clone());
-                    verifying.certificates.push(certificate);
+                    verifying.validity.push(der::validity(&certificate).unwrap_or((0, u64::MAX)));
+                    verifying.known.insert(certificate);
                 }
                 Err(error) => malformed.push(error),
             }
@@ -62,16 +54,41 @@ impl Verifying {
         self.anchors.len()
     }
 
+    /// Whether both trust the same certificates.
+    pub(super) fn is_of_same(&self, other: &Self) -> bool {
+        self.known == other.known
+    }
+
+    /// Verifies a chain. `sha1`: signatures with SHA-1 count.
+    ///
+    /// # Errors
+    /// Why it is not good, in words.
+    pub(super) fn verify_chain(
+        &self,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        sha1: bool,
+    ) -> Result<(), String> {
+        let Some((end_entity, intermediates)) = chain.split_first() else {
+            return Err("the peer sent no certificate".into());
+        };
+        check_key_sizes(chain)?;
+        let algorithms = if sha1 { signatures::with_sha1() } else { signatures::MODERN.all };
+        let verified = self.verify(end_entity, intermediates, name, UnixTime::now(), algorithms);
+        verified.map_err(|error| reason::of_certificate(&error))
+    }
+
     fn verify(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         name: &ServerName<'_>,
         now: UnixTime,
+        algorithms: &[&dyn SignatureVerificationAlgorithm],
     ) -> Result<(), webpki::Error> {
         let certificate = EndEntityCert::try_from(end_entity)?;
         let chain = certificate.verify_for_usage(
-            self.algorithms.all,
+            algorithms,
             &self.anchors,
             intermediates,
             now,
@@ -90,32 +107,23 @@ impl Verifying {
     /// Whether a root of this path is in date.
     fn verify_root(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), webpki::Error> {
         let anchor = path.anchor();
-        let same = self.anchors.iter().zip(&self.certificates).filter(|(other, _)| {
+        let same = self.anchors.iter().zip(&self.validity).filter(|(other, _)| {
             other.subject == anchor.subject && other.subject_public_key_info == anchor.subject_public_key_info
         });
         // The same key may be there twice, under an old and a new date.
         let mut verdict = Ok(());
-        for (_, certificate) in same {
-            verdict = self.verify_dates(certificate, now);
-            if verdict.is_ok() {
-                break;
-            }
+        for (_, (from, until)) in same {
+            verdict = if now.as_secs() < *from {
+                let not_before = UnixTime::since_unix_epoch(Duration::from_secs(*from));
+                Err(webpki::Error::CertNotValidYet { time: now, not_before })
+            } else if now.as_secs() > *until {
+                let not_after = UnixTime::since_unix_epoch(Duration::from_secs(*until));
+                Err(webpki::Error::CertExpired { time: now, not_after })
+            } else {
+                return Ok(());
+            };
         }
         verdict
-    }
-
-    fn verify_dates(&self, root: &CertificateDer<'_>, now: UnixTime) -> Result<(), webpki::Error> {
-        // A root of version 1 cannot be read as an end entity. Go would look at its dates; there are hardly any left.
-        let Ok(certificate) = EndEntityCert::try_from(root) else { return Ok(()) };
-        // The dates are the first thing that is looked at. What else there may be against a root as an end entity is beside
-        // the point.
-        let all = self.algorithms.all;
-        match certificate.verify_for_usage(all, &[], &[], now, ServerAuthentication, None, None) {
-            Err(error @ (webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. })) => {
-                Err(error)
-            }
-            _ => Ok(()),
-        }
     }
 }
 
@@ -173,13 +181,12 @@ impl ServerCertVerifier for Verifying {
         server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        match self.verify(end_entity, intermediates, server_name, now) {
+    ) -> Result<ServerCertVerified, Error> {
+        check_key_size(end_entity).map_err(refused)?;
+        check_key_sizes(intermediates).map_err(refused)?;
+        match self.verify(end_entity, intermediates, server_name, now, signatures::MODERN.all) {
             Ok(()) => Ok(ServerCertVerified::assertion()),
-            Err(error) => {
-                let reason = reason::Reason::new(reason::of_certificate(&error));
-                Err(CertificateError::Other(OtherError(Arc::new(reason))).into())
-            }
+            Err(error) => Err(refused(reason::of_certificate(&error))),
         }
     }
 
@@ -188,8 +195,8 @@ impl ServerCertVerifier for Verifying {
         message: &[u8],
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &signatures::MODERN)
     }
 
     fn verify_tls13_signature(
@@ -197,34 +204,57 @@ impl ServerCertVerifier for Verifying {
         message: &[u8],
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &signatures::MODERN)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        signatures::MODERN.supported_schemes()
     }
 }
 
 /// Takes any certificate, of any version, if the peer holds its key: what Go's `InsecureSkipVerify` leaves to be proven.
 #[derive(Debug)]
-pub(super) struct Accepting(WebPkiSupportedAlgorithms);
+pub(super) struct Accepting;
 
-impl Accepting {
-    pub(super) fn new() -> Self {
-        Self(ring::default_provider().signature_verification_algorithms)
+/// Refuses what no RSA key of Go's may be.
+///
+/// # Errors
+/// The words for it.
+pub(super) fn check_key_sizes(chain: &[CertificateDer<'_>]) -> Result<(), String> {
+    chain.iter().try_for_each(check_key_size)
+}
+
+fn check_key_size(certificate: &CertificateDer<'_>) -> Result<(), String> {
+    let bits = der::public_key(certificate).and_then(|key| der::rsa_bits_of(&key));
+    match bits {
+        Some(bits) if !signatures::RSA_BITS.contains(&bits) => {
+            Err(format!("certificate with an RSA key of {bits} bits: 1024 to 8192 are supported"))
+        }
+        _ => Ok(()),
     }
+}
+
+/// A reason on its way through rustls.
+fn refused(reason: String) -> Error {
+    CertificateError::Other(OtherError(Arc::new(reason::Reason::new(reason)))).into()
+}
+
+fn not_its_key() -> Error {
+    refused("the peer does not hold the key of its certificate: the signature of the handshake is bad".into())
 }
 
 impl ServerCertVerifier for Accepting {
     fn verify_server_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
+    ) -> Result<ServerCertVerified, Error> {
+        check_key_size(end_entity).map_err(refused)?;
+        check_key_sizes(intermediates).map_err(refused)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -233,11 +263,10 @@ impl ServerCertVerifier for Accepting {
         message: &[u8],
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+    ) -> Result<HandshakeSignatureValid, Error> {
         let key = der::public_key(cert).ok_or(CertificateError::BadEncoding)?;
         let key = RawPublicKeyEntity::try_from(&key).map_err(|_| CertificateError::BadEncoding)?;
-        let (_, candidates) = self
-            .0
+        let (_, candidates) = signatures::MODERN
             .mapping
             .iter()
             .find(|(scheme, _)| *scheme == dss.scheme)
@@ -246,7 +275,7 @@ impl ServerCertVerifier for Accepting {
         if candidates.iter().any(|one| key.verify_signature(*one, message, dss.signature()).is_ok()) {
             return Ok(HandshakeSignatureValid::assertion());
         }
-        Err(CertificateError::BadSignature.into())
+        Err(not_its_key())
     }
 
     fn verify_tls13_signature(
@@ -254,12 +283,17 @@ impl ServerCertVerifier for Accepting {
         message: &[u8],
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+    ) -> Result<HandshakeSignatureValid, Error> {
         let key = der::public_key(cert).ok_or(CertificateError::BadEncoding)?;
-        verify_tls13_signature_with_raw_key(message, &key, dss, &self.0)
+        verify_tls13_signature_with_raw_key(message, &key, dss, &signatures::MODERN).map_err(|error| {
+            match error {
+                Error::InvalidCertificate(CertificateError::BadSignature) => not_its_key(),
+                other => other,
+            }
+        })
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
+        signatures::MODERN.supported_schemes()
     }
 }

@@ -79,6 +79,9 @@ struct RawCheck<'a> {
     receive: Option<RawBytes>,
     secure: Option<bool>,
     tls_verify: Option<bool>,
+    tls_old_versions: Option<bool>,
+    tls_rsa_key_exchange: Option<bool>,
+    tls_sha1: Option<bool>,
     method: Option<Box<str>>,
     path: Option<RawBytes>,
     expected_codes: Option<Vec<i64>>,
@@ -135,7 +138,12 @@ impl<'a> RawCheck<'a> {
     }
 
     fn tls(&self) -> Option<Tls> {
-        self.secure.unwrap_or(false).then(|| Tls { verify: self.tls_verify.unwrap_or(true) })
+        self.secure.unwrap_or(false).then(|| Tls {
+            verify: self.tls_verify.unwrap_or(true),
+            old_versions: self.tls_old_versions.unwrap_or(false),
+            rsa_key_exchange: self.tls_rsa_key_exchange.unwrap_or(false),
+            sha1: self.tls_sha1.unwrap_or(false),
+        })
     }
 
     fn probe(self) -> Result<ProbeSpec, SpecError> {

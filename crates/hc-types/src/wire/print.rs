@@ -74,6 +74,16 @@ fn serialize_tls<M: SerializeMap>(map: &mut M, tls: Option<Tls>) -> Result<(), M
         if !tls.verify {
             map.serialize_entry("tls_verify", &false)?;
         }
+        // Left out while off, so that checks without them keep their `SubjectKey`.
+        for (field, on) in [
+            ("tls_old_versions", tls.old_versions),
+            ("tls_rsa_key_exchange", tls.rsa_key_exchange),
+            ("tls_sha1", tls.sha1),
+        ] {
+            if on {
+                map.serialize_entry(field, &true)?;
+            }
+        }
     }
     Ok(())
 }
