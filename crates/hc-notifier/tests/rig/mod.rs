@@ -134,6 +134,7 @@ pub(crate) fn update(id: u64, health: Health) -> StatusUpdate {
         failures: u64::from(health == Health::Unhealthy),
         successes: u64::from(health == Health::Healthy),
         outcome: Some(outcome),
+        held: None,
     };
     StatusUpdate {
         id: CheckId(id),
