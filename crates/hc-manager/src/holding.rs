@@ -26,7 +26,7 @@ pub(crate) struct Holding {
 /// Probes that found no way to the backend.
 #[derive(Clone, Copy, Debug)]
 struct PathDown {
-    /// Start of the first.
+    /// End of the first: it may have begun while there was a path.
     since: Nanos,
     /// End of the latest.
     latest: Nanos,
@@ -37,7 +37,6 @@ struct PathDown {
 pub(crate) struct LocalProbe {
     pub(crate) fault: LocalFault,
     pub(crate) wall: SystemTime,
-    pub(crate) began: Nanos,
     pub(crate) ended: Nanos,
 }
 
@@ -64,7 +63,7 @@ impl Holding {
     /// Probes with a fault of the checker alone in between neither prolong nor end it. But there must have been a
     /// probe without a path within `gap`: what nobody looked at for longer may have been fine meanwhile.
     pub(crate) fn note(&mut self, probe: LocalProbe, hold: Nanos, gap: Nanos) -> Outcome {
-        let LocalProbe { fault, wall: _, began, ended } = probe;
+        let LocalProbe { fault, wall: _, ended } = probe;
         self.fault = fault;
         if fault.class() == FaultClass::OwnAlone {
             return fault.into();
@@ -72,7 +71,7 @@ impl Holding {
         let since = self
             .path
             .filter(|path| ended.saturating_sub(path.latest) <= gap)
-            .map_or(began, |path| path.since);
+            .map_or(ended, |path| path.since);
         self.path = Some(PathDown { since, latest: ended });
         let down = ended.saturating_sub(since);
         if down < hold {
@@ -97,14 +96,12 @@ mod tests {
 
     const SECOND: Nanos = 1_000_000_000;
 
-    /// Probes of half a second each, at these seconds; gives the seconds at which they counted as failures.
+    /// Probes that end at these seconds; gives the seconds at which they counted as failures.
     fn failures(probes: &[(u64, LocalFault)], hold: u64, gap: u64) -> Vec<u64> {
         let mut holding = Holding::new(probes[0].1, SystemTime::UNIX_EPOCH);
         let mut counted = Vec::new();
         for (at, fault) in probes {
-            let began = at * SECOND;
-            let probe =
-                LocalProbe { fault: *fault, wall: SystemTime::UNIX_EPOCH, began, ended: began + SECOND / 2 };
+            let probe = LocalProbe { fault: *fault, wall: SystemTime::UNIX_EPOCH, ended: at * SECOND };
             let outcome = holding.note(probe, hold * SECOND, gap * SECOND);
             assert_eq!(
                 holding.shown().is_none(),

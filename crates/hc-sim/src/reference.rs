@@ -43,7 +43,7 @@ pub(crate) struct InFlight {
 struct Hold {
     fault: LocalFault,
     since: SystemTime,
-    /// Start of the first and end of the latest probe without a path.
+    /// Ends of the first and of the latest probe without a path.
     path: Option<(Nanos, Nanos)>,
     given_up: bool,
 }
@@ -224,7 +224,7 @@ impl Run {
         }
         let first = match held.path {
             Some((first, latest)) if ended - latest <= hold.max(2 * (interval + timeout)) => first,
-            _ => flight.started,
+            _ => ended,
         };
         held.path = Some((first, ended));
         if ended - first < hold {

@@ -179,7 +179,7 @@ impl ShardCore {
         let local = if let Outcome::Inconclusive(fault) = outcome { Some(fault) } else { None };
         let before = record.held.as_ref().map(|held| held.fault());
         if let Some(fault) = local {
-            outcome = record.hold(LocalProbe { fault, wall, began, ended }, self.hold_unreachable);
+            outcome = record.hold(LocalProbe { fault, wall, ended }, self.hold_unreachable);
         }
         self.gauges.ended(&outcome);
         let duration = Duration::from_nanos(ended.saturating_sub(began));
