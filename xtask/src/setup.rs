@@ -67,6 +67,12 @@ const REQUIREMENTS: &[Requirement] = &[
         "libseccomp-dev",
         &[Build, Integration, Ci],
     ),
+    need(Program("pkg-config"), "pkg-config", &[Build, Integration, Ci]),
+    need(
+        File(&["/usr/include/openssl/ssl.h", "/usr/include/{arch}-linux-gnu/openssl/ssl.h"]),
+        "libssl-dev",
+        &[Build, Integration, Ci],
+    ),
     need(Program("gcc"), "gcc", &[GoTests, Integration, Ci]),
     need(File(&["/usr/include/stdio.h"]), "libc6-dev", &[GoTests, Integration, Ci]),
     need(File(&["/usr/include/libnl3/netlink/netlink.h"]), "libnl-3-dev", &[GoTests, Integration, Ci]),
@@ -223,7 +229,10 @@ mod tests {
     #[test]
     fn the_demo_needs_little() {
         let needed = REQUIREMENTS.iter().filter(|needed| needed.purposes.contains(&Build));
-        assert_eq!(needed.map(|needed| needed.package).collect::<Vec<_>>(), ["libseccomp-dev"]);
+        assert_eq!(
+            needed.map(|needed| needed.package).collect::<Vec<_>>(),
+            ["libseccomp-dev", "pkg-config", "libssl-dev"]
+        );
     }
 
     #[test]

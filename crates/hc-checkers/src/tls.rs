@@ -127,7 +127,10 @@ impl<'a> Handshake<'a, '_> {
         let verified = if self.tls.verify {
             self.roots.verify(&chain, name, self.tls.sha1)
         } else {
-            verify::check_key_sizes(&chain)
+            match chain.split_first() {
+                Some((first, others)) => verify::check_key_sizes(first, others),
+                None => Err("the peer sent no certificate".into()),
+            }
         };
         match verified {
             Ok(()) => Ok(TlsStream::Libssl(session)),

@@ -88,9 +88,11 @@ impl Arena {
                 thread::spawn(move || us.work(&queue))
             })
             .collect();
+        // All of them, so that no server outlives us.
+        let ended: Vec<_> = workers.into_iter().map(thread::JoinHandle::join).collect();
         let mut differences = Vec::new();
-        for worker in workers {
-            differences.extend(worker.join().map_err(|_| anyhow!("a worker panicked"))??);
+        for worker in ended {
+            differences.extend(worker.map_err(|_| anyhow!("a worker panicked"))??);
         }
         Ok(differences)
     }

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use hc_checkers::{Checkers, CheckersConfig, Close, Roots};
+use hc_checkers::{Checkers, CheckersConfig, Close, Roots, SystemRoots};
 use hc_guard::{Grouping, GuardTask, GuardedSink};
 use hc_ipc::{IpcConfig, Listener, PeerConfig, serve};
 use hc_manager::{Manager, ManagerConfig, ManagerTask};
@@ -12,13 +12,14 @@ use hc_notifier::{NotifierConfig, NotifierTask, SharedOutbox};
 use hc_types::Sink;
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::config::{
     ChecksConfig, CloseConfig, Config, GroupConfig, GuardConfig, NotifyConfig, SocketConfig,
 };
 use crate::limits::{self, Descriptors};
 use crate::parts::{Part, Parts};
+use crate::roots::{RootsWatch, tell_problems};
 use crate::snapshots::Snapshots;
 use crate::wiring::{ChangeFlag, IpcDelivery, ManagerReprobe, WatchedSink};
 use crate::{logging, sandbox, sets};
@@ -35,14 +36,18 @@ pub async fn run(config: Config, confine: bool, shutdown: CancellationToken) -> 
     let Descriptors { in_flight, partings } = limits::descriptors();
     let manager_config = manager_config(&checks, in_flight);
     let threads = manager_config.shards;
-    let checkers = checkers(&checks, partings / threads);
+    let (system_roots, problems) = SystemRoots::load();
+    tell_problems(problems);
+    let checkers = checkers(&checks, system_roots.roots(), partings / threads);
     let socket = socket_config(socket);
     let listener = Listener::bind(&socket).await?;
     let mut snapshots = Snapshots::open(&state);
     let remembered = snapshots.read();
     if confine {
-        sandbox::enter(&socket.path, snapshots.dir())?;
+        sandbox::enter(&socket.path, snapshots.dir(), system_roots.reach())?;
     }
+    let _roots =
+        RootsWatch::start(system_roots).context("cannot start the thread of the root certificates")?;
     logging::detach().context("cannot start the thread of the log")?;
     if let Err(error) = hc_checkers::can_observe_paths() {
         warn!(
@@ -121,11 +126,7 @@ pub async fn run(config: Config, confine: bool, shutdown: CancellationToken) -> 
     parts.result()
 }
 
-fn checkers(config: &ChecksConfig, max_partings: usize) -> CheckersConfig {
-    let (roots, problems) = Roots::system();
-    for problem in problems {
-        warn!(error = %problem, "a root certificate is left out");
-    }
+fn checkers(config: &ChecksConfig, roots: Roots, max_partings: usize) -> CheckersConfig {
     let close = match config.close {
         CloseConfig::Reset => Close::Reset,
         CloseConfig::Graceful => Close::Graceful,

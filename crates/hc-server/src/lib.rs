@@ -21,6 +21,7 @@ pub mod config;
 mod limits;
 pub mod logging;
 mod parts;
+mod roots;
 mod sandbox;
 mod sets;
 mod snapshots;

@@ -30,6 +30,9 @@ const SIGNATURES: &str = "RSA-PSS+SHA256:ECDSA+SHA256:ed25519:RSA-PSS+SHA384:RSA
     RSA+SHA512:ECDSA+SHA384:ECDSA+SHA512";
 const SHA1_SIGNATURES: &str = "RSA+SHA1:ECDSA+SHA1";
 
+/// Go's (`maxHandshakeCertificateMsg` in `crypto/tls/conn.go`).
+const MAX_CERTIFICATE_MESSAGE: u32 = 256 * 1024;
+
 /// Makes everything that reads files (OpenSSL's configuration): to be called before they are out of reach.
 pub(super) fn prepare() {
     for tls in 0..8 {
@@ -68,6 +71,7 @@ fn new_context(tls: Tls) -> Result<SslContext, ErrorStack> {
     // all the same, since nothing is ever renegotiated.
     let legacy_server_connect = SslOptions::from_bits_retain(0x4);
     context.set_options(legacy_server_connect | SslOptions::NO_TICKET | SslOptions::IGNORE_UNEXPECTED_EOF);
+    hc_libssl::set_max_certificate_message(&mut context, MAX_CERTIFICATE_MESSAGE);
     context.set_verify(SslVerifyMode::NONE);
     context.set_session_cache_mode(SslSessionCacheMode::OFF);
     context.set_mode(SslMode::RELEASE_BUFFERS);

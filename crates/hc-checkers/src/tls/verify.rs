@@ -72,7 +72,7 @@ impl Verifying {
         let Some((end_entity, intermediates)) = chain.split_first() else {
             return Err("the peer sent no certificate".into());
         };
-        check_key_sizes(chain)?;
+        check_key_sizes(end_entity, intermediates)?;
         let algorithms = if sha1 { signatures::with_sha1() } else { signatures::MODERN.all };
         let verified = self.verify(end_entity, intermediates, name, UnixTime::now(), algorithms);
         verified.map_err(|error| reason::of_certificate(&error))
@@ -182,8 +182,7 @@ impl ServerCertVerifier for Verifying {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        check_key_size(end_entity).map_err(refused)?;
-        check_key_sizes(intermediates).map_err(refused)?;
+        check_key_sizes(end_entity, intermediates).map_err(refused)?;
         match self.verify(end_entity, intermediates, server_name, now, signatures::MODERN.all) {
             Ok(()) => Ok(ServerCertVerified::assertion()),
             Err(error) => Err(refused(reason::of_certificate(&error))),
@@ -217,21 +216,23 @@ impl ServerCertVerifier for Verifying {
 #[derive(Debug)]
 pub(super) struct Accepting;
 
-/// Refuses what no RSA key of Go's may be.
+/// Refuses RSA keys as Go does: none of the chain may be longer than 8192 bits (`crypto/tls`, it takes too much time), and with one
+/// of less than 1024 bits nothing is verified (`crypto/rsa`), so the server's own cannot be one.
 ///
 /// # Errors
 /// The words for it.
-pub(super) fn check_key_sizes(chain: &[CertificateDer<'_>]) -> Result<(), String> {
-    chain.iter().try_for_each(check_key_size)
-}
-
-fn check_key_size(certificate: &CertificateDer<'_>) -> Result<(), String> {
-    let bits = der::public_key(certificate).and_then(|key| der::rsa_bits_of(&key));
-    match bits {
-        Some(bits) if !signatures::RSA_BITS.contains(&bits) => {
-            Err(format!("certificate with an RSA key of {bits} bits: 1024 to 8192 are supported"))
-        }
-        _ => Ok(()),
+pub(super) fn check_key_sizes(
+    end_entity: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+) -> Result<(), String> {
+    fn bits(certificate: &CertificateDer<'_>) -> Option<usize> {
+        der::public_key(certificate).and_then(|key| der::rsa_bits_of(&key))
+    }
+    let most = *signatures::RSA_BITS.end();
+    let bad = bits(end_entity).filter(|bits| !signatures::RSA_BITS.contains(bits));
+    match bad.or_else(|| intermediates.iter().filter_map(bits).find(|bits| *bits > most)) {
+        Some(bits) => Err(format!("certificate with an RSA key of {bits} bits: 1024 to 8192 are supported")),
+        None => Ok(()),
     }
 }
 
@@ -253,8 +254,7 @@ impl ServerCertVerifier for Accepting {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        check_key_size(end_entity).map_err(refused)?;
-        check_key_sizes(intermediates).map_err(refused)?;
+        check_key_sizes(end_entity, intermediates).map_err(refused)?;
         Ok(ServerCertVerified::assertion())
     }
 

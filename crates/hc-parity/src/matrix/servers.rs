@@ -82,9 +82,6 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("alpn", &["-alpn", "h2,http/1.1"]),
     ("server-preference", &["-serverpref"]),
     ("bugs", &["-bugs"]),
-    ("no-extended-master-secret", &["-tls1_2", "-no_ems"]),
-    ("no-encrypt-then-mac", &["-tls1_2", "-no_etm", "-cipher", "ECDHE+SHA:@SECLEVEL=0"]),
-    ("early-data", &["-early_data"]),
     ("no-middlebox", &["-no_middlebox"]),
 ];
 
