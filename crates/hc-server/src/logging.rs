@@ -7,13 +7,13 @@
 mod lines;
 
 use std::io::{self, Write};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::Builder;
 use std::time::Duration;
 
-use tracing::warn;
+use tracing::{Level, Metadata, warn};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -33,7 +33,7 @@ const WAITING: usize = 4096;
 pub fn start(config: &LogConfig) -> anyhow::Result<()> {
     let LogConfig { format, level } = config;
     let filter: Targets = level.parse()?;
-    let lines = fmt::layer().with_writer(Lines(*format));
+    let lines = fmt::layer().with_writer(Lines { format: *format, urgent: true });
     let layer = match format {
         LogFormat::Text => lines.with_ansi(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
@@ -49,8 +49,24 @@ enum Job {
     Flush(SyncSender<()>),
 }
 
+/// Lines of the start, errors left out, until [`release`].
+static HELD: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+static RELEASED: AtomicBool = AtomicBool::new(false);
+
 static QUEUE: OnceLock<SyncSender<Job>> = OnceLock::new();
 static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Writes the lines of the start, which waited: a start that fails says one thing, why it failed.
+pub fn release() {
+    RELEASED.store(true, Ordering::Release);
+    for line in std::mem::take(&mut *held()) {
+        pass(line);
+    }
+}
+
+fn held() -> std::sync::MutexGuard<'static, Vec<Vec<u8>>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// From now on nobody who logs waits for the log. Starts a thread, so it has its place behind the sandbox's begin.
 ///
@@ -95,9 +111,26 @@ fn write_lines(jobs: &Receiver<Job>) {
     }
 }
 
+/// Gives a line to the thread that writes, or writes it if there is none yet. What cannot be written is lost: nobody could
+/// be told.
+fn pass(line: Vec<u8>) {
+    match QUEUE.get() {
+        None => _ = io::stderr().write_all(&line),
+        Some(queue) => {
+            if queue.try_send(Job::Line(line)).is_err() {
+                LOST.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
 /// Takes lines, one a call, as `fmt` gives them.
 #[derive(Clone, Copy)]
-struct Lines(LogFormat);
+struct Lines {
+    format: LogFormat,
+    /// An error, which is written also while the server starts.
+    urgent: bool,
+}
 
 impl<'a> MakeWriter<'a> for Lines {
     type Writer = Self;
@@ -105,20 +138,28 @@ impl<'a> MakeWriter<'a> for Lines {
     fn make_writer(&'a self) -> Self {
         *self
     }
+
+    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Self {
+        Self { urgent: *meta.level() == Level::ERROR, ..*self }
+    }
 }
 
 impl Write for Lines {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        let line = match self.0 {
+        let line = match self.format {
             LogFormat::Text => lines::text(text),
             LogFormat::Json => lines::json(text),
         };
-        match QUEUE.get() {
-            None => io::stderr().write_all(&line)?,
-            Some(queue) => {
-                if queue.try_send(Job::Line(line)).is_err() {
-                    LOST.fetch_add(1, Ordering::Relaxed);
-                }
+        if self.urgent || RELEASED.load(Ordering::Acquire) {
+            pass(line);
+        } else {
+            let mut held = held();
+            // Released meanwhile, by another thread?
+            if RELEASED.load(Ordering::Acquire) {
+                drop(held);
+                pass(line);
+            } else if held.len() < WAITING {
+                held.push(line);
             }
         }
         Ok(text.len())
