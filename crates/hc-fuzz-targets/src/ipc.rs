@@ -74,7 +74,7 @@ async fn converse(said: &[u8], step: usize) -> (Vec<u8>, Sets) {
     let (incoming, dialer) = memory();
     let shutdown = CancellationToken::new();
     let config = IpcConfig { max_checks: MAX_CHECKS, ..IpcConfig::new("fuzz") };
-    let (task, handle, mut events) = serve(incoming, config, shutdown.clone());
+    let (task, handle, mut events) = serve(incoming, config, shutdown.clone()).expect("a thread");
     let peer = async {
         let (mut hear, mut say) = tokio::io::split(dialer.connect().await.expect("the task runs"));
         let saying = async {

@@ -9,56 +9,79 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hc_types::wire::{DecodeError, ErrorMessage, ToServer, decode};
+use hc_types::wire::{PROTOCOL, Ready, ToProxy, ToServer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
 use tokio::select;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::spawn_blocking;
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::conversation::{Conversation, Ended};
 use crate::event::Numbered;
-use crate::frame::{Line, LineReader};
-use crate::handle::{Delivery, Link};
+use crate::frame::LineReader;
+use crate::handle::Link;
 use crate::outgoing::OutLine;
-use crate::session::Session;
-use crate::split::cut;
+use crate::parser::{Parser, Understood};
+use crate::reader::{self, Turn};
+use crate::repeats::Repeats;
+use crate::seats::{Guest, Seat};
+use crate::session::{Session, other_protocol};
+use crate::split::line;
 use crate::throttle::Chatter;
 use crate::{DisconnectReason, IpcConfig, IpcEvent, Peer};
 
 /// Messages that the reader is ahead of the conversation.
 const READ_AHEAD: usize = 2;
-/// A line of more bytes is understood by a thread of its own: 1 MiB of good checks takes 6 ms of a processor, and of what is no
-/// check at all up to 350 ms, in which nothing else of this runtime would go on.
-const ASIDE: usize = 16 * 1024;
-/// What is kept of a text that may quote the peer's line.
-const LONGEST_QUOTE: usize = 512;
 
 /// One connection, before it is run.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) number: u64,
+    pub(crate) guest: Guest,
     pub(crate) peer: Peer,
     pub(crate) config: IpcConfig,
     pub(crate) events: mpsc::Sender<Numbered>,
-    pub(crate) deliveries: mpsc::Receiver<Delivery>,
     pub(crate) link: Arc<watch::Sender<Option<Link>>>,
-    /// Resolves when another connection takes the place of this one.
-    pub(crate) replaced: oneshot::Receiver<()>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) chatter: Chatter,
+    pub(crate) parser: Parser,
+    pub(crate) turn: Arc<Mutex<Turn>>,
 }
 
 impl Connection {
     /// Serves the connection until it ends, whoever ends it.
     pub(crate) async fn run(self, stream: impl AsyncRead + AsyncWrite) {
-        let Self { number, peer, config, events, deliveries, link, replaced, shutdown, chatter } = self;
+        let Self { mut guest, peer, config, events, link, shutdown, chatter, parser, turn } = self;
+        let (read_half, write_half) = split(stream);
+        let (read_half, mut write_half) = (pin!(read_half), pin!(write_half));
+        let mut lines = LineReader::new(read_half);
+        // Nothing is lost with what is dropped here: the connection ends with it.
+        let first = select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            _ = &mut guest.evicted => return,
+            first = meet(&mut lines, &mut write_half, &config, &parser, &chatter) => first,
+        };
+        let message = match first {
+            Ok(Some(ToServer::RequestStatus(_))) => {
+                tracing::debug!(peer.uid, peer.gid, peer.pid, "a reader asks for statuses");
+                let ended = select! {
+                    biased;
+                    () = shutdown.cancelled() => return,
+                    _ = &mut guest.evicted => return,
+                    ended = reader::serve(lines, &mut write_half, &parser, &events, &turn) => ended,
+                };
+                tracing::debug!(peer.pid, ?ended, "the reader is gone");
+                return;
+            }
+            Ok(Some(message)) => message,
+            // It went, or failed, before it said anything.
+            Ok(None) | Err(_) => return,
+        };
+        let Seat { number, deliveries, replaced } = guest.take_seat();
         if chatter.pass(Instant::now()) {
             tracing::info!(connection = number, peer.uid, peer.gid, peer.pid, "peer connected");
         }
         let (farewell, write_timeout) = (config.farewell, config.write_timeout);
-        let (read_half, write_half) = split(stream);
         let (received, to_receive) = mpsc::channel(READ_AHEAD);
         let (send, to_send) = mpsc::channel(1);
         let conversation = Conversation::new(
@@ -69,8 +92,7 @@ impl Connection {
             link.clone(),
             (replaced, shutdown.clone()),
         );
-        let (read_half, write_half) = (pin!(read_half), pin!(write_half));
-        let reader = read(read_half, received);
+        let reader = read(Some(message), lines, received, &parser);
         let writer = write(write_half, to_send, write_timeout);
         let reason = join(reader, writer, conversation.run(to_receive, send), farewell).await;
         link.send_if_modified(|link| link.take_if(|link| link.number == number).is_some());
@@ -89,6 +111,49 @@ impl Connection {
             () = shutdown.cancelled() => {}
         }
     }
+}
+
+/// Greets the peer and waits for the message that says what the connection is for; `None` when there will be none. Until
+/// then it takes nobody's place.
+async fn meet(
+    lines: &mut LineReader<impl AsyncRead + Unpin>,
+    mut stream: impl AsyncWrite + Unpin,
+    config: &IpcConfig,
+    parser: &Parser,
+    chatter: &Chatter,
+) -> io::Result<Option<ToServer>> {
+    let mut say = async |message: ToProxy| -> io::Result<()> {
+        // A peer that has closed its end: what it said before that still counts, and is there already.
+        let _ = timeout(config.write_timeout, stream.write_all(&line(&message))).await?;
+        Ok(())
+    };
+    say(Ready { protocol: PROTOCOL, version: config.version.clone() }.into()).await?;
+    let mut bad_lines = Repeats::default();
+    while let Some(next) = lines.next().await? {
+        match parser.understand(next.number, next.content).await? {
+            Ok(ToServer::Hello(hello)) if hello.protocol != PROTOCOL => {
+                if chatter.pass(Instant::now()) {
+                    let reason = DisconnectReason::Protocol(hello.protocol);
+                    tracing::warn!(%reason, hello.version, "peer turned away");
+                }
+                say(other_protocol(hello.protocol).into()).await?;
+                return Ok(None);
+            }
+            Ok(ToServer::Shutdown(_)) => return Ok(None),
+            // About nothing that was said on this connection.
+            Ok(ToServer::Ack(_) | ToServer::Error(_)) => {}
+            Ok(message) => return Ok(Some(message)),
+            Err(error) => {
+                if let Some(lines) = bad_lines.worth_telling()
+                    && chatter.pass(Instant::now())
+                {
+                    tracing::warn!(code = ?error.code, error.message, lines, "the peer sent a line that is no message");
+                }
+                say(error.into()).await?;
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Runs the three parts of a connection until it is over, and says why it is.
@@ -139,48 +204,25 @@ async fn join(
     }
 }
 
-/// Reads messages until the stream ends or nobody wants them any more.
+/// Reads messages, after the `first`, until the stream ends or nobody wants them any more.
 async fn read(
-    stream: impl AsyncRead + Unpin,
-    received: mpsc::Sender<Result<ToServer, ErrorMessage>>,
+    first: Option<ToServer>,
+    mut lines: LineReader<impl AsyncRead + Unpin>,
+    received: mpsc::Sender<Understood>,
+    parser: &Parser,
 ) -> io::Result<()> {
-    let mut lines = LineReader::new(stream);
+    if let Some(first) = first
+        && received.send(Ok(first)).await.is_err()
+    {
+        return Ok(());
+    }
     while let Some(line) = lines.next().await? {
-        let Line { number, content } = line;
-        let message = match content {
-            Some(content) if content.len() > ASIDE => {
-                let content = content.to_vec();
-                // Waited for, so messages stay in their order and one line at a time is kept.
-                spawn_blocking(move || understand(number, Some(&content))).await?
-            }
-            content => understand(number, content),
-        };
+        let message = parser.understand(line.number, line.content).await?;
         if received.send(message).await.is_err() {
             break;
         }
     }
     Ok(())
-}
-
-fn understand(number: u64, content: Option<&[u8]>) -> Result<ToServer, ErrorMessage> {
-    let Some(content) = content else {
-        let ErrorMessage { code, message } = ErrorMessage::line_too_long();
-        return Err(ErrorMessage { code, message: format!("line {number}: {message}") });
-    };
-    decode(content).map_err(|error: DecodeError| {
-        let code = error.code();
-        let mut message = match error {
-            DecodeError::Malformed(error) => {
-                // serde_json counts lines in what it was given, which is one.
-                let (text, column) = (error.to_string(), error.column());
-                let text = text.strip_suffix(&format!(" at line 1 column {column}")).unwrap_or(&text);
-                format!("line {number}, column {column}: {text}")
-            }
-            error @ DecodeError::UnknownType(_) => format!("line {number}: {error}"),
-        };
-        cut(&mut message, LONGEST_QUOTE);
-        ErrorMessage { code, message }
-    })
 }
 
 /// Writes lines until there will be no more. A line that the peer does not take within `limit` is the end.
@@ -212,7 +254,8 @@ mod tests {
     /// Reads these lines, and says whether that took one step, in which nothing else could go on, and what came of it.
     async fn read_all(input: &str) -> (bool, Vec<ToServer>) {
         let (received, mut to_receive) = mpsc::channel(8);
-        let mut reader = pin!(read(input.as_bytes(), received));
+        let parser = Parser::start().unwrap();
+        let mut reader = pin!(read(None, LineReader::new(input.as_bytes()), received, &parser));
         let at_once = select! {
             biased;
             _ = &mut reader => true,

@@ -5,13 +5,13 @@ use std::future::pending;
 use std::sync::Arc;
 
 use hc_types::Rejection;
-use hc_types::wire::{ErrorMessage, Notification, ToServer};
+use hc_types::wire::{ErrorMessage, ToServer};
 use tokio::select;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::event::Numbered;
+use crate::event::{Numbered, Statuses};
 use crate::handle::{Delivery, Link};
 use crate::outgoing::OutLine;
 use crate::session::{Session, Wish};
@@ -54,7 +54,7 @@ pub(crate) struct Conversation {
     /// Sets given to the owner, in order, by their generations.
     applying: VecDeque<(Option<u64>, oneshot::Receiver<Vec<Rejection>>)>,
     /// The owner's answer to a request for the statuses.
-    statuses: Option<oneshot::Receiver<Vec<Notification>>>,
+    statuses: Option<oneshot::Receiver<Statuses>>,
     /// The writer has ended: the peer does not hear us.
     unheard: bool,
 }

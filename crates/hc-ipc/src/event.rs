@@ -1,15 +1,18 @@
 //! What the peer wants, for whoever owns the checks.
 
+use std::fmt;
+
 use hc_types::wire::Notification;
 use hc_types::{Rejection, SetChange};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Peer;
+use crate::split::{fitting, pieces, writable};
 
 /// Something that the owner has to know or to do.
 #[derive(Debug)]
 pub enum IpcEvent {
-    /// A peer has connected. It takes the place of one that was connected before, of which nothing more is heard, not
+    /// A peer has connected and has said its first message. It takes the place of one that was connected before, of which nothing more is heard, not
     /// even its end.
     Connected {
         /// Who it is.
@@ -24,7 +27,7 @@ pub enum IpcEvent {
         /// To be answered when the change is in effect.
         reply: SetReply,
     },
-    /// The peer asks for the status of every check.
+    /// The peer, or a reader beside it, asks for the status of every check.
     StatusRequest {
         /// To be answered with it.
         reply: StatusReply,
@@ -80,17 +83,51 @@ impl SetReply {
 
 /// The answer to [`IpcEvent::StatusRequest`]. Dropping it answers the request with an error.
 #[derive(Debug)]
-pub struct StatusReply(pub(crate) oneshot::Sender<Vec<Notification>>);
+pub struct StatusReply(pub(crate) oneshot::Sender<Statuses>);
+
+/// An answer, page by page. A page is made when the one before has been written.
+pub(crate) struct Statuses {
+    pub(crate) parts: u32,
+    pub(crate) pages: Box<dyn Iterator<Item = Vec<Notification>> + Send>,
+}
+
+impl fmt::Debug for Statuses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Statuses").field("parts", &self.parts).finish_non_exhaustive()
+    }
+}
 
 impl StatusReply {
     /// The status of every check, those not yet probed included. Split over several messages if it must be.
     pub fn statuses(self, statuses: Vec<Notification>) {
-        let _ = self.0.send(statuses);
+        self.send(pieces(writable(statuses)).into_iter());
+    }
+
+    /// The same in pages of the owner's choice, each a message of its own: a page is fetched when the one before has been
+    /// written, so an answer about very many checks is never in memory as a whole. Where a page does not fit into a
+    /// line, its texts are cut; up to 500 statuses always fit.
+    pub fn pages<I>(self, pages: I)
+    where
+        I: ExactSizeIterator<Item = Vec<Notification>> + Send + 'static,
+    {
+        self.send(pages.map(fitting));
+    }
+
+    fn send(self, pages: impl ExactSizeIterator<Item = Vec<Notification>> + Send + 'static) {
+        let parts = u32::try_from(pages.len()).unwrap_or(u32::MAX);
+        // Whoever asked may be gone.
+        let _ = self.0.send(match parts {
+            0 => Statuses { parts: 1, pages: Box::new(std::iter::once(Vec::new())) },
+            parts => Statuses { parts, pages: Box::new(pages) },
+        });
     }
 }
 
 /// An event and the number of the connection that it comes from.
 pub(crate) type Numbered = (u64, IpcEvent);
+
+/// The number of all readers, which stand beside the connection that is served.
+pub(crate) const READER: u64 = 0;
 
 /// The events, in order. They must be fetched: nothing is taken from the peer while they wait.
 #[derive(Debug)]
@@ -108,6 +145,9 @@ impl IpcEvents {
     pub async fn recv(&mut self) -> Option<IpcEvent> {
         loop {
             let (number, event) = self.receiver.recv().await?;
+            if number == READER {
+                return Some(event);
+            }
             if number >= self.latest {
                 self.latest = number;
                 return Some(event);

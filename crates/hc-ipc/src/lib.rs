@@ -1,7 +1,7 @@
 //! The server's end of the protocol between hc-proxy and hc-server: the Unix socket, frames, the handshake, sets of
 //! checks put together from their parts, batches and their acknowledgement.
 //!
-//! [`Listener`] owns the socket and its file, [`IpcTask`] serves one connection at a time, [`IpcEvents`] brings what the
+//! [`Listener`] owns the socket and its file, [`IpcTask`] serves one connection at a time and lets others read statuses, [`IpcEvents`] brings what the
 //! peer wants to the owner, and [`IpcHandle`] takes batches to the peer. What is in the sets and what is worth telling
 //! is the owner's business. `docs/protocol.md` in the repository is the reference.
 //!
@@ -15,7 +15,7 @@
 //! // In memory; `Listener::bind` is the real thing.
 //! let (incoming, dialer) = memory();
 //! let shutdown = CancellationToken::new();
-//! let (task, handle, mut events) = serve(incoming, IpcConfig::new("1.0"), shutdown.clone());
+//! let (task, handle, mut events) = serve(incoming, IpcConfig::new("1.0"), shutdown.clone())?;
 //!
 //! let peer = async {
 //!     let mut peer = BufReader::new(dialer.connect().await.expect("the task runs"));
@@ -55,7 +55,10 @@ mod handle;
 mod incoming;
 mod listener;
 mod outgoing;
+mod parser;
+mod reader;
 mod repeats;
+mod seats;
 mod session;
 mod split;
 mod task;

@@ -6,11 +6,12 @@
 use std::collections::VecDeque;
 
 use hc_types::Rejection;
-use hc_types::wire::{Notification, Rejected, StatusResponse, ToProxy};
+use hc_types::wire::{Rejected, StatusResponse, ToProxy};
 use tokio::sync::oneshot;
 
 use crate::DeliverError;
-use crate::split::{line, pieces, writable};
+use crate::event::Statuses;
+use crate::split::{line, pieces};
 
 /// Short messages that may wait; with more of them no further input is taken.
 const SHORT: usize = 64;
@@ -33,10 +34,9 @@ pub(crate) struct Outgoing {
     short: VecDeque<Vec<u8>>,
     batches: VecDeque<OutLine>,
     rejected: VecDeque<(Option<u64>, VecDeque<Vec<Rejection>>)>,
-    statuses: VecDeque<Vec<Notification>>,
-    /// Of the status response that is being written: parts written and parts in all.
+    statuses: Option<Statuses>,
+    /// Parts of it that were written.
     part: u32,
-    parts: u32,
 }
 
 impl Outgoing {
@@ -54,7 +54,7 @@ impl Outgoing {
     }
 
     pub(crate) fn has_statuses(&self) -> bool {
-        !self.statuses.is_empty()
+        self.statuses.is_some()
     }
 
     pub(crate) fn short(&mut self, message: impl Into<ToProxy>) {
@@ -76,10 +76,9 @@ impl Outgoing {
     }
 
     /// The answer to a request; the one before must be out.
-    pub(crate) fn statuses(&mut self, statuses: Vec<Notification>) {
-        self.statuses = pieces(writable(statuses)).into();
+    pub(crate) fn statuses(&mut self, statuses: Statuses) {
+        self.statuses = Some(statuses);
         self.part = 0;
-        self.parts = u32::try_from(self.statuses.len()).unwrap_or(u32::MAX);
     }
 
     /// The next line. Lists become lines only now, one at a time.
@@ -110,10 +109,18 @@ impl Outgoing {
     }
 
     fn next_statuses(&mut self) -> Option<ToProxy> {
-        let statuses = self.statuses.pop_front()?;
+        let Statuses { parts, pages } = self.statuses.as_mut()?;
+        let parts = *parts;
+        let Some(statuses) = pages.next() else {
+            self.statuses = None;
+            return None;
+        };
         self.part += 1;
-        let split = self.parts > 1;
-        let (part, parts) = (split.then_some(self.part), split.then_some(self.parts));
+        let split = parts > 1;
+        let (part, parts) = (split.then_some(self.part), split.then_some(parts));
+        if !split || self.part == parts.unwrap_or_default() {
+            self.statuses = None;
+        }
         Some(StatusResponse { statuses, part, parts }.into())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use hc_types::wire::{
-    Ack, BatchBody, ErrorCode, ErrorMessage, Hello, Notification, NotificationBatch, PROTOCOL, Ready,
+    Ack, BatchBody, ErrorCode, ErrorMessage, Hello, Notification, NotificationBatch, PROTOCOL,
     RequestConfigs, ToProxy, ToServer,
 };
 use hc_types::{Rejection, SetChange};
@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::assembly::{Assembled, Assembly};
+use crate::event::Statuses;
 use crate::handle::Delivery;
 use crate::outgoing::{OutLine, Outgoing};
 use crate::repeats::Repeats;
@@ -66,14 +67,13 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// The first line, `ready`, has been written.
     pub(crate) fn new(config: IpcConfig, chatter: Chatter) -> Self {
-        let mut outgoing = Outgoing::default();
-        outgoing.short(Ready { protocol: PROTOCOL, version: config.version.clone() });
         let assembly = Assembly::new(config.max_checks);
         Self {
             config,
             assembly,
-            outgoing,
+            outgoing: Outgoing::default(),
             greeted: false,
             seq: 0,
             under_way: None,
@@ -146,8 +146,7 @@ impl Session {
     fn greet(&mut self, hello: Hello, now: Instant) -> Wish {
         let Hello { protocol, version } = hello;
         if protocol != PROTOCOL {
-            let message = format!("this server speaks protocol {PROTOCOL}, not {protocol}");
-            self.outgoing.short(ErrorMessage { code: ErrorCode::Protocol, message });
+            self.outgoing.short(other_protocol(protocol));
             return Wish::Close(DisconnectReason::Protocol(protocol));
         }
         if self.chatter.pass(now) {
@@ -199,7 +198,7 @@ impl Session {
     }
 
     /// The owner has answered [`Wish::Statuses`], or will not (`None`).
-    pub(crate) fn statuses(&mut self, statuses: Option<Vec<Notification>>) {
+    pub(crate) fn statuses(&mut self, statuses: Option<Statuses>) {
         self.asked = false;
         match statuses {
             Some(statuses) => self.outgoing.statuses(statuses),
@@ -298,6 +297,12 @@ impl Session {
     pub(crate) fn last_words(&mut self) -> Vec<Vec<u8>> {
         self.outgoing.last_words()
     }
+}
+
+/// The answer to a `hello` of another protocol.
+pub(crate) fn other_protocol(protocol: u32) -> ErrorMessage {
+    let message = format!("this server speaks protocol {PROTOCOL}, not {protocol}");
+    ErrorMessage { code: ErrorCode::Protocol, message }
 }
 
 fn batch_line(notifications: Vec<Notification>, seq: Option<u64>, generation: Option<u64>) -> Vec<u8> {

@@ -13,6 +13,8 @@ const FRAME: usize = 1024;
 const ESCAPED: usize = 6;
 /// The longest text of a notification; what is longer is cut.
 const LONGEST_TEXT: usize = 16 * 1024;
+/// The longest text of a status in a page that would not fit otherwise: 500 × (400 + 6 × 280) are less than a line.
+const CUT_TEXT: usize = 280;
 /// The seconds from 1970 to the year 10000, which RFC 3339 has no digits for.
 const YEAR_10000: Duration = Duration::from_secs(253_402_300_800);
 
@@ -57,18 +59,34 @@ pub(crate) fn pieces<T: Element>(items: Vec<T>) -> Vec<Vec<T>> {
 /// the protocol cannot express (before 1970, after 9999: a clock that is wrong) is left out. The state is what counts, and it is always told.
 pub(crate) fn writable(mut notifications: Vec<Notification>) -> Vec<Notification> {
     for status in notifications.iter_mut().map(|notification| &mut notification.status) {
-        if status.message.len() > LONGEST_TEXT {
-            status.message = match std::str::from_utf8(status.message.as_slice()) {
-                Ok(text) => text[..text.floor_char_boundary(LONGEST_TEXT)].into(),
-                Err(_) => RawBytes::from(&status.message.as_slice()[..LONGEST_TEXT]),
-            };
-        }
+        shorten(&mut status.message, LONGEST_TEXT);
         let expressible = |instant: &SystemTime| {
             instant.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since < YEAR_10000)
         };
         status.last_check = status.last_check.filter(expressible);
     }
     notifications
+}
+
+/// Makes a list fit into one line, by cutting texts if it must be: 500 notifications always fit then.
+pub(crate) fn fitting(notifications: Vec<Notification>) -> Vec<Notification> {
+    let mut notifications = writable(notifications);
+    let bound: usize = notifications.iter().map(Element::bound).sum();
+    if bound > MAX_LINE - FRAME {
+        for message in notifications.iter_mut().map(|notification| &mut notification.status.message) {
+            shorten(message, CUT_TEXT);
+        }
+    }
+    notifications
+}
+
+fn shorten(message: &mut RawBytes, longest: usize) {
+    if message.len() > longest {
+        *message = match std::str::from_utf8(message.as_slice()) {
+            Ok(text) => text[..text.floor_char_boundary(longest)].into(),
+            Err(_) => RawBytes::from(&message.as_slice()[..longest]),
+        };
+    }
 }
 
 /// A message as a line. What is sent here can always be written ([`writable`]).
@@ -138,6 +156,22 @@ mod tests {
         }
         assert_eq!(pieces.concat(), all);
         assert_eq!(super::pieces(Vec::<Rejection>::new()), vec![Vec::new()]);
+    }
+
+    #[test]
+    fn a_page_of_500_statuses_fits_into_a_line_whatever_their_texts() {
+        let page = |text: RawBytes| fitting((0..500).map(|_| notification(text.clone())).collect());
+        for text in [vec![0; 100_000].into(), vec![0xff; 100_000].into(), "é".repeat(50_000).as_str().into()]
+        {
+            let statuses = page(text);
+            let message = ToProxy::from(hc_types::wire::StatusResponse {
+                statuses,
+                part: Some(u32::MAX),
+                parts: Some(u32::MAX),
+            });
+            assert!(line(&message).len() <= MAX_LINE);
+        }
+        assert_eq!(page("short".into())[0].status.message.as_slice(), b"short");
     }
 
     #[test]

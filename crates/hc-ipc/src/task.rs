@@ -1,10 +1,11 @@
-//! Accepts connections and serves the newest one.
+//! Accepts connections, serves the newest one, and lets a few read beside it.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::select;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -12,17 +13,21 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::Connection;
 use crate::event::Numbered;
 use crate::handle::Link;
+use crate::parser::Parser;
+use crate::reader::Turn;
+use crate::seats::Seats;
 use crate::throttle::{Chatter, Throttle};
 use crate::{Incoming, IpcConfig, IpcEvents, IpcHandle, Peer};
 
 /// Events that wait for the owner. One more waits in the connection, which takes no input meanwhile.
 const EVENTS: usize = 1;
-/// Connections at once: the one that is served and those that are being closed. More wait to be accepted.
-const CONNECTIONS: usize = 16;
+/// Connections at once: the one that is served, 8 guests (`seats.rs`), and those that are being closed. More wait to be
+/// accepted.
+const CONNECTIONS: usize = 24;
 /// The pause after a failed accept, which is a lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves connections, one at a time.
+/// Serves connections: one at a time, and readers beside it.
 #[derive(Debug)]
 pub struct IpcTask<I> {
     incoming: I,
@@ -32,37 +37,41 @@ pub struct IpcTask<I> {
     link: Arc<watch::Sender<Option<Link>>>,
     /// Each connection, also while it is being closed.
     connections: JoinSet<()>,
-    /// Tells the connection that is served that it is replaced.
-    replace: Option<oneshot::Sender<()>>,
-    /// How many connections there were.
-    count: u64,
+    seats: Arc<Seats>,
+    parser: Parser,
+    /// Which reader is answered.
+    turn: Arc<Mutex<Turn>>,
     complaints: Throttle,
     chatter: Chatter,
 }
 
 /// The task that serves what comes in, the way to the peer, and what the peer wants. The task ends after `shutdown`, or
 /// when [`IpcEvents`] is dropped.
-#[must_use]
+///
+/// # Errors
+/// When the system gives no thread for long lines.
 pub fn serve<I: Incoming>(
     incoming: I,
     config: IpcConfig,
     shutdown: CancellationToken,
-) -> (IpcTask<I>, IpcHandle, IpcEvents) {
+) -> io::Result<(IpcTask<I>, IpcHandle, IpcEvents)> {
     let (events, receiver) = mpsc::channel(EVENTS);
     let (link, linked) = watch::channel(None);
+    let link = Arc::new(link);
     let task = IpcTask {
         incoming,
         config,
         shutdown,
         events,
-        link: Arc::new(link),
+        link: Arc::clone(&link),
         connections: JoinSet::new(),
-        replace: None,
-        count: 0,
+        seats: Arc::new(Seats::new(link)),
+        parser: Parser::start()?,
+        turn: Arc::new(Turn::new()),
         complaints: Throttle::complaint(),
         chatter: Chatter::new(),
     };
-    (task, IpcHandle { link: linked }, IpcEvents { receiver, latest: 0 })
+    Ok((task, IpcHandle { link: linked }, IpcEvents { receiver, latest: 0 }))
 }
 
 impl<I: Incoming> IpcTask<I> {
@@ -100,25 +109,16 @@ impl<I: Incoming> IpcTask<I> {
     }
 
     fn start(&mut self, stream: I::Stream, peer: Peer) {
-        if let Some(replace) = self.replace.take() {
-            // It may have ended by itself.
-            let _ = replace.send(());
-        }
-        self.count += 1;
-        let (deliver, deliveries) = mpsc::channel(1);
-        let (replace, replaced) = oneshot::channel();
-        self.link.send_replace(Some(Link { number: self.count, deliveries: deliver, in_effect: false }));
-        self.replace = Some(replace);
         let connection = Connection {
-            number: self.count,
+            guest: self.seats.admit(),
             peer,
             config: self.config.clone(),
             events: self.events.clone(),
-            deliveries,
             link: self.link.clone(),
-            replaced,
             shutdown: self.shutdown.clone(),
             chatter: self.chatter.clone(),
+            parser: self.parser.clone(),
+            turn: self.turn.clone(),
         };
         self.connections.spawn(connection.run(stream));
     }

@@ -156,6 +156,7 @@ async fn half_a_line_before_the_end_is_dropped() {
     assert_eq!(on.server.disconnected().await, DisconnectReason::Closed);
     // Without its end, a whole object is half a line too.
     let mut client = on.connect().await;
+    client.send(rig::HELLO).await;
     client.send_bytes(full_set(2, &[5]).as_bytes()).await;
     drop(client);
     assert_eq!(on.server.disconnected().await, DisconnectReason::Closed);
@@ -195,6 +196,11 @@ async fn another_protocol_is_answered_and_closed() {
     client
         .expect(r#"{"type":"error","code":"protocol","message":"this server speaks protocol 1, not 2"}"#)
         .await;
+    assert_eq!(client.next().await, None);
+    // It never took a place. One that says so later loses its own.
+    let mut client = on.greeted().await;
+    client.send(r#"{"type":"hello","protocol":2,"version":"2.0"}"#).await;
+    assert_eq!(client.json().await["code"], "protocol");
     assert_eq!(client.next().await, None);
     assert_eq!(on.server.disconnected().await, DisconnectReason::Protocol(2));
 }
@@ -373,7 +379,8 @@ async fn a_set_that_is_not_applied_ends_the_connection() {
 #[tokio::test]
 async fn the_owner_knows_who_is_connected() {
     let mut on = on_socket().await;
-    let _client = on.connect().await;
+    let mut client = on.connect().await;
+    client.send(rig::HELLO).await;
     let IpcEvent::Connected { peer } = on.server.event().await else { panic!() };
     assert_eq!(peer.pid.map(i32::cast_unsigned), Some(std::process::id()));
 }

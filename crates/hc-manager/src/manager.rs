@@ -166,6 +166,12 @@ impl Manager {
         ManagerStats::collect(self.gauges.iter().map(|gauges| &**gauges))
     }
 
+    /// The figures of each shard by itself, in the order of the shards.
+    #[must_use]
+    pub fn shard_stats(&self) -> Vec<ManagerStats> {
+        self.gauges.iter().map(|gauges| ManagerStats::collect(std::iter::once(&**gauges))).collect()
+    }
+
     /// Begins a new histogram of [`ManagerStats::lateness`].
     pub fn reset_lateness(&self) {
         self.gauges.iter().for_each(|gauges| gauges.reset_lateness());

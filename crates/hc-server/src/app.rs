@@ -11,8 +11,9 @@ use hc_manager::{Manager, ManagerConfig, ManagerTask};
 use hc_notifier::{NotifierConfig, NotifierTask, SharedOutbox};
 use hc_types::Sink;
 use sd_notify::NotifyState;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::{
     ChecksConfig, CloseConfig, Config, GroupConfig, GuardConfig, NotifyConfig, SocketConfig,
@@ -20,28 +21,41 @@ use crate::config::{
 use crate::limits::{self, Descriptors};
 use crate::parts::{Part, Parts};
 use crate::roots::{RootsWatch, tell_problems};
+use crate::signals::Signals;
 use crate::snapshots::Snapshots;
 use crate::wiring::{ChangeFlag, IpcDelivery, ManagerReprobe, WatchedSink};
-use crate::{logging, sandbox, sets};
+use crate::{dump, logging, sandbox, sets, startup};
+
+/// Threads beside the shards: the main one, and those of the log, the signals, the snapshots, the socket
+/// and the root certificates.
+const OWN_THREADS: usize = 6;
 
 /// Runs the server until `shutdown` is cancelled. With `confine`, what checking does not need is given up once everything is
-/// open (`hc-sandbox`).
+/// open (`hc-sandbox`). With `signals`, the first that ends the server cancels `shutdown`.
+///
+/// All threads are started here: a system that has none left later stops nothing.
 ///
 /// # Errors
 /// When something cannot be opened or started, and when a part of the server ends by itself.
-pub async fn run(config: Config, confine: bool, shutdown: CancellationToken) -> Result<()> {
+pub async fn run(
+    config: Config,
+    confine: bool,
+    signals: Option<Signals>,
+    shutdown: CancellationToken,
+) -> Result<()> {
     let Config { socket, notify, checks, guard, log: _, state, shutdown: ends } = config;
 
     // What needs files and privileges, before they are given up.
     let Descriptors { in_flight, partings } = limits::descriptors();
     let manager_config = manager_config(&checks, in_flight);
     let threads = manager_config.shards;
+    startup::memory(threads.get() + OWN_THREADS)?;
     let (system_roots, problems) = SystemRoots::load();
     tell_problems(problems);
     let checkers = checkers(&checks, system_roots.roots(), partings / threads);
     let socket = socket_config(socket);
     let listener = Listener::bind(&socket).await?;
-    let mut snapshots = Snapshots::open(&state);
+    let snapshots = Snapshots::open(&state)?;
     let remembered = snapshots.read();
     if confine {
         sandbox::enter(&socket.path, snapshots.dir(), system_roots.reach())?;
@@ -55,6 +69,11 @@ pub async fn run(config: Config, confine: bool, shutdown: CancellationToken) -> 
             "the kernel does not tell of changes of routes and interfaces: a path that is away for a moment can make checks fail"
         );
     }
+    let dump = Arc::new(Notify::new());
+    if let Some(signals) = signals {
+        signals.watch(shutdown.clone(), dump.clone()).context("cannot start the thread of the signals")?;
+    }
+    let snapshots = snapshots.start().context("cannot start the thread of the snapshots")?;
 
     // The parts, each with its own way to be told that it is over.
     let (stop_manager, stop_notifier, stop_ipc) =
@@ -72,7 +91,10 @@ pub async fn run(config: Config, confine: bool, shutdown: CancellationToken) -> 
             .context("cannot start")?;
     let manager_task: ManagerTask = manager_task.with_remembered(remembered);
     let (ipc_task, ipc, events) =
-        serve(listener, IpcConfig::new(env!("CARGO_PKG_VERSION")), stop_ipc.clone());
+        serve(listener, IpcConfig::new(env!("CARGO_PKG_VERSION")), stop_ipc.clone())
+            .context("cannot start the thread of the socket")?;
+    startup::descriptors()?;
+    let dumping = dump::serve(dump, manager.clone(), outbox.clone(), stop_manager.clone());
     let notifier_task = NotifierTask::new(outbox, IpcDelivery::new(ipc), ends.grace, stop_notifier.clone());
 
     let mut parts = Parts::default();
@@ -99,6 +121,10 @@ pub async fn run(config: Config, confine: bool, shutdown: CancellationToken) -> 
     parts.start(Part::Sets, sets::serve(events, manager.clone()));
     parts.start(Part::Snapshots, snapshots.keep(manager, changed, shutdown.clone()));
 
+    parts.start(Part::Dump, dumping);
+
+    startup::started();
+    logging::release();
     info!(
         version = env!("CARGO_PKG_VERSION"),
         socket = %socket.path.display(),
@@ -118,6 +144,7 @@ pub async fn run(config: Config, confine: bool, shutdown: CancellationToken) -> 
     stop_manager.cancel();
     parts.wait_for(Part::Manager).await;
     parts.wait_for(Part::Guard).await;
+    parts.wait_for(Part::Dump).await;
     stop_notifier.cancel();
     parts.wait_for(Part::Notifier).await;
     stop_ipc.cancel();

@@ -11,21 +11,26 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> anyhow::Result<()> {
 //! let config = Config::load(None, std::env::vars())?;
-//! hc_server::run(config, false, CancellationToken::new()).await
+//! hc_server::run(config, false, None, CancellationToken::new()).await
 //! # }
 //! ```
 
 mod app;
 pub mod cli;
 pub mod config;
+mod dump;
 mod limits;
 pub mod logging;
 mod parts;
 mod roots;
 mod sandbox;
 mod sets;
+mod signals;
 mod snapshots;
+pub mod startup;
+mod state;
 mod wiring;
 
 pub use app::run;
 pub use config::{Config, ConfigError};
+pub use signals::Signals;

@@ -8,13 +8,13 @@ mod limit;
 mod lines;
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{LazyLock, OnceLock};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use tracing::warn;
+use tracing::{Level, Metadata, warn};
 use tracing_subscriber::filter::{FilterExt as _, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -35,7 +35,7 @@ const WAITING: usize = 4096;
 pub fn start(config: &LogConfig) -> anyhow::Result<()> {
     let LogConfig { format, level } = config;
     let filter: Targets = level.parse()?;
-    let lines = fmt::layer().with_writer(Lines(*format));
+    let lines = fmt::layer().with_writer(Lines { format: *format, urgent: true });
     let layer = match format {
         LogFormat::Text => lines.with_ansi(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
@@ -54,9 +54,25 @@ enum Job {
     Report,
 }
 
+/// Lines of the start, errors left out, until [`release`].
+static HELD: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+static RELEASED: AtomicBool = AtomicBool::new(false);
+
 static QUEUE: OnceLock<SyncSender<Job>> = OnceLock::new();
 static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
 static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Writes the lines of the start, which waited: a start that fails says one thing, why it failed.
+pub fn release() {
+    RELEASED.store(true, Ordering::Release);
+    for line in std::mem::take(&mut *held()) {
+        pass(line);
+    }
+}
+
+fn held() -> std::sync::MutexGuard<'static, Vec<Vec<u8>>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// From now on nobody who logs waits for the log. Starts a thread, so it has its place behind the sandbox's begin.
 ///
@@ -134,6 +150,16 @@ fn write_all_of(jobs: &Receiver<Job>) {
     }
 }
 
+/// Gives a line to the thread that writes, or writes it if there is none yet. What cannot be written is lost: nobody could
+/// be told.
+fn pass(line: Vec<u8>) {
+    if QUEUE.get().is_some() {
+        send(Job::Line(line));
+    } else {
+        _ = io::stderr().write_all(&line);
+    }
+}
+
 /// Hands something to the thread that writes, if it can take it.
 fn send(job: Job) {
     if let Some(queue) = QUEUE.get()
@@ -145,7 +171,11 @@ fn send(job: Job) {
 
 /// Takes lines, one a call, as `fmt` gives them.
 #[derive(Clone, Copy)]
-struct Lines(LogFormat);
+struct Lines {
+    format: LogFormat,
+    /// An error, which is written also while the server starts.
+    urgent: bool,
+}
 
 impl<'a> MakeWriter<'a> for Lines {
     type Writer = Self;
@@ -153,17 +183,29 @@ impl<'a> MakeWriter<'a> for Lines {
     fn make_writer(&'a self) -> Self {
         *self
     }
+
+    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Self {
+        Self { urgent: *meta.level() == Level::ERROR, ..*self }
+    }
 }
 
 impl Write for Lines {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        let line = match self.0 {
+        let line = match self.format {
             LogFormat::Text => lines::text(text),
             LogFormat::Json => lines::json(text),
         };
-        match QUEUE.get() {
-            None => io::stderr().write_all(&line)?,
-            Some(_) => send(Job::Line(line)),
+        if self.urgent || RELEASED.load(Ordering::Acquire) {
+            pass(line);
+        } else {
+            let mut held = held();
+            // Released meanwhile, by another thread?
+            if RELEASED.load(Ordering::Acquire) {
+                drop(held);
+                pass(line);
+            } else if held.len() < WAITING {
+                held.push(line);
+            }
         }
         Ok(text.len())
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use hc_server::cli::Cli;
-use hc_server::{Config, ConfigError, logging};
-use tokio::signal::unix::{SignalKind, signal};
+use hc_server::startup::{one_line_for_panics, say};
+use hc_server::{Config, ConfigError, Signals, logging};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -18,23 +18,29 @@ const WRONG_CONFIGURATION: u8 = 2;
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
+    // First, so that a signal that comes early waits until there is somebody to take it.
+    let signals = Signals::block();
+    one_line_for_panics();
     let cli = Cli::parse();
     let config = match configuration(&cli) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("hc-server: {error}");
+            say(&error.to_string());
             return ExitCode::from(WRONG_CONFIGURATION);
         }
     };
     if cli.check_config {
-        eprintln!("hc-server: the configuration is right");
+        say("the configuration is right");
         return ExitCode::SUCCESS;
     }
     if let Err(error) = logging::start(&config.log) {
-        eprintln!("hc-server: {error:#}");
+        say(&format!("{error:#}"));
         return ExitCode::FAILURE;
     }
-    let status = match serve(config, cli.no_sandbox) {
+    let served = signals
+        .context("cannot watch the signals")
+        .and_then(|signals| serve(config, cli.no_sandbox, signals));
+    let status = match served {
         Ok(()) => {
             info!("stopped");
             ExitCode::SUCCESS
@@ -62,44 +68,11 @@ fn configuration(cli: &Cli) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-fn serve(config: Config, no_sandbox: bool) -> Result<()> {
+fn serve(config: Config, no_sandbox: bool, signals: Signals) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
+        .enable_io()
+        .enable_time()
         .build()
         .context("cannot start the runtime")?;
-    let served = runtime.block_on(async {
-        let shutdown = CancellationToken::new();
-        let signals = watch_signals(shutdown.clone())?;
-        let served = hc_server::run(config, !no_sandbox, shutdown).await;
-        signals.abort();
-        served
-    });
-    // Not dropped: that would wait for a writer of snapshots whose disk hangs.
-    runtime.shutdown_background();
-    served
-}
-
-/// Cancels `shutdown` at the first of the signals that end Seesaw's healthchecker (`common/server/server.go`). A second one
-/// ends the process at once, should the shutdown hang.
-#[allow(clippy::disallowed_methods, reason = "the handle is kept by the caller, which aborts it")]
-fn watch_signals(shutdown: CancellationToken) -> Result<tokio::task::JoinHandle<()>> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot watch SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch SIGINT")?;
-    let mut quit = signal(SignalKind::quit()).context("cannot watch SIGQUIT")?;
-    Ok(tokio::spawn(async move {
-        let mut next = async || {
-            tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
-                _ = quit.recv() => "SIGQUIT",
-            }
-        };
-        let name = next().await;
-        info!(signal = name, "stopping");
-        shutdown.cancel();
-        let name = next().await;
-        error!(signal = name, "stopped before everything was told");
-        logging::flush(LAST_LINES);
-        std::process::exit(1);
-    }))
+    runtime.block_on(hc_server::run(config, !no_sandbox, Some(signals), CancellationToken::new()))
 }

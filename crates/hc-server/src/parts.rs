@@ -16,6 +16,7 @@ pub(crate) enum Part {
     Ipc,
     Sets,
     Snapshots,
+    Dump,
 }
 
 /// The parts that run.

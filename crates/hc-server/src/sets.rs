@@ -1,13 +1,45 @@
 //! From the socket to the manager: sets of checks, and questions about them.
 
+use std::sync::Arc;
+use std::vec::IntoIter;
+
 use anyhow::Result;
 use hc_ipc::{IpcEvent, IpcEvents};
 use hc_manager::Manager;
 use hc_types::wire::{Notification, StatusLine};
+use hc_types::{CheckId, CheckSpec, Status};
 use tracing::warn;
 
 /// Rejected checks of one set that the log names.
 const NAMED: usize = 100;
+
+/// Statuses in one message. They are put into words when it is written: a million at once would hold up everything else on
+/// this thread for more than a second.
+const PAGE: usize = 500;
+
+/// Statuses, page by page.
+struct Pages(IntoIter<(CheckId, Arc<CheckSpec>, Status)>);
+
+impl Iterator for Pages {
+    type Item = Vec<Notification>;
+
+    fn next(&mut self) -> Option<Vec<Notification>> {
+        let page: Vec<_> = self
+            .0
+            .by_ref()
+            .take(PAGE)
+            .map(|(id, spec, status)| Notification { id, status: StatusLine::new(&spec, &status) })
+            .collect();
+        (!page.is_empty()).then_some(page)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let pages = self.0.len().div_ceil(PAGE);
+        (pages, Some(pages))
+    }
+}
+
+impl ExactSizeIterator for Pages {}
 
 /// Hands everything that the peer wants to the manager, until the socket is closed.
 pub(crate) async fn serve(mut events: IpcEvents, manager: Manager) -> Result<()> {
@@ -28,10 +60,7 @@ pub(crate) async fn serve(mut events: IpcEvents, manager: Manager) -> Result<()>
             }
             IpcEvent::StatusRequest { reply } => {
                 let Ok(rows) = manager.statuses().await else { continue };
-                let lines = rows
-                    .into_iter()
-                    .map(|(id, spec, status)| Notification { id, status: StatusLine::new(&spec, &status) });
-                reply.statuses(lines.collect());
+                reply.pages(Pages(rows.into_iter()));
             }
         }
     }

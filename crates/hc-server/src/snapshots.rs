@@ -1,21 +1,23 @@
 //! Keeps health on disk: read at the start, written while the server runs and at its end.
 
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
+use std::thread::Builder;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, bail};
 use hc_manager::Manager;
 use hc_snapshot::Found;
 use hc_types::Remembered;
 use humantime::format_rfc3339_seconds;
 use tokio::select;
-use tokio::task::spawn_blocking;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::config::StateConfig;
+use crate::state::{OpenError, Problem, StateDir};
 use crate::wiring::ChangeFlag;
 
 /// How soon a changed state is on the disk, if the disk can.
@@ -31,34 +33,49 @@ const LAST: Duration = Duration::from_secs(1);
 /// The snapshot of this server.
 pub(crate) struct Snapshots {
     /// `None` when there is no directory to keep it in.
-    dir: Option<PathBuf>,
+    state: Option<StateDir>,
     interval: Duration,
     max_age: Duration,
-    failing: bool,
+}
+
+/// What the thread that writes is asked for.
+struct Job {
+    records: Vec<Remembered>,
+    reply: oneshot::Sender<Result<usize, Problem>>,
+}
+
+/// Snapshots, once their thread runs.
+pub(crate) struct Keeper {
+    jobs: Option<mpsc::Sender<Job>>,
+    interval: Duration,
+    failing: Option<&'static str>,
 }
 
 impl Snapshots {
-    /// Makes the directory if it is missing. Without one the server runs, and says that it will not remember.
-    pub(crate) fn open(config: &StateConfig) -> Self {
+    /// Makes the directory if it is missing, and locks it. Without one the server runs, and says that it will not remember.
+    ///
+    /// # Errors
+    /// When another server uses the directory.
+    pub(crate) fn open(config: &StateConfig) -> Result<Self> {
         let StateConfig { dir, interval, max_age } = config;
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        let dir = match made {
-            Ok(()) => Some(dir.clone()),
-            Err(error) => {
-                warn!(dir = %dir.display(), %error, "no state directory: health will not survive a restart");
+        let state = match StateDir::open(dir) {
+            Ok(state) => Some(state),
+            Err(OpenError::Io { source, .. }) => {
+                warn!(dir = %dir.display(), error = %source, "no state directory: health will not survive a restart");
                 None
             }
+            Err(error @ OpenError::InUse { .. }) => bail!(error),
         };
-        Self { dir, interval: *interval, max_age: *max_age, failing: false }
+        Ok(Self { state, interval: *interval, max_age: *max_age })
     }
 
     pub(crate) fn dir(&self) -> Option<&Path> {
-        self.dir.as_deref()
+        self.state.as_ref().map(StateDir::path)
     }
 
     /// What an earlier process knew. A snapshot that cannot be used is one warning and a clean start.
-    pub(crate) fn read(&mut self) -> Vec<Remembered> {
-        let Some(dir) = &self.dir else { return Vec::new() };
+    pub(crate) fn read(&self) -> Vec<Remembered> {
+        let Some(dir) = self.dir() else { return Vec::new() };
         match hc_snapshot::read(dir, SystemTime::now(), self.max_age) {
             Ok(Found::Usable { written, records }) => {
                 info!(checks = records.len(), written = %format_rfc3339_seconds(written), "health of the last run is remembered");
@@ -66,6 +83,13 @@ impl Snapshots {
             }
             Ok(Found::TooOld { written }) => {
                 info!(written = %format_rfc3339_seconds(written), "the last snapshot is too old to be used");
+                Vec::new()
+            }
+            Ok(Found::FromTheFuture { written }) => {
+                warn!(
+                    written = %format_rfc3339_seconds(written),
+                    "the last snapshot is from the future (the clock was set back, or the machine restored): starting without it"
+                );
                 Vec::new()
             }
             Ok(Found::Nothing) => Vec::new(),
@@ -76,6 +100,29 @@ impl Snapshots {
         }
     }
 
+    /// Starts the thread that writes: the disk may hang, and no thread can be had for sure later.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(crate) fn start(self) -> io::Result<Keeper> {
+        let Self { state, interval, max_age: _ } = self;
+        let jobs = state
+            .map(|mut state| {
+                let (jobs, mut todo) = mpsc::channel::<Job>(1);
+                // Not joined, since it may hang. It ends with the keeper.
+                Builder::new().name("hc-snapshots".to_owned()).spawn(move || {
+                    while let Some(Job { records, reply }) = todo.blocking_recv() {
+                        let _ = reply.send(state.write(SystemTime::now(), &records));
+                    }
+                })?;
+                io::Result::Ok(jobs)
+            })
+            .transpose()?;
+        Ok(Keeper { jobs, interval, failing: None })
+    }
+}
+
+impl Keeper {
     /// Writes the snapshot soon after a change of state, at least once in the interval, and at the end.
     #[allow(clippy::disallowed_methods, reason = "the driver of the snapshots reads the clock")]
     pub(crate) async fn keep(
@@ -84,7 +131,7 @@ impl Snapshots {
         changed: ChangeFlag,
         shutdown: CancellationToken,
     ) -> Result<()> {
-        let Some(dir) = self.dir.take() else {
+        let Some(jobs) = self.jobs.take() else {
             shutdown.cancelled().await;
             return Ok(());
         };
@@ -103,7 +150,7 @@ impl Snapshots {
                 sleep(LAST).await;
             };
             select! {
-                () = self.write(&dir, &manager) => {}
+                () = self.write(&jobs, &manager) => {}
                 () = too_late => {
                     warn!("the disk hangs: the last snapshot was not written");
                     return Ok(());
@@ -112,33 +159,40 @@ impl Snapshots {
             written = Instant::now();
             pause = pause.max((written - begin) * REST).min(self.interval.max(SOON));
         }
-        if timeout(LAST, self.write(&dir, &manager)).await.is_err() {
+        if timeout(LAST, self.write(&jobs, &manager)).await.is_err() {
             warn!("the last snapshot was not written in time");
         }
         Ok(())
     }
 
-    async fn write(&mut self, dir: &Path, manager: &Manager) {
+    async fn write(&mut self, jobs: &mpsc::Sender<Job>, manager: &Manager) {
         // A manager that has ended takes the process with it.
         let Ok(records) = manager.export().await else { return };
-        let dir = dir.to_owned();
         let count = records.len();
-        let written = spawn_blocking(move || hc_snapshot::write(&dir, SystemTime::now(), &records)).await;
-        match written.context("the writer of snapshots").and_then(|written| Ok(written?)) {
-            Ok(bytes) => {
+        let (reply, written) = oneshot::channel();
+        if jobs.send(Job { records, reply }).await.is_err() {
+            return;
+        }
+        match written.await {
+            Ok(Ok(bytes)) => {
                 debug!(checks = count, bytes, "snapshot written");
-                if std::mem::take(&mut self.failing) {
+                if self.failing.take().is_some() {
                     info!("snapshots are written again");
                 }
             }
-            // Once for each time that it begins to fail, not for each try.
-            Err(error) if !std::mem::replace(&mut self.failing, true) => {
-                warn!(
-                    error = format!("{error:#}"),
-                    "cannot write a snapshot: health would not survive a restart"
-                );
+            Ok(Err(Problem { label, error, remedy })) => {
+                // Once for each time that it begins to fail, or fails otherwise, not for each try.
+                if self.failing.replace(label) == Some(label) {
+                    debug!(label, error, "still cannot write a snapshot");
+                } else {
+                    warn!(
+                        label,
+                        error, remedy, "cannot write a snapshot: health would not survive a restart"
+                    );
+                }
             }
-            Err(error) => debug!(error = format!("{error:#}"), "still cannot write a snapshot"),
+            // The thread has ended, which takes a panic.
+            Err(_) => debug!("nobody writes snapshots"),
         }
     }
 }

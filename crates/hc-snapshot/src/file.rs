@@ -16,6 +16,9 @@ pub const FILE_NAME: &str = "health.snapshot";
 /// The most that is read: two million checks. A larger file is not ours.
 const MAX_BYTES: u64 = 160 * 1024 * 1024;
 
+/// How far a clock may have been set back between two runs without making the snapshot one from the future.
+pub const TOLERANCE: Duration = Duration::from_secs(10);
+
 /// Why a snapshot was not written. The old one is still there.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
@@ -67,6 +70,12 @@ pub enum Found {
     /// There is one, and it is too old to say anything about now.
     TooOld {
         /// When it was written.
+        written: SystemTime,
+    },
+    /// There is one that was written later than now: the clock was set back, or the machine restored. How old it is
+    /// cannot be known.
+    FromTheFuture {
+        /// When it says it was written.
         written: SystemTime,
     },
     /// There is one.
@@ -121,7 +130,7 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 /// Reads the snapshot in `dir`. Only a regular file is read, and nothing is followed or waited for. One that was written more than `max_age` before `now` is too old; one from the future
-/// (the clock was set back) is taken for new, since its age cannot be known.
+/// (the clock was set back), by more than [`TOLERANCE`], is not used either, since its age cannot be known.
 ///
 /// # Errors
 /// [`ReadError`] for a file that is there and cannot be used.
@@ -142,6 +151,7 @@ pub fn read(dir: &Path, now: SystemTime, max_age: Duration) -> Result<Found, Rea
         codec::decode(&bytes).map_err(|source| ReadError::Decode { path: path.clone(), source })?;
     match now.duration_since(written) {
         Ok(age) if age > max_age => Ok(Found::TooOld { written }),
+        Err(ahead) if ahead.duration() > TOLERANCE => Ok(Found::FromTheFuture { written }),
         _ => Ok(Found::Usable { written, records }),
     }
 }
@@ -221,7 +231,10 @@ mod tests {
         let usable = Found::Usable { written: at(1001), records: vec![record(1), record(2)] };
         assert_eq!(read(dir.path(), at(1061), MINUTE).unwrap(), usable);
         assert_eq!(read(dir.path(), at(1062), MINUTE).unwrap(), Found::TooOld { written: at(1001) });
-        assert_eq!(read(dir.path(), at(5), MINUTE).unwrap(), usable, "a clock set back");
+        assert_eq!(read(dir.path(), at(991), MINUTE).unwrap(), usable, "a clock set back a little");
+        let ahead = Found::FromTheFuture { written: at(1001) };
+        assert_eq!(read(dir.path(), at(990), MINUTE).unwrap(), ahead);
+        assert_eq!(read(dir.path(), at(5), MINUTE).unwrap(), ahead);
     }
 
     #[test]

@@ -19,4 +19,4 @@ mod codec;
 mod file;
 
 pub use codec::{DecodeError, decode, encode};
-pub use file::{FILE_NAME, Found, ReadError, WriteError, read, write};
+pub use file::{FILE_NAME, Found, ReadError, TOLERANCE, WriteError, read, write};

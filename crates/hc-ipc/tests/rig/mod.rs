@@ -39,7 +39,7 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn start(incoming: impl Incoming, config: IpcConfig) -> Self {
         let shutdown = CancellationToken::new();
-        let (ipc, handle, events) = serve(incoming, config, shutdown.clone());
+        let (ipc, handle, events) = serve(incoming, config, shutdown.clone()).unwrap();
         let mut task = JoinSet::new();
         task.spawn(ipc.run());
         Self { handle, events, shutdown, task }

@@ -1,0 +1,87 @@
+//! The state of the server in a few lines of the log, on SIGUSR1.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Result;
+use hc_manager::Manager;
+use hc_notifier::SharedOutbox;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+/// Shards that get a line of their own; on a larger machine the rest is in the sums.
+const SHARDS: usize = 32;
+
+/// Writes the state to the log each time that `asked` is notified.
+pub(crate) async fn serve(
+    asked: Arc<Notify>,
+    manager: Manager,
+    outbox: Arc<SharedOutbox>,
+    stop: CancellationToken,
+) -> Result<()> {
+    // Notifications while a dump is written are one more dump.
+    while stop.run_until_cancelled(asked.notified()).await.is_some() {
+        write(&manager, &outbox);
+    }
+    Ok(())
+}
+
+/// At most [`SHARDS`] lines, one for each label of a local fault, and three.
+fn write(manager: &Manager, outbox: &SharedOutbox) {
+    let stats = manager.stats();
+    info!(
+        shards = stats.shards,
+        checks = stats.checks,
+        in_flight = stats.in_flight,
+        waiting = stats.waiting,
+        started = stats.started,
+        lateness_p50 = ?stats.lateness.p50(),
+        lateness_p99 = ?stats.lateness.p99(),
+        lateness_max = ?stats.lateness.max(),
+        stalls = stats.stalls,
+        stalled = ?stats.stalled,
+        "state: checks"
+    );
+    let results: Vec<String> = stats
+        .results
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(label, n)| format!("{label}={n}"))
+        .collect();
+    info!(results = results.join(" "), "state: probes ended, by label");
+    let mut held = BTreeMap::<&str, usize>::new();
+    for episode in &stats.episodes {
+        *held.entry(episode.label).or_default() += episode.held;
+    }
+    for (label, checks) in held {
+        info!(label, checks, "state: checks held because of this machine");
+    }
+    let queue = outbox.stats();
+    info!(
+        checks = queue.entries,
+        known = queue.known,
+        untold = queue.untold,
+        oldest_untold = ?queue.oldest_untold,
+        under_way = queue.under_way,
+        delivered = queue.delivered,
+        failed = queue.failed,
+        last_error = queue.last_error.as_deref().filter(|_| queue.failures_in_a_row > 0),
+        generation = queue.generation,
+        "state: news for the engine"
+    );
+    for (shard, stats) in manager.shard_stats().into_iter().take(SHARDS).enumerate() {
+        info!(
+            shard,
+            checks = stats.checks,
+            in_flight = stats.in_flight,
+            waiting = stats.waiting,
+            started = stats.started,
+            lateness_p99 = ?stats.lateness.p99(),
+            lateness_max = ?stats.lateness.max(),
+            stalls = stats.stalls,
+            stalled = ?stats.stalled,
+            "state: shard"
+        );
+    }
+}
