@@ -214,7 +214,7 @@ fn every_kind_of_probe_is_watched() {
     let http = |tls| ProbeSpec::Http(Box::new(HttpProbe { tls, ..HttpProbe::default() }));
     let probes = [
         http(None),
-        http(Some(Tls { verify: false })),
+        http(Some(Tls::new(false))),
         ProbeSpec::Udp(Box::new(UdpProbe { send: b"ping".into(), receive: b"pong".into() })),
         ProbeSpec::Dns(Box::new(DnsProbe {
             query: "a.example".into(),
