@@ -6,11 +6,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use hc_types::{CheckSpec, Failure, Outcome, ProbeSpec, Prober};
+use hc_types::{CheckSpec, Failure, LocalFault, Outcome, ProbeSpec, Prober};
 
 use crate::path::PathWatch;
 use crate::socket::{self, Loopback, Partings};
-use crate::{CheckersConfig, Pinger, http, probe_dns, probe_radius, probe_udp, tcp};
+use crate::{CheckersConfig, Pinger, dns, http, probe_radius, probe_udp, tcp};
 
 /// Runs every kind of probe. One for each shard, made and used on the shard's thread, inside its runtime.
 ///
@@ -18,6 +18,8 @@ use crate::{CheckersConfig, Pinger, http, probe_dns, probe_radius, probe_udp, tc
 /// target has no route (any more), or while this machine is too short of something to look its routes up; and a probe that
 /// heard nothing, was cut off or was told "unreachable" while a route, a rule, an address or an interface on its path came,
 /// went or changed.
+///
+/// A target that this machine takes for a broadcast address of one of its networks is [`Failure::BadRequest`].
 #[derive(Clone, Debug)]
 pub struct Checkers {
     config: Rc<CheckersConfig>,
@@ -54,7 +56,9 @@ impl Prober for Checkers {
                         partings.outcome(Box::pin(http::judge(probe, target, timeout, &config)).await)
                     }
                     ProbeSpec::Udp(probe) => probe_udp(probe, target, timeout).await,
-                    ProbeSpec::Dns(probe) => Box::pin(probe_dns(probe, target, timeout)).await,
+                    ProbeSpec::Dns(probe) => {
+                        Box::pin(dns::judge(probe, target, timeout, &config.memory)).await
+                    }
                     ProbeSpec::Radius(probe) => {
                         Box::pin(probe_radius(probe, target, timeout, config.nas_ip)).await
                     }
@@ -68,7 +72,15 @@ impl Prober for Checkers {
                 }
                 outcome => outcome,
             });
-            let outcome = outcome.await;
+            let outcome = match outcome.await {
+                Outcome::Inconclusive(
+                    LocalFault::NoRoute | LocalFault::RouteProhibited | LocalFault::Permission,
+                ) if socket::is_broadcast(target) => {
+                    let text = format!("{} is a broadcast address of this machine's network", target.ip());
+                    return Failure::BadRequest(text.into()).into();
+                }
+                outcome => outcome,
+            };
             let Outcome::Fail(failure) = &outcome else { return outcome };
             // Nobody tells a connection that its route is gone: its packets are lost without a word.
             let looked = match failure {
@@ -77,9 +89,11 @@ impl Prober for Checkers {
                         .and_then(|way| if paths.is_open() { Ok(()) } else { loopback.look(way, timeout) })
                 }
                 // What a path that leads elsewhere for a moment may bring about.
-                Failure::Refused | Failure::Reset(_) | Failure::Closed { .. } | Failure::Unreachable(_) => {
-                    Ok(())
-                }
+                Failure::Refused
+                | Failure::Reset(_)
+                | Failure::ResetAfter(_)
+                | Failure::Closed { .. }
+                | Failure::Unreachable(_) => Ok(()),
                 _ => return outcome,
             };
             match looked.and_then(|()| flight.fault(target).map_or(Ok(()), Err)) {
