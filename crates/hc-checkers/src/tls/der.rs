@@ -41,6 +41,63 @@ pub(super) fn validity(certificate: &[u8]) -> Option<(u64, u64)> {
     Some((seconds(&from)?, seconds(&until)?))
 }
 
+/// Whether a certificate is for servers, for anything, or does not say what it is for (RFC 5280 section 4.2.1.12).
+pub(super) fn is_for_servers(certificate: &[u8]) -> bool {
+    const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
+    const SERVER: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
+    const ANY: &[u8] = &[0x55, 0x1d, 0x25, 0];
+
+    let Some(value) = extension(certificate, EXTENDED_KEY_USAGE) else { return true };
+    let Some((purposes, _)) = element(value, SEQUENCE) else { return false };
+    let mut rest = purposes.content;
+    while let Some((purpose, more)) = any_element(rest) {
+        if [SERVER, ANY].contains(&purpose.content) {
+            return true;
+        }
+        rest = more;
+    }
+    false
+}
+
+/// Whether a certificate may sign others, as far as its keyUsage goes (RFC 5280 section 4.2.1.3).
+pub(super) fn may_sign(certificate: &[u8]) -> bool {
+    const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
+    /// Bit 5 of the first byte, from the left.
+    const CERT_SIGN: u8 = 0x04;
+
+    let Some(value) = extension(certificate, KEY_USAGE) else { return true };
+    // How many bits of the last byte are not used, then the bits.
+    let bits = element(value, BIT_STRING).and_then(|(bits, _)| bits.content.get(1).copied());
+    bits.is_some_and(|bits| bits & CERT_SIGN != 0)
+}
+
+/// What the extension of this identifier says.
+fn extension<'a>(certificate: &'a [u8], identifier: &[u8]) -> Option<&'a [u8]> {
+    /// `[3] EXPLICIT`.
+    const EXTENSIONS: u8 = 0xa3;
+    const OCTET_STRING: u8 = 0x04;
+
+    // Serial number, signature algorithm, issuer, validity, subject, key; perhaps unique identifiers.
+    let mut rest = fields_after(certificate, 6)?;
+    while *rest.first()? != EXTENSIONS {
+        rest = any_element(rest)?.1;
+    }
+    let (all, _) = element(any_element(rest)?.0.content, SEQUENCE)?;
+    let mut rest = all.content;
+    while let Some((one, more)) = any_element(rest) {
+        let (name, mut fields) = any_element(one.content)?;
+        if name.content == identifier {
+            // Perhaps a critical flag first.
+            while *fields.first()? != OCTET_STRING {
+                fields = any_element(fields)?.1;
+            }
+            return Some(any_element(fields)?.0.content);
+        }
+        rest = more;
+    }
+    None
+}
+
 /// A UTCTime or a GeneralizedTime as RFC 5280 section 4.1.2.5 writes it, in UTC. Before 1970 is 0.
 fn seconds(time: &Element<'_>) -> Option<u64> {
     let (year_digits, century) = match time.whole.first()? {

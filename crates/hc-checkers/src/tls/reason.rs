@@ -87,6 +87,7 @@ pub(super) fn of_certificate(error: &webpki::Error) -> String {
         Error::CaUsedAsEndEntity => {
             "certificate signed by unknown authority (it is one itself, and not among the trusted)".into()
         }
+        Error::EndEntityUsedAsCa => "certificate signed by one that may not sign others".into(),
         Error::CertExpired { not_after, .. } => {
             format!("certificate has expired: not valid after {}", instant(*not_after))
         }

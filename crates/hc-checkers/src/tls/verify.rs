@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature, verify_tls13_signature_with_raw_key};
+use rustls::crypto::verify_tls13_signature_with_raw_key;
 use rustls::pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, PeerMisbehaved, SignatureScheme};
 use webpki::{
@@ -13,6 +13,7 @@ use webpki::{
     RequiredEkuNotFoundContext, VerifiedPath,
 };
 
+use super::second_opinion::{self, SecondOpinion};
 use super::{der, reason, signatures};
 
 /// Verifies chain, name, dates and purpose.
@@ -26,13 +27,19 @@ pub(super) struct Verifying {
     /// From when until when each of the anchors is valid, in seconds since 1970.
     validity: Vec<(u64, u64)>,
     known: HashSet<CertificateDer<'static>>,
+    second_opinion: SecondOpinion,
 }
 
 impl Verifying {
     pub(super) fn new(
         certificates: impl IntoIterator<Item = CertificateDer<'static>>,
     ) -> (Self, Vec<webpki::Error>) {
-        let mut verifying = Self { anchors: Vec::new(), validity: Vec::new(), known: HashSet::new() };
+        let mut verifying = Self {
+            anchors: Vec::new(),
+            validity: Vec::new(),
+            known: HashSet::new(),
+            second_opinion: SecondOpinion::default(),
+        };
         let mut malformed = Vec::new();
         for certificate in certificates {
             if verifying.known.contains(&certificate) {
@@ -73,12 +80,33 @@ impl Verifying {
             return Err("the peer sent no certificate".into());
         };
         check_key_sizes(end_entity, intermediates)?;
-        let algorithms = if sha1 { signatures::with_sha1() } else { signatures::MODERN.all };
-        let verified = self.verify(end_entity, intermediates, name, UnixTime::now(), algorithms);
-        verified.map_err(|error| reason::of_certificate(&error))
+        self.verify(end_entity, intermediates, name, UnixTime::now(), sha1)
     }
 
     fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+        sha1: bool,
+    ) -> Result<(), String> {
+        let algorithms = if sha1 { signatures::with_sha1() } else { signatures::MODERN.all };
+        let Err(error) = self.verify_by_webpki(end_entity, intermediates, name, now, algorithms) else {
+            return Ok(());
+        };
+        let reason = reason::of_certificate(&error);
+        if !second_opinion::is_needed(&error) {
+            return Err(reason);
+        }
+        let second = self.second_opinion.verify(&self.known, end_entity, intermediates, name, sha1);
+        second.map_err(|words| match error {
+            webpki::Error::CaUsedAsEndEntity | webpki::Error::UnsupportedCriticalExtension => reason,
+            _ => format!("certificate is invalid: {words}"),
+        })
+    }
+
+    fn verify_by_webpki(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -94,7 +122,7 @@ impl Verifying {
             now,
             ServerAuthentication,
             None,
-            Some(&|path| self.verify_root(path, now)),
+            Some(&|path| self.verify_path(path, now)),
         );
         match chain {
             Ok(_) => {}
@@ -104,8 +132,11 @@ impl Verifying {
         certificate.verify_is_valid_for_subject_name(name)
     }
 
-    /// Whether a root of this path is in date.
-    fn verify_root(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), webpki::Error> {
+    /// Whether the authorities of this path may sign others (webpki does not look at their keyUsage), and its root is in date.
+    fn verify_path(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), webpki::Error> {
+        if !path.intermediate_certificates().all(|certificate| der::may_sign(&certificate.der())) {
+            return Err(webpki::Error::EndEntityUsedAsCa);
+        }
         let anchor = path.anchor();
         let same = self.anchors.iter().zip(&self.validity).filter(|(other, _)| {
             other.subject == anchor.subject && other.subject_public_key_info == anchor.subject_public_key_info
@@ -183,9 +214,9 @@ impl ServerCertVerifier for Verifying {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         check_key_sizes(end_entity, intermediates).map_err(refused)?;
-        match self.verify(end_entity, intermediates, server_name, now, signatures::MODERN.all) {
+        match self.verify(end_entity, intermediates, server_name, now, false) {
             Ok(()) => Ok(ServerCertVerified::assertion()),
-            Err(error) => Err(refused(reason::of_certificate(&error))),
+            Err(reason) => Err(refused(reason)),
         }
     }
 
@@ -195,7 +226,7 @@ impl ServerCertVerifier for Verifying {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &signatures::MODERN)
+        verify_tls12(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -204,7 +235,7 @@ impl ServerCertVerifier for Verifying {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &signatures::MODERN)
+        verify_tls13(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -264,18 +295,7 @@ impl ServerCertVerifier for Accepting {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let key = der::public_key(cert).ok_or(CertificateError::BadEncoding)?;
-        let key = RawPublicKeyEntity::try_from(&key).map_err(|_| CertificateError::BadEncoding)?;
-        let (_, candidates) = signatures::MODERN
-            .mapping
-            .iter()
-            .find(|(scheme, _)| *scheme == dss.scheme)
-            .ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
-        // In TLS 1.2 a scheme does not name the curve, so each that may be meant is tried.
-        if candidates.iter().any(|one| key.verify_signature(*one, message, dss.signature()).is_ok()) {
-            return Ok(HandshakeSignatureValid::assertion());
-        }
-        Err(not_its_key())
+        verify_tls12(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -284,16 +304,45 @@ impl ServerCertVerifier for Accepting {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let key = der::public_key(cert).ok_or(CertificateError::BadEncoding)?;
-        verify_tls13_signature_with_raw_key(message, &key, dss, &signatures::MODERN).map_err(|error| {
-            match error {
-                Error::InvalidCertificate(CertificateError::BadSignature) => not_its_key(),
-                other => other,
-            }
-        })
+        verify_tls13(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         signatures::MODERN.supported_schemes()
     }
+}
+
+/// The signature of a handshake of TLS 1.2. The certificate is read for its key alone: what else is in it is not for here.
+fn verify_tls12(
+    message: &[u8],
+    cert: &CertificateDer<'_>,
+    dss: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    let key = der::public_key(cert).ok_or(CertificateError::BadEncoding)?;
+    let key = RawPublicKeyEntity::try_from(&key).map_err(|_| CertificateError::BadEncoding)?;
+    let (_, candidates) = signatures::MODERN
+        .mapping
+        .iter()
+        .find(|(scheme, _)| *scheme == dss.scheme)
+        .ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
+    // In TLS 1.2 a scheme does not name the curve, so each that may be meant is tried.
+    if candidates.iter().any(|one| key.verify_signature(*one, message, dss.signature()).is_ok()) {
+        return Ok(HandshakeSignatureValid::assertion());
+    }
+    Err(not_its_key())
+}
+
+/// The same of TLS 1.3.
+fn verify_tls13(
+    message: &[u8],
+    cert: &CertificateDer<'_>,
+    dss: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    let key = der::public_key(cert).ok_or(CertificateError::BadEncoding)?;
+    verify_tls13_signature_with_raw_key(message, &key, dss, &signatures::MODERN).map_err(
+        |error| match error {
+            Error::InvalidCertificate(CertificateError::BadSignature) => not_its_key(),
+            other => other,
+        },
+    )
 }
