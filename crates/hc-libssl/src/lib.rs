@@ -7,7 +7,7 @@ const SET_MAX_CERT_LIST: std::ffi::c_int = 51;
 
 /// The longest certificate message that a handshake takes, in bytes. OpenSSL's default is 100 KiB (SSL_CTX_set_max_cert_list(3)).
 pub fn set_max_certificate_message(context: &mut SslContextBuilder, bytes: u32) {
-    let bytes = std::ffi::c_long::try_from(bytes).unwrap_or(std::ffi::c_long::MAX);
+    let bytes = std::ffi::c_long::from(bytes);
     #[allow(unsafe_code, reason = "openssl 0.10 has no function for it, and 100 KiB is less than Go takes")]
     // SAFETY: the pointer is that of a context which the builder owns and we borrow alone; for this command OpenSSL only
     // stores the number, and does not look at the last argument.
