@@ -2,14 +2,21 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sys::socket::sockopt::{AcceptConn, PeerCredentials, SockType as SockTypeOpt};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrLike as _, SockaddrStorage, UnixAddr, bind, connect,
+    getsockname, getsockopt, listen, socket,
+};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::time::{Instant, sleep};
+use tokio::select;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::throttle::Throttle;
 use crate::{AccountError, Incoming, Peer, PeerConfig, SocketConfig, accounts};
@@ -30,10 +37,24 @@ pub enum BindError {
         directory: PathBuf,
     },
     /// Somebody listens there.
-    #[error("socket in use: another process listens on {}", path.display())]
+    #[error("socket in use: {} listens on {}", process(*pid), path.display())]
     InUse {
         /// The socket.
         path: PathBuf,
+        /// Who, if the kernel says so.
+        pid: Option<i32>,
+    },
+    /// The directory was made anew while the server ran, and the sandbox does not let it in.
+    #[error("no access to {}, which is not the directory that this server started with: restart it", directory.display())]
+    Confined {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// A descriptor that was handed over cannot be served.
+    #[error("the descriptor that was handed over (LISTEN_FDS) {why}")]
+    HandedOver {
+        /// Why not.
+        why: String,
     },
     /// Something else stands there, which is not ours to remove.
     #[error("{} exists and is not a socket", path.display())]
@@ -62,19 +83,40 @@ pub enum BindError {
     },
 }
 
+/// How often the socket's file is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// A listening socket. Dropping it removes the file, unless another server has put its own there.
+///
+/// While it accepts it looks at its file twice a second, and binds again when that was removed or replaced: by a cleaner,
+/// by a person, with the whole directory.
 #[derive(Debug)]
 pub struct Listener {
     listener: UnixListener,
     // Declared, and so dropped, after the listener: a peer that still finds the file is refused, not left waiting.
-    _file: SocketFile,
+    file: Option<SocketFile>,
+    place: Place,
     peers: Peers,
     complaints: Throttle,
+    next_look: Instant,
+    /// Why it could not be bound again, as it was logged.
+    missing: Option<String>,
+}
+
+/// Where the socket is bound, and whose its file is.
+#[derive(Debug)]
+struct Place {
+    path: PathBuf,
+    mode: u32,
+    user: Option<u32>,
+    group: Option<u32>,
+    /// systemd bound it, and it is systemd's to remove or to bind again.
+    handed_over: bool,
 }
 
 impl Listener {
-    /// Binds the socket. A file that a dead server left behind is replaced; the new one appears with its mode and owner,
-    /// never without.
+    /// Binds the socket. A file that a dead server left behind is replaced. The file appears under its final name, and
+    /// nobody may connect until its mode and owner are right.
     ///
     /// # Errors
     /// [`BindError`] when somebody listens there, something else stands there, the directory is missing or not writable,
@@ -87,27 +129,164 @@ impl Listener {
         let user = config.user.as_deref().map(accounts::user).transpose()?;
         let group =
             config.group.as_deref().map(|name| accounts::group(name).map(|(gid, _)| gid)).transpose()?;
-        let path = &config.path;
-        let directory = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let passing = directory.join(format!(".hc{}", std::process::id()));
-        if [path, &passing].into_iter().any(|path| path.as_os_str().len() > LONGEST_PATH) {
-            return Err(BindError::PathTooLong { path: path.clone() });
+        let mode = config.mode & 0o777;
+        let place = Place { path: config.path.clone(), mode, user, group, handed_over: false };
+        if place.path.as_os_str().len() > LONGEST_PATH {
+            return Err(BindError::PathTooLong { path: place.path });
         }
+        // Before the lock as well: one that is in use need not be waited for.
+        check_free(&place.path)?;
         // Until it is dropped: two servers that start at once must not both find the place free.
-        let _lock = lock(directory).await?;
-        check_free(path)?;
-        // Bound under a passing name, so that nobody finds it before mode and owner are right.
-        let _ = fs::remove_file(&passing);
-        let listener = UnixListener::bind(&passing).map_err(io_error("bind a socket at", &passing))?;
-        let mut file = SocketFile::of(passing)?;
-        let mode = fs::Permissions::from_mode(config.mode & 0o777);
-        fs::set_permissions(&file.path, mode).map_err(io_error("set the mode of", path))?;
-        if user.is_some() || group.is_some() {
-            chown(&file.path, user, group).map_err(io_error("set the owner of", path))?;
+        let _lock = lock(place.directory()).await?;
+        let (listener, file) = place.bind()?;
+        Ok(Self::new(listener, Some(file), place, peers))
+    }
+
+    /// Serves a socket that somebody else has bound, such as systemd (sd_listen_fds(3)). Its file is not touched.
+    ///
+    /// # Errors
+    /// [`BindError`] when it is no listening Unix stream socket, or a user or group of the configuration is unknown.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O.
+    pub fn handed_over(socket: OwnedFd, config: &SocketConfig) -> Result<Self, BindError> {
+        let peers = Peers::new(&config.peers)?;
+        let wrong = |why: &str| BindError::HandedOver { why: why.to_owned() };
+        let family = getsockname::<SockaddrStorage>(socket.as_raw_fd()).map_err(|_| wrong("is no socket"))?;
+        if family.family() != Some(AddressFamily::Unix) {
+            return Err(wrong("is no Unix socket"));
         }
-        fs::rename(&file.path, path).map_err(io_error("put the socket at", path))?;
-        file.path.clone_from(path);
-        Ok(Self { listener, _file: file, peers, complaints: Throttle::complaint() })
+        if !matches!(getsockopt(&socket, SockTypeOpt), Ok(SockType::Stream)) {
+            return Err(wrong("is no stream socket"));
+        }
+        if !matches!(getsockopt(&socket, AcceptConn), Ok(true)) {
+            return Err(wrong("does not listen; in the .socket unit, ListenStream= is needed and Accept=no"));
+        }
+        let listener = std::os::unix::net::UnixListener::from(socket);
+        let path = listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
+        let path = path.unwrap_or_default();
+        let io = io_error("use the socket that was handed over", &path);
+        listener.set_nonblocking(true).map_err(&io)?;
+        let listener = UnixListener::from_std(listener).map_err(&io)?;
+        // Without a file (an abstract name) there is nothing to look at.
+        let mut file = SocketFile::of(path.clone()).ok();
+        if let Some(file) = &mut file {
+            file.ours = false;
+        }
+        let place = Place { path: path.clone(), mode: 0, user: None, group: None, handed_over: true };
+        Ok(Self::new(listener, file, place, peers))
+    }
+
+    /// Where it listens; empty for a socket without a file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.place.path
+    }
+
+    /// The directory that it needs for its file; `None` for a socket that was handed over.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Path> {
+        (!self.place.handed_over).then(|| self.place.directory())
+    }
+
+    fn new(listener: UnixListener, file: Option<SocketFile>, place: Place, peers: Peers) -> Self {
+        let (complaints, next_look) = (Throttle::complaint(), Instant::now() + LOOK);
+        Self { listener, file, place, peers, complaints, next_look, missing: None }
+    }
+
+    /// Looks at the file, and binds again if it is not ours any more.
+    fn look(&mut self) {
+        let Some(file) = &self.file else { return };
+        if file.is_there() {
+            if self.missing.take().is_some() {
+                tracing::info!(path = %self.place.path.display(), "the socket's file is back");
+            }
+            return;
+        }
+        let path = self.place.path.display();
+        if self.place.handed_over {
+            if self.missing.is_none() {
+                tracing::error!(
+                    %path,
+                    remedy = "systemctl restart hc-server.socket hc-server",
+                    "the socket's file was removed or replaced, and systemd does not make it again: hc-proxy cannot connect"
+                );
+                self.missing = Some(String::new());
+            }
+            return;
+        }
+        match self.place.bind_again() {
+            Ok((listener, file)) => {
+                // Both of the old ones go. The file is not removed with them, since it is not theirs.
+                self.listener = listener;
+                self.file = Some(file);
+                self.missing = None;
+                tracing::warn!(%path, "the socket's file was removed or replaced: bound again");
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if self.missing.as_ref() != Some(&error) {
+                    tracing::error!(
+                        %path,
+                        error,
+                        "the socket's file was removed or replaced, and cannot be bound again yet: hc-proxy cannot connect; trying on"
+                    );
+                    self.missing = Some(error);
+                }
+            }
+        }
+    }
+}
+
+impl Place {
+    fn directory(&self) -> &Path {
+        self.path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
+    /// Binds the socket while the server runs: nothing is waited for.
+    fn bind_again(&self) -> Result<(UnixListener, SocketFile), BindError> {
+        let directory = self.directory();
+        let locked = match File::open(directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(BindError::NoDirectory { directory: directory.to_owned() });
+            }
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                return Err(BindError::Confined { directory: directory.to_owned() });
+            }
+            file => file.map_err(io_error("open the directory", directory))?,
+        };
+        // Somebody who starts holds it for a moment. If it is held for good, by ourselves for the state, no harm is done.
+        let _ = locked.try_lock();
+        self.bind()
+    }
+
+    /// Binds the socket, if its place is free. With the lock of the directory held.
+    fn bind(&self) -> Result<(UnixListener, SocketFile), BindError> {
+        let path = &self.path;
+        if check_free(path)? == Free::Dead {
+            fs::remove_file(path).map_err(io_error("remove the socket of a dead server at", path))?;
+        }
+        let error = io_error("bind a socket at", path);
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)
+            .map_err(|errno| error(errno.into()))?;
+        // The mode of a socket without a file is the widest that its file will have (unix(7): less the umask, which belongs
+        // to all threads). So between `bind` and the end of this function nobody but root may connect, and finds nobody.
+        let socket = File::from(socket);
+        socket.set_permissions(fs::Permissions::from_mode(0)).map_err(&error)?;
+        let socket = OwnedFd::from(socket);
+        let address = UnixAddr::new(path).map_err(|errno| error(errno.into()))?;
+        bind(socket.as_raw_fd(), &address).map_err(|errno| error(errno.into()))?;
+        // From here on the file is removed if something fails.
+        let file = SocketFile::of(path.clone())?;
+        if self.user.is_some() || self.group.is_some() {
+            chown(path, self.user, self.group).map_err(io_error("set the owner of", path))?;
+        }
+        listen(&socket, Backlog::MAXCONN).map_err(|errno| error(errno.into()))?;
+        let listener = UnixListener::from_std(socket.into()).map_err(&error)?;
+        let mode = fs::Permissions::from_mode(self.mode);
+        fs::set_permissions(path, mode).map_err(io_error("set the mode of", path))?;
+        Ok((listener, file))
     }
 }
 
@@ -116,7 +295,16 @@ impl Incoming for Listener {
 
     async fn accept(&mut self) -> io::Result<(UnixStream, Peer)> {
         loop {
-            let (stream, _) = self.listener.accept().await?;
+            // Both are cancel safe. Whoever has connected is served before the socket is bound again.
+            let (stream, _) = select! {
+                biased;
+                accepted = self.listener.accept() => accepted?,
+                () = sleep_until(self.next_look) => {
+                    self.look();
+                    self.next_look = Instant::now() + LOOK;
+                    continue;
+                }
+            };
             let credentials = stream.peer_cred()?;
             let peer = Peer { uid: credentials.uid(), gid: credentials.gid(), pid: credentials.pid() };
             if self.peers.allow(peer) {
@@ -158,24 +346,30 @@ impl Peers {
     }
 }
 
-/// The file of a socket that we bound, known by its inode.
+/// The file of a socket, known by its inode.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
     inode: (u64, u64),
+    /// To be removed with it.
+    ours: bool,
 }
 
 impl SocketFile {
     fn of(path: PathBuf) -> Result<Self, BindError> {
         let meta = fs::symlink_metadata(&path).map_err(io_error("find", &path))?;
-        Ok(Self { path, inode: (meta.dev(), meta.ino()) })
+        Ok(Self { path, inode: (meta.dev(), meta.ino()), ours: true })
+    }
+
+    fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.inode)
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let ours = |meta: fs::Metadata| (meta.dev(), meta.ino()) == self.inode;
-        if fs::symlink_metadata(&self.path).is_ok_and(ours)
+        if self.ours
+            && self.is_there()
             && let Err(error) = fs::remove_file(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove the socket");
@@ -205,10 +399,19 @@ async fn lock(directory: &Path) -> Result<Option<File>, BindError> {
     Ok(None)
 }
 
+/// What stands where the socket is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Free {
+    /// Nothing.
+    Empty,
+    /// The socket of a server that is gone.
+    Dead,
+}
+
 /// Whether the socket can be put there.
-fn check_free(path: &Path) -> Result<(), BindError> {
+fn check_free(path: &Path) -> Result<Free, BindError> {
     match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Free::Empty),
         Err(error) => return Err(io_error("look at", path)(error)),
         Ok(meta) if !meta.file_type().is_socket() => {
             return Err(BindError::NotASocket { path: path.to_owned() });
@@ -216,19 +419,32 @@ fn check_free(path: &Path) -> Result<(), BindError> {
         Ok(_) => {}
     }
     // A datagram socket never reaches a stream listener (EPROTOTYPE if there is one, unix(7)), so asking does not look
-    // like a new proxy to a server that lives: that would cost it the proxy it has.
+    // like a new proxy to a server that lives: that would cost an older one the proxy it has.
     let asked = UnixDatagram::unbound().and_then(|socket| socket.connect(path));
     match asked {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
             tracing::info!(path = %path.display(), "replacing the socket of a server that is gone");
-            Ok(())
+            Ok(Free::Dead)
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Free::Empty),
         Err(error) if error.raw_os_error() != Some(Errno::EPROTOTYPE as i32) => {
             Err(io_error("find out who listens on", path)(error))
         }
-        Ok(()) | Err(_) => Err(BindError::InUse { path: path.to_owned() }),
+        Ok(()) | Err(_) => Err(BindError::InUse { path: path.to_owned(), pid: listener_of(path) }),
     }
+}
+
+/// The process that listens, as the kernel vouches for it. It sees a connection that comes and goes without a word, which
+/// takes nobody's place.
+fn listener_of(path: &Path) -> Option<i32> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let asking = socket(AddressFamily::Unix, SockType::Stream, flags, None).ok()?;
+    connect(asking.as_raw_fd(), &UnixAddr::new(path).ok()?).ok()?;
+    getsockopt(&asking, PeerCredentials).ok().map(|peer| peer.pid()).filter(|pid| *pid > 0)
+}
+
+fn process(pid: Option<i32>) -> String {
+    pid.map_or("another process".to_owned(), |pid| format!("process {pid}"))
 }
 
 fn io_error(what: &'static str, path: &Path) -> impl Fn(io::Error) -> BindError {

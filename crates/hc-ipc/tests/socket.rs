@@ -67,7 +67,7 @@ async fn a_socket_in_use_is_left_alone_and_so_is_its_client() {
     let error = refused(SocketConfig::new(&first.path)).await;
     assert_eq!(
         error.to_string(),
-        format!("socket in use: another process listens on {}", first.path.display())
+        format!("socket in use: process {} listens on {}", std::process::id(), first.path.display())
     );
     // The one that lives has not even noticed.
     client.send(HELLO).await;
@@ -191,4 +191,121 @@ async fn a_peer_that_may_not_connect_is_closed_and_others_are_served() {
     let config = SocketConfig { peers: by_group, ..SocketConfig::new(&path) };
     let _server = Server::start(Listener::bind(&config).await.unwrap(), IpcConfig::new("1.0"));
     Client::new(UnixStream::connect(&path).await.unwrap()).expect(READY).await;
+}
+
+/// What may become of the socket's file while the server runs.
+#[tokio::test]
+async fn a_socket_file_that_is_gone_or_replaced_is_bound_again() {
+    for (what, harm) in [
+        ("removed", (|path| fs::remove_file(path).unwrap()) as fn(&Path)),
+        ("renamed", |path| fs::rename(path, path.with_extension("away")).unwrap()),
+        ("directory renamed and made anew", |path| {
+            let directory = path.parent().unwrap();
+            fs::rename(directory, directory.with_extension("away")).unwrap();
+            fs::create_dir(directory).unwrap();
+        }),
+        ("directory removed and made anew", |path| {
+            fs::remove_dir_all(path.parent().unwrap()).unwrap();
+            fs::create_dir(path.parent().unwrap()).unwrap();
+        }),
+        ("replaced by the socket of a server that is gone", |path| {
+            fs::remove_file(path).unwrap();
+            drop(UnixListener::bind(path).unwrap());
+        }),
+    ] {
+        let parent = TempDir::new().unwrap();
+        let directory = parent.path().join("run");
+        fs::create_dir(&directory).unwrap();
+        let path = directory.join("proxy.sock");
+        let config =
+            SocketConfig { mode: 0o640, group: Some("12345".to_owned()), ..SocketConfig::new(&path) };
+        let mut server = Server::start(Listener::bind(&config).await.unwrap(), IpcConfig::new("1.0"));
+        let mut served = Client::new(UnixStream::connect(&path).await.unwrap());
+        served.greet(&mut server).await;
+        harm(&path);
+        let start = tokio::time::Instant::now();
+        let stream = loop {
+            if let Ok(stream) = UnixStream::connect(&path).await {
+                break stream;
+            }
+            assert!(start.elapsed().as_secs() < 30, "{what}");
+            tokio::task::yield_now().await;
+        };
+        Client::new(stream).expect(READY).await;
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!((meta.mode() & 0o7777, meta.gid()), (0o640, 12345), "{what}");
+        // Who was connected still is.
+        served.send(&rig::full_set(2, &[9])).await;
+        assert_eq!(server.apply().await, (Some(2), vec![9]), "{what}");
+        server.end().await;
+        assert!(!path.exists(), "{what}");
+    }
+}
+
+/// What is not ours stays where it is, and the socket comes back when that goes.
+#[tokio::test]
+async fn what_somebody_else_put_in_the_place_of_the_socket_is_left_alone() {
+    for kind in ["file", "directory", "link", "socket"] {
+        let on = on_socket().await;
+        fs::remove_file(&on.path).unwrap();
+        let mut another = None;
+        match kind {
+            "file" => fs::write(&on.path, "precious").unwrap(),
+            "directory" => fs::create_dir(&on.path).unwrap(),
+            "link" => symlink("nowhere", &on.path).unwrap(),
+            _ => another = Some(UnixListener::bind(&on.path).unwrap()),
+        }
+        let before = fs::symlink_metadata(&on.path).unwrap().ino();
+        tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+        assert_eq!(fs::symlink_metadata(&on.path).unwrap().ino(), before, "{kind}");
+        if kind == "directory" {
+            fs::remove_dir(&on.path).unwrap();
+        } else {
+            fs::remove_file(&on.path).unwrap();
+        }
+        drop(another);
+        let stream = rig::soon(async {
+            loop {
+                match UnixStream::connect(&on.path).await {
+                    Ok(stream) => break stream,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        });
+        Client::new(stream.await).expect(READY).await;
+    }
+}
+
+#[tokio::test]
+async fn a_socket_that_was_handed_over_is_served_and_its_file_left() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("systemd.sock");
+    let config = SocketConfig::new("/nonexistent/proxy.sock");
+    let socket = UnixListener::bind(&path).unwrap();
+    let listener = Listener::handed_over(socket.into(), &config).unwrap();
+    assert_eq!((listener.path(), listener.directory()), (path.as_path(), None));
+    let server = Server::start(listener, IpcConfig::new("1.0"));
+    Client::new(UnixStream::connect(&path).await.unwrap()).expect(READY).await;
+    server.end().await;
+    assert!(path.exists());
+}
+
+#[tokio::test]
+async fn only_a_listening_unix_stream_socket_can_be_handed_over() {
+    let directory = TempDir::new().unwrap();
+    let config = SocketConfig::new(directory.path().join("proxy.sock"));
+    let datagram = std::os::unix::net::UnixDatagram::bind(directory.path().join("datagram")).unwrap();
+    let (connected, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+    let file = fs::File::create(directory.path().join("file")).unwrap();
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let cases: [(std::os::fd::OwnedFd, &str); 4] = [
+        (datagram.into(), "is no stream socket"),
+        (connected.into(), "does not listen"),
+        (file.into(), "is no socket"),
+        (tcp.into(), "is no Unix socket"),
+    ];
+    for (descriptor, why) in cases {
+        let error = Listener::handed_over(descriptor, &config).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
 }

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -96,16 +97,18 @@ impl Threads {
         let mut links = Vec::with_capacity(shards);
         for shard in 0..shards {
             let failed = |source| StartError { shard, source };
-            let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
             let gauges = Arc::new(Gauges::new());
             let core = ShardCore::new(shard, config, Arc::clone(&gauges));
             let (commands, receiver) = mpsc::channel(COMMANDS);
             let notice = ExitNotice { shard, exits: notices.clone() };
             let (make_prober, sink, stop) = (Arc::clone(&make_prober), Arc::clone(sink), stop.clone());
+            // The thread first: a runtime that no thread takes would be dropped here, which panics inside of another one.
+            let (hand_over, handed_over) = sync_channel::<runtime::Runtime>(1);
             let thread = Builder::new()
                 .name(format!("hc-shard-{shard}"))
                 .spawn(move || {
                     let _notice = notice;
+                    let Ok(runtime) = handed_over.recv() else { return };
                     LocalSet::new().block_on(&runtime, async move {
                         Shard { core, clock, prober: make_prober(), sink, commands: receiver, stop }
                             .run()
@@ -113,6 +116,10 @@ impl Threads {
                     });
                 })
                 .map_err(failed)?;
+            let runtime =
+                runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(failed)?;
+            // The thread waits for it, so there is room and somebody to take it.
+            let _ = hand_over.send(runtime);
             links.push(ShardLink { commands, gauges, thread: Some(thread) });
         }
         Ok(Self { links, exits, stop: stop.clone() })

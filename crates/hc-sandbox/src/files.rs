@@ -40,6 +40,10 @@ pub(crate) fn confine(files: &Files) -> Result<Confinement, SandboxError> {
     for directory in files.readable.iter().filter_map(|path| PathFd::new(path).ok()) {
         ruleset = ruleset.add_rule(PathBeneath::new(directory, reading)).map_err(SandboxError::Files)?;
     }
+    let binding = AccessFs::MakeSock | AccessFs::ReadDir;
+    for directory in files.sockets.iter().filter_map(|path| PathFd::new(path).ok()) {
+        ruleset = ruleset.add_rule(PathBeneath::new(directory, binding)).map_err(SandboxError::Files)?;
+    }
     let status = ruleset.restrict_self().map_err(|error: RulesetError| SandboxError::Files(error))?;
     Ok(match status.ruleset {
         RulesetStatus::FullyEnforced => Confinement::Full,

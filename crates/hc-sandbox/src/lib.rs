@@ -8,7 +8,7 @@
 //! ```no_run
 //! use hc_sandbox::{Files, enter};
 //!
-//! let report = enter(&Files { writable: vec!["/var/lib/seesaw-hc".into()], readable: vec!["/etc".into()] })?;
+//! let report = enter(&Files { writable: vec!["/var/lib/seesaw-hc".into()], readable: vec!["/etc".into()], sockets: vec![] })?;
 //! println!("{report:?}");
 //! # Ok::<(), hc_sandbox::SandboxError>(())
 //! ```
@@ -28,6 +28,8 @@ pub struct Files {
     pub writable: Vec<PathBuf>,
     /// Files may be read here. A path that does not exist is left out.
     pub readable: Vec<PathBuf>,
+    /// Sockets may be made here, and directories listed, and nothing else. A path that does not exist is left out.
+    pub sockets: Vec<PathBuf>,
 }
 
 /// What was given up.

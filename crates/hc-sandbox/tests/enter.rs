@@ -39,8 +39,11 @@ fn child() {
     let Some(dir) = std::env::var_os(DIR) else { return };
     let dir = Path::new(&dir);
     let (state, etc) = (dir.join("state"), dir.join("etc"));
-    let report =
-        enter(&Files { writable: vec![state.clone()], readable: vec![etc.clone(), "/nonexistent".into()] });
+    let report = enter(&Files {
+        writable: vec![state.clone()],
+        readable: vec![etc.clone(), "/nonexistent".into()],
+        sockets: vec![dir.to_owned(), "/nonexistent".into()],
+    });
     let report = report.unwrap();
     assert_eq!(report.files, Confinement::Full, "this kernel has no Landlock");
     let allowed = ["CAP_NET_ADMIN", "CAP_NET_RAW"];
@@ -55,6 +58,10 @@ fn child() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     std::thread::spawn(|| {}).join().unwrap();
+
+    // A socket in a directory that was made anew by somebody, and no other file.
+    let _socket = std::os::unix::net::UnixListener::bind(dir.join("socket")).unwrap();
+    assert!(fs::write(dir.join("file"), "x").is_err() && fs::remove_file(dir.join("socket")).is_err());
 
     // What it never does. It fails, and this process goes on.
     assert!(fs::read_to_string("/etc/hostname").is_err(), "a file outside");

@@ -1,15 +1,17 @@
 //! The life of the server: what starts in which order, what is waited for, what ends in which order.
 
 use std::num::NonZeroUsize;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use hc_checkers::{Checkers, CheckersConfig, Close, ProbeMemory, Roots, SystemRoots};
 use hc_guard::{Grouping, GuardTask, GuardedSink};
 use hc_ipc::{IpcConfig, Listener, PeerConfig, serve};
 use hc_manager::{Manager, ManagerConfig, ManagerTask};
 use hc_notifier::{NotifierConfig, NotifierTask, SharedOutbox};
 use hc_types::Sink;
+use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -54,11 +56,15 @@ pub async fn run(
     tell_problems(problems);
     let checkers = checkers(&checks, system_roots.roots(), partings / threads);
     let socket = socket_config(socket);
-    let listener = Listener::bind(&socket).await?;
+    let listener = match activated()? {
+        Some(handed_over) => Listener::handed_over(handed_over, &socket)?,
+        None => Listener::bind(&socket).await?,
+    };
+    let path = listener.path().to_owned();
     let snapshots = Snapshots::open(&state)?;
     let remembered = snapshots.read();
     if confine {
-        sandbox::enter(&socket.path, snapshots.dir(), system_roots.reach())?;
+        sandbox::enter(listener.directory(), snapshots.dir(), system_roots.reach())?;
     }
     let _roots =
         RootsWatch::start(system_roots).context("cannot start the thread of the root certificates")?;
@@ -127,7 +133,7 @@ pub async fn run(
     logging::release();
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        socket = %socket.path.display(),
+        socket = %path.display(),
         threads,
         in_flight,
         "ready"
@@ -151,6 +157,17 @@ pub async fn run(
     parts.wait_for(Part::Ipc).await;
     parts.wait_for(Part::Sets).await;
     parts.result()
+}
+
+/// The socket that systemd has bound for this process (sd_listen_fds(3)), if any.
+fn activated() -> Result<Option<OwnedFd>> {
+    let mut sockets = ListenFd::from_env();
+    ensure!(sockets.len() <= 1, "{} sockets were handed over (LISTEN_FDS): one is needed", sockets.len());
+    if sockets.len() == 0 {
+        return Ok(None);
+    }
+    let socket = sockets.take_unix_listener(0).context("the descriptor that was handed over (LISTEN_FDS)")?;
+    Ok(socket.map(OwnedFd::from))
 }
 
 fn checkers(config: &ChecksConfig, roots: Roots, max_partings: usize) -> CheckersConfig {

@@ -243,6 +243,17 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// Whether the system lacked descriptors or memory to read the file, which says nothing about what is in it.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        use nix::errno::Errno;
+        let Self::Read { source, .. } = self else { return false };
+        let errno = source.raw_os_error().map(Errno::from_raw);
+        matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM))
+    }
+}
+
 impl Config {
     /// Reads the configuration: `file`, or the default place if that exists, then `HC_SERVER_…` from `variables`.
     ///

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => {
             say(&error.to_string());
-            return ExitCode::from(WRONG_CONFIGURATION);
+            return if error.is_shortage() { ExitCode::FAILURE } else { ExitCode::from(WRONG_CONFIGURATION) };
         }
     };
     if cli.check_config {

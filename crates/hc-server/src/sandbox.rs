@@ -6,15 +6,27 @@ use anyhow::{Context as _, Result};
 use hc_sandbox::{Confinement, Files};
 use tracing::{info, warn};
 
-/// Gives up the rest. The socket's directory stays writable, so that its file can be removed at the end.
+/// Gives up the rest. The socket's directory stays writable, so that its file can be removed at the end and be made again.
+///
+/// Landlock knows directories, not paths: one that is made anew, by a cleaner or a restore, is another. So sockets may be
+/// made in the directory above as well. The state needs more than that, which is given where the rights of files keep
+/// this process out of what is not its own: where it is not root.
+///
 /// `roots`: where the root certificates are read again.
-pub(crate) fn enter(socket: &Path, state: Option<&Path>, roots: Vec<PathBuf>) -> Result<()> {
-    let directory = socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let writable: Vec<PathBuf> = [Some(directory), state].into_iter().flatten().map(Path::to_owned).collect();
+pub(crate) fn enter(socket: Option<&Path>, state: Option<&Path>, roots: Vec<PathBuf>) -> Result<()> {
+    let mut writable: Vec<PathBuf> = [socket, state].into_iter().flatten().map(Path::to_owned).collect();
     // The range of ephemeral ports, which the first TCP probe reads, and whether IPv6 is switched off.
     let mut readable: Vec<PathBuf> = vec!["/proc/sys/net/ipv4".into(), "/proc/sys/net/ipv6".into()];
     readable.extend(roots);
-    let files = Files { writable, readable };
+    let above = |directory: &Path| {
+        let directory = std::fs::canonicalize(directory).ok()?;
+        directory.parent().filter(|above| above.parent().is_some()).map(Path::to_owned)
+    };
+    let sockets = socket.and_then(above).into_iter().collect();
+    if !rustix::process::geteuid().is_root() {
+        writable.extend(state.and_then(above));
+    }
+    let files = Files { writable, readable, sockets };
     let report =
         hc_sandbox::enter(&files).context("cannot enter the sandbox (--no-sandbox runs without it)")?;
     if report.files != Confinement::Full {

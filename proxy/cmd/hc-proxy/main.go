@@ -27,31 +27,42 @@ import (
 var version = "0.1.0"
 
 func main() {
+	// All of them, and first: most would end the process by default.
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals)
 	settings, code := parse(flag.CommandLine, os.Args[1:])
 	if settings == nil {
 		os.Exit(code)
 	}
-	code = run(settings)
+	code = run(settings, signals)
 	log.Flush()
 	os.Exit(code)
 }
 
-func run(settings *settings) int {
+// handle ends the program at the signals that end Seesaw's (common/server/server.go),
+// and keeps all others from ending it.
+func handle(signals <-chan os.Signal, stop func()) {
+	for s := range signals {
+		switch s {
+		case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT:
+			log.Infof("Received %v, initiating shutdown...", s)
+			stop()
+		case syscall.SIGUSR1:
+			dumpStacks()
+		case syscall.SIGHUP:
+			log.Infof("Received %v: nothing to reload", s)
+		case syscall.SIGURG, syscall.SIGCHLD, syscall.SIGWINCH, syscall.SIGCONT, syscall.SIGPIPE:
+			// Go's own, and those that mean nothing by default.
+		default:
+			log.Warningf("Received %v, which is ignored", s)
+		}
+	}
+}
+
+func run(settings *settings, signals <-chan os.Signal) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	signals := make(chan os.Signal, 3)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1)
-	go func() {
-		for s := range signals {
-			if s == syscall.SIGUSR1 {
-				dumpStacks()
-				continue
-			}
-			log.Infof("Received %v, initiating shutdown...", s)
-			cancel()
-			return
-		}
-	}()
+	go handle(signals, cancel)
 	log.Infof("hc-proxy %s: engine %s, hc-server %s", version, settings.engineSocket, settings.serverName())
 	for _, name := range settings.ignored {
 		log.Warningf("-%s does nothing here: hc-server.toml has that setting", name)
