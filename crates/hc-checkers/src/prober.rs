@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use hc_types::{CheckSpec, Failure, Outcome, ProbeSpec, Prober};
+use hc_types::{CheckSpec, Failure, LocalFault, Outcome, ProbeSpec, Prober};
 
 use crate::path::PathWatch;
 use crate::socket::{self, Loopback, Partings};
@@ -18,6 +18,8 @@ use crate::{CheckersConfig, Pinger, http, probe_dns, probe_radius, probe_udp, tc
 /// target has no route (any more), or while this machine is too short of something to look its routes up; and a probe that
 /// heard nothing, was cut off or was told "unreachable" while a route, a rule, an address or an interface on its path came,
 /// went or changed.
+///
+/// A target that this machine takes for a broadcast address of one of its networks is [`Failure::BadRequest`].
 #[derive(Clone, Debug)]
 pub struct Checkers {
     config: Rc<CheckersConfig>,
@@ -68,7 +70,15 @@ impl Prober for Checkers {
                 }
                 outcome => outcome,
             });
-            let outcome = outcome.await;
+            let outcome = match outcome.await {
+                Outcome::Inconclusive(
+                    LocalFault::NoRoute | LocalFault::RouteProhibited | LocalFault::Permission,
+                ) if socket::is_broadcast(target) => {
+                    let text = format!("{} is a broadcast address of this machine's network", target.ip());
+                    return Failure::BadRequest(text.into()).into();
+                }
+                outcome => outcome,
+            };
             let Outcome::Fail(failure) = &outcome else { return outcome };
             // Nobody tells a connection that its route is gone: its packets are lost without a word.
             let looked = match failure {

@@ -8,11 +8,13 @@ mod parting;
 mod stream;
 
 use std::cell::Cell;
+use std::io;
 use std::time::Duration;
 
 use hc_types::{LocalFault, Target};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
+use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::Instant;
 
@@ -33,6 +35,14 @@ fn open(target: &Target, kind: Type, protocol: Protocol) -> Result<Socket, Setba
         socket.set_mark(mark.get()).map_err(|error| fault::opening(&error, target.ip().is_ipv4()))?;
     }
     Ok(socket)
+}
+
+/// Sends the datagrams of an IPv4 socket without the DF bit, whatever `net.ipv4.ip_no_pmtu_disc` says: a router whose next
+/// hop has a smaller MTU fragments them. With the bit, which is the kernel's default, it drops them and sends an ICMP
+/// message instead, again each time that the kernel has forgotten the MTU (after ten minutes), or it
+/// drops them and sends nothing.
+pub(crate) fn let_routers_fragment(socket: &Socket) -> io::Result<()> {
+    Ok(sockopt::set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::DONT)?)
 }
 
 /// A way to a target.
@@ -65,6 +75,21 @@ pub(crate) fn look_for_way(target: &Target) -> Result<Way, LocalFault> {
         return Err(LocalFault::NoAddress);
     }
     Ok(Way { is_local })
+}
+
+/// Whether the kernel takes the target for a broadcast address of one of this machine's networks, such as 192.0.2.255 with
+/// 192.0.2.1/24 on an interface. Only the kernel knows. It refuses to connect a socket to one (`EACCES` for datagrams,
+/// `ENETUNREACH` for TCP), and allows it to a datagram socket that asks for it with `SO_BROADCAST`. Sends nothing.
+pub(crate) fn is_broadcast(target: &Target) -> bool {
+    let connects = |broadcast| {
+        let socket = open(target, Type::DGRAM, Protocol::UDP).ok()?;
+        socket.set_broadcast(broadcast).ok()?;
+        match socket.connect(&target.socket_addr().into()) {
+            Ok(()) => Some(true),
+            Err(error) => (error.raw_os_error() == Some(libc::EACCES)).then_some(false),
+        }
+    };
+    target.ip().is_ipv4() && connects(false) == Some(false) && connects(true) == Some(true)
 }
 
 /// When the loopback interface was last seen down. Only for where the kernel does not tell of changes.

@@ -4,9 +4,11 @@ use std::fs;
 use std::io;
 use std::panic;
 use std::process::Command;
+use std::sync::mpsc;
 use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::gettid;
 
 /// Runs `test` on a thread in a new network namespace, whose loopback is up. Programs that it starts, and files below
 /// `/proc/sys/net` that it writes, belong to that namespace; it goes away when the last socket in it does.
@@ -20,6 +22,86 @@ pub fn in_own_network<R: Send + 'static>(test: impl FnOnce() -> R + Send + 'stat
         test()
     });
     thread.join().unwrap_or_else(|cause| panic::resume_unwind(cause))
+}
+
+/// Another network beside this thread's, with a thread that lives in it. It goes away when this is dropped and the last
+/// socket in it is closed.
+#[derive(Debug)]
+pub struct Network {
+    jobs: Option<mpsc::SyncSender<Job>>,
+    thread: Option<thread::JoinHandle<()>>,
+    tid: i32,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl Network {
+    /// A new network whose loopback is up.
+    ///
+    /// # Panics
+    /// Without root.
+    #[must_use]
+    pub fn new() -> Self {
+        let (jobs, to_do) = mpsc::sync_channel::<Job>(1);
+        let (started, starts) = mpsc::sync_channel(1);
+        let thread = thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace needs root");
+            run("ip link set lo up");
+            started.send(gettid().as_raw()).expect("somebody waits");
+            for job in to_do {
+                job();
+            }
+        });
+        let tid = starts.recv().expect("the thread has started");
+        Self { jobs: Some(jobs), thread: Some(thread), tid }
+    }
+
+    /// Runs `job` in this network, and gives back what it found.
+    ///
+    /// # Panics
+    /// When `job` does.
+    pub fn run<R: Send + 'static>(&self, job: impl FnOnce() -> R + Send + 'static) -> R {
+        let (found, finds) = mpsc::sync_channel(1);
+        let job = Box::new(move || found.send(job()).expect("somebody waits"));
+        self.jobs.as_ref().expect("there until it is dropped").send(job).expect("the thread lives");
+        finds.recv().expect("the job has ended well")
+    }
+
+    /// Lays a cable between the calling thread's network and this one: the interface `here`, and `there` at the other end.
+    ///
+    /// # Panics
+    /// When there are such interfaces already.
+    pub fn connect(&self, here: &str, there: &str) {
+        connect_to(self.tid, here, there);
+    }
+
+    /// The id of its thread, for [`connect_to`].
+    #[must_use]
+    pub fn tid(&self) -> i32 {
+        self.tid
+    }
+}
+
+/// Lays a cable between the calling thread's network and that of the thread `tid`.
+///
+/// # Panics
+/// When there are such interfaces already.
+pub fn connect_to(tid: i32, here: &str, there: &str) {
+    run(&format!("ip link add {here} type veth peer name {there} netns {tid}"));
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.jobs = None;
+        // A job that panicked has been told of already.
+        let _ = self.thread.take().map(thread::JoinHandle::join);
+    }
 }
 
 /// Runs a command, its words divided by blanks, and gives back what it printed.

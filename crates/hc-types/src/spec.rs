@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::{
-    DnsExpectation, DnsProbe, HttpProbe, Mode, Outcome, ProbeSpec, RecordType, SubjectKey, Target, text,
+    DnsExpectation, DnsProbe, HttpProbe, Mode, Outcome, ProbeSpec, RecordType, SubjectKey, Target, backend,
+    text,
 };
 
 /// The longest interval and the longest timeout: 24 hours. Above it a number is a mistake in a unit, and sums of
@@ -51,7 +52,7 @@ impl CheckSpec {
     /// # Errors
     /// [`SpecError`] names the first field whose value makes no sense: a period of zero or above [`MAX_PERIOD`], an interval
     /// below [`MIN_INTERVAL`], port 0
-    /// for anything but ICMP, mode DSR or TUN without a mark, an HTTP method that is no token, a status code outside
+    /// for anything but ICMP, an address that no backend can have, mode DSR or TUN without a mark, an HTTP method that is no token, a status code outside
     /// 100–999, an expected address that the query type cannot yield.
     pub fn new(
         target: Target,
@@ -67,6 +68,9 @@ impl CheckSpec {
         check_period("timeout", timeout)?;
         if target.port() == 0 && probe != ProbeSpec::Icmp {
             return Err(SpecError::new("port", "must be 1 to 65535"));
+        }
+        if let Some(reason) = backend::impossible(target.ip()) {
+            return Err(SpecError::new("ip", format!("{} is {reason}", target.ip())));
         }
         if target.mode() != Mode::Plain && target.mark().is_none() {
             return Err(SpecError::new("mark", "mode dsr and tun need one, from 1 to 4294967295"));
@@ -229,6 +233,31 @@ mod tests {
         rejected(
             CheckSpec::new(unmarked, tcp(), SECOND, SECOND, 0),
             "mark: mode dsr and tun need one, from 1 to 4294967295",
+        );
+    }
+
+    #[test]
+    fn addresses_that_no_backend_can_have_are_rejected() {
+        let build = |ip: &str, probe| {
+            CheckSpec::new(Target::plain(ip.parse().unwrap(), 80), probe, SECOND, SECOND, 0)
+        };
+        rejected(build("0.0.0.0", tcp()), "ip: 0.0.0.0 is the unspecified address, which no backend has");
+        rejected(
+            build("::ffff:0.0.0.0", ProbeSpec::Icmp),
+            "ip: 0.0.0.0 is the unspecified address, which no backend has",
+        );
+        rejected(
+            build("fe80::1", tcp()),
+            "ip: fe80::1 is a link-local address, which needs an interface, and a check cannot name one",
+        );
+        assert!(build("240.0.0.1", tcp()).is_ok());
+        // A VIP may be a loopback address of this machine, and in every mode.
+        let vip = Target::marked([127, 0, 0, 1].into(), 80, Mode::Dsr, Mark::new(1).unwrap(), None);
+        assert!(CheckSpec::new(vip, tcp(), SECOND, SECOND, 0).is_ok());
+        let multicast = Target::marked([224, 0, 0, 1].into(), 80, Mode::Tun, Mark::new(1).unwrap(), None);
+        rejected(
+            CheckSpec::new(multicast, tcp(), SECOND, SECOND, 0),
+            "ip: 224.0.0.1 is a multicast address, from which no backend answers",
         );
     }
 

@@ -35,6 +35,21 @@ fn reasons_name_the_field() {
     rejected(r#"{"port":0}"#, "port: must be 1 to 65535");
     rejected(r#"{"ip":"localhost"}"#, "ip: \"localhost\" is not an IP address");
     rejected(r#"{"ip":""}"#, "ip: \"\" is not an IP address");
+    rejected(r#"{"ip":"0.0.0.0"}"#, "ip: 0.0.0.0 is the unspecified address, which no backend has");
+    rejected(r#"{"ip":"::"}"#, "ip: :: is the unspecified address, which no backend has");
+    rejected(
+        r#"{"ip":"::ffff:224.0.0.1"}"#,
+        "ip: 224.0.0.1 is a multicast address, from which no backend answers",
+    );
+    rejected(
+        r#"{"ip":"255.255.255.255"}"#,
+        "ip: 255.255.255.255 is the broadcast address, which no backend has",
+    );
+    rejected(
+        r#"{"ip":"fe80::1"}"#,
+        "ip: fe80::1 is a link-local address, which needs an interface, and a check cannot name one",
+    );
+    rejected(r#"{"ip":"fe80::1%eth0"}"#, "ip: \"fe80::1%eth0\" names a zone, which a check cannot have");
     rejected(r#"{"checker_type":"carrier_pigeon"}"#, "checker_type: \"carrier_pigeon\" is not known");
     rejected(r#"{"checker_type":"http","method":"GE T"}"#, "method: \"GE T\" is not an HTTP method");
     rejected(

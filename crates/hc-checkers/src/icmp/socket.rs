@@ -80,6 +80,10 @@ impl EchoSocket {
             (Kind::Ping, Family::V6) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
             (Kind::Raw(id), _) => socket.attach_filter(&filter::program(family, id))?,
         }
+        // A path may be narrower than our 84 bytes: IPv4 allows 68. IPv6 does not.
+        if family == Family::V4 {
+            crate::socket::let_routers_fragment(&socket)?;
+        }
         // Beyond the host's limit where we may, up to it where we may not.
         if setsockopt(&socket, sockopt::RcvBufForce, &BUFFER).is_err() {
             socket.set_recv_buffer_size(BUFFER)?;

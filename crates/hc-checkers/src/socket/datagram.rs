@@ -1,6 +1,6 @@
 //! Connected UDP sockets.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -20,26 +20,41 @@ thread_local! {
     static LARGEST: RefCell<Box<[u8]>> = RefCell::new(vec![0; 65_535].into_boxed_slice());
 }
 
+/// How often a datagram is sent again because it was too long for the path. Each time the kernel has learnt the MTU of one
+/// more narrow hop. A router that says so of every size, as no router should, is not obeyed for ever.
+const MOST_RESENDS: u8 = 8;
+
 /// A UDP socket connected to the target: it takes datagrams from there alone, and hears every ICMP error about its own.
+///
+/// A datagram that is longer than the path's MTU is fragmented. Over IPv4 any router may do it: datagrams are sent without
+/// the DF bit, so no ICMP message is needed, and none can be lost. Over IPv6 only the sender may, and learns the MTU
+/// from an ICMPv6 "packet too big": the datagram that was too long is sent again, and the kernel, which has learnt it too,
+/// fragments it.
 #[derive(Debug)]
-pub(crate) struct Datagrams {
+pub(crate) struct Datagrams<'a> {
     socket: UdpSocket,
     ipv4: bool,
     to: IpAddr,
+    /// What was last sent.
+    sent: Cell<&'a [u8]>,
+    resends: Cell<u8>,
 }
 
-impl Datagrams {
+impl<'a> Datagrams<'a> {
     /// Opens, marks and connects the socket. Nothing is sent.
     pub(crate) fn connect(target: &Target) -> Result<Self, Setback> {
         let ipv4 = target.ip().is_ipv4();
         let socket = super::open(target, Type::DGRAM, Protocol::UDP)?;
         // Without it the kernel keeps "host unreachable" and the like to itself, and the probe would wait for its deadline.
         error_queue::listen(&socket, ipv4).map_err(|error| fault::opening(&error, ipv4))?;
+        if ipv4 {
+            super::let_routers_fragment(&socket).map_err(|error| fault::opening(&error, ipv4))?;
+        }
         socket
             .connect(&target.socket_addr().into())
             .map_err(|error| fault::connecting(&error, target.ip()))?;
         let socket = UdpSocket::from_std(socket.into()).map_err(|error| fault::opening(&error, ipv4))?;
-        Ok(Self { socket, ipv4, to: target.ip() })
+        Ok(Self { socket, ipv4, to: target.ip(), sent: Cell::new(&[]), resends: Cell::new(MOST_RESENDS) })
     }
 
     /// Our own address on the way to the target.
@@ -48,15 +63,34 @@ impl Datagrams {
     }
 
     /// Sends one datagram, which may be empty, and notes it in `progress`. Does not wait: a queue that is full is a local fault.
-    pub(crate) fn send(&self, datagram: &[u8], progress: &Progress) -> Result<(), Setback> {
-        match SockRef::from(&self.socket).send(datagram) {
-            // UDP sends all of a datagram or none.
-            Ok(_) => {
-                progress.exchanged();
-                Ok(())
+    /// A datagram longer than UDP can carry is [`Failure::BadRequest`](hc_types::Failure::BadRequest).
+    pub(crate) fn send(&self, datagram: &'a [u8], progress: &Progress) -> Result<(), Setback> {
+        self.sent.set(datagram);
+        loop {
+            match SockRef::from(&self.socket).send(datagram) {
+                // UDP sends all of a datagram or none.
+                Ok(_) => {
+                    progress.exchanged();
+                    return Ok(());
+                }
+                // A "packet too big" about the same datagram, sent before.
+                Err(error) if self.is_about_mtu(&error) && self.may_resend() => {}
+                Err(error) => return Err(fault::sending(&error, self.to)),
             }
-            Err(error) => Err(fault::sending(&error, self.to)),
         }
+    }
+
+    /// Whether an error is about the path, and not about a datagram that is too long for UDP.
+    fn is_about_mtu(&self, error: &io::Error) -> bool {
+        // The length field of IPv4 counts its header, that of IPv6 does not.
+        let longest = if self.ipv4 { 65_535 - 20 - 8 } else { 65_535 - 8 };
+        error.raw_os_error() == Some(libc::EMSGSIZE) && self.sent.get().len() <= longest
+    }
+
+    fn may_resend(&self) -> bool {
+        let left = self.resends.get();
+        self.resends.set(left.saturating_sub(1));
+        left > 0
     }
 
     /// Waits for one datagram; what does not fit into `buffer` is lost. Its length is at most that of `buffer`. What comes is noted in
@@ -95,13 +129,24 @@ impl Datagrams {
     ) -> Result<R, Setback> {
         let read = RefCell::new(read);
         let read = || (read.borrow_mut())(&SockRef::from(&self.socket));
-        // ICMP errors make the socket erroneous, not readable.
-        let received = pin!(self.socket.async_io(Interest::READABLE | Interest::ERROR, read));
-        let look = || match read() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-            read => Poll::Ready(read),
-        };
-        progress.hear(received, look).await.map_err(|error| self.named(&error))
+        loop {
+            // ICMP errors make the socket erroneous, not readable.
+            let received = pin!(self.socket.async_io(Interest::READABLE | Interest::ERROR, read));
+            let look = || match read() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+                read => Poll::Ready(read),
+            };
+            match progress.hear(received, look).await {
+                Err(error) if self.is_about_mtu(&error) => {
+                    // Its entry in the error queue says no more than this error.
+                    error_queue::forget(&SockRef::from(&self.socket));
+                    if self.may_resend() {
+                        self.send(self.sent.get(), progress)?;
+                    }
+                }
+                received => return received.map_err(|error| self.named(&error)),
+            }
+        }
     }
 
     fn named(&self, error: &io::Error) -> Setback {
@@ -124,7 +169,7 @@ mod tests {
     #[tokio::test]
     async fn a_last_look_sees_what_the_poller_has_not_reported() {
         let progress = Progress::at_last_look();
-        let receive = |socket: &Datagrams| {
+        let receive = |socket: &Datagrams<'_>| {
             pin!(socket.receive_whole(&progress)).poll(&mut Context::from_waker(Waker::noop()))
         };
         let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

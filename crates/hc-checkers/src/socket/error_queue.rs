@@ -17,6 +17,13 @@ pub(super) fn listen(socket: &Socket, ipv4: bool) -> io::Result<()> {
     done.map_err(io::Error::from)
 }
 
+/// Takes the first entry out of the queue.
+pub(super) fn forget(socket: &Socket) {
+    let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
+    // An empty queue is as good.
+    let _ = recvmsg::<()>(socket.as_raw_fd(), &mut [], None, flags);
+}
+
 /// What the first ICMP error in the queue of an IPv4 socket says, if it is a "destination unreachable".
 pub(super) fn reason(socket: &Socket) -> Option<Unreachable> {
     let mut control = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in);

@@ -6,6 +6,7 @@ mod http;
 mod http_bodies;
 mod http_heads;
 mod http_requests;
+mod no_backend;
 mod pings;
 mod radius;
 mod tcp;
@@ -38,6 +39,7 @@ pub(crate) fn all(trust: &Trust) -> Vec<Case> {
             dns::cases(),
             radius::cases(),
             pings::cases(),
+            no_backend::cases(),
         ];
         kinds.into_iter().flatten().map(move |case| case.over(family))
     };

@@ -124,7 +124,11 @@ impl<'a> RawCheck<'a> {
     }
 
     fn target(&self) -> Result<Target, SpecError> {
-        let ip = address("ip", self.ip.as_deref().ok_or_else(|| SpecError::new("ip", "missing"))?)?;
+        let ip = self.ip.as_deref().ok_or_else(|| SpecError::new("ip", "missing"))?;
+        if ip.contains('%') {
+            return Err(SpecError::new("ip", format!("{ip:?} names a zone, which a check cannot have")));
+        }
+        let ip = address("ip", ip)?;
         let port = match self.port {
             Some(port) => number("port", port, "1 to 65535")?,
             None => 0,
