@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::Roots;
+use crate::{ProbeMemory, Roots};
 
 /// How a TCP connection that carried nothing is closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,10 +28,18 @@ pub struct CheckersConfig {
     /// each, until the peer has closed too. Each has a descriptor. Of more than these, and at least one, the oldest is closed.
     /// Default: 256.
     pub max_partings: usize,
+    /// What backends can make all probes hold that share it. Default: a limit of its own of [`ProbeMemory::DEFAULT`] bytes.
+    pub memory: ProbeMemory,
 }
 
 impl Default for CheckersConfig {
     fn default() -> Self {
-        Self { close: Close::default(), roots: Roots::default(), nas_ip: None, max_partings: 256 }
+        Self {
+            close: Close::default(),
+            roots: Roots::default(),
+            nas_ip: None,
+            max_partings: 256,
+            memory: ProbeMemory::default(),
+        }
     }
 }

@@ -5,14 +5,15 @@ pub mod message;
 pub mod name;
 
 use std::cell::Cell;
-use std::io;
 use std::time::Duration;
 
-use hc_types::{DnsProbe, Failure, Outcome, Phase, Target};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use hc_types::{DnsProbe, Failure, Heard, Outcome, Phase, Target};
+use tokio::io::AsyncWriteExt as _;
 
+use crate::ProbeMemory;
 use crate::deadline::{self, Progress};
 use crate::fault::{self, Setback};
+use crate::incoming::{Incoming, Read, Watched, heard};
 use crate::socket::{self, Datagrams, Opening, Stream};
 use message::{Judgement, Question, Stray};
 
@@ -31,9 +32,19 @@ use message::{Judgement, Question, Stray};
 /// # Cancel safety
 /// Dropping the future closes the socket.
 pub async fn probe_dns(probe: &DnsProbe, target: &Target, timeout: Duration) -> Outcome {
+    judge(probe, target, timeout, &ProbeMemory::default()).await
+}
+
+/// The same within a limit that is shared.
+pub(crate) async fn judge(
+    probe: &DnsProbe,
+    target: &Target,
+    timeout: Duration,
+    memory: &ProbeMemory,
+) -> Outcome {
     let stray = Cell::new(None);
     let outcome =
-        deadline::within(timeout, async |progress| run(probe, target, progress, &stray).await).await;
+        deadline::within(timeout, async |progress| run(probe, target, memory, progress, &stray).await).await;
     match (outcome, stray.get()) {
         (
             Outcome::Fail(Failure::Timeout(Phase::Response) | Failure::Silence(Phase::Response)),
@@ -46,6 +57,7 @@ pub async fn probe_dns(probe: &DnsProbe, target: &Target, timeout: Duration) -> 
 async fn run(
     probe: &DnsProbe,
     target: &Target,
+    memory: &ProbeMemory,
     progress: &Progress,
     stray: &Cell<Option<Stray>>,
 ) -> Result<Outcome, Setback> {
@@ -57,7 +69,7 @@ async fn run(
         socket.send(&query, progress)?;
         progress.enter(Phase::Response);
         loop {
-            match question.judge(id, &socket.receive_whole(progress).await?) {
+            match socket.receive(progress, |reply| question.judge(id, reply)).await? {
                 Judgement::Verdict(outcome) => return Ok(outcome),
                 Judgement::Truncated => break,
                 Judgement::Ignore(why) => stray.set(Some(why)),
@@ -66,7 +78,7 @@ async fn run(
     }
     // What came over UDP has no part in a timeout from here on.
     stray.set(None);
-    match question.judge(id, &ask_over_tcp(&query, target, progress).await?) {
+    match question.judge(id, &ask_over_tcp(&query, target, memory, progress).await?) {
         Judgement::Verdict(outcome) => Ok(outcome),
         Judgement::Truncated => Err(Failure::MalformedReply("truncated over TCP as well".into()).into()),
         // On a connection of its own nothing can be late.
@@ -76,7 +88,12 @@ async fn run(
     }
 }
 
-async fn ask_over_tcp(query: &[u8], target: &Target, progress: &Progress) -> Result<Vec<u8>, Setback> {
+async fn ask_over_tcp(
+    query: &[u8],
+    target: &Target,
+    memory: &ProbeMemory,
+    progress: &Progress,
+) -> Result<Vec<u8>, Setback> {
     let length = u16::try_from(query.len()).map_err(|_| Failure::BadRequest("a question of 64 kB".into()))?;
     let request = [&length.to_be_bytes(), query].concat();
     progress.enter(Phase::Connect);
@@ -84,23 +101,36 @@ async fn ask_over_tcp(query: &[u8], target: &Target, progress: &Progress) -> Res
     progress.enter(Phase::Send);
     stream.write_all(&request).await.map_err(|error| fault::after_sending(&error, Phase::Send))?;
     progress.enter(Phase::Response);
-    let mut length = [0; 2];
-    read_all(&mut stream, &mut length, false).await?;
-    let mut reply = vec![0; u16::from_be_bytes(length).into()];
-    read_all(&mut stream, &mut reply, true).await?;
-    Ok(reply)
+    read_reply(&mut stream, memory).await
 }
 
-/// Fills `buffer`. `begun` says whether the reply has begun before it.
-async fn read_all(stream: &mut Stream<'_>, buffer: &mut [u8], begun: bool) -> Result<(), Setback> {
-    let mut read = 0;
-    while read < buffer.len() {
-        match stream.read(&mut buffer[read..]).await {
-            Ok(0) => return Err(Failure::Closed { partial: begun || read > 0 }.into()),
-            Ok(more) => read += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(fault::after_sending(&error, Phase::Response)),
+/// Reads a length and as many bytes (RFC 1035 section 4.2.2). A length alone makes nobody hold anything.
+async fn read_reply(stream: &mut Stream<'_>, memory: &ProbeMemory) -> Result<Vec<u8>, Setback> {
+    let mut incoming = Incoming::new(stream, memory);
+    loop {
+        let came = match &*incoming.buffer {
+            &[high, low, ref reply @ ..] => {
+                let length = usize::from(u16::from_be_bytes([high, low]));
+                if reply.len() >= length {
+                    return Ok(reply[..length].to_vec());
+                }
+                Some((length, reply.len()))
+            }
+            _ => None,
+        };
+        match incoming.read(0).await? {
+            Read::More => {}
+            Read::End => return Err(Failure::closed_after(&incoming.buffer).into()),
+            Read::Taken => {
+                let (length, mut came) = came.unwrap_or_default();
+                let first = incoming.buffer[..incoming.buffer.len().min(Heard::KEPT)].to_vec();
+                let watch = incoming.watch(|bytes| {
+                    came += bytes.len();
+                    if came < length { Watched::GoOn } else { Watched::Undecided }
+                });
+                watch.await?;
+                return Err(Failure::Closed { heard: Some(heard(&[], &first, came + 2)) }.into());
+            }
         }
     }
-    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use hc_types::{Failure, LocalFault, Outcome, Phase, Unreachable};
+use hc_types::{Failure, Heard, LocalFault, Outcome, Phase, Unreachable};
 
 use crate::socket;
 
@@ -47,6 +47,16 @@ pub(crate) fn told(mut text: String) -> Box<str> {
         text.push('…');
     }
     text.into()
+}
+
+/// A reset says after how much of an answer it came: `got` is all of it.
+pub(crate) fn after(got: &[u8], setback: Setback) -> Setback {
+    match setback {
+        Setback::Failure(Failure::Reset(_)) if !got.is_empty() => {
+            Failure::ResetAfter(Box::new(Heard::new(got))).into()
+        }
+        setback => setback,
+    }
 }
 
 /// An error of the calls that make a socket ready: `socket`, `setsockopt`, and the poller's.

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::fault::Setback;
 use crate::http::{self, Request};
-use crate::{deadline, tls};
+use crate::{ProbeMemory, deadline, tls};
 
 pub use crate::tls::not_tls;
 
@@ -22,7 +22,9 @@ where
 {
     deadline::within(Duration::from_secs(60), async |progress| {
         let request = Request::new(probe, target).map_err(|error| http::bad_request(&error))?;
-        let outcome: Result<Outcome, Setback> = http::exchange(probe, &request, stream, progress).await;
+        let memory = ProbeMemory::default();
+        let outcome: Result<Outcome, Setback> =
+            http::exchange(probe, &request, stream, &memory, progress).await;
         outcome
     })
     .await

@@ -12,23 +12,23 @@ mod response;
 
 use std::time::Duration;
 
-use hc_types::{Failure, HttpProbe, Mismatch, Outcome, Phase, Target};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest};
+use hc_types::{
+    Failure, Heard, HttpProbe, LocalFault, Mismatch, Outcome, Phase, Target, quote, recognise, wants_https,
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 
-use crate::CheckersConfig;
 use crate::deadline::{self, Progress};
 use crate::fault::{self, Setback};
+use crate::incoming::{Incoming, Read, Watched, heard};
 use crate::socket::{self, First, Opening, Parting, Used};
 use crate::tls::{self, Handshake, Peer};
+use crate::{CheckersConfig, ProbeMemory};
 
 pub use body::{Body, BodyError};
 pub use request::{Request, RequestError};
 pub use request_target::{RequestTarget, RequestTargetError, UserInfo};
 pub use response::{Framing, HeadProblem, MAX_HEAD, ResponseError, ResponseHead};
-
-/// How much is read at once. Most answers of health pages fit.
-const READ: usize = 4096;
 
 /// How long a peer that was asked to close the connection may take before we do, after the verdict is known.
 const FAREWELL: Duration = Duration::from_millis(10);
@@ -98,11 +98,12 @@ async fn run<'a>(
     let request = Request::new(probe, target).map_err(|error| bad_request(&error))?;
     let Some(tls) = &probe.tls else {
         let mut stream = socket::connect(target, Opening::Speak(request.bytes.len()), progress).await?;
-        let verdict = exchange(probe, &request, &mut stream, progress).await;
+        let verdict = exchange(probe, &request, &mut stream, &config.memory, progress).await;
         return Ok((verdict, stream.into_inner().into()));
     };
     let stream = socket::connect(target, Opening::Converse, progress).await?;
     progress.enter(Phase::Tls);
+    let _session = config.memory.session();
     let name = request.server_name.as_deref();
     let peer = match name.map(|name| (name, request::as_address(name))) {
         None => Peer::Address(target.ip()),
@@ -115,7 +116,7 @@ async fn run<'a>(
         Err((setback, Some(stream))) => return Ok((Err(setback), stream.into_inner().into())),
         Err((setback, None)) => return Err(setback),
     };
-    let verdict = exchange(probe, &request, &mut stream, progress).await;
+    let verdict = exchange(probe, &request, &mut stream, &config.memory, progress).await;
     Ok((verdict, tls::leave(stream)))
 }
 
@@ -151,6 +152,7 @@ pub(crate) async fn exchange<S>(
     probe: &HttpProbe,
     request: &Request,
     stream: &mut S,
+    memory: &ProbeMemory,
     progress: &Progress,
 ) -> Result<Outcome, Setback>
 where
@@ -163,33 +165,64 @@ where
         stream.flush().await.map_err(|error| tls::name_error(&error, Phase::Send))?;
     }
     progress.enter(Phase::Response);
-    let mut buffer = Vec::with_capacity(READ);
-    let head = read_head(&probe.method, stream, &mut buffer).await?;
+    let mut incoming = Incoming::new(stream, memory);
+    let head = match read_head(&probe.method, &mut incoming).await? {
+        Begun::Head(head) => head,
+        Begun::Taken { interim } => return Err(watch_head(incoming, interim).await),
+    };
     if head.is_redirect()
         && let Some(Err(error)) = head.location.as_deref().map(RequestTarget::parse)
     {
         let text = format!("got {}; failed to parse Location header: {error}", head.status_text);
         return Err(Failure::WrongAnswer(fault::told(text)).into());
     }
+    let is_for_https = head.status == 400 && probe.tls.is_none() && wants_https(&incoming.buffer);
+    let status: Box<str> = if is_for_https {
+        format!("{} (the port is one for HTTPS)", head.status_text).into()
+    } else {
+        head.status_text.clone()
+    };
     if !probe.expected_codes.is_empty() && !probe.expected_codes.contains(&head.status) {
-        return Err(Failure::Status { got: head.status_text }.into());
+        return Err(Failure::Status { got: status }.into());
     }
     if !probe.expected_body.is_empty() {
-        compare_body(probe.expected_body.as_slice(), &head, stream, &mut buffer).await?;
+        compare_body(probe.expected_body.as_slice(), &head, incoming).await?;
     }
-    Ok(Outcome::pass(head.status_text))
+    Ok(Outcome::pass(status))
 }
 
-/// Reads the head of the final response. What came after it is left in `buffer`.
-async fn read_head<S>(method: &str, stream: &mut S, buffer: &mut Vec<u8>) -> Result<ResponseHead, Setback>
+/// How far the reading of a head came.
+enum Begun {
+    /// It is there. What came after it is in the buffer.
+    Head(ResponseHead),
+    /// What there was of it has to be given back, behind so many bytes of interim responses.
+    Taken { interim: usize },
+}
+
+/// Reads the head of the final response.
+async fn read_head<S>(method: &str, incoming: &mut Incoming<'_, S>) -> Result<Begun, Setback>
 where
     S: AsyncRead + Unpin,
 {
     let mut interim = 0;
+    // The first bytes of all.
+    let mut first = Vec::new();
     loop {
-        let old = buffer.len();
-        if read_more(stream, buffer).await? == 0 {
-            return Err(Failure::Closed { partial: interim + old > 0 }.into());
+        let old = incoming.buffer.len();
+        match incoming.read(first.capacity()).await? {
+            Read::More => {}
+            Read::Taken => return Ok(Begun::Taken { interim }),
+            Read::End => {
+                if let Some(error) = not_http(&incoming.buffer, true) {
+                    return Err(error);
+                }
+                let heard = (interim + old > 0).then(|| heard(&first, &incoming.buffer, interim + old));
+                return Err(Failure::Closed { heard }.into());
+            }
+        }
+        let buffer = &mut incoming.buffer;
+        if let Some(error) = not_http(buffer, false) {
+            return Err(error);
         }
         // A head ends with a line, and so does whatever cannot become one.
         let mut worth_parsing = buffer[old..].contains(&b'\n') || buffer.len() >= MAX_HEAD;
@@ -197,9 +230,12 @@ where
             let Some(head) = ResponseHead::parse(buffer, method).map_err(|error| malformed(&error))? else {
                 break;
             };
+            if head.is_interim() && first.is_empty() {
+                first = buffer[..head.length.min(Heard::KEPT)].to_vec();
+            }
             buffer.drain(..head.length);
             if !head.is_interim() {
-                return Ok(head);
+                return Ok(Begun::Head(head));
             }
             interim += head.length;
             if interim >= MAX_HEAD {
@@ -210,17 +246,64 @@ where
     }
 }
 
-async fn read_more<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>) -> Result<usize, Setback> {
-    buffer.reserve(READ);
-    tls::name_read(stream.read_buf(buffer).await)
+/// Names what cannot be the beginning of a response. A first line that ends is left to the parser, unless its protocol is known;
+/// `all`: no more will come.
+fn not_http(bytes: &[u8], all: bool) -> Option<Setback> {
+    /// Enough to name a protocol that is no text.
+    const ENOUGH: usize = 16;
+    const BEGINNING: &[u8] = b"HTTP/";
+
+    let length = bytes.len().min(BEGINNING.len());
+    if bytes[..length] == BEGINNING[..length] {
+        return None;
+    }
+    let name = recognise(bytes);
+    let shown = &bytes[..bytes.len().min(Heard::KEPT)];
+    let text = match name {
+        Some(name) => format!("not an HTTP/1.x response: {}: the peer speaks {name}", quote(shown)),
+        None if (all || bytes.len() >= ENOUGH) && !bytes.contains(&b'\n') => {
+            format!("not an HTTP/1.x response: {}: no HTTP version", quote(shown))
+        }
+        None => return None,
+    };
+    Some(Failure::MalformedReply(fault::told(text)).into())
 }
 
-/// Whether the body begins with `expected`, which is not empty. `buffer` has what of it has come.
+/// Watches for the end of a head of which nothing can be held. Only if it ends nobody knows whether the response is right.
+async fn watch_head<S>(incoming: Incoming<'_, S>, interim: usize) -> Setback
+where
+    S: AsyncRead + Unpin,
+{
+    let mut length = interim + incoming.buffer.len();
+    let first = incoming.buffer[..incoming.buffer.len().min(Heard::KEPT)].to_vec();
+    let last_line = incoming.buffer.iter().rev().take_while(|byte| **byte != b'\n');
+    let mut blank =
+        last_line.clone().all(u8::is_ascii_whitespace) && last_line.count() < incoming.buffer.len();
+    let watched = incoming.watch(|bytes| {
+        for byte in bytes {
+            match byte {
+                b'\n' if blank => return Watched::Undecided,
+                b'\n' => blank = true,
+                byte => blank &= byte.is_ascii_whitespace(),
+            }
+        }
+        length += bytes.len();
+        if length >= MAX_HEAD {
+            return Watched::Failed(malformed(&ResponseError::TooLong));
+        }
+        Watched::GoOn
+    });
+    match watched.await {
+        Err(setback) => setback,
+        Ok(()) => Failure::Closed { heard: Some(heard(&[], &first, length)) }.into(),
+    }
+}
+
+/// Whether the body begins with `expected`, which is not empty. The buffer has what of it has come.
 async fn compare_body<S>(
     expected: &[u8],
     head: &ResponseHead,
-    stream: &mut S,
-    buffer: &mut Vec<u8>,
+    mut incoming: Incoming<'_, S>,
 ) -> Result<(), Setback>
 where
     S: AsyncRead + Unpin,
@@ -234,7 +317,7 @@ where
     }
     let mut body = Body::new(head, expected.len());
     loop {
-        body.take(buffer).map_err(|error| malformed(&error))?;
+        body.take(&incoming.buffer).map_err(|error| malformed(&error))?;
         let got = body.prefix();
         if body.is_enough() || !expected.starts_with(got) {
             return if got == expected { Ok(()) } else { Err(mismatch(got)) };
@@ -242,9 +325,16 @@ where
         if body.has_ended() {
             break;
         }
-        buffer.clear();
-        if read_more(stream, buffer).await? == 0 {
-            break;
+        incoming.buffer.clear();
+        match incoming.read(body.size()).await? {
+            Read::More => {}
+            Read::End => break,
+            Read::Taken => {
+                drop(body);
+                // As long as nothing more comes it has not come in time. Whatever comes may have been right.
+                incoming.watch(|_| Watched::Undecided).await?;
+                return Err(LocalFault::ProbeMemory.into());
+            }
         }
     }
     body.finish().map_err(|error| malformed(&error))?;

@@ -10,7 +10,7 @@ use hc_types::{CheckSpec, Failure, LocalFault, Outcome, ProbeSpec, Prober};
 
 use crate::path::PathWatch;
 use crate::socket::{self, Loopback, Partings};
-use crate::{CheckersConfig, Pinger, http, probe_dns, probe_radius, probe_udp, tcp};
+use crate::{CheckersConfig, Pinger, dns, http, probe_radius, probe_udp, tcp};
 
 /// Runs every kind of probe. One for each shard, made and used on the shard's thread, inside its runtime.
 ///
@@ -56,7 +56,9 @@ impl Prober for Checkers {
                         partings.outcome(Box::pin(http::judge(probe, target, timeout, &config)).await)
                     }
                     ProbeSpec::Udp(probe) => probe_udp(probe, target, timeout).await,
-                    ProbeSpec::Dns(probe) => Box::pin(probe_dns(probe, target, timeout)).await,
+                    ProbeSpec::Dns(probe) => {
+                        Box::pin(dns::judge(probe, target, timeout, &config.memory)).await
+                    }
                     ProbeSpec::Radius(probe) => {
                         Box::pin(probe_radius(probe, target, timeout, config.nas_ip)).await
                     }
@@ -87,9 +89,11 @@ impl Prober for Checkers {
                         .and_then(|way| if paths.is_open() { Ok(()) } else { loopback.look(way, timeout) })
                 }
                 // What a path that leads elsewhere for a moment may bring about.
-                Failure::Refused | Failure::Reset(_) | Failure::Closed { .. } | Failure::Unreachable(_) => {
-                    Ok(())
-                }
+                Failure::Refused
+                | Failure::Reset(_)
+                | Failure::ResetAfter(_)
+                | Failure::Closed { .. }
+                | Failure::Unreachable(_) => Ok(()),
                 _ => return outcome,
             };
             match looked.and_then(|()| flight.fault(target).map_or(Ok(()), Err)) {

@@ -81,7 +81,7 @@ async fn run(
         require_message_authenticator: probe.require_message_authenticator,
     };
     loop {
-        match expectation.judge(&socket.receive_whole(progress).await?) {
+        match socket.receive(progress, |response| expectation.judge(response)).await? {
             Response::Stray => strays.set(true),
             Response::Refused(failure) => return Err(failure.into()),
             Response::Code(code) if passes(probe.expect, code) => {

@@ -1,15 +1,23 @@
 //! TCP, perhaps with TLS, perhaps with an exchange of bytes (Seesaw's `healthcheck/tcp.go`).
 
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hc_types::{Failure, Mismatch, Outcome, Phase, Target, TcpProbe};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use crate::deadline::{self, Progress};
-use crate::fault::Setback;
+use crate::fault::{self, Setback};
 use crate::socket::{self, First, Opening, Parting, Used};
 use crate::tls::{self, Handshake, Peer};
 use crate::{CheckersConfig, Close};
+
+/// How much is read at once.
+const PIECE: usize = 2048;
 
 /// Connects to `target`, speaks TLS if the probe says so, sends `probe.send` if there is any, and reads as many bytes as
 /// `probe.receive` has, which must be equal. Later bytes are not looked at.
@@ -70,6 +78,7 @@ async fn run<'a>(
         return Ok((verdict, stream.into_inner().into()));
     };
     progress.enter(Phase::Tls);
+    let _session = config.memory.session();
     // Without a name, as Seesaw: the address is what the certificate must hold, and there is no SNI.
     let peer = Peer::Address(target.ip());
     match (Handshake { target, peer, tls: *tls, roots: &config.roots, progress }).shake(stream).await {
@@ -121,18 +130,52 @@ where
     receive(probe.receive.as_slice(), stream).await
 }
 
-/// Reads until as many bytes as expected are there, or they cannot become the expected ones.
+/// Reads until as many bytes as expected are there, or they cannot become the expected ones. Holds none of them: what came is
+/// what was expected, up to the piece that differs.
 async fn receive<S: AsyncRead + Unpin>(expected: &[u8], stream: &mut S) -> Result<(), Setback> {
-    let mut got = vec![0; expected.len()];
-    let mut length = 0;
-    while length < expected.len() && expected.starts_with(&got[..length]) {
-        match tls::name_read(stream.read(&mut got[length..]).await)? {
-            0 => return Err(Failure::Closed { partial: length > 0 }.into()),
-            read => length += read,
+    let mut equal = 0;
+    while equal < expected.len() {
+        let read = poll_fn(|context| poll_piece(&expected[equal..], stream, context)).await;
+        match tls::name_read(read).map_err(|setback| fault::after(&expected[..equal], setback))? {
+            Piece::End => return Err(Failure::closed_after(&expected[..equal]).into()),
+            Piece::Equal(length) => equal += length,
+            Piece::Differs(piece) => {
+                let came = [&expected[..equal], &*piece].concat();
+                let got = &came[..came.len().min(expected.len())];
+                let mismatch = Mismatch::new(got, None).recognised(&came, expected);
+                return Err(Failure::BodyMismatch(Box::new(mismatch)).into());
+            }
         }
     }
-    if got[..length] == *expected {
-        return Ok(());
-    }
-    Err(Failure::BodyMismatch(Box::new(Mismatch::new(&got[..length], None))).into())
+    Ok(())
+}
+
+/// What one read brought.
+#[derive(Default)]
+enum Piece {
+    /// So many bytes, and they are the expected ones.
+    Equal(usize),
+    /// Other bytes.
+    Differs(Box<[u8]>),
+    /// The end.
+    #[default]
+    End,
+}
+
+fn poll_piece<S: AsyncRead + Unpin>(
+    expected: &[u8],
+    stream: &mut S,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<Piece>> {
+    // On the stack, and not in the probe, which would hold it while it waits.
+    let mut room = [MaybeUninit::uninit(); PIECE];
+    let mut buffer = ReadBuf::uninit(&mut room);
+    ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
+    let piece = buffer.filled();
+    let length = piece.len().min(expected.len());
+    Poll::Ready(Ok(match piece {
+        [] => Piece::End,
+        piece if piece[..length] == expected[..length] => Piece::Equal(length),
+        piece => Piece::Differs(piece.into()),
+    }))
 }

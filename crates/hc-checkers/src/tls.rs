@@ -175,12 +175,14 @@ pub(crate) fn name_error(error: &io::Error, phase: Phase) -> Setback {
     }
 }
 
-/// How many bytes a read brought, with or without TLS; 0 is the end. A peer that closes the connection without saying so in
+/// What a read brought, with or without TLS; the default is the end. A peer that closes the connection without saying so in
 /// TLS first ends like any other, as in Go: many do it.
-pub(crate) fn name_read(read: io::Result<usize>) -> Result<usize, Setback> {
+pub(crate) fn name_read<R: Default>(read: io::Result<R>) -> Result<R, Setback> {
     match read {
-        Ok(length) => Ok(length),
-        Err(error) if error.raw_os_error().is_none() && error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+        Ok(read) => Ok(read),
+        Err(error) if error.raw_os_error().is_none() && error.kind() == io::ErrorKind::UnexpectedEof => {
+            Ok(R::default())
+        }
         Err(error) => Err(name_error(&error, Phase::Response)),
     }
 }

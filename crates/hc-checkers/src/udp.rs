@@ -30,11 +30,13 @@ async fn run(probe: &UdpProbe, target: &Target, progress: &Progress) -> Result<O
     socket.send(probe.send.as_slice(), progress)?;
     progress.enter(Phase::Response);
     let expected = probe.receive.as_slice();
-    let mut buffer = vec![0; expected.len()];
-    let length = socket.receive(&mut buffer, progress).await?;
-    let got = &buffer[..length];
-    if got == expected {
-        return Ok(Outcome::PASS);
-    }
-    Err(Failure::BodyMismatch(Box::new(Mismatch::new(got, None))).into())
+    let judge = |datagram: &[u8]| {
+        let got = &datagram[..datagram.len().min(expected.len())];
+        if got == expected {
+            return Outcome::PASS;
+        }
+        let mismatch = Mismatch::new(got, None).recognised(datagram, expected);
+        Failure::BodyMismatch(Box::new(mismatch)).into()
+    };
+    socket.receive(progress, judge).await
 }

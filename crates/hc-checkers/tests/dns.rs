@@ -247,9 +247,9 @@ fn replies_over_tcp_are_judged_alike() {
         |q| framed(&good(q).wrong_id().build()),
         &malformed("the replies over TCP had the id of another question"),
     );
-    check_tcp(LONG, |_| Vec::new(), &Failure::Closed { partial: false }.into());
-    check_tcp(LONG, |_| vec![0], &Failure::Closed { partial: true }.into());
-    check_tcp(LONG, |_| vec![0, 9], &Failure::Closed { partial: true }.into());
+    check_tcp(LONG, |_| Vec::new(), &Failure::closed_after(b"").into());
+    check_tcp(LONG, |_| vec![0], &Failure::closed_after(&[0]).into());
+    check_tcp(LONG, |_| vec![0, 9], &Failure::closed_after(&[0, 9]).into());
 }
 
 #[test]

@@ -176,12 +176,16 @@ fn a_response_may_come_byte_by_byte_and_without_end() {
 fn no_response_is_named() {
     let any = wanting(0, b"x");
     play(&[Step::Hang], &any, Failure::Timeout(Phase::Response));
-    play(&[Step::ReadHead], &any, Failure::Closed { partial: false });
+    play(&[Step::ReadHead], &any, Failure::closed_after(b""));
     play(&[Step::ReadHead, Step::Reset], &any, Failure::Reset(Phase::Response));
-    play(&Step::respond(b"HTTP/1.1 200 OK\r\nServer"), &any, Failure::Closed { partial: true });
+    play(
+        &Step::respond(b"HTTP/1.1 200 OK\r\nServer"),
+        &any,
+        Failure::closed_after(b"HTTP/1.1 200 OK\r\nServer"),
+    );
     let stuck = [Step::ReadHead, Step::send(b"HTTP/1.1 200 OK\r\nServer: x"), Step::Hang];
     play(&stuck, &any, Failure::Timeout(Phase::Response));
-    let text = "not an HTTP/1.x response: \"220 mail.example.com ESMTP\": no HTTP version";
+    let text = "not an HTTP/1.x response: \"220 mail.example.com ESMTP\\r\\n\": the peer speaks SMTP";
     play(
         &[Step::send(b"220 mail.example.com ESMTP\r\n"), Step::Hang],
         &any,
@@ -285,7 +289,7 @@ fn https_names_whom_it_asks() {
 fn https_to_a_server_of_plain_http_is_named() {
     let script = [Step::Read(5), Step::send(b"HTTP/1.1 400 Bad Request\r\n\r\n"), Step::Hang];
     let probe = HttpProbe { tls: Some(Tls::new(true)), ..HttpProbe::default() };
-    let text = "first record does not look like a TLS handshake: \"HTTP/1.1 400 Bad\"";
+    let text = "first record does not look like a TLS handshake: \"HTTP/1.1 400 Bad Request\\r\\n\\r\\n\"; the peer speaks HTTP";
     play(&script, &probe, Failure::Tls(text.into()));
     play(&[Step::Hang], &probe, Failure::Timeout(Phase::Tls));
 }
@@ -304,5 +308,5 @@ fn https_may_end_without_saying_so() {
     let script = vec![Step::ReadHead, Step::send(b"HTTP/1.1 200 OK\r\n"), Step::HalfClose, Step::Hang];
     let backend = Backend::start_tls(FAMILIES[0], &identity, script).unwrap();
     let outcome = run(&probe(b"hello"), &backend, PLENTY, &config);
-    assert_eq!(outcome, Failure::Closed { partial: true }.into());
+    assert_eq!(outcome, Failure::closed_after(b"HTTP/1.1 200 OK\r\n").into());
 }

@@ -88,9 +88,9 @@ fn an_answer_may_come_byte_by_byte() {
 
 #[test]
 fn an_answer_that_is_cut_off_is_named() {
-    check(&[], b"", b"220 ", Failure::Closed { partial: false });
-    check(&[Step::send(b"22")], b"", b"220 ", Failure::Closed { partial: true });
-    check(&[Step::HalfClose, Step::Hang], b"", b"220 ", Failure::Closed { partial: false });
+    check(&[], b"", b"220 ", Failure::closed_after(b""));
+    check(&[Step::send(b"22")], b"", b"220 ", Failure::closed_after(b"22"));
+    check(&[Step::HalfClose, Step::Hang], b"", b"220 ", Failure::closed_after(b""));
     check(&[Step::Read(4), Step::Reset], b"PING", b"PONG", Failure::Reset(Phase::Response));
     check(&[Step::send(b"22"), Step::Hang], b"", b"220 ", Failure::Timeout(Phase::Response));
     check(&[Step::Hang], b"", b"220 ", Failure::Timeout(Phase::Response));

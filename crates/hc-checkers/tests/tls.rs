@@ -219,7 +219,7 @@ fn bytes_are_exchanged_inside() {
     for script in [vec![Step::send(b"22")], vec![Step::send(b"22"), Step::HalfClose, Step::Hang]] {
         let backend = Backend::start_tls(FAMILIES[0], &identity, script).unwrap();
         let probe = TcpProbe { receive: b"220 ".into(), tls: Some(Tls::new(true)), ..TcpProbe::default() };
-        assert_eq!(run(&probe, &backend, PLENTY, &config), Failure::Closed { partial: true }.into());
+        assert_eq!(run(&probe, &backend, PLENTY, &config), Failure::closed_after(b"22").into());
     }
 }
 

@@ -110,6 +110,7 @@ fn may_be_impatience(failure: &Failure) -> bool {
         | Failure::Silence(_)
         | Failure::Strays(_)
         | Failure::Reset(_)
+        | Failure::ResetAfter(_)
         | Failure::Closed { .. }
         | Failure::Tls(_) => true,
         Failure::Status { got } => is_408(got),
@@ -180,8 +181,8 @@ mod tests {
         check_excused(Failure::Silence(Phase::Connect), 100, 1000, false);
         check_excused(Failure::Silence(Phase::Connect), 101, 1000, true);
         check_excused(Failure::Strays("timed out, the only replies were late".into()), 101, 1000, true);
-        check_excused(Failure::Closed { partial: true }, 100, 1000, false);
-        check_excused(Failure::Closed { partial: true }, 101, 1000, true);
+        check_excused(Failure::Closed { heard: None }, 100, 1000, false);
+        check_excused(Failure::Closed { heard: None }, 101, 1000, true);
         check_excused(Failure::Reset(Phase::Tls), 101, 1000, true);
         check_excused(Failure::Tls("alert".into()), 101, 1000, true);
         check_excused(Failure::Status { got: "408 Request Timeout".into() }, 101, 1000, true);

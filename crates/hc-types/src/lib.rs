@@ -22,6 +22,7 @@ mod bytes;
 mod id;
 mod outcome;
 mod probe;
+mod recognise;
 mod set;
 mod spec;
 mod status;
@@ -33,11 +34,12 @@ pub mod wire;
 
 pub use bytes::{RawBytes, Secret};
 pub use id::{CheckId, Incarnation};
-pub use outcome::{Failure, FaultClass, LocalFault, Mismatch, Outcome, Phase, Unreachable};
+pub use outcome::{Failure, FaultClass, Heard, LocalFault, Mismatch, Outcome, Phase, Unreachable};
 pub use probe::{
     DnsExpectation, DnsProbe, HttpProbe, ProbeSpec, RadiusExpectation, RadiusProbe, RecordClass, RecordType,
     TcpProbe, Tls, UdpProbe,
 };
+pub use recognise::{RECOGNISED, recognise, wants_https};
 pub use set::{Rejection, SetChange};
 pub use spec::{CheckSpec, MAX_PERIOD, MIN_INTERVAL, SpecError};
 pub use status::{Health, Held, Remembered, Status, StatusUpdate};

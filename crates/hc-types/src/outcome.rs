@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::RawBytes;
+use crate::{RawBytes, recognise};
 
 /// The result of one probe.
 ///
@@ -26,7 +26,7 @@ impl Outcome {
     pub const PASS: Self = Self::Pass { detail: None };
 
     /// Every word that [`label`](Self::label) can give, so that each can be counted from the start.
-    pub const LABELS: [&'static str; 35] = [
+    pub const LABELS: [&'static str; 36] = [
         "pass",
         "refused",
         "timeout_connect",
@@ -50,6 +50,7 @@ impl Outcome {
         "local_ports",
         "local_buffers",
         "local_memory",
+        "local_probe_memory",
         "local_permission",
         "local_no_route",
         "local_route_prohibited",
@@ -143,12 +144,14 @@ pub enum Failure {
     /// The deadline passed, and the peer had had its time: it was last asked or heard within the first tenth of the timeout, and nothing
     /// of it had come since when the socket itself was looked at afterwards. Told like [`Timeout`](Self::Timeout).
     Silence(Phase),
-    /// The peer reset the connection.
+    /// The peer reset the connection before any byte of an answer.
     Reset(Phase),
+    /// The peer reset the connection after a part of its answer.
+    ResetAfter(Box<Heard>),
     /// The peer closed the connection before its answer was complete.
     Closed {
-        /// Bytes of the answer had arrived.
-        partial: bool,
+        /// What had come of the answer. `None`: not one byte.
+        heard: Option<Box<Heard>>,
     },
     /// The network says that the backend cannot be reached.
     Unreachable(Unreachable),
@@ -185,6 +188,34 @@ pub enum Failure {
     BadRequest(Box<str>),
 }
 
+/// What had come of an answer when it was cut short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// How many bytes.
+    pub length: u64,
+    /// The first of them, at most [`Heard::KEPT`].
+    pub first: RawBytes,
+}
+
+impl Heard {
+    /// How many of the bytes are kept for the text.
+    pub const KEPT: usize = 64;
+
+    /// Keeps the beginning of `got`, which is all that came.
+    #[must_use]
+    pub fn new(got: &[u8]) -> Self {
+        Self { length: got.len() as u64, first: got[..got.len().min(Self::KEPT)].into() }
+    }
+}
+
+impl Failure {
+    /// The peer closed the connection, and `got` is all that had come of its answer.
+    #[must_use]
+    pub fn closed_after(got: &[u8]) -> Self {
+        Self::Closed { heard: (!got.is_empty()).then(|| Box::new(Heard::new(got))) }
+    }
+}
+
 /// How an answer differs from the expected one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
@@ -192,6 +223,8 @@ pub struct Mismatch {
     pub status: Option<Box<str>>,
     /// The first bytes that came, at most as many as were expected and at most [`Mismatch::KEPT`].
     pub got: RawBytes,
+    /// The protocol that the answer is of, if it is another one than that of the expected bytes.
+    pub speaks: Option<&'static str>,
 }
 
 impl Mismatch {
@@ -201,7 +234,14 @@ impl Mismatch {
     /// Keeps the beginning of `got`.
     #[must_use]
     pub fn new(got: &[u8], status: Option<Box<str>>) -> Self {
-        Self { status, got: got[..got.len().min(Self::KEPT)].into() }
+        Self { status, got: got[..got.len().min(Self::KEPT)].into(), speaks: None }
+    }
+
+    /// Names the protocol of an answer that begins with `got`, unless the expected bytes are of the same.
+    #[must_use]
+    pub fn recognised(mut self, got: &[u8], expected: &[u8]) -> Self {
+        self.speaks = recognise(got).filter(|name| recognise(expected) != Some(*name));
+        self
     }
 }
 
@@ -215,7 +255,7 @@ impl Failure {
             Failure::Timeout(Phase::Tls) | Failure::Silence(Phase::Tls) => "timeout_tls",
             Failure::Timeout(Phase::Send) | Failure::Silence(Phase::Send) => "timeout_send",
             Failure::Timeout(Phase::Response) | Failure::Silence(Phase::Response) => "timeout_response",
-            Failure::Reset(_) => "reset",
+            Failure::Reset(_) | Failure::ResetAfter(_) => "reset",
             Failure::Closed { .. } => "closed",
             Failure::Unreachable(_) => "unreachable",
             Failure::PathDown { .. } => "path_down",
@@ -243,6 +283,8 @@ pub enum LocalFault {
     Buffers,
     /// Out of memory (`ENOMEM`).
     Memory,
+    /// The limit for what all probes together hold was reached, and what this one had come to hold was needed to judge.
+    ProbeMemory,
     /// Not allowed to open the socket or to set the mark (`EPERM`, `EACCES` from `socket` or `setsockopt`).
     Permission,
     /// The routing table has no route to the target (`ENETUNREACH` from `connect` or the first send).
@@ -291,6 +333,7 @@ impl LocalFault {
             LocalFault::Ports => "local_ports",
             LocalFault::Buffers => "local_buffers",
             LocalFault::Memory => "local_memory",
+            LocalFault::ProbeMemory => "local_probe_memory",
             LocalFault::Permission => "local_permission",
             LocalFault::NoRoute => "local_no_route",
             LocalFault::RouteProhibited => "local_route_prohibited",
@@ -314,6 +357,7 @@ impl LocalFault {
             | LocalFault::Ports
             | LocalFault::Buffers
             | LocalFault::Memory
+            | LocalFault::ProbeMemory
             | LocalFault::Permission
             | LocalFault::Late
             | LocalFault::Other(_) => FaultClass::OwnAlone,
@@ -337,6 +381,7 @@ impl fmt::Display for LocalFault {
             LocalFault::Ports => "out of local ports",
             LocalFault::Buffers => "out of socket buffers",
             LocalFault::Memory => "out of memory",
+            LocalFault::ProbeMemory => "out of memory for answers ([checks] probe_memory)",
             LocalFault::Permission => "operation not permitted",
             LocalFault::NoRoute => "no local route",
             LocalFault::RouteProhibited => "a local route of the type prohibit",
@@ -367,7 +412,7 @@ mod tests {
         let failures = Phase::ALL.map(Failure::Timeout).into_iter().chain([
             Failure::Refused,
             Failure::Reset(Phase::Tls),
-            Failure::Closed { partial: true },
+            Failure::Closed { heard: None },
             Failure::Unreachable(Unreachable::Host),
             Failure::PathDown { fault: LocalFault::NoRoute, seconds: 10 },
             Failure::Tls("".into()),
@@ -385,6 +430,7 @@ mod tests {
             LocalFault::Ports,
             LocalFault::Buffers,
             LocalFault::Memory,
+            LocalFault::ProbeMemory,
             LocalFault::Permission,
             LocalFault::NoRoute,
             LocalFault::RouteProhibited,

@@ -3,8 +3,8 @@
 use std::fmt::{self, Write as _};
 
 use crate::{
-    CheckSpec, DnsProbe, Failure, HttpProbe, LocalFault, Mismatch, Outcome, ProbeSpec, RadiusExpectation,
-    Unreachable,
+    CheckSpec, DnsProbe, Failure, Heard, HttpProbe, LocalFault, Mismatch, Outcome, ProbeSpec,
+    RadiusExpectation, Unreachable,
 };
 
 /// The text of a result. Seesaw shows the error alone where there is one (`healthcheck/core.go`), which tells "EOF" and
@@ -58,8 +58,9 @@ fn write_failure(text: &mut String, spec: &CheckSpec, failure: &Failure) -> fmt:
             write!(text, "timed out {phase} after {}", humantime::format_duration(spec.timeout()))
         }
         Failure::Reset(phase) => write!(text, "connection reset by peer {phase}"),
-        Failure::Closed { partial: false } => text.write_str("connection closed before any answer"),
-        Failure::Closed { partial: true } => text.write_str("connection closed in the middle of the answer"),
+        Failure::ResetAfter(heard) => write_cut(text, "connection reset by peer", heard),
+        Failure::Closed { heard: None } => text.write_str("connection closed before any answer"),
+        Failure::Closed { heard: Some(heard) } => write_cut(text, "connection closed", heard),
         Failure::Unreachable(Unreachable::Network) => text.write_str("network is unreachable"),
         Failure::Unreachable(Unreachable::Host) => text.write_str("no route to host"),
         Failure::Unreachable(Unreachable::Protocol) => text.write_str("refused by the network on the way"),
@@ -92,7 +93,13 @@ fn write_mismatch(text: &mut String, mismatch: &Mismatch) -> fmt::Result {
     if let Some(status) = &mismatch.status {
         write!(text, "got {status}; ")?;
     }
-    write!(text, "unexpected response - {}", quote(mismatch.got.as_slice()))
+    write!(text, "unexpected response - {}", quote(mismatch.got.as_slice()))?;
+    mismatch.speaks.map_or(Ok(()), |name| write!(text, "; the peer speaks {name}"))
+}
+
+fn write_cut(text: &mut String, how: &str, heard: &Heard) -> fmt::Result {
+    let unit = if heard.length == 1 { "byte" } else { "bytes" };
+    write!(text, "{how} after {} {unit} of the answer: {}", heard.length, quote(heard.first.as_slice()))
 }
 
 fn write_radius_code(text: &mut String, probe: &ProbeSpec, code: u8) -> fmt::Result {
@@ -221,6 +228,30 @@ mod tests {
             tcp(),
             Failure::Silence(Phase::Connect),
             "TCP connect to [2001:db8::1]:80; timed out connecting after 1s 500ms",
+        );
+        check(
+            tcp(),
+            Failure::closed_after(b""),
+            "TCP connect to [2001:db8::1]:80; connection closed before any answer",
+        );
+        check(
+            tcp(),
+            Failure::closed_after(b"22"),
+            "TCP connect to [2001:db8::1]:80; connection closed after 2 bytes of the answer: \"22\"",
+        );
+        check(
+            tcp(),
+            Failure::ResetAfter(Box::new(Heard::new(&[b'x'; 65]))),
+            &format!(
+                "TCP connect to [2001:db8::1]:80; connection reset by peer after 65 bytes of the answer: \"{}\"",
+                "x".repeat(64)
+            ),
+        );
+        let ssh = Mismatch::new(b"SSH", None).recognised(b"SSH-2.0-x", b"220");
+        check(
+            tcp(),
+            Failure::BodyMismatch(Box::new(ssh)),
+            "TCP connect to [2001:db8::1]:80; unexpected response - \"SSH\"; the peer speaks SSH",
         );
         check(http(), Outcome::pass("200 OK"), "HTTP GET to [2001:db8::1]:80; got 200 OK");
         check(

@@ -105,6 +105,19 @@ impl Body {
         }
     }
 
+    /// How many bytes of memory it takes, about.
+    pub(crate) fn size(&self) -> usize {
+        /// The window of an inflater (RFC 1951: 32 KiB) with its tables, and the decoder's own buffer of 32 KiB.
+        const DECODER: usize = 80 * 1024;
+
+        let content = match &self.content {
+            Content::Plain(prefix) => prefix.got.capacity(),
+            Content::Gzip(decoder) => decoder.get_ref().got.capacity() + DECODER,
+        };
+        let line = if let Frames::Chunked(Chunk::Size(line)) = &self.framing { line.capacity() } else { 0 };
+        content + line
+    }
+
     /// Whether as many bytes as wanted have come.
     #[must_use]
     pub fn is_enough(&self) -> bool {

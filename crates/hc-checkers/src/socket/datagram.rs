@@ -16,7 +16,7 @@ use crate::deadline::Progress;
 use crate::fault::{self, Setback};
 
 thread_local! {
-    /// Room for any datagram, once for each thread: probes in flight hold what came, not what could have come.
+    /// Room for any datagram, once for each thread: probes in flight hold none.
     static LARGEST: RefCell<Box<[u8]>> = RefCell::new(vec![0; 65_535].into_boxed_slice());
 }
 
@@ -93,30 +93,23 @@ impl<'a> Datagrams<'a> {
         left > 0
     }
 
-    /// Waits for one datagram; what does not fit into `buffer` is lost. Its length is at most that of `buffer`. What comes is noted in
-    /// `progress`.
+    /// Waits for one datagram of any size, and gives back what `judge` makes of it. Nothing is held while nothing comes. What
+    /// comes is noted in `progress`.
     ///
     /// # Errors
     /// What an ICMP message said about a datagram of ours.
     ///
     /// # Cancel safety
-    /// A datagram is taken only when it is returned.
-    pub(crate) async fn receive(&self, buffer: &mut [u8], progress: &Progress) -> Result<usize, Setback> {
-        self.when_ready(|mut socket| socket.read(buffer), progress).await
-    }
-
-    /// Waits for one datagram of any size. What comes is noted in `progress`.
-    ///
-    /// # Errors
-    /// What an ICMP message said about a datagram of ours.
-    ///
-    /// # Cancel safety
-    /// A datagram is taken only when it is returned.
-    pub(crate) async fn receive_whole(&self, progress: &Progress) -> Result<Vec<u8>, Setback> {
+    /// A datagram is taken only when it is judged.
+    pub(crate) async fn receive<R>(
+        &self,
+        progress: &Progress,
+        mut judge: impl FnMut(&[u8]) -> R,
+    ) -> Result<R, Setback> {
         let read = |mut socket: &Socket| {
             LARGEST.with_borrow_mut(|buffer| {
                 let length = socket.read(buffer)?;
-                Ok(buffer[..length].to_vec())
+                Ok(judge(&buffer[..length]))
             })
         };
         self.when_ready(read, progress).await
@@ -170,7 +163,7 @@ mod tests {
     async fn a_last_look_sees_what_the_poller_has_not_reported() {
         let progress = Progress::at_last_look();
         let receive = |socket: &Datagrams<'_>| {
-            pin!(socket.receive_whole(&progress)).poll(&mut Context::from_waker(Waker::noop()))
+            pin!(socket.receive(&progress, <[u8]>::to_vec)).poll(&mut Context::from_waker(Waker::noop()))
         };
         let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = peer.local_addr().unwrap();

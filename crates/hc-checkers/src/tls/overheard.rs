@@ -8,8 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::socket::Stream;
 
-/// Enough for "HTTP/1.1 400 Bad" and for "220 mail.example".
-const KEPT: usize = 16;
+/// Enough for "HTTP/1.1 400 Bad Request" and for "220 mail.example ESMTP".
+const KEPT: usize = 32;
 
 /// A TCP connection that remembers the first bytes of its peer: when they are not TLS, they tell what it speaks instead.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use hc_types::quote;
+use hc_types::{quote, recognise};
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible};
 use webpki::InvalidNameContext;
@@ -27,7 +27,12 @@ pub(super) fn looks_like_tls(heard: &[u8]) -> bool {
 /// The peer speaks something else.
 #[must_use]
 pub fn not_tls(heard: &[u8]) -> String {
-    format!("first record does not look like a TLS handshake: {}", quote(heard))
+    let mut text = format!("first record does not look like a TLS handshake: {}", quote(heard));
+    if let Some(name) = recognise(heard) {
+        text.push_str("; the peer speaks ");
+        text.push_str(name);
+    }
+    text
 }
 
 pub(super) fn of(error: &rustls::Error) -> String {
@@ -156,7 +161,7 @@ mod tests {
         assert!(!looks_like_tls(&[22, 5]));
         assert_eq!(
             not_tls(b"220 mail\r\n"),
-            "first record does not look like a TLS handshake: \"220 mail\\r\\n\""
+            "first record does not look like a TLS handshake: \"220 mail\\r\\n\"; the peer speaks SMTP or FTP"
         );
     }
 

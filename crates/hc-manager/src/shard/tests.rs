@@ -249,7 +249,7 @@ async fn a_silent_backend_is_found_out_by_a_shard_that_always_stalls() {
         rig.backends.set(1, Act::After(SECOND, Outcome::Fail(Failure::Silence(Phase::Connect))));
         // Peers that were kept waiting, or may have been.
         rig.backends.set(2, Act::After(SECOND, TIMEOUT));
-        rig.backends.set(3, Act::After(SECOND, Outcome::Fail(Failure::Closed { partial: true })));
+        rig.backends.set(3, Act::After(SECOND, Outcome::Fail(Failure::Closed { heard: None })));
         let mut probed = 0;
         while rig.journal.news(0).len() < 2 {
             advance(80 * MS).await;
