@@ -38,7 +38,7 @@ pub use mutate::Mutator;
 pub use radius::{radius_request, radius_response};
 pub use sets::ipc_sets;
 pub use snapshot::snapshot;
-pub use text::{quote, record_type};
+pub use text::{quote, recognise, record_type};
 pub use tls::tls_certificate;
 pub use wire::{parse_check, wire_to_proxy, wire_to_server};
 
@@ -74,6 +74,7 @@ pub const TARGETS: &[Target] = targets![
     quote,
     radius_request,
     radius_response,
+    recognise,
     record_type,
     request_target,
     snapshot,

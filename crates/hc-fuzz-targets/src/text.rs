@@ -26,6 +26,23 @@ pub fn quote(data: &[u8]) {
     assert_eq!(unquote(inner), data);
 }
 
+/// Any bytes of a peer: a protocol that was recognised stays so when more comes, but for its details, and only the first bytes
+/// are looked at.
+pub fn recognise(data: &[u8]) {
+    let name = hc_types::recognise(data);
+    if let Some(name) = name {
+        assert!(!name.is_empty() && name.len() < 40 && name.is_ascii());
+    }
+    let first = &data[..data.len().min(hc_types::RECOGNISED)];
+    assert_eq!(hc_types::recognise(first), name);
+    for length in 0..first.len() {
+        if let Some(early) = hc_types::recognise(&first[..length]) {
+            assert!(name.is_some(), "{early} of {length} bytes");
+        }
+    }
+    let _ = hc_types::wants_https(data);
+}
+
 /// Undoes the quoting: the escapes of Go's `strconv`, and Rust's form of `\u`.
 fn unquote(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use hc_checkers::{Checkers, CheckersConfig, Close, Roots, SystemRoots};
+use hc_checkers::{Checkers, CheckersConfig, Close, ProbeMemory, Roots, SystemRoots};
 use hc_guard::{Grouping, GuardTask, GuardedSink};
 use hc_ipc::{IpcConfig, Listener, PeerConfig, serve};
 use hc_manager::{Manager, ManagerConfig, ManagerTask};
@@ -158,7 +158,8 @@ fn checkers(config: &ChecksConfig, roots: Roots, max_partings: usize) -> Checker
         CloseConfig::Reset => Close::Reset,
         CloseConfig::Graceful => Close::Graceful,
     };
-    CheckersConfig { close, roots, nas_ip: None, max_partings }
+    let memory = ProbeMemory::new(config.probe_memory);
+    CheckersConfig { close, roots, nas_ip: None, max_partings, memory }
 }
 
 fn socket_config(config: SocketConfig) -> hc_ipc::SocketConfig {
@@ -173,8 +174,15 @@ fn notifier_config(config: &NotifyConfig) -> NotifierConfig {
 }
 
 fn manager_config(config: &ChecksConfig, in_flight: usize) -> ManagerConfig {
-    let ChecksConfig { shards, max_in_flight, close: _, first_probes_per_second, remember, hold_unreachable } =
-        *config;
+    let ChecksConfig {
+        shards,
+        max_in_flight,
+        close: _,
+        first_probes_per_second,
+        probe_memory: _,
+        remember,
+        hold_unreachable,
+    } = *config;
     let defaults = ManagerConfig::default();
     let in_flight = NonZeroUsize::new(in_flight).unwrap_or(NonZeroUsize::MIN);
     ManagerConfig {

@@ -11,6 +11,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hc_checkers::ProbeMemory;
 use serde::Deserialize;
 
 pub use environment::PREFIX;
@@ -96,6 +97,9 @@ pub struct ChecksConfig {
     pub close: CloseConfig,
     /// First probes of new checks that are started in a second. Default 5000.
     pub first_probes_per_second: NonZeroUsize,
+    /// What the answers of backends may hold of memory, over all probes, in bytes. Default 64 MiB.
+    #[serde(deserialize_with = "values::probe_memory")]
+    pub probe_memory: usize,
     /// How long the health of a check that was removed is remembered, in case it returns. Default 60 s.
     #[serde(with = "humantime_serde")]
     pub remember: Duration,
@@ -181,6 +185,7 @@ impl Default for ChecksConfig {
             max_in_flight: None,
             close: CloseConfig::default(),
             first_probes_per_second: const { NonZeroUsize::new(5000).expect("5000 is not 0") },
+            probe_memory: ProbeMemory::DEFAULT,
             remember: Duration::from_secs(60),
             hold_unreachable: Duration::from_secs(10),
         }

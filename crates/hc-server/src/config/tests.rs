@@ -40,6 +40,7 @@ fn every_key_reads() {
         max_in_flight = 100
         close = "graceful"
         first_probes_per_second = 10
+        probe_memory = "16 MiB"
         remember = "1m"
         hold_unreachable = "30s"
         [guard]
@@ -68,6 +69,7 @@ fn every_key_reads() {
     assert_eq!(config.socket.mode, 0o600);
     assert_eq!(config.notify.interval, Duration::from_secs(5));
     assert_eq!(config.checks.close, CloseConfig::Graceful);
+    assert_eq!(config.checks.probe_memory, 16 << 20);
     assert_eq!(config.guard.groups, [GroupConfig::All, GroupConfig::Subnet, GroupConfig::CheckType]);
     assert_eq!(config.log.format, LogFormat::Json);
 }
@@ -83,6 +85,9 @@ fn errors_name_file_line_and_key() {
     rejected("[log]\nlevel = \"\"\n", &[], &["line 2", "level", "\"\" is not a log level"]);
     rejected("[log]\nlevel = \"info,hc_manager=\"\n", &[], &["line 2", "level", "is not a log level"]);
     rejected("[checks]\nclose = \"slam\"\n", &[], &["line 2", "close", "slam"]);
+    rejected("[checks]\nprobe_memory = \"1000KiB\"\n", &[], &["line 2", "probe_memory", "at least"]);
+    rejected("[checks]\nprobe_memory = \"lots\"\n", &[], &["line 2", "probe_memory", "is not a size"]);
+    rejected("[checks]\nprobe_memory = \"+64MiB\"\n", &[], &["line 2", "is not a size"]);
     rejected("[guard]\nshare = 1.0\n", &[], &["line 2", "share", "above 0 and below 1"]);
     rejected("[guard]\nshare = nan\n", &[], &["line 2", "share", "above 0 and below 1"]);
     rejected("[guard]\ngroups = []\n", &[], &["line 2", "groups", "must not be empty"]);
@@ -106,6 +111,7 @@ fn the_environment_wins_over_the_file() {
             ("HC_SERVER_NOTIFY_BATCH_SIZE", "50"),
             ("HC_SERVER_GUARD_ENABLED", "true"),
             ("HC_SERVER_GUARD_SHARE", "0.25"),
+            ("HC_SERVER_CHECKS_PROBE_MEMORY", "1GiB"),
             ("HC_SERVER_SOCKET_PATH", "/run/y.sock"),
             ("HC_SERVER_SOCKET_MODE", "0600"),
             ("HC_SERVER_SOCKET_USER", "1000"),
@@ -116,6 +122,7 @@ fn the_environment_wins_over_the_file() {
     .unwrap();
     assert_eq!(config.notify.batch_size.get(), 50);
     assert_eq!(config.notify.interval, Duration::from_secs(9));
+    assert_eq!(config.checks.probe_memory, 1 << 30);
     assert_eq!((config.guard.enabled, config.guard.share), (true, 0.25));
     assert_eq!(config.socket.path, Path::new("/run/y.sock"));
     assert_eq!(config.socket.mode, 0o600);

@@ -30,6 +30,25 @@ pub(super) fn batch_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<N
     Ok(size)
 }
 
+/// `"64MiB"`: a whole number of KiB, MiB or GiB, at least 1 MiB.
+pub(super) fn probe_memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    const UNITS: [(&str, usize); 3] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    const LEAST: usize = 1 << 20;
+
+    let text = String::deserialize(deserializer)?;
+    let bytes = UNITS.iter().find_map(|(unit, factor)| {
+        let number = text.strip_suffix(unit)?.trim_ascii_end();
+        // `parse` takes a sign, which a size has not.
+        let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+        number.parse::<usize>().ok().filter(|_| digits)?.checked_mul(*factor)
+    });
+    match bytes {
+        Some(bytes) if bytes >= LEAST => Ok(bytes),
+        Some(_) => Err(D::Error::custom("must be at least \"1MiB\"")),
+        None => Err(D::Error::custom(format_args!("{text:?} is not a size such as \"64MiB\""))),
+    }
+}
+
 /// A part of a whole that is neither nothing nor all of it.
 pub(super) fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     let share = f64::deserialize(deserializer)?;
