@@ -111,9 +111,10 @@ fn check_counts(setup: &str, target: Target, events: &[(u64, &str)]) {
     assert_eq!(outcome, Failure::Timeout(Phase::Connect).into(), "{events:?}");
 }
 
-/// The failure of the chaos test: the SYNs at 0, 1 and 3 s are lost, and the next would go at 7 s.
+/// The failure of the chaos test: the SYNs at 0, 1 and 3 s are lost, and the next would go at 7 s. Somebody listens, and nobody
+/// else's probe looks at the interface meanwhile.
 #[test]
-fn loopback_down_for_the_first_part_of_a_probe() {
+fn loopback_down_for_four_seconds_of_a_probe_of_five() {
     let outcome = in_own_network(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -121,10 +122,12 @@ fn loopback_down_for_the_first_part_of_a_probe() {
             let listener = tokio::net::TcpListener::bind("127.0.1.94:0").await.unwrap();
             let checkers = Checkers::new(CheckersConfig::default());
             let target = Target::plain([127, 0, 1, 94].into(), listener.local_addr().unwrap().port());
+            let http = HttpProbe { tls: Some(Tls::new(false)), ..HttpProbe::default() };
+            let timeout = Duration::from_secs(5);
+            let spec = CheckSpec::new(target, ProbeSpec::Http(Box::new(http)), timeout, timeout, 0).unwrap();
             run("ip link set lo down");
-            let probe = checkers.probe(spec(target, tcp()));
-            let (outcome, ()) = tokio::join!(probe, async {
-                sleep(TIMEOUT / 2).await;
+            let (outcome, ()) = tokio::join!(checkers.probe(Arc::new(spec)), async {
+                sleep(Duration::from_secs(4)).await;
                 run("ip link set lo up");
             });
             outcome
@@ -139,6 +142,28 @@ fn interface_down_and_up() {
     let (down, up) = ("ip link set lo down", "ip link set lo up");
     check_changed(SILENT, own([127, 0, 0, 2]), down, up);
     check_changed(&format!("{VETH}\n{SILENT}"), own([10, 9, 0, 1]), down, up);
+}
+
+/// The route goes with its interface, without a word, and another one takes over: at the end of the probe all is well.
+#[test]
+fn interface_down_with_another_route_behind_it() {
+    let setup = format!(
+        "{VETH}
+        ip link add vc type veth peer name vd
+        ip address add 10.8.0.1/24 dev vc
+        ip link set vd up
+        ip link set vc up
+        ip neighbour add 10.8.0.7 lladdr 02:00:00:00:00:08 dev vc
+        ip route add default via 10.8.0.7"
+    );
+    for at in [EARLY, LATE] {
+        let down = [(at, "ip link set va down")];
+        let outcome = probe_while(&setup, plain([10, 50, 0, 1]), tcp(), &down);
+        assert_eq!(outcome, LocalFault::PathChanged.into(), "at {at} ms");
+    }
+    // That of the other one is no excuse.
+    let down = [(LATE, "ip link set vc down")];
+    check_counts(&setup, plain([10, 50, 0, 1]), &down);
 }
 
 #[test]
