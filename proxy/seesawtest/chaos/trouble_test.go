@@ -174,11 +174,11 @@ func TestCutOff(t *testing.T) {
 	cuts := []struct {
 		name       string
 		begin, end func()
-		// found is how long a probe may take to find out.
+		// found is how long a probe that was under way may take to find out.
 		found time.Duration
 		slow  bool
 	}{
-		{"no route for longer than held", func() { route(t, "del") }, func() { route(t, "add") }, 0, false},
+		{"no route for longer than held", func() { route(t, "del") }, func() { route(t, "add") }, longestTimeout, false},
 		{"loopback down for longer than held", func() { run(t, "ip", "link", "set", "lo", "down") },
 			func() { run(t, "ip", "link", "set", "lo", "up") }, longestTimeout, true},
 	}
