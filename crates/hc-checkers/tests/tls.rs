@@ -168,11 +168,15 @@ fn a_peer_that_does_not_speak_tls_is_named() {
     plain_peer(&[Step::Read(5), Step::Reset], Failure::Reset(Phase::Tls));
     plain_peer(
         &[Step::send(b"220 mail.example.com ESMTP\r\n"), Step::Hang],
-        tls("first record does not look like a TLS handshake: \"220 mail.example\""),
+        tls(
+            "first record does not look like a TLS handshake: \"220 mail.example.com ESMTP\\r\\n\"; the peer speaks SMTP",
+        ),
     );
     plain_peer(
         &[Step::send(b"HTTP/1.1 400 Bad Request\r\n\r\n"), Step::Hang],
-        tls("first record does not look like a TLS handshake: \"HTTP/1.1 400 Bad\""),
+        tls(
+            "first record does not look like a TLS handshake: \"HTTP/1.1 400 Bad Request\\r\\n\\r\\n\"; the peer speaks HTTP",
+        ),
     );
     plain_peer(&[Step::HalfClose, Step::Hang], tls("the peer closed the connection during the handshake"));
     // Alerts: fatal, protocol_version and handshake_failure.
