@@ -105,7 +105,7 @@ mod tests {
             let outcome = holding.note(probe, hold * SECOND, gap * SECOND);
             assert_eq!(
                 holding.shown().is_none(),
-                counted.first().is_some() || outcome.label() == "path_down"
+                !counted.is_empty() || outcome.label() == "path_down"
             );
             if outcome.label() == "path_down" {
                 counted.push(*at);
