@@ -115,14 +115,23 @@ async fn converse(said: &[u8], step: usize) -> (Vec<u8>, Sets) {
 fn sets_in(said: &[u8]) -> Sets {
     let mut assembly = Assembly::new(MAX_CHECKS);
     let mut sets = Vec::new();
+    // Whether the connection has been found to be one that is served.
+    let mut served = false;
     for line in said.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
         let assembled = match decode(line) {
             Ok(ToServer::UpdateConfigs(update)) => assembly.configs(update),
             Ok(ToServer::UpdateDelta(update)) => assembly.delta(update),
             Ok(ToServer::Hello(hello)) if hello.protocol != PROTOCOL => break,
             Ok(ToServer::Shutdown(_)) => break,
+            // As the first message: a reader, which changes nothing.
+            Ok(ToServer::RequestStatus(_)) if !served => break,
+            Ok(ToServer::Hello(_)) => {
+                served = true;
+                continue;
+            }
             _ => continue,
         };
+        served = true;
         if let Assembled::Set(change, rejected) = assembled {
             sets.push((change, rejected));
         }

@@ -273,7 +273,7 @@ impl Place {
         // The mode of a socket without a file is the widest that its file will have (unix(7): less the umask, which belongs
         // to all threads). So between `bind` and the end of this function nobody but root may connect, and finds nobody.
         let socket = File::from(socket);
-        socket.set_permissions(fs::Permissions::from_mode(0)).map_err(&error)?;
+        socket.set_permissions(fs::Permissions::from_mode(0o000)).map_err(&error)?;
         let socket = OwnedFd::from(socket);
         let address = UnixAddr::new(path).map_err(|errno| error(errno.into()))?;
         bind(socket.as_raw_fd(), &address).map_err(|errno| error(errno.into()))?;

@@ -51,6 +51,8 @@ pub(crate) struct StateDir {
     path: PathBuf,
     /// The directory that is locked, as long as it is.
     locked: Option<File>,
+    /// The directory of the start, by device and inode. The sandbox may let the process into that one only.
+    first: (u64, u64),
 }
 
 impl StateDir {
@@ -63,22 +65,24 @@ impl StateDir {
         let io = |source| OpenError::Io { path: path.to_owned(), source };
         make(path).map_err(io)?;
         let directory = File::open(path).map_err(io)?;
+        let first = inode(&directory.metadata().map_err(io)?);
+        let path = path.to_owned();
         for _ in 0..LOCK_TRIES {
             match directory.try_lock() {
-                Ok(()) => return Ok(Self { path: path.to_owned(), locked: Some(directory) }),
+                Ok(()) => return Ok(Self { path, locked: Some(directory), first }),
                 Err(TryLockError::WouldBlock) => sleep(LOCK_PAUSE),
                 Err(TryLockError::Error(error)) => {
                     tracing::warn!(dir = %path.display(), %error, "cannot lock the state directory; going on without");
-                    return Ok(Self { path: path.to_owned(), locked: Some(directory) });
+                    return Ok(Self { path, locked: Some(directory), first });
                 }
             }
         }
-        let pid = directory.metadata().ok().and_then(|meta| holder_of(meta.ino()));
+        let pid = holder_of(first.1);
         if pid.is_some_and(has_ended) {
             tracing::warn!(dir = %path.display(), pid, "the state directory is held by a process that was killed and hangs: waiting for it");
-            return Ok(Self { path: path.to_owned(), locked: None });
+            return Ok(Self { path, locked: None, first });
         }
-        Err(OpenError::InUse { path: path.to_owned(), pid })
+        Err(OpenError::InUse { path, pid })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -98,7 +102,7 @@ impl StateDir {
     fn hold(&mut self) -> Result<(), Problem> {
         let error = |error: io::Error| format!("{}: {error}", self.path.display());
         let here = match fs::metadata(&self.path) {
-            Ok(meta) => (meta.dev(), meta.ino()),
+            Ok(meta) => inode(&meta),
             Err(missing) if missing.kind() == ErrorKind::NotFound => {
                 // Confined, the server may not.
                 make(&self.path).map_err(|_| Problem {
@@ -106,23 +110,16 @@ impl StateDir {
                     error: error(missing),
                     remedy: "the state directory was moved or removed: put it back, or make a new one and restart hc-server",
                 })?;
-                let made = fs::metadata(&self.path).map_err(|source| other(error(source)))?;
-                (made.dev(), made.ino())
+                inode(&fs::metadata(&self.path).map_err(|source| other(error(source)))?)
             }
             Err(source) => return Err(other(error(source))),
         };
         let locked = self.locked.as_ref().and_then(|locked| locked.metadata().ok());
-        if locked.is_some_and(|locked| (locked.dev(), locked.ino()) == here) {
+        if locked.is_some_and(|locked| inode(&locked) == here) {
             return Ok(());
         }
-        let replaced = self.locked.is_some();
         let directory = File::open(&self.path).map_err(|source| match source.kind() {
-            ErrorKind::PermissionDenied if replaced => Problem {
-                label: "replaced",
-                error: error(source),
-                remedy: "another directory is in the place of the one that hc-server started with (a restore, a mount), and its sandbox lets it into that one only: restart hc-server",
-            },
-            ErrorKind::PermissionDenied => denied(error(source)),
+            ErrorKind::PermissionDenied => self.denied(error(source), here),
             _ => other(error(source)),
         })?;
         match directory.try_lock() {
@@ -150,7 +147,10 @@ impl StateDir {
             Some(Errno::ENOSPC | Errno::EDQUOT) => {
                 Problem { label: "full", error: text, remedy: "the disk or the quota is full: make room" }
             }
-            Some(Errno::EACCES | Errno::EPERM) => denied(text),
+            Some(Errno::EACCES | Errno::EPERM) => {
+                let here = fs::metadata(&self.path).map_or(self.first, |meta| inode(&meta));
+                self.denied(text, here)
+            }
             // Moved between the look and the write.
             Some(Errno::ENOENT) => Problem {
                 label: "gone",
@@ -160,18 +160,31 @@ impl StateDir {
             _ => other(text),
         }
     }
+
+    /// What it means that the directory that is `here` now may not be written.
+    fn denied(&self, error: String, here: (u64, u64)) -> Problem {
+        if here == self.first {
+            return Problem {
+                label: "permission",
+                error,
+                remedy: "the state directory does not belong to the user of hc-server, or its mode forbids writing: chown it",
+            };
+        }
+        Problem {
+            label: "replaced",
+            error,
+            remedy: "another directory is in the place of the one that hc-server started with (a restore, a mount), and its sandbox lets it into that one only: restart hc-server",
+        }
+    }
+}
+
+/// What a directory is known by.
+fn inode(meta: &fs::Metadata) -> (u64, u64) {
+    (meta.dev(), meta.ino())
 }
 
 fn make(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-fn denied(error: String) -> Problem {
-    Problem {
-        label: "permission",
-        error,
-        remedy: "the state directory does not belong to the user of hc-server, or its mode forbids writing: chown it",
-    }
 }
 
 fn other(error: String) -> Problem {

@@ -165,7 +165,9 @@ fn a_pipe_in_place_of_the_snapshot_is_one_warning_and_a_clean_start() {
     let _server = start_server(dir.path());
     let (_stream, mut reader) = connect(&dir.path().join("hc.sock"));
     assert_eq!(read_line(&mut reader)["type"], "ready");
-    let log = std::fs::read_to_string(dir.path().join("server.log")).unwrap();
+    let log = || std::fs::read_to_string(dir.path().join("server.log")).unwrap();
+    wait_until("the lines of the start", || log().contains(" ready "));
+    let log = log();
     assert_eq!(log.matches("the last snapshot cannot be used").count(), 1, "{log}");
     assert!(log.contains("health.snapshot: not a regular file"), "{log}");
 }
