@@ -36,6 +36,10 @@ pub use roots::{Reload, Roots, RootsError, SystemRoots};
 
 /// A TLS session of ours.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the large one is the common one, and lives inside the probe's future"
+)]
 pub(crate) enum TlsStream<'a> {
     Rustls(tokio_rustls::client::TlsStream<Overheard<'a>>),
     Libssl(libssl::Session<'a>),

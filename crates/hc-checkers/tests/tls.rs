@@ -145,6 +145,20 @@ fn a_certificate_that_is_itself_trusted_passes() {
     check(&authority, &CheckersConfig::default(), Some(reason));
 }
 
+#[test]
+fn a_server_whose_certificate_may_sign_others_passes() {
+    let authority = Authority::new("root", 2000, 2100).unwrap();
+    let config = trusting([&authority]);
+    let wish = Wish { authority: true, ..here() };
+    check(&authority.sign(&wish).unwrap(), &config, None);
+    check(&authority.sign(&wish).unwrap().only_tls12(), &config, None);
+    let for_clients = Wish { purposes: vec![Purpose::ClientAuth], ..wish.clone() };
+    let unknown =
+        Some("certificate signed by unknown authority (it is one itself, and not among the trusted)");
+    check(&authority.sign(&for_clients).unwrap(), &config, unknown);
+    check(&authority.sign(&Wish { names: vec!["192.0.2.7".into()], ..wish }).unwrap(), &config, unknown);
+}
+
 /// What is found of a peer that speaks in plain bytes.
 #[track_caller]
 fn plain_peer(script: &[Step], expected: impl Into<Outcome>) {

@@ -133,9 +133,9 @@ fn a_directory_of_roots_is_read_again_when_it_changes() {
     let (certs, certificates) = (directory().join("certs"), pems(3));
     let (mut system, _) = SystemRoots::load();
     assert!(system.roots().is_empty());
-    for n in 0..3 {
+    for (n, certificate) in certificates.iter().enumerate() {
         // As `openssl rehash` names them.
-        fs::write(certs.join(format!("0000000{n}.0")), &certificates[n]).unwrap();
+        fs::write(certs.join(format!("0000000{n}.0")), certificate).unwrap();
         replaced(system.reload(), n + 1);
     }
     fs::remove_file(certs.join("00000001.0")).unwrap();

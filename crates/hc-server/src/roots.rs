@@ -9,7 +9,7 @@ use hc_checkers::{Reload, RootsError, SystemRoots};
 use tracing::{info, warn};
 
 /// How often the files are looked at. That costs a `stat(2)` for each.
-const PERIOD: Duration = Duration::from_secs(10);
+const PERIOD: Duration = Duration::from_secs(5);
 
 /// A thread of its own, since a disk may hang. Dropping this ends it once it no longer waits for one.
 #[derive(Debug)]

@@ -209,6 +209,34 @@ fn one_kind_of_log_line_does_not_fill_the_disk() {
     assert_eq!(counts.sum::<usize>() + lines, usize::try_from(CHECKS).unwrap(), "{log}");
 }
 
+/// Within the sandbox, with a file that is replaced by a rename and then broken.
+#[test]
+fn root_certificates_are_read_again_in_the_sandbox() {
+    let dir = tempfile::tempdir().unwrap();
+    let (certificates, state) = (dir.path().join("certificates"), dir.path().join("state"));
+    for path in [&certificates, &state] {
+        std::fs::create_dir(path).unwrap();
+    }
+    let file = certificates.join("roots.pem");
+    let pem = |name: &str| hc_testkit::certificate::Authority::new(name, 2000, 2100).unwrap().pem();
+    std::fs::write(&file, pem("one")).unwrap();
+    let log = dir.path().join("server.log");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hc-server"));
+    command.arg("--socket").arg(state.join("hc.sock")).arg("--state-dir").arg(&state);
+    command.env("SSL_CERT_FILE", &file).env_remove("SSL_CERT_DIR");
+    let mut server = chain::Process::start(&mut command, &log);
+    let logged = || std::fs::read_to_string(&log).unwrap_or_default();
+    wait_until("the sandbox", || logged().contains("in the sandbox") && logged().contains("ready"));
+    let next = certificates.join("next.pem");
+    std::fs::write(&next, pem("one") + &pem("two")).unwrap();
+    std::fs::rename(&next, &file).unwrap();
+    wait_until("new roots", || logged().contains("the root certificates have changed and are in use"));
+    assert!(logged().contains("count=2") || logged().contains("\"count\":2"), "{}", logged());
+    std::fs::write(&file, "").unwrap();
+    wait_until("a warning", || logged().contains("the old ones stay in use"));
+    assert!(server.terminate().success());
+}
+
 /// Whoever reads the log has stopped. Checks run on, and all is told; the log says later what it lacks.
 #[test]
 fn a_log_that_nobody_reads_stops_no_check() {

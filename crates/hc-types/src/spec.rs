@@ -304,6 +304,24 @@ mod tests {
         assert_ne!(spec(5, 0).subject_key(), marked.subject_key());
     }
 
+    /// Snapshots are found by it: these values must never change.
+    #[test]
+    fn subject_keys_are_the_same_in_every_version() {
+        let key = |json: &str| format!("{:?}", crate::wire::parse_check(json).unwrap().spec.subject_key());
+        let check = |fields: &str| {
+            key(&format!(r#"{{"id":1,"interval":"5s","timeout":"1s","ip":"192.0.2.1","port":443,{fields}}}"#))
+        };
+        let secure = check(r#""checker_type":"tcp","secure":true"#);
+        let https = check(r#""checker_type":"http","secure":true,"tls_verify":false,"expected_codes":[200]"#);
+        assert_eq!(secure, "79b4c27b8bfabc351d6144c8a4861f5e");
+        assert_eq!(https, "5c78a27eb89b01b9df6756919e95a441");
+        for off in ["tls_old_versions", "tls_rsa_key_exchange", "tls_sha1"] {
+            let base = r#""checker_type":"tcp","secure":true"#;
+            assert_eq!(check(&format!(r#"{base},"{off}":false"#)), secure);
+            assert_ne!(check(&format!(r#"{base},"{off}":true"#)), secure, "another check");
+        }
+    }
+
     #[test]
     fn debug_of_a_check_shows_no_secret() {
         let probe = ProbeSpec::Radius(Box::new(RadiusProbe {

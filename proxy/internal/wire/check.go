@@ -42,6 +42,10 @@ type Check struct {
 	// tcp, http; TLSVerify is nil for true
 	Secure    bool  `json:"secure,omitempty"`
 	TLSVerify *bool `json:"tls_verify,omitempty"`
+	// Beyond Seesaw: the conversion never sets them.
+	TLSOldVersions    bool `json:"tls_old_versions,omitempty"`
+	TLSRSAKeyExchange bool `json:"tls_rsa_key_exchange,omitempty"`
+	TLSSHA1           bool `json:"tls_sha1,omitempty"`
 
 	// http
 	Method        Bytes   `json:"method,omitempty"`

@@ -8,7 +8,8 @@ use serde_json::Value;
 /// entered here when it is made, so that its place is a decision.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hc-types", &[]),
-    ("hc-checkers", &["hc-types"]),
+    ("hc-libssl", &[]),
+    ("hc-checkers", &["hc-libssl", "hc-types"]),
     ("hc-manager", &["hc-types"]),
     ("hc-notifier", &["hc-types"]),
     ("hc-ipc", &["hc-types"]),

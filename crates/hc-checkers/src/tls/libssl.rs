@@ -30,20 +30,13 @@ const SIGNATURES: &str = "RSA-PSS+SHA256:ECDSA+SHA256:ed25519:RSA-PSS+SHA384:RSA
     RSA+SHA512:ECDSA+SHA384:ECDSA+SHA512";
 const SHA1_SIGNATURES: &str = "RSA+SHA1:ECDSA+SHA1";
 
-/// Go's (`maxHandshakeCertificateMsg` in `crypto/tls/conn.go`).
-const MAX_CERTIFICATE_MESSAGE: u32 = 256 * 1024;
+/// Go's (`maxHandshakeCertificateMsg` in `crypto/tls/conn.go`), in KiB.
+const MAX_CERTIFICATE_MESSAGE: u16 = 256;
 
 /// Makes everything that reads files (OpenSSL's configuration): to be called before they are out of reach.
 pub(super) fn prepare() {
-    for tls in 0..8 {
-        // Whoever needs it learns why it cannot be had.
-        let _context = context(Tls {
-            old_versions: tls & 1 != 0,
-            rsa_key_exchange: tls & 2 != 0,
-            sha1: tls & 4 != 0,
-            ..Tls::new(false)
-        });
-    }
+    // The first context does. Whoever needs it learns why it cannot be had.
+    let _context = context(Tls::new(false));
 }
 
 fn context(tls: Tls) -> Result<&'static SslContext, &'static ErrorStack> {

@@ -64,8 +64,8 @@ impl Workshop {
             root: none(),
             trusted: RefCell::default(),
         };
-        let key = workshop.key("root", "EC:P-256")?;
-        workshop.root = workshop.certificate(&Order::authority("root", None), &key)?;
+        let key = workshop.key("matrix-root", "EC:P-256")?;
+        workshop.root = workshop.certificate(&Order::authority("matrix-root", None), &key)?;
         workshop.trust(&workshop.root);
         Ok(workshop)
     }
