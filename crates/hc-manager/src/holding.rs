@@ -103,10 +103,7 @@ mod tests {
         for (at, fault) in probes {
             let probe = LocalProbe { fault: *fault, wall: SystemTime::UNIX_EPOCH, ended: at * SECOND };
             let outcome = holding.note(probe, hold * SECOND, gap * SECOND);
-            assert_eq!(
-                holding.shown().is_none(),
-                !counted.is_empty() || outcome.label() == "path_down"
-            );
+            assert_eq!(holding.shown().is_none(), !counted.is_empty() || outcome.label() == "path_down");
             if outcome.label() == "path_down" {
                 counted.push(*at);
             } else {

@@ -1,7 +1,7 @@
 //! Keeps the root certificates as fresh as their files.
 
 use std::io;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const PERIOD: Duration = Duration::from_secs(5);
 /// A thread of its own, since a disk may hang. Dropping this ends it once it no longer waits for one.
 #[derive(Debug)]
 pub(crate) struct RootsWatch {
-    _running: Sender<()>,
+    _running: SyncSender<()>,
 }
 
 impl RootsWatch {
@@ -23,7 +23,7 @@ impl RootsWatch {
     /// # Errors
     /// When no thread can be had.
     pub(crate) fn start(mut system: SystemRoots) -> io::Result<Self> {
-        let (running, ended) = channel::<()>();
+        let (running, ended) = sync_channel::<()>(0);
         let watch = move || {
             while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(PERIOD) {
                 tell(system.reload());
