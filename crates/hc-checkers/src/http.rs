@@ -207,6 +207,7 @@ where
     let mut interim = 0;
     // The first bytes of all.
     let mut first = Vec::new();
+    let mut growth = Growth::default();
     loop {
         let old = incoming.buffer.len();
         match incoming.read(first.capacity()).await? {
@@ -224,8 +225,7 @@ where
         if let Some(error) = not_http(buffer, false) {
             return Err(error);
         }
-        // A head ends with a line, and so does whatever cannot become one.
-        let mut worth_parsing = buffer[old..].contains(&b'\n') || buffer.len() >= MAX_HEAD;
+        let mut worth_parsing = growth.is_worth_parsing(buffer);
         while worth_parsing {
             let Some(head) = ResponseHead::parse(buffer, method).map_err(|error| malformed(&error))? else {
                 break;
@@ -237,12 +237,47 @@ where
             if !head.is_interim() {
                 return Ok(Begun::Head(head));
             }
+            growth = Growth::default();
             interim += head.length;
             if interim >= MAX_HEAD {
                 return Err(malformed(&ResponseError::TooLong));
             }
             worth_parsing = !buffer.is_empty();
         }
+    }
+}
+
+/// When a head that comes in pieces is parsed again: a head of 250 kB comes in some sixty, and to parse all of it with each
+/// would cost the time of thousands of probes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Growth {
+    /// Where the latest line begins.
+    line: usize,
+    /// Up to here there is no further end of a line.
+    looked: usize,
+    /// How much there was when it was parsed last.
+    parsed: usize,
+}
+
+impl Growth {
+    /// Whether `buffer`, which has grown, may be a whole head: an empty line has come. Also when it has grown to twice what was
+    /// parsed last, or to the limit, so that what cannot become a head is found out.
+    fn is_worth_parsing(&mut self, buffer: &[u8]) -> bool {
+        let mut has_empty_line = false;
+        let mut has_line = false;
+        while let Some(length) = buffer[self.looked..].iter().position(|byte| *byte == b'\n') {
+            let end = self.looked + length;
+            has_line = true;
+            has_empty_line |= buffer[self.line..end].iter().all(u8::is_ascii_whitespace);
+            (self.line, self.looked) = (end + 1, end + 1);
+        }
+        self.looked = buffer.len();
+        let is_due = has_line && buffer.len() >= self.parsed.saturating_mul(2);
+        let worth = has_empty_line || is_due || buffer.len() >= MAX_HEAD;
+        if worth {
+            self.parsed = buffer.len();
+        }
+        worth
     }
 }
 
@@ -346,4 +381,36 @@ where
 
 fn malformed(error: &dyn std::error::Error) -> Setback {
     Failure::MalformedReply(fault::told(error.to_string())).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often a head that comes in pieces of so many bytes is parsed.
+    fn parses(head: &[u8], piece: usize) -> usize {
+        let mut growth = Growth::default();
+        let ends = (piece..head.len()).step_by(piece).chain([head.len()]);
+        ends.filter(|end| growth.is_worth_parsing(&head[..*end])).count()
+    }
+
+    #[test]
+    fn a_long_head_is_parsed_a_few_times_and_when_it_is_whole() {
+        let line = [&b"X-Long: "[..], &[b'a'; 240], b"\r\n"].concat();
+        let head = [&b"HTTP/1.1 200 OK\r\n"[..], &line.repeat(1000)].concat();
+        for piece in [1, 100, 4096] {
+            assert!(parses(&head, piece) <= 16, "{} of {piece}", parses(&head, piece));
+        }
+        for end in [&b"\r\n"[..], b"\n", b" \t\r\n"] {
+            let whole = [&head[..], end].concat();
+            let mut growth = Growth::default();
+            growth.is_worth_parsing(&whole[..whole.len() - 1]);
+            assert!(growth.is_worth_parsing(&whole), "{end:?}");
+        }
+    }
+
+    #[test]
+    fn one_endless_line_is_parsed_at_the_limit() {
+        assert_eq!(parses(&vec![b'a'; MAX_HEAD], 4096), 1);
+    }
 }
