@@ -95,6 +95,7 @@ impl Threads {
         let make_prober = Arc::new(make_prober);
         let (notices, exits) = mpsc::channel(shards);
         let mut links = Vec::with_capacity(shards);
+        let (made, is_made) = sync_channel::<()>(shards);
         for shard in 0..shards {
             let failed = |source| StartError { shard, source };
             let gauges = Arc::new(Gauges::new());
@@ -102,6 +103,7 @@ impl Threads {
             let (commands, receiver) = mpsc::channel(COMMANDS);
             let notice = ExitNotice { shard, exits: notices.clone() };
             let (make_prober, sink, stop) = (Arc::clone(&make_prober), Arc::clone(sink), stop.clone());
+            let made = made.clone();
             // The thread first: a runtime that no thread takes would be dropped here, which panics inside of another one.
             let (hand_over, handed_over) = sync_channel::<runtime::Runtime>(1);
             let thread = Builder::new()
@@ -110,9 +112,10 @@ impl Threads {
                     let _notice = notice;
                     let Ok(runtime) = handed_over.recv() else { return };
                     LocalSet::new().block_on(&runtime, async move {
-                        Shard { core, clock, prober: make_prober(), sink, commands: receiver, stop }
-                            .run()
-                            .await;
+                        let prober = make_prober();
+                        // There is room for one of each shard.
+                        let _ = made.send(());
+                        Shard { core, clock, prober, sink, commands: receiver, stop }.run().await;
                     });
                 })
                 .map_err(failed)?;
@@ -121,6 +124,12 @@ impl Threads {
             // The thread waits for it, so there is room and somebody to take it.
             let _ = hand_over.send(runtime);
             links.push(ShardLink { commands, gauges, thread: Some(thread) });
+        }
+        drop(made);
+        // What the probers open is open when this returns, so that a lack of descriptors shows now. One that panics is
+        // found out by whoever runs the manager.
+        for _ in 0..shards {
+            let _ = is_made.recv();
         }
         Ok(Self { links, exits, stop: stop.clone() })
     }

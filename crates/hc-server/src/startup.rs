@@ -17,7 +17,7 @@ const MEMORY_PER_THREAD: usize = 4 << 20;
 
 static STARTED: AtomicBool = AtomicBool::new(false);
 
-/// Until [`started`] is called, a panic is one line and status 1, like every other failure of a start. Libraries panic
+/// Until `started` is called, a panic is one line and status 1, like every other failure of a start. Libraries panic
 /// where the system refuses what they never expect it to.
 pub fn one_line_for_panics() {
     let usual = panic::take_hook();
