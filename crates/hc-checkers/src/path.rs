@@ -75,11 +75,12 @@ impl PathWatch {
 
     /// A probe begins.
     pub(crate) fn begin(self: &Rc<Self>) -> Flight {
-        let begun = Instant::now();
-        self.ensure_open(begun);
-        if let Some(observer) = &mut *self.observer.borrow_mut() {
-            observer.read_if_due(begun);
-        }
+        let now = Instant::now();
+        self.ensure_open(now);
+        let mut observer = self.observer.borrow_mut();
+        let has_read = observer.as_mut().is_some_and(|observer| observer.read_if_due(now));
+        // What has been read by now was before the probe.
+        let begun = if has_read { Instant::now() } else { now };
         Flight { watch: Rc::clone(self), begun, slow: None }
     }
 }
@@ -196,10 +197,13 @@ impl Observer {
         Ok(observer)
     }
 
-    fn read_if_due(&mut self, now: Instant) {
-        if now.duration_since(self.read_at) >= READ_EVERY {
+    /// Whether it was, and has been read.
+    fn read_if_due(&mut self, now: Instant) -> bool {
+        let is_due = now.duration_since(self.read_at) >= READ_EVERY;
+        if is_due {
             self.read();
         }
+        is_due
     }
 
     /// Reads what the kernel has to tell.
@@ -285,8 +289,10 @@ impl Concern<'_> {
         match &noted.change {
             Change::Link { index, works, is_port, .. } => {
                 let is_on_path = self.routes().any(|route| route.links.contains(index));
-                // The path may have led there, and lead elsewhere since.
-                is_on_path || (!is_known && !works && !is_port)
+                // The path may have led there, and lead elsewhere since: not one to ourselves, and not where links come and
+                // go all the time, which would excuse every failure.
+                let is_elsewhere = self.routes().any(|route| !route.is_local);
+                is_on_path || (!is_known && !works && !is_port && noted.is_sudden && is_elsewhere)
             }
             Change::AddressGone { ip, link } => {
                 let same_family = ip.is_ipv4() == self.target.ip().is_ipv4();

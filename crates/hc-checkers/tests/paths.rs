@@ -324,10 +324,16 @@ fn a_flood_of_route_changes_hides_neither_a_dead_backend_nor_a_change_of_its_rou
                         commands += lines_at_half;
                     }
                 }
-                let mut churn = batch(commands);
                 let spec =
                     CheckSpec::new(plain([10, 50, 0, 1]), tcp(), 60 * TIMEOUT, 5 * TIMEOUT, 0).unwrap();
-                let outcome = checkers.probe(Arc::new(spec)).await;
+                let mut probe = std::pin::pin!(checkers.probe(Arc::new(spec)));
+                // It begins before the routes change, however busy the machine is.
+                let begins = std::future::poll_fn(|context| {
+                    std::task::Poll::Ready(probe.as_mut().poll(context).is_pending())
+                });
+                assert!(begins.await);
+                let mut churn = batch(commands);
+                let outcome = probe.await;
                 assert!(churn.try_wait().unwrap().is_some(), "the routes took longer than the probe");
                 as_told(outcome)
             })

@@ -30,7 +30,12 @@ struct PathDown {
     since: Nanos,
     /// End of the latest.
     latest: Nanos,
+    /// How many there were.
+    probes: u32,
 }
+
+/// Fewer probes without a path do not end the holding: a path that was away for two moments was there in between.
+const PROBES: u32 = 3;
 
 /// One probe that ended in a local fault.
 #[derive(Clone, Copy, Debug)]
@@ -68,13 +73,12 @@ impl Holding {
         if fault.class() == FaultClass::OwnAlone {
             return fault.into();
         }
-        let since = self
-            .path
-            .filter(|path| ended.saturating_sub(path.latest) <= gap)
-            .map_or(ended, |path| path.since);
-        self.path = Some(PathDown { since, latest: ended });
+        let before = self.path.filter(|path| ended.saturating_sub(path.latest) <= gap);
+        let since = before.map_or(ended, |path| path.since);
+        let probes = before.map_or(1, |path| path.probes.saturating_add(1));
+        self.path = Some(PathDown { since, latest: ended, probes });
         let down = ended.saturating_sub(since);
-        if down < hold {
+        if down < hold || probes < PROBES {
             return fault.into();
         }
         self.given_up = true;
@@ -127,11 +131,16 @@ mod tests {
         // Starved and cut off at once: it is the path that counts.
         let mixed = [
             (0, LocalFault::NoRoute),
-            (5, LocalFault::Late),
+            (2, LocalFault::Late),
+            (5, LocalFault::NoRoute),
+            (7, LocalFault::Late),
             (10, LocalFault::NoRoute),
             (11, LocalFault::Late),
         ];
         assert_eq!(failures(&mixed, 10, 20), [10]);
+        // A path that was away for two moments, far apart.
+        let moments = [(0, LocalFault::PathChanged), (5, LocalFault::Late), (10, LocalFault::PathChanged)];
+        assert_eq!(failures(&moments, 10, 20), [0; 0]);
     }
 
     #[test]
@@ -140,6 +149,7 @@ mod tests {
             (0, LocalFault::NoRoute),
             (5, LocalFault::Ports),
             (40, LocalFault::NoRoute),
+            (45, LocalFault::NoRoute),
             (50, LocalFault::NoRoute),
         ];
         assert_eq!(failures(&probes, 10, 20), [50]);

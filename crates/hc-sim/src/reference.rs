@@ -43,8 +43,8 @@ pub(crate) struct InFlight {
 struct Hold {
     fault: LocalFault,
     since: SystemTime,
-    /// Ends of the first and of the latest probe without a path.
-    path: Option<(Nanos, Nanos)>,
+    /// Ends of the first and of the latest probe without a path, and how many there were.
+    path: Option<(Nanos, Nanos, u32)>,
     given_up: bool,
 }
 
@@ -222,12 +222,14 @@ impl Run {
         if fault.class() == FaultClass::OwnAlone {
             return (None, news);
         }
-        let first = match held.path {
-            Some((first, latest)) if ended - latest <= hold.max(2 * (interval + timeout)) => first,
-            _ => ended,
+        let (first, probes) = match held.path {
+            Some((first, latest, probes)) if ended - latest <= hold.max(2 * (interval + timeout)) => {
+                (first, probes + 1)
+            }
+            _ => (ended, 1),
         };
-        held.path = Some((first, ended));
-        if ended - first < hold {
+        held.path = Some((first, ended, probes));
+        if ended - first < hold || probes < 3 {
             return (None, news);
         }
         held.given_up = true;

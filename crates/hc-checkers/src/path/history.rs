@@ -12,12 +12,20 @@ const RECENT: Duration = Duration::from_secs(1);
 /// How many changes are kept, of either kind: half a megabyte each.
 const MOST: usize = 8192;
 
+/// A link that goes down so long after the one before is sudden,
+const QUIET: Duration = Duration::from_secs(5);
+
+/// and so are those that follow it within this time: a failing switch or card takes several.
+const BURST: Duration = Duration::from_millis(300);
+
 /// A change, and when it was made: not before `after`, when the queue was read, and before the next reading.
 #[derive(Clone, Debug)]
 pub(super) struct Noted {
     pub(super) after: Instant,
     pub(super) before: Instant,
     pub(super) change: Change,
+    /// Links have not been going down for a while.
+    pub(super) is_sudden: bool,
 }
 
 /// What has changed, and the state of every link.
@@ -32,6 +40,8 @@ pub(super) struct History {
     forgotten: [Option<Instant>; 2],
     /// Every link, and whether it works.
     links: HashMap<u32, bool>,
+    /// When links began to go down, and when the latest did.
+    going_down: Option<(Instant, Instant)>,
 }
 
 impl History {
@@ -48,7 +58,21 @@ impl History {
             self.age_first();
             self.forgotten[0] = Some(after);
         }
-        self.recent.push_back(Noted { after, before, change });
+        let is_sudden = match change {
+            Change::Link { works: false, .. } => self.goes_down(before),
+            _ => true,
+        };
+        self.recent.push_back(Noted { after, before, change, is_sudden });
+    }
+
+    /// A link goes down at `now`. Whether none did for a while.
+    fn goes_down(&mut self, now: Instant) -> bool {
+        let begun = match self.going_down {
+            Some((begun, latest)) if now.duration_since(latest) <= QUIET => begun,
+            _ => now,
+        };
+        self.going_down = Some((begun, now));
+        now.duration_since(begun) <= BURST
     }
 
     /// The links as they are, in place of what was known of them.

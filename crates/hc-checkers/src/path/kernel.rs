@@ -272,8 +272,12 @@ impl Questions {
         buffer: &mut [u8],
         mut answer: impl FnMut(u16, &[u8]),
     ) -> io::Result<()> {
-        // What a question that failed has left behind.
-        while read(&self.socket, buffer) != Read::Nothing {}
+        // What a question that failed has left behind; not for ever, should the socket be broken.
+        for _ in 0..1024 {
+            if read(&self.socket, buffer) == Read::Nothing {
+                break;
+            }
+        }
         let mut header = NetlinkHeader::default();
         self.sequence.set(self.sequence.get().wrapping_add(1));
         header.sequence_number = self.sequence.get();
