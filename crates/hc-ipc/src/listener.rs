@@ -189,6 +189,12 @@ impl Listener {
         (!self.place.handed_over).then(|| self.place.directory())
     }
 
+    /// Whether its file is given to another user or group, now and when it is bound again: that takes `CAP_CHOWN`.
+    #[must_use]
+    pub fn changes_owner(&self) -> bool {
+        self.place.changes_owner()
+    }
+
     fn new(listener: UnixListener, file: Option<SocketFile>, place: Place, peers: Peers) -> Self {
         let (complaints, next_look) = (Throttle::complaint(), Instant::now() + LOOK);
         Self { listener, file, place, peers, complaints, next_look, missing: None }
@@ -243,6 +249,10 @@ impl Place {
         self.path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 
+    fn changes_owner(&self) -> bool {
+        self.user.is_some() || self.group.is_some()
+    }
+
     /// Binds the socket while the server runs: nothing is waited for.
     fn bind_again(&self) -> Result<(UnixListener, SocketFile), BindError> {
         let directory = self.directory();
@@ -271,7 +281,7 @@ impl Place {
         let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)
             .map_err(|errno| error(errno.into()))?;
         // The mode of a socket without a file is the widest that its file will have (unix(7): less the umask, which belongs
-        // to all threads). So between `bind` and the end of this function nobody but root may connect, and finds nobody.
+        // to all threads). So nobody but root may connect before the mode is set, and nobody finds a listener before the end.
         let socket = File::from(socket);
         socket.set_permissions(fs::Permissions::from_mode(0o000)).map_err(&error)?;
         let socket = OwnedFd::from(socket);
@@ -279,13 +289,14 @@ impl Place {
         bind(socket.as_raw_fd(), &address).map_err(|errno| error(errno.into()))?;
         // From here on the file is removed if something fails.
         let file = SocketFile::of(path.clone())?;
-        if self.user.is_some() || self.group.is_some() {
+        // The mode first: that of a file which belongs to somebody else takes CAP_FOWNER, which the sandbox does not leave.
+        let mode = fs::Permissions::from_mode(self.mode);
+        fs::set_permissions(path, mode).map_err(io_error("set the mode of", path))?;
+        if self.changes_owner() {
             chown(path, self.user, self.group).map_err(io_error("set the owner of", path))?;
         }
         listen(&socket, Backlog::MAXCONN).map_err(|errno| error(errno.into()))?;
         let listener = UnixListener::from_std(socket.into()).map_err(&error)?;
-        let mode = fs::Permissions::from_mode(self.mode);
-        fs::set_permissions(path, mode).map_err(io_error("set the mode of", path))?;
         Ok((listener, file))
     }
 }

@@ -6,10 +6,14 @@ use caps::{CapSet, Capability, CapsHashSet};
 /// Raw sockets for ICMP, and socket marks.
 const NEEDED: [Capability; 2] = [Capability::CAP_NET_RAW, Capability::CAP_NET_ADMIN];
 
-/// Drops all capabilities but the needed ones, and says which are left.
-pub(crate) fn keep_needed() -> Result<Vec<String>, CapsError> {
+/// Drops all capabilities but the needed ones, and says which are left. `chown`: whether `CAP_CHOWN` is needed.
+pub(crate) fn keep_needed(chown: bool) -> Result<Vec<String>, CapsError> {
     let permitted = caps::read(None, CapSet::Permitted)?;
-    let kept: CapsHashSet = NEEDED.into_iter().filter(|needed| permitted.contains(needed)).collect();
+    let kept: CapsHashSet = NEEDED
+        .into_iter()
+        .chain(chown.then_some(Capability::CAP_CHOWN))
+        .filter(|needed| permitted.contains(needed))
+        .collect();
     // The bounding set can only be lowered by a process that may set capabilities; for another one it guards nothing,
     // since nothing is executed from here on.
     if permitted.contains(&Capability::CAP_SETPCAP) {

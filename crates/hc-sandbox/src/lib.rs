@@ -1,14 +1,15 @@
 //! What a health checker gives up once it has started.
 //!
 //! It reads answers from every backend, so assume that one of them finds a bug. After [`enter`] this thread, and every
-//! thread that it starts later, has no capabilities but the two that probes need, sees no files but the ones named, and
-//! can make no system calls but those that checking needs. A call outside of the list fails with `EPERM` and the kernel
+//! thread that it starts later, has no capabilities but the two that probes need and, if asked, `CAP_CHOWN`, sees no
+//! files but the ones named, and can make no system calls but those that checking needs. A call outside of the list fails with `EPERM` and the kernel
 //! logs it (audit record 1326); the process is not killed, because a checker that is gone checks nothing.
 //!
 //! ```no_run
 //! use hc_sandbox::{Files, enter};
 //!
-//! let report = enter(&Files { writable: vec!["/var/lib/seesaw-hc".into()], readable: vec!["/etc".into()], sockets: vec![] })?;
+//! let files = Files { writable: vec!["/var/lib/seesaw-hc".into()], readable: vec!["/etc".into()], ..Files::default() };
+//! let report = enter(&files)?;
 //! println!("{report:?}");
 //! # Ok::<(), hc_sandbox::SandboxError>(())
 //! ```
@@ -30,12 +31,16 @@ pub struct Files {
     pub readable: Vec<PathBuf>,
     /// Sockets may be made here, and directories listed, and nothing else. A path that does not exist is left out.
     pub sockets: Vec<PathBuf>,
+    /// Whether files change their owner: `CAP_CHOWN` is kept if the process has it. It works on any path, also on one that
+    /// is not named here, since Landlock does not confine chown(2). Default false.
+    pub chown: bool,
 }
 
 /// What was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Names of the capabilities that are left: of the two that probes need, those that the process had.
+    /// Names of the capabilities that are left: of the two that probes need, those that the process had, and
+    /// `CAP_CHOWN` if it was asked for ([`Files::chown`]).
     pub capabilities: Vec<String>,
     /// How far the kernel can confine the files.
     pub files: Confinement,
@@ -73,7 +78,7 @@ pub enum SandboxError {
 pub fn enter(files: &Files) -> Result<Report, SandboxError> {
     // Files first: with no_new_privs set by it, the filter below needs no capability.
     let confinement = files::confine(files)?;
-    let capabilities = capabilities::keep_needed().map_err(SandboxError::Capabilities)?;
+    let capabilities = capabilities::keep_needed(files.chown).map_err(SandboxError::Capabilities)?;
     let syscalls = syscalls::filter().map_err(SandboxError::Syscalls)?;
     Ok(Report { capabilities, files: confinement, syscalls })
 }

@@ -43,6 +43,7 @@ fn child() {
         writable: vec![state.clone()],
         readable: vec![etc.clone(), "/nonexistent".into()],
         sockets: vec![dir.to_owned(), "/nonexistent".into()],
+        chown: false,
     });
     let report = report.unwrap();
     assert_eq!(report.files, Confinement::Full, "this kernel has no Landlock");

@@ -64,7 +64,8 @@ pub async fn run(
     let snapshots = Snapshots::open(&state)?;
     let remembered = snapshots.read();
     if confine {
-        sandbox::enter(listener.directory(), snapshots.dir(), system_roots.reach())?;
+        let roots = system_roots.reach();
+        sandbox::enter(listener.directory(), snapshots.dir(), roots, listener.changes_owner())?;
     }
     let _roots =
         RootsWatch::start(system_roots).context("cannot start the thread of the root certificates")?;

@@ -12,8 +12,14 @@ use tracing::{info, warn};
 /// made in the directory above as well. The state needs more than that, which is given where the rights of files keep
 /// this process out of what is not its own: where it is not root.
 ///
-/// `roots`: where the root certificates are read again.
-pub(crate) fn enter(socket: Option<&Path>, state: Option<&Path>, roots: Vec<PathBuf>) -> Result<()> {
+/// `roots`: where the root certificates are read again. `chown`: the socket's file is given to another user or group, each
+/// time that it is bound.
+pub(crate) fn enter(
+    socket: Option<&Path>,
+    state: Option<&Path>,
+    roots: Vec<PathBuf>,
+    chown: bool,
+) -> Result<()> {
     let mut writable: Vec<PathBuf> = [socket, state].into_iter().flatten().map(Path::to_owned).collect();
     // The range of ephemeral ports, which the first TCP probe reads, and whether IPv6 is switched off.
     let mut readable: Vec<PathBuf> = vec!["/proc/sys/net/ipv4".into(), "/proc/sys/net/ipv6".into()];
@@ -26,7 +32,7 @@ pub(crate) fn enter(socket: Option<&Path>, state: Option<&Path>, roots: Vec<Path
     if !rustix::process::geteuid().is_root() {
         writable.extend(state.and_then(above));
     }
-    let files = Files { writable, readable, sockets };
+    let files = Files { writable, readable, sockets, chown };
     let report =
         hc_sandbox::enter(&files).context("cannot enter the sandbox (--no-sandbox runs without it)")?;
     if report.files != Confinement::Full {

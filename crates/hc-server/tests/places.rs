@@ -5,7 +5,7 @@ mod chain;
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -49,6 +49,43 @@ fn a_socket_whose_directory_was_made_anew_is_bound_again_in_the_sandbox() {
     writeln!(served, r#"{{"type":"update_configs","configs":[{{"id":1}}]}}"#).unwrap();
     assert_eq!(read_line(&mut reader)["type"], "rejected");
     assert_eq!(server.terminate().code(), Some(0));
+}
+
+/// As root, whose capabilities the sandbox drops.
+#[test]
+fn a_socket_with_another_owner_is_bound_again_in_the_sandbox() {
+    assert!(rustix::process::geteuid().is_root(), "this test needs root");
+    let owner = |path: &Path| fs::metadata(path).map(|meta| (meta.uid(), meta.gid(), meta.mode() & 0o7777));
+    for (user, group) in
+        [(Some("nobody"), None), (None, Some("nogroup")), (Some("nobody"), Some("nogroup")), (None, None)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("hc.sock");
+        let config = dir.path().join("hc-server.toml");
+        let line = |name, value: Option<&str>| {
+            value.map(|value| format!("{name} = {value:?}\n")).unwrap_or_default()
+        };
+        fs::write(&config, format!("[socket]\n{}{}", line("user", user), line("group", group))).unwrap();
+        let more = ["--config", config.to_str().unwrap()];
+        let mut server = server(dir.path(), dir.path(), &dir.path().join("state"), &more);
+        wait_until("ready", || log(dir.path()).contains(" ready "));
+        let before = owner(&socket).unwrap();
+        assert_eq!((before.0 != 0, before.1 != 0, before.2), (user.is_some(), group.is_some(), 0o660));
+        assert_eq!(
+            log(dir.path()).contains("CAP_CHOWN"),
+            user.is_some() || group.is_some(),
+            "{}",
+            log(dir.path())
+        );
+        for _ in 0..2 {
+            fs::remove_file(&socket).unwrap();
+            let (_stream, mut reader) = connect(&socket);
+            assert_eq!(read_line(&mut reader)["type"], "ready", "{user:?} {group:?}");
+            assert_eq!(owner(&socket).unwrap(), before);
+        }
+        assert_eq!(server.terminate().code(), Some(0));
+        assert!(!socket.exists());
+    }
 }
 
 #[test]
