@@ -12,7 +12,7 @@ use std::time::Duration;
 use hc_types::wire::{PROTOCOL, Ready, ToProxy, ToServer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
 use tokio::select;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +44,7 @@ pub(crate) struct Connection {
     pub(crate) shutdown: CancellationToken,
     pub(crate) chatter: Chatter,
     pub(crate) parser: Parser,
-    pub(crate) turn: Arc<Mutex<Turn>>,
+    pub(crate) turn: Arc<Turn>,
 }
 
 impl Connection {

@@ -1,11 +1,12 @@
 //! A connection that only asks for statuses. It stands beside the one that is served.
 
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use hc_types::wire::{ErrorCode, ErrorMessage, ToProxy, ToServer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::event::{Numbered, READER};
@@ -19,6 +20,11 @@ use crate::{IpcEvent, StatusReply};
 const LINE: Duration = Duration::from_secs(5);
 /// How long it may take for all of them.
 const ANSWER: Duration = Duration::from_secs(60);
+/// How long the other readers wait for one that takes its answer slowly. From then on it is a slow reader.
+const TURN: Duration = Duration::from_millis(500);
+/// Slow readers at once. One more is closed, so what answers hold in memory is bounded: one of a reader in its turn, and
+/// these.
+const SLOW: usize = 2;
 /// How long it may stay without asking again.
 const IDLE: Duration = Duration::from_secs(60);
 /// An answer is followed by a pause of this many times as long as it took to collect, for all readers together: however often
@@ -26,16 +32,18 @@ const IDLE: Duration = Duration::from_secs(60);
 const REST: u32 = 4;
 const LONGEST_REST: Duration = Duration::from_secs(10);
 
-/// One answer at a time, for all readers together: what a reader does not take in is kept once.
+/// One answer at a time, for all readers together, but for slow readers.
 #[derive(Debug)]
 pub(crate) struct Turn {
-    /// When the next one may begin.
-    next: Instant,
+    /// When the next one may begin. Locked by the reader whose turn it is.
+    next: Mutex<Instant>,
+    /// Places of slow readers.
+    slow: Semaphore,
 }
 
 impl Turn {
-    pub(crate) fn new() -> Mutex<Self> {
-        Mutex::new(Self { next: Instant::now() })
+    pub(crate) fn new() -> Self {
+        Self { next: Mutex::new(Instant::now()), slow: Semaphore::new(SLOW) }
     }
 }
 
@@ -45,7 +53,7 @@ pub(crate) async fn serve(
     mut stream: impl AsyncWrite + Unpin,
     parser: &Parser,
     events: &mpsc::Sender<Numbered>,
-    turn: &Mutex<Turn>,
+    turn: &Turn,
 ) -> io::Result<()> {
     loop {
         answer(&mut stream, events, turn).await?;
@@ -78,10 +86,10 @@ fn unexpected() -> ErrorMessage {
 async fn answer(
     stream: &mut (impl AsyncWrite + Unpin),
     events: &mpsc::Sender<Numbered>,
-    turn: &Mutex<Turn>,
+    turn: &Turn,
 ) -> io::Result<()> {
-    let mut turn = turn.lock().await;
-    sleep_until(turn.next).await;
+    let mut next = turn.next.lock().await;
+    sleep_until(*next).await;
     let begin = Instant::now();
     let (reply, statuses) = oneshot::channel();
     let event = IpcEvent::StatusRequest { reply: StatusReply(reply) };
@@ -90,18 +98,25 @@ async fn answer(
         let message = "the statuses are not to be had".to_owned();
         return say(stream, &ErrorMessage { code: ErrorCode::Internal, message }.into()).await;
     };
-    turn.next = Instant::now() + (begin.elapsed() * REST).min(LONGEST_REST);
+    *next = Instant::now() + (begin.elapsed() * REST).min(LONGEST_REST);
     let mut outgoing = Outgoing::default();
     outgoing.statuses(statuses);
-    // A line is made when the one before is out.
-    timeout(ANSWER, async {
-        while let Some(line) = outgoing.next() {
-            timeout(LINE, stream.write_all(&line.bytes)).await??;
-            tokio::task::yield_now().await;
-        }
-        io::Result::Ok(())
-    })
-    .await?
+    let mut writing = pin!(timeout(ANSWER, write(stream, outgoing)));
+    if let Ok(written) = timeout(TURN, &mut writing).await {
+        return written?;
+    }
+    let _slow = turn.slow.try_acquire().map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+    drop(next);
+    writing.await?
+}
+
+/// Writes line by line. A line is made when the one before is out.
+async fn write(stream: &mut (impl AsyncWrite + Unpin), mut outgoing: Outgoing) -> io::Result<()> {
+    while let Some(line) = outgoing.next() {
+        timeout(LINE, stream.write_all(&line.bytes)).await??;
+        tokio::task::yield_now().await;
+    }
+    Ok(())
 }
 
 async fn say(stream: &mut (impl AsyncWrite + Unpin), message: &ToProxy) -> io::Result<()> {

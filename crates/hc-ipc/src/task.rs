@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::select;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -40,7 +40,7 @@ pub struct IpcTask<I> {
     seats: Arc<Seats>,
     parser: Parser,
     /// Which reader is answered.
-    turn: Arc<Mutex<Turn>>,
+    turn: Arc<Turn>,
     complaints: Throttle,
     chatter: Chatter,
 }

@@ -3,8 +3,10 @@
 
 mod rig;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use hc_types::wire::Notification;
 use rig::{Client, READY, Server, full_set, notification, on_socket, soon};
 use tokio::time::Instant;
 
@@ -80,6 +82,15 @@ async fn a_connection_that_says_nothing_or_garbage_replaces_nobody() {
     assert_eq!(on.server.apply().await, (Some(2), vec![5]));
 }
 
+/// A long answer, which keeps `kept`.
+fn pages(kept: &Arc<()>) -> impl ExactSizeIterator<Item = Vec<Notification>> + Send + 'static {
+    let kept = kept.clone();
+    (0..100_u32).map(move |page| {
+        let _kept = &kept;
+        (0..500).map(|id| notification(u64::from(page) * 500 + id, &"x".repeat(300))).collect()
+    })
+}
+
 /// Pages are made as they are read, so one that reads nothing has few made for it, and is closed.
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_never_reads_costs_a_page_and_is_closed() {
@@ -88,19 +99,61 @@ async fn a_reader_that_never_reads_costs_a_page_and_is_closed() {
     served.greet(&mut server).await;
     let mut reader = Client::new(dialer.connect().await.unwrap());
     reader.send(REQUEST).await;
-    let page = |page: u64| (0..500).map(|id| notification(page * 500 + id, &"x".repeat(300))).collect();
-    server.status_request().await.pages((0..100_u32).map(move |number| page(number.into())));
+    let kept = Arc::new(());
+    server.status_request().await.pages(pages(&kept));
     let start = Instant::now();
-    // Another one waits for its turn, and gets it when the first is given up.
+    // Another one waits for its turn, and gets it soon.
     let mut next = Client::new(dialer.connect().await.unwrap());
     next.send(REQUEST).await;
     let event = server.status_request().await;
-    assert!(start.elapsed() < Duration::from_secs(16), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     event.statuses(Vec::new());
     next.expect(READY).await;
     next.json().await;
     served.send(&full_set(2, &[5])).await;
     assert_eq!(server.apply().await, (Some(2), vec![5]));
+    // The first one is given up.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(Arc::strong_count(&kept), 1);
+}
+
+/// All guests but one read nothing; the last one has its answer soon, and of the others few are kept.
+#[tokio::test(start_paused = true)]
+async fn many_slow_readers_do_not_delay_another_one() {
+    let (mut server, dialer) = Server::in_memory();
+    let kept = Arc::new(());
+    let start = Instant::now();
+    let mut slow = Vec::new();
+    for _ in 0..7 {
+        let mut reader = Client::new(dialer.connect().await.unwrap());
+        reader.send(REQUEST).await;
+        server.status_request().await.pages(pages(&kept));
+        slow.push(reader);
+    }
+    let mut last = Client::new(dialer.connect().await.unwrap());
+    last.send(REQUEST).await;
+    let event = server.status_request().await;
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    // Ours, and those of the slow readers.
+    assert_eq!(Arc::strong_count(&kept), 3);
+    event.statuses(vec![notification(7, "x")]);
+    last.expect(READY).await;
+    assert_eq!(last.json().await["statuses"][0]["id"], 7);
+}
+
+/// What takes longer than a turn comes in full.
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_gets_its_whole_answer() {
+    let (mut server, dialer) = Server::in_memory();
+    let mut reader = Client::new(dialer.connect().await.unwrap());
+    reader.expect(READY).await;
+    reader.send(REQUEST).await;
+    let page = |page: u64| (0..500).map(|id| notification(page * 500 + id, "text")).collect();
+    server.status_request().await.pages((0..20_u32).map(move |number| page(number.into())));
+    for part in 1..=20 {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(reader.json().await["part"], part);
+    }
 }
 
 #[tokio::test]
@@ -109,7 +162,7 @@ async fn pages_are_made_when_they_are_read() {
     let mut reader = on.connect().await;
     reader.expect(READY).await;
     reader.send(REQUEST).await;
-    let made = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let made = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = made.clone();
     let pages = (0..1000_u32).map(move |page| {
         count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
