@@ -60,6 +60,7 @@ mod reader;
 mod repeats;
 mod seats;
 mod session;
+mod socket_file;
 mod split;
 mod task;
 mod throttle;

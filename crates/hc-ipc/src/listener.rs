@@ -3,21 +3,20 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::socket::sockopt::{AcceptConn, PeerCredentials, SockType as SockTypeOpt};
+use nix::sys::socket::sockopt::{AcceptConn, SockType as SockTypeOpt};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrLike as _, SockaddrStorage, UnixAddr, bind, connect,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrLike as _, SockaddrStorage, UnixAddr, bind,
     getsockname, getsockopt, listen, socket,
 };
 use tokio::net::{UnixListener, UnixStream};
 use tokio::select;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::socket_file::{Free, SocketFile, check_free, remove_dead};
 use crate::throttle::Throttle;
 use crate::{AccountError, Incoming, Peer, PeerConfig, SocketConfig, accounts};
 
@@ -273,8 +272,8 @@ impl Place {
     /// Binds the socket, if its place is free. With the lock of the directory held.
     fn bind(&self) -> Result<(UnixListener, SocketFile), BindError> {
         let path = &self.path;
-        if check_free(path)? == Free::Dead {
-            fs::remove_file(path).map_err(io_error("remove the socket of a dead server at", path))?;
+        if let Free::Dead(inode) = check_free(path)? {
+            remove_dead(path, inode)?;
         }
         let error = io_error("bind a socket at", path);
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -288,12 +287,12 @@ impl Place {
         let address = UnixAddr::new(path).map_err(|errno| error(errno.into()))?;
         bind(socket.as_raw_fd(), &address).map_err(|errno| error(errno.into()))?;
         // From here on the file is removed if something fails.
-        let file = SocketFile::of(path.clone())?;
+        let (file, made) = SocketFile::made(path)?;
         // The mode first: that of a file which belongs to somebody else takes CAP_FOWNER, which the sandbox does not leave.
         let mode = fs::Permissions::from_mode(self.mode);
-        fs::set_permissions(path, mode).map_err(io_error("set the mode of", path))?;
+        fs::set_permissions(made.path(), mode).map_err(io_error("set the mode of", path))?;
         if self.changes_owner() {
-            chown(path, self.user, self.group).map_err(io_error("set the owner of", path))?;
+            chown(made.path(), self.user, self.group).map_err(io_error("set the owner of", path))?;
         }
         listen(&socket, Backlog::MAXCONN).map_err(|errno| error(errno.into()))?;
         let listener = UnixListener::from_std(socket.into()).map_err(&error)?;
@@ -357,37 +356,6 @@ impl Peers {
     }
 }
 
-/// The file of a socket, known by its inode.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    inode: (u64, u64),
-    /// To be removed with it.
-    ours: bool,
-}
-
-impl SocketFile {
-    fn of(path: PathBuf) -> Result<Self, BindError> {
-        let meta = fs::symlink_metadata(&path).map_err(io_error("find", &path))?;
-        Ok(Self { path, inode: (meta.dev(), meta.ino()), ours: true })
-    }
-
-    fn is_there(&self) -> bool {
-        fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.inode)
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if self.ours
-            && self.is_there()
-            && let Err(error) = fs::remove_file(&self.path)
-        {
-            tracing::warn!(path = %self.path.display(), %error, "cannot remove the socket");
-        }
-    }
-}
-
 /// Locks the directory itself, which leaves nothing behind. It only keeps apart servers that start at once; whoever may read
 /// the directory can hold it, so `None` after a second, and the start goes on.
 async fn lock(directory: &Path) -> Result<Option<File>, BindError> {
@@ -410,55 +378,11 @@ async fn lock(directory: &Path) -> Result<Option<File>, BindError> {
     Ok(None)
 }
 
-/// What stands where the socket is to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Free {
-    /// Nothing.
-    Empty,
-    /// The socket of a server that is gone.
-    Dead,
-}
-
-/// Whether the socket can be put there.
-fn check_free(path: &Path) -> Result<Free, BindError> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Free::Empty),
-        Err(error) => return Err(io_error("look at", path)(error)),
-        Ok(meta) if !meta.file_type().is_socket() => {
-            return Err(BindError::NotASocket { path: path.to_owned() });
-        }
-        Ok(_) => {}
-    }
-    // A datagram socket never reaches a stream listener (EPROTOTYPE if there is one, unix(7)), so asking does not look
-    // like a new proxy to a server that lives: that would cost an older one the proxy it has.
-    let asked = UnixDatagram::unbound().and_then(|socket| socket.connect(path));
-    match asked {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            tracing::info!(path = %path.display(), "replacing the socket of a server that is gone");
-            Ok(Free::Dead)
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Free::Empty),
-        Err(error) if error.raw_os_error() != Some(Errno::EPROTOTYPE as i32) => {
-            Err(io_error("find out who listens on", path)(error))
-        }
-        Ok(()) | Err(_) => Err(BindError::InUse { path: path.to_owned(), pid: listener_of(path) }),
-    }
-}
-
-/// The process that listens, as the kernel vouches for it. It sees a connection that comes and goes without a word, which
-/// takes nobody's place.
-fn listener_of(path: &Path) -> Option<i32> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let asking = socket(AddressFamily::Unix, SockType::Stream, flags, None).ok()?;
-    connect(asking.as_raw_fd(), &UnixAddr::new(path).ok()?).ok()?;
-    getsockopt(&asking, PeerCredentials).ok().map(|peer| peer.pid()).filter(|pid| *pid > 0)
-}
-
 fn process(pid: Option<i32>) -> String {
     pid.map_or("another process".to_owned(), |pid| format!("process {pid}"))
 }
 
-fn io_error(what: &'static str, path: &Path) -> impl Fn(io::Error) -> BindError {
+pub(crate) fn io_error(what: &'static str, path: &Path) -> impl Fn(io::Error) -> BindError {
     let path = path.to_owned();
     move |source| BindError::Io { what, path: path.clone(), source }
 }
