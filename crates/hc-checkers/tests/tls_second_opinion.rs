@@ -178,3 +178,26 @@ fn openssl_does_not_add_ber() {
         check(home.path(), passes, &format!("{dates:?}"));
     }
 }
+
+#[test]
+fn the_extensions_of_a_root_count() {
+    for (extensions, middle, passes) in [
+        (ROOT, true, true),
+        ("basicConstraints=critical,CA:TRUE,pathlen:0", false, true),
+        ("basicConstraints=critical,CA:TRUE,pathlen:0", true, false),
+        ("basicConstraints=critical,CA:TRUE\nextendedKeyUsage=clientAuth", false, false),
+        ("basicConstraints=critical,CA:TRUE\nkeyUsage=critical,digitalSignature", false, false),
+        ("subjectKeyIdentifier=hash", false, false),
+    ] {
+        for leaf in [NAME, MAY_SIGN] {
+            let home = tempfile::tempdir().unwrap();
+            certificate(home.path(), "root", P256, extensions, None, "sha256");
+            if middle {
+                certificate(home.path(), "middle", P256, ROOT, Some("root"), "sha256");
+            }
+            let issuer = if middle { "middle" } else { "root" };
+            certificate(home.path(), "leaf", P256, leaf, Some(issuer), "sha256");
+            check(home.path(), passes, &format!("{extensions} {middle}"));
+        }
+    }
+}

@@ -116,6 +116,21 @@ fn check_key(
     }
 }
 
+/// How many authorities may stand below a trusted one, for servers; `None` if it may not sign their certificates at all. webpki
+/// does not look at the extensions of roots, and Go does.
+pub(super) fn depth_of_root(certificate: &[u8]) -> Option<usize> {
+    /// More than a chain may have.
+    const ANY: usize = 255;
+
+    if !der::is_for_servers(certificate) {
+        return None;
+    }
+    match check_authority(certificate, ANY, true) {
+        Ok(()) => Some(ANY),
+        Err(_) => (0..ANY).rev().find(|below| check_authority(certificate, *below, true).is_ok()),
+    }
+}
+
 /// `below`: how many authorities are between this one and the server's certificate.
 fn check_authority(certificate: &[u8], below: usize, is_root: bool) -> Result<(), &'static str> {
     if !der::may_sign(certificate) {
@@ -132,7 +147,9 @@ fn check_authority(certificate: &[u8], below: usize, is_root: bool) -> Result<()
     };
     match der::elements_in(constraints.value).ok_or("the basic constraints are malformed")?.as_slice() {
         [(0x01, [0xff])] => Ok(()),
-        [(0x01, [0xff]), (0x02, [longest])] if usize::from(*longest) >= below => Ok(()),
+        // Of two bytes and not negative: 128 and more.
+        [(0x01, [0xff]), (0x02, [0..=0x7f, _, ..])] => Ok(()),
+        [(0x01, [0xff]), (0x02, [longest @ ..=0x7f])] if usize::from(*longest) >= below => Ok(()),
         [(0x01, [0xff]), (0x02, _)] => Err("more authorities than one of them allows"),
         _ => Err("an authority is none (basic constraints)"),
     }
