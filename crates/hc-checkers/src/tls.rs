@@ -9,6 +9,7 @@ mod libssl;
 mod overheard;
 mod reason;
 mod roots;
+mod rules;
 mod second_opinion;
 mod signatures;
 mod sources;

@@ -51,6 +51,13 @@ fn unchanged(reload: Reload) {
     assert!(matches!(reload, Reload::Unchanged), "{reload:?}");
 }
 
+/// A change counts when two looks have seen the same.
+#[track_caller]
+fn twice(system: &mut SystemRoots) -> Reload {
+    unchanged(system.reload());
+    system.reload()
+}
+
 #[test]
 fn a_root_file_is_read_again_when_it_changes() {
     let home = tempfile::tempdir().unwrap();
@@ -66,33 +73,33 @@ fn a_root_file_is_read_again_when_it_changes() {
     let roots = system.roots();
     assert!(problems.is_empty());
     assert_eq!(roots.len(), 1);
-    unchanged(system.reload());
+    unchanged(twice(&mut system));
     // In place.
     fs::write(&file, certificates[..2].concat()).unwrap();
-    replaced(system.reload(), 2);
+    replaced(twice(&mut system), 2);
     assert_eq!(roots.len(), 2, "a clone follows");
     // By a rename.
     fs::write(home.join("new"), certificates[..3].concat()).unwrap();
     fs::rename(home.join("new"), &file).unwrap();
-    replaced(system.reload(), 3);
+    replaced(twice(&mut system), 3);
     // The same again is no change.
     fs::write(&file, certificates[..3].concat()).unwrap();
-    unchanged(system.reload());
+    unchanged(twice(&mut system));
     // Emptied, broken, cut short, gone: told once, and nothing changes.
     let half = &certificates[0][..certificates[0].len() / 2];
     for bad in ["", "no certificate", half] {
         fs::write(&file, bad).unwrap();
-        kept(system.reload());
-        unchanged(system.reload());
+        kept(twice(&mut system));
+        unchanged(twice(&mut system));
         assert_eq!(roots.len(), 3);
     }
     fs::remove_file(&file).unwrap();
-    kept(system.reload());
-    unchanged(system.reload());
+    kept(twice(&mut system));
+    unchanged(twice(&mut system));
     assert_eq!(roots.len(), 3);
     // Back.
     fs::write(&file, &certificates[3]).unwrap();
-    replaced(system.reload(), 1);
+    replaced(twice(&mut system), 1);
 }
 
 #[test]
@@ -119,7 +126,7 @@ fn links_to_root_files_are_followed() {
     }
     symlink("..2", home.join("..next")).unwrap();
     fs::rename(home.join("..next"), home.join("..data")).unwrap();
-    replaced(system.reload(), 2);
+    replaced(twice(&mut system), 2);
 }
 
 #[test]
@@ -136,8 +143,127 @@ fn a_directory_of_roots_is_read_again_when_it_changes() {
     for (n, certificate) in certificates.iter().enumerate() {
         // As `openssl rehash` names them.
         fs::write(certs.join(format!("0000000{n}.0")), certificate).unwrap();
-        replaced(system.reload(), n + 1);
+        replaced(twice(&mut system), n + 1);
     }
     fs::remove_file(certs.join("00000001.0")).unwrap();
-    replaced(system.reload(), 2);
+    replaced(twice(&mut system), 2);
+}
+
+#[test]
+fn a_root_file_that_is_written_in_pieces_is_read_when_it_is_whole() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("roots.pem");
+    let certificates = pems(3);
+    fs::write(&file, certificates.concat()).unwrap();
+    if in_child("a_root_file_that_is_written_in_pieces_is_read_when_it_is_whole", "SSL_CERT_FILE", &file) {
+        return;
+    }
+    let file = directory().join("roots.pem");
+    let (mut system, _) = SystemRoots::load();
+    let roots = system.roots();
+    assert_eq!(roots.len(), 3);
+    let certificates = pems(5);
+    for count in 1..=5 {
+        fs::write(&file, certificates[..count].concat()).unwrap();
+        unchanged(system.reload());
+        assert_eq!(roots.len(), 3);
+    }
+    replaced(system.reload(), 5);
+    // Back as it was between two looks: nothing is left of the first.
+    fs::write(&file, &certificates[0]).unwrap();
+    unchanged(system.reload());
+    fs::write(&file, certificates[..2].concat()).unwrap();
+    replaced(twice(&mut system), 2);
+}
+
+#[test]
+fn a_bad_certificate_does_not_keep_the_roots_from_changing() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("roots.pem");
+    fs::write(&file, pems(1).concat()).unwrap();
+    if in_child("a_bad_certificate_does_not_keep_the_roots_from_changing", "SSL_CERT_FILE", &file) {
+        return;
+    }
+    let file = directory().join("roots.pem");
+    let (mut system, _) = SystemRoots::load();
+    let certificates = pems(3);
+    let bad = "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n";
+    let malformed = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (bad, count) in [(bad, 2), (malformed, 3)] {
+        fs::write(&file, [&certificates[..count].concat(), bad].concat()).unwrap();
+        let reload = twice(&mut system);
+        let Reload::Replaced { count: used, problems } = reload else { panic!("{reload:?}") };
+        assert_eq!((used, problems.len()), (count, 1));
+        unchanged(twice(&mut system));
+    }
+    // Nothing but that: the old ones stay.
+    fs::write(&file, bad).unwrap();
+    kept(twice(&mut system));
+    assert_eq!(system.roots().len(), 3);
+}
+
+#[test]
+fn a_missing_directory_beside_a_good_root_file_changes_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("roots.pem");
+    fs::write(&file, pems(1).concat()).unwrap();
+    // The variable of the directory is set by the child itself: `in_child` sets one.
+    if std::env::var_os("HC_TEST_ROOTS").is_none() {
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_missing_directory_beside_a_good_root_file_changes_nothing"])
+            .env("SSL_CERT_FILE", &file)
+            .env("SSL_CERT_DIR", home.path().join("missing"))
+            .env("HC_TEST_ROOTS", home.path())
+            .status()
+            .unwrap();
+        assert!(status.success());
+        return;
+    }
+    let file = directory().join("roots.pem");
+    let (mut system, problems) = SystemRoots::load();
+    assert_eq!((system.roots().len(), problems.len()), (1, 1));
+    fs::write(&file, pems(2).concat()).unwrap();
+    let reload = twice(&mut system);
+    let Reload::Replaced { count: 2, problems } = reload else { panic!("{reload:?}") };
+    assert_eq!(problems.len(), 1);
+    // The file gone: the roots stay, and it is told.
+    fs::remove_file(&file).unwrap();
+    kept(twice(&mut system));
+    assert_eq!(system.roots().len(), 2);
+}
+
+#[test]
+fn only_what_links_need_stays_in_reach() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("ssl/certs/roots.pem");
+    fs::create_dir_all(home.path().join("ssl/certs")).unwrap();
+    fs::create_dir_all(home.path().join("ssl/private")).unwrap();
+    fs::write(&file, pems(1).concat()).unwrap();
+    if std::env::var_os("HC_TEST_ROOTS").is_none() {
+        in_child("only_what_links_need_stays_in_reach", "SSL_CERT_DIR", &home.path().join("ssl/certs"));
+        in_child("only_what_links_need_stays_in_reach", "SSL_CERT_FILE", &file);
+        return;
+    }
+    let certs = std::env::var_os("SSL_CERT_DIR").map_or_else(directory, Into::into);
+    let ssl = certs.parent().unwrap();
+    let (mut system, _) = SystemRoots::load();
+    assert_eq!(system.reach(), std::slice::from_ref(&certs));
+    // The directory of a directory of certificates is not needed either.
+    if std::env::var_os("SSL_CERT_DIR").is_some() {
+        return;
+    }
+    // A file that is replaced in its own directory.
+    fs::write(certs.join("new"), pems(2).concat()).unwrap();
+    fs::rename(certs.join("new"), certs.join("roots.pem")).unwrap();
+    replaced(twice(&mut system), 2);
+    // A link to another directory does not open the one above both; a link of directories opens that in which it is.
+    fs::create_dir_all(ssl.join("store/2026")).unwrap();
+    fs::rename(certs.join("roots.pem"), ssl.join("store/2026/roots.pem")).unwrap();
+    symlink("2026", ssl.join("store/current")).unwrap();
+    symlink(ssl.join("store/current/roots.pem"), certs.join("roots.pem")).unwrap();
+    let reach = system.reach();
+    for needed in [&certs, &ssl.join("store"), &ssl.join("store/2026")] {
+        assert!(reach.contains(needed), "{needed:?} is not in {reach:?}");
+    }
+    assert!(!reach.iter().any(|path| path == ssl), "{reach:?}");
 }

@@ -37,8 +37,10 @@ pub(crate) fn confine(files: &Files) -> Result<Confinement, SandboxError> {
         ruleset = ruleset.add_rule(PathBeneath::new(directory, writing)).map_err(SandboxError::Files)?;
     }
     let reading = AccessFs::ReadFile | AccessFs::ReadDir;
-    for directory in files.readable.iter().filter_map(|path| PathFd::new(path).ok()) {
-        ruleset = ruleset.add_rule(PathBeneath::new(directory, reading)).map_err(SandboxError::Files)?;
+    for path in &files.readable {
+        let Ok(opened) = PathFd::new(path) else { continue };
+        let access = if path.is_dir() { reading } else { AccessFs::ReadFile.into() };
+        ruleset = ruleset.add_rule(PathBeneath::new(opened, access)).map_err(SandboxError::Files)?;
     }
     let binding = AccessFs::MakeSock | AccessFs::ReadDir;
     for directory in files.sockets.iter().filter_map(|path| PathFd::new(path).ok()) {

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 
 pub use files::Confinement;
 
-/// The files that stay in reach. Each path is a directory, with everything below it.
+/// The files that stay in reach. Each path is a directory, with everything below it; of `readable` also a single file.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
     /// Files and sockets may be made, read, written, renamed and removed here.

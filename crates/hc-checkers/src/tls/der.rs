@@ -73,29 +73,154 @@ pub(super) fn may_sign(certificate: &[u8]) -> bool {
 
 /// What the extension of this identifier says.
 fn extension<'a>(certificate: &'a [u8], identifier: &[u8]) -> Option<&'a [u8]> {
+    extensions(certificate)?.into_iter().find(|one| one.identifier == identifier).map(|one| one.value)
+}
+
+/// An extension of a certificate (RFC 5280 section 4.1).
+pub(super) struct Extension<'a> {
+    /// The object identifier, without tag and length.
+    pub(super) identifier: &'a [u8],
+    pub(super) critical: bool,
+    /// What is in the octet string.
+    pub(super) value: &'a [u8],
+}
+
+impl Extension<'_> {
+    /// The last number of an identifier of RFC 5280, 2.5.29.x.
+    pub(super) fn standard(&self) -> Option<u8> {
+        match self.identifier {
+            [0x55, 0x1d, number] => Some(*number),
+            _ => None,
+        }
+    }
+}
+
+/// All extensions; none if the certificate has none, `None` if they cannot be read.
+pub(super) fn extensions(certificate: &[u8]) -> Option<Vec<Extension<'_>>> {
     /// `[3] EXPLICIT`.
     const EXTENSIONS: u8 = 0xa3;
     const OCTET_STRING: u8 = 0x04;
+    const BOOLEAN: u8 = 0x01;
 
     // Serial number, signature algorithm, issuer, validity, subject, key; perhaps unique identifiers.
-    let mut rest = fields_after(certificate, 6)?;
-    while *rest.first()? != EXTENSIONS {
-        rest = any_element(rest)?.1;
-    }
-    let (all, _) = element(any_element(rest)?.0.content, SEQUENCE)?;
-    let mut rest = all.content;
-    while let Some((one, more)) = any_element(rest) {
-        let (name, mut fields) = any_element(one.content)?;
-        if name.content == identifier {
-            // Perhaps a critical flag first.
-            while *fields.first()? != OCTET_STRING {
-                fields = any_element(fields)?.1;
+    let rest = fields_after(certificate, 6)?;
+    let Some((_, all)) = elements_of(rest)?.into_iter().find(|(tag, _)| *tag == EXTENSIONS) else {
+        return Some(Vec::new());
+    };
+    let mut extensions = Vec::new();
+    for (_, one) in elements_in(all)? {
+        let (identifier, critical, value) = match elements_of(one)?.as_slice() {
+            [(_, identifier), (OCTET_STRING, value)] => (*identifier, false, *value),
+            [(_, identifier), (BOOLEAN, critical), (OCTET_STRING, value)] => {
+                (*identifier, *critical != [0], *value)
             }
-            return Some(any_element(fields)?.0.content);
-        }
-        rest = more;
+            _ => return None,
+        };
+        extensions.push(Extension { identifier, critical, value });
     }
-    None
+    Some(extensions)
+}
+
+/// The elements in the first element of `bytes`: tag and content.
+pub(super) fn elements_in(bytes: &[u8]) -> Option<Vec<(u8, &[u8])>> {
+    elements_of(any_element(bytes)?.0.content)
+}
+
+/// The elements that `bytes` are made of: tag and content.
+pub(super) fn elements_of(mut bytes: &[u8]) -> Option<Vec<(u8, &[u8])>> {
+    let mut elements = Vec::new();
+    while let Some(tag) = bytes.first() {
+        let (one, rest) = any_element(bytes)?;
+        elements.push((*tag, one.content));
+        bytes = rest;
+    }
+    Some(elements)
+}
+
+/// Whether `bytes` are one element in DER and not only in BER: lengths, integers and booleans in their one form.
+pub(super) fn is_strict(bytes: &[u8]) -> bool {
+    any_element(bytes).is_some_and(|(_, rest)| rest.is_empty()) && are_strict(bytes, 0)
+}
+
+fn are_strict(mut bytes: &[u8], depth: usize) -> bool {
+    const CONSTRUCTED: u8 = 0x20;
+    /// Deeper than any certificate.
+    const DEEPEST: usize = 32;
+
+    while let Some(tag) = bytes.first() {
+        let Some((one, rest)) = any_element(bytes) else { return false };
+        let shortest = match one.content.len() {
+            0..=0x7f => 2,
+            0x80..=0xff => 3,
+            0x100..=0xffff => 4,
+            _ => 5,
+        };
+        let good = match (*tag, one.content) {
+            (0x01, content) => matches!(content, [0 | 0xff]),
+            (0x02, content) => match content {
+                [] | [0, ..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => false,
+                [..] => true,
+            },
+            (tag, content) if tag & CONSTRUCTED != 0 => depth < DEEPEST && are_strict(content, depth + 1),
+            _ => true,
+        };
+        if !good || one.whole.len() - one.content.len() != shortest || tag & 0x1f == 0x1f {
+            return false;
+        }
+        bytes = rest;
+    }
+    true
+}
+
+/// Whether the serial number is an integer that is not negative.
+pub(super) fn has_good_serial(certificate: &[u8]) -> bool {
+    let serial = fields_after(certificate, 0).and_then(|fields| element(fields, INTEGER));
+    serial.and_then(|(serial, _)| serial.content.first().copied()).is_some_and(|first| first < 0x80)
+}
+
+/// Whether a certificate is of version 3, the only one that has extensions.
+pub(super) fn is_of_version_3(certificate: &[u8]) -> bool {
+    let fields = element(certificate, SEQUENCE).and_then(|(outer, _)| element(outer.content, SEQUENCE));
+    fields.is_some_and(|(fields, _)| fields.content.starts_with(&[VERSION, 3, INTEGER, 1, 2]))
+}
+
+/// The name of who has signed a certificate, with its tag.
+pub(super) fn issuer(certificate: &[u8]) -> Option<&[u8]> {
+    Some(element(fields_after(certificate, 2)?, SEQUENCE)?.0.whole)
+}
+
+/// The name of whom a certificate is for, with its tag.
+pub(super) fn subject(certificate: &[u8]) -> Option<&[u8]> {
+    Some(element(fields_after(certificate, 4)?, SEQUENCE)?.0.whole)
+}
+
+/// The algorithm of the public key (without its tag and length), and the key.
+pub(super) fn key_of(certificate: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (info, _) = element(fields_after(certificate, 5)?, SEQUENCE)?;
+    let (algorithm, rest) = element(info.content, SEQUENCE)?;
+    let (key, _) = element(rest, BIT_STRING)?;
+    Some((algorithm.content, key.content.strip_prefix(&[0])?))
+}
+
+/// What is signed, how, and the signature.
+pub(super) struct Signed<'a> {
+    pub(super) message: &'a [u8],
+    /// Without its tag and length.
+    pub(super) algorithm: &'a [u8],
+    pub(super) signature: &'a [u8],
+}
+
+/// The signature of a certificate.
+pub(super) fn signed(certificate: &[u8]) -> Option<Signed<'_>> {
+    let (outer, _) = element(certificate, SEQUENCE)?;
+    let (message, rest) = element(outer.content, SEQUENCE)?;
+    let (algorithm, rest) = element(rest, SEQUENCE)?;
+    let (signature, _) = element(rest, BIT_STRING)?;
+    Some(Signed {
+        message: message.whole,
+        algorithm: algorithm.content,
+        signature: signature.content.strip_prefix(&[0])?,
+    })
 }
 
 /// A UTCTime or a GeneralizedTime as RFC 5280 section 4.1.2.5 writes it, in UTC. Before 1970 is 0.

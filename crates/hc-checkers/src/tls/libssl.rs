@@ -63,7 +63,12 @@ fn new_context(tls: Tls) -> Result<SslContext, ErrorStack> {
     // SSL_OP_LEGACY_SERVER_CONNECT, the same bit in OpenSSL 1.1 and 3: a server that does not know of RFC 5746 is reached
     // all the same, since nothing is ever renegotiated.
     let legacy_server_connect = SslOptions::from_bits_retain(0x4);
-    context.set_options(legacy_server_connect | SslOptions::NO_TICKET | SslOptions::IGNORE_UNEXPECTED_EOF);
+    context.set_options(
+        legacy_server_connect
+            | SslOptions::NO_TICKET
+            | SslOptions::NO_RENEGOTIATION
+            | SslOptions::IGNORE_UNEXPECTED_EOF,
+    );
     hc_libssl::set_max_certificate_message(&mut context, MAX_CERTIFICATE_MESSAGE);
     context.set_verify(SslVerifyMode::NONE);
     context.set_session_cache_mode(SslSessionCacheMode::OFF);

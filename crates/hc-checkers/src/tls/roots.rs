@@ -1,6 +1,7 @@
 //! Whom certificates are verified against.
 
 use std::fmt;
+use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -137,19 +138,22 @@ impl Trust {
 #[derive(Debug)]
 pub struct SystemRoots {
     roots: Roots,
+    /// What was read.
     seen: Sighting,
+    /// What the last look has seen, if that is something else.
+    changing: Option<Sighting>,
 }
 
 /// What [`SystemRoots::reload`] has found.
 #[derive(Debug)]
 pub enum Reload {
-    /// The files are as they were, or hold the same certificates.
+    /// The files are as they were, or hold the same certificates, or have changed only since the last look.
     Unchanged,
     /// There are other roots from now on.
     Replaced {
         /// How many there are.
         count: usize,
-        /// Certificates that cannot be used and are left out.
+        /// Files, directories and certificates that cannot be used and are left out.
         problems: Vec<RootsError>,
     },
     /// The files have changed, and cannot be used: the roots stay as they were. Why, in one line.
@@ -166,7 +170,7 @@ impl SystemRoots {
         let (roots, malformed) = Roots::new(certificates);
         let mut problems: Vec<_> = errors.into_iter().map(RootsError::Unreadable).collect();
         problems.extend(malformed);
-        (Self { roots, seen }, problems)
+        (Self { roots, seen, changing: None }, problems)
     }
 
     /// The roots, which follow the files.
@@ -175,36 +179,49 @@ impl SystemRoots {
         self.roots.clone()
     }
 
-    /// The directories that must stay readable for [`reload`](Self::reload), with what is below them.
+    /// The directories, with what is below them, and single files that must stay readable for [`reload`](Self::reload).
     #[must_use]
     pub fn reach(&self) -> Vec<PathBuf> {
         Sources::of_system().reach()
     }
 
-    /// Reads the files again if they have changed since they were last read: in place, by a rename, or behind a link. Files
-    /// that cannot be read or hold no certificate change nothing; nor does a file that is being written right now, which the
-    /// next call looks at again. Waits for the disk.
+    /// Reads the files again if they have changed since they were last read: in place, by a rename, or behind a link. To be
+    /// called every few seconds: a change is used when two calls in a row have seen the same, so that a file that is written
+    /// in pieces is not taken half. What cannot be used is left out, as by [`load`](Self::load), and told beside. If nothing
+    /// usable is left, or the file cannot be read at all, the roots stay as they are. Waits for the disk.
     pub fn reload(&mut self) -> Reload {
         let sources = Sources::of_system();
         let seen = sources.look();
         if seen == self.seen {
+            self.changing = None;
+            return Reload::Unchanged;
+        }
+        if self.changing.as_ref() != Some(&seen) {
+            self.changing = Some(seen);
             return Reload::Unchanged;
         }
         let (certificates, errors) = read(&sources);
-        if sources.look() != seen {
+        let after = sources.look();
+        if after != seen {
+            self.changing = Some(after);
             return Reload::Unchanged;
         }
+        self.changing = None;
         self.seen = seen;
-        if let Some(error) = errors.first() {
-            return Reload::Kept(error.to_string());
+        let file = sources.file.as_deref().map(|file| (file, fs::File::open(file)));
+        if let Some((file, Err(error))) = file {
+            return Reload::Kept(format!("cannot read {}: {error}", file.display()));
         }
-        let (trust, problems) = Trust::new(certificates);
+        let (trust, malformed) = Trust::new(certificates);
         let count = trust.verifying.len();
+        let mut problems: Vec<_> = errors.into_iter().map(RootsError::Unreadable).collect();
+        problems.extend(malformed);
+        if count == 0 {
+            let nothing = "no root certificate is there any more".to_owned();
+            return Reload::Kept(problems.first().map_or(nothing, ToString::to_string));
+        }
         if trust.verifying.is_of_same(&self.roots.trust().verifying) {
             return Reload::Unchanged;
-        }
-        if count == 0 {
-            return Reload::Kept("no root certificate is there any more".to_owned());
         }
         self.roots.replace(trust);
         Reload::Replaced { count, problems }

@@ -56,33 +56,39 @@ impl Sources {
         )
     }
 
-    /// The directories that must stay in reach so that the sources can be read again after a change: those of every link on
-    /// the way, that of each file, and the one above it, should a link lead to a new directory beside the old one
-    /// (`certs/2026/` and `certs/2027/`). Directories right below `/` are too wide for the last.
+    /// What must stay in reach so that the sources can be read again after a change: the directory of each file and of every
+    /// link on the way, and the directories of certificates themselves. The directory above is among them only if the way
+    /// leads through a directory that is itself a link (`current/roots.pem`, `current -> 2026`). Directories right below `/`
+    /// are too wide, so of a file in one of these there is the file alone.
     pub(super) fn reach(&self) -> Vec<PathBuf> {
         let mut reach = BTreeSet::new();
         let mut paths: Vec<PathBuf> = self.file.iter().chain(&self.directories).cloned().collect();
         for directory in &self.directories {
-            reach.insert(directory.clone());
             let entries = fs::read_dir(directory).into_iter().flatten().flatten();
             paths.extend(entries.map(|entry| entry.path()).filter(|path| path.is_symlink()));
         }
-        for path in paths {
-            for hop in hops(path) {
-                let Some(parent) = hop.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
-                    continue;
-                };
-                // `ancestors` counts the directory itself and `/`.
-                if parent.ancestors().count() > 1 {
-                    reach.insert(parent.to_owned());
-                }
-                if let Some(above) = parent.parent().filter(|above| above.ancestors().count() > 2) {
-                    reach.insert(above.to_owned());
-                }
+        for hop in paths.into_iter().flat_map(hops) {
+            if hop.is_dir() {
+                // A directory of certificates is in reach by itself. Others may be beside it, as `/etc/ssl/private`.
+                reach.insert(hop.clone());
             }
+            if hop.is_dir() && !hop.is_symlink() {
+                continue;
+            }
+            match hop.parent() {
+                Some(parent) if is_narrow(parent) => _ = reach.insert(parent.to_owned()),
+                _ => _ = reach.insert(hop.clone()),
+            }
+            let links = hop.ancestors().skip(1).filter(|above| above.is_symlink());
+            reach.extend(links.filter_map(Path::parent).filter(|above| is_narrow(above)).map(Path::to_owned));
         }
         reach.into_iter().collect()
     }
+}
+
+/// Whether a directory is neither `/` nor right below it. `ancestors` counts the directory itself and `/`.
+fn is_narrow(directory: &Path) -> bool {
+    directory.ancestors().count() > 2
 }
 
 /// The path, and what it leads to link by link, each with its directories resolved.

@@ -14,7 +14,7 @@ use webpki::{
 };
 
 use super::second_opinion::{self, SecondOpinion};
-use super::{der, reason, signatures};
+use super::{der, reason, rules, signatures};
 
 /// Verifies chain, name, dates and purpose.
 ///
@@ -26,6 +26,8 @@ pub(super) struct Verifying {
     anchors: Vec<TrustAnchor<'static>>,
     /// From when until when each of the anchors is valid, in seconds since 1970.
     validity: Vec<(u64, u64)>,
+    /// How many authorities may stand below each of the anchors; `None`: it may sign no server's certificate.
+    depth: Vec<Option<usize>>,
     known: HashSet<CertificateDer<'static>>,
     second_opinion: SecondOpinion,
 }
@@ -37,6 +39,7 @@ impl Verifying {
         let mut verifying = Self {
             anchors: Vec::new(),
             validity: Vec::new(),
+            depth: Vec::new(),
             known: HashSet::new(),
             second_opinion: SecondOpinion::default(),
         };
@@ -49,6 +52,7 @@ impl Verifying {
                 Ok(anchor) => {
                     verifying.anchors.push(anchor);
                     verifying.validity.push(der::validity(&certificate).unwrap_or((0, u64::MAX)));
+                    verifying.depth.push(rules::depth_of_root(&certificate));
                     verifying.known.insert(certificate);
                 }
                 Err(error) => malformed.push(error),
@@ -96,7 +100,8 @@ impl Verifying {
             return Ok(());
         };
         let reason = reason::of_certificate(&error);
-        if !second_opinion::is_needed(&error) {
+        let lengths = std::iter::once(end_entity).chain(intermediates).map(|one| one.len());
+        if !second_opinion::is_needed(&error, lengths) {
             return Err(reason);
         }
         let second = self.second_opinion.verify(&self.known, end_entity, intermediates, name, sha1);
@@ -126,7 +131,10 @@ impl Verifying {
         );
         match chain {
             Ok(_) => {}
-            Err(error) if self.known.contains(end_entity) && !is_about_itself(&error) => {}
+            Err(error)
+                if self.known.contains(end_entity)
+                    && !is_about_itself(&error)
+                    && der::is_for_servers(end_entity) => {}
             Err(error) => return Err(error),
         }
         certificate.verify_is_valid_for_subject_name(name)
@@ -138,13 +146,16 @@ impl Verifying {
             return Err(webpki::Error::EndEntityUsedAsCa);
         }
         let anchor = path.anchor();
-        let same = self.anchors.iter().zip(&self.validity).filter(|(other, _)| {
+        let below = path.intermediate_certificates().count();
+        let same = self.anchors.iter().zip(self.validity.iter().zip(&self.depth)).filter(|(other, _)| {
             other.subject == anchor.subject && other.subject_public_key_info == anchor.subject_public_key_info
         });
         // The same key may be there twice, under an old and a new date.
         let mut verdict = Ok(());
-        for (_, (from, until)) in same {
-            verdict = if now.as_secs() < *from {
+        for (_, ((from, until), depth)) in same {
+            verdict = if depth.is_none_or(|depth| depth < below) {
+                Err(webpki::Error::EndEntityUsedAsCa)
+            } else if now.as_secs() < *from {
                 let not_before = UnixTime::since_unix_epoch(Duration::from_secs(*from));
                 Err(webpki::Error::CertNotValidYet { time: now, not_before })
             } else if now.as_secs() > *until {
