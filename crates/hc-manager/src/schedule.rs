@@ -16,6 +16,9 @@ pub(crate) fn nanos(duration: Duration) -> Nanos {
 /// The pause before a probe is tried again after an inconclusive one, doubled each time.
 const FIRST_RETRY: Nanos = 100_000_000;
 
+/// Two probes of a check start at least so far apart, or a quarter of its interval: more than the delay of a batch.
+const CLOSE: Nanos = 250_000_000;
+
 /// The fixed-rate schedule of one check: a grid of instants, one interval apart, that never drifts.
 ///
 /// The grid lies where the check's phase puts it ([`Phase`](crate::phases::Phase)). Single probes may come off the grid: the
@@ -46,7 +49,13 @@ impl Schedule {
 
     /// When the next probe is due, after the latest one ended at `ended` with a verdict.
     pub(crate) fn next(&self, ended: Nanos, interval: Nanos) -> Nanos {
-        self.grid_after(self.started.unwrap_or(ended), interval).max(ended)
+        let started = self.started.unwrap_or(ended);
+        let point = self.grid_after(started, interval);
+        // Off the grid, a probe may have started just before a point of it. Two probes within the batch delay would be told
+        // as one, so the next one comes between this point and the one after it.
+        let is_close = point.saturating_sub(started) < CLOSE.min(interval / 4);
+        let due = if is_close { point.saturating_add(interval / 2) } else { point };
+        due.max(ended)
     }
 
     /// When to try again, after the latest probe ended at `ended` and `tries` in a row were inconclusive: soon, then ever
@@ -113,7 +122,9 @@ mod tests {
         check_next(1000, 1150, 1150);
         check_next(1000, 1950, 1950); // many passed: once
         check_next(1950, 1960, 2000); // and back on the grid
-        check_next(990, 995, 1000); // a probe before the first grid point
+        check_next(960, 965, 1000); // a probe before the first grid point
+        check_next(990, 995, 1050); // and one just before it
+        check_next(1050, 1051, 1100);
     }
 
     #[test]
@@ -169,8 +180,9 @@ mod tests {
             let (ended, next) = (start + flight, schedule.next(start + flight, interval));
             prop_assert!(next >= ended && next > start);
             prop_assert!(next <= ended.max(start + interval));
-            // On the grid, or made up for the moment the probe ended.
-            prop_assert!((next - origin) % interval == 0 || next == ended);
+            // On the grid, half an interval behind it, or made up for the moment the probe ended.
+            let off = (next - origin) % interval;
+            prop_assert!(off == 0 || off == interval / 2 || next == ended);
             for tries in 1..70 {
                 let retry = schedule.retry(ended, interval, tries);
                 prop_assert!(retry >= ended && retry <= next);

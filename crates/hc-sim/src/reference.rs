@@ -316,7 +316,9 @@ impl Run {
     fn next(&self, ended: Nanos) -> Nanos {
         let started = self.started.unwrap_or(ended);
         let interval = nanos(self.spec.interval());
-        self.grid_after(started, interval).max(ended)
+        let point = self.grid_after(started, interval);
+        let soon = point - started < (250 * MILLISECOND).min(interval / 4);
+        (point + if soon { interval / 2 } else { 0 }).max(ended)
     }
 
     fn grid_after(&self, instant: Nanos, interval: Nanos) -> Nanos {
