@@ -47,19 +47,23 @@ impl SocketFile {
     /// The file that bind(2) has just made with mode 0. Whoever may write to the directory can put another one in its place,
     /// or a link to one, so that its mode and owner would be changed: that is an error.
     pub(crate) fn made(path: &Path) -> Result<(Self, Made), BindError> {
+        let find = io_error("find", path);
+        let check = |meta: fs::Metadata| {
+            if meta.file_type().is_socket() && meta.mode() & 0o7777 == 0 && meta.nlink() == 1 {
+                return Ok((meta.dev(), meta.ino()));
+            }
+            Err(find(io::Error::other("another file was put in its place while it was bound")))
+        };
+        let inode = check(fs::symlink_metadata(path).map_err(&find)?)?;
+        // From here on the file is removed if something fails, for example for want of descriptors.
+        let mut socket = Self { path: path.to_owned(), inode, ours: true };
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
-        let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path);
-        let file = file.map_err(io_error("find", path))?;
-        let meta = file.metadata().map_err(io_error("find", path))?;
-        if !meta.file_type().is_socket() || meta.mode() & 0o7777 != 0 || meta.nlink() != 1 {
-            let why = "another file was put in its place while it was bound";
-            return Err(io_error("set the mode of", path)(io::Error::other(why)));
-        }
+        let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path).map_err(&find)?;
+        socket.inode = check(file.metadata().map_err(&find)?)?;
         // chmod(2) takes no such descriptor, but the path to it. Where /proc is not mounted, the file's own has to do.
         let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let reach = if by_descriptor.exists() { by_descriptor } else { path.to_owned() };
-        let inode = (meta.dev(), meta.ino());
-        Ok((Self { path: path.to_owned(), inode, ours: true }, Made { _file: file, path: reach }))
+        Ok((socket, Made { _file: file, path: reach }))
     }
 
     pub(crate) fn is_there(&self) -> bool {
