@@ -37,14 +37,6 @@ struct PathDown {
 /// Fewer probes without a path do not end the holding: a path that was away for two moments was there in between.
 const PROBES: u32 = 3;
 
-/// One probe that ended in a local fault.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LocalProbe {
-    pub(crate) fault: LocalFault,
-    pub(crate) wall: SystemTime,
-    pub(crate) ended: Nanos,
-}
-
 impl Holding {
     /// The first local fault after a verdict.
     pub(crate) fn new(fault: LocalFault, since: SystemTime) -> Self {
@@ -62,13 +54,12 @@ impl Holding {
         (!given_up).then(|| Box::new(Held { fault, since }))
     }
 
-    /// Takes a probe that ended in a local fault, and gives what it amounts to: inconclusive, or a failure when the
-    /// path has been down for `hold`.
+    /// Takes a probe that ended at `ended` in a local fault, and gives what it amounts to: inconclusive, or a failure when
+    /// the path has been down for `hold`.
     ///
     /// Probes with a fault of the checker alone in between neither prolong nor end it. But there must have been a
     /// probe without a path within `gap`: what nobody looked at for longer may have been fine meanwhile.
-    pub(crate) fn note(&mut self, probe: LocalProbe, hold: Nanos, gap: Nanos) -> Outcome {
-        let LocalProbe { fault, wall: _, ended } = probe;
+    pub(crate) fn note(&mut self, fault: LocalFault, ended: Nanos, hold: Nanos, gap: Nanos) -> Outcome {
         self.fault = fault;
         if fault.class() == FaultClass::OwnAlone {
             return fault.into();
@@ -105,8 +96,7 @@ mod tests {
         let mut holding = Holding::new(probes[0].1, SystemTime::UNIX_EPOCH);
         let mut counted = Vec::new();
         for (at, fault) in probes {
-            let probe = LocalProbe { fault: *fault, wall: SystemTime::UNIX_EPOCH, ended: at * SECOND };
-            let outcome = holding.note(probe, hold * SECOND, gap * SECOND);
+            let outcome = holding.note(*fault, at * SECOND, hold * SECOND, gap * SECOND);
             assert_eq!(holding.shown().is_none(), !counted.is_empty() || outcome.label() == "path_down");
             if outcome.label() == "path_down" {
                 counted.push(*at);

@@ -110,8 +110,9 @@ mod tests {
         }
     }
 
+    /// Backends come and go; the numbers in use stay those of the first ones, and thereby consecutive.
     #[test]
-    fn phases_stay_even_while_backends_are_replaced() {
+    fn phases_stay_consecutive_while_backends_are_replaced() {
         let interval = 10 * SECOND;
         let mut phases = Phases::default();
         let mut live: Vec<Phase> = (0..400).map(|_| phases.take(interval)).collect();
@@ -122,8 +123,8 @@ mod tests {
             }
             live.extend((0..20).map(|_| phases.take(interval)));
         }
-        let offsets = live.iter().map(|phase| phase.offset(interval)).collect();
-        assert!(fullest(offsets, interval) <= 15);
+        live.sort_unstable();
+        assert_eq!(live, (0..400).map(Phase).collect::<Vec<_>>());
     }
 
     #[test]

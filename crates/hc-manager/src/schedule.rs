@@ -23,7 +23,8 @@ const CLOSE: Nanos = 250_000_000;
 ///
 /// The grid lies where the check's phase puts it ([`Phase`](crate::phases::Phase)). Single probes may come off the grid: the
 /// first one of a check, those brought forward, and those tried again. The next one after them is the next point of the
-/// grid, so that no two probes are further apart than one interval.
+/// grid, or half an interval behind it if that point is too close ([`CLOSE`]); so no two probes are further apart than one
+/// interval.
 ///
 /// A probe that starts late or runs long does not move the grid. Grid points that pass while no probe could start are
 /// skipped; the one that passes first while a probe is in flight is made up for when it ends, as Seesaw's ticker does, so

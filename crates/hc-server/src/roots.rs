@@ -30,7 +30,7 @@ impl RootsWatch {
             }
         };
         // Not waited for: it holds nothing, and may hang with its disk.
-        let _thread = thread::Builder::new().name("roots".to_owned()).spawn(watch)?;
+        let _thread = thread::Builder::new().name("hc-roots".to_owned()).spawn(watch)?;
         Ok(Self { _running: running })
     }
 }

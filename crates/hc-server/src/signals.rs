@@ -100,11 +100,11 @@ impl Signals {
                 continue;
             }
             let now = Instant::now();
-            let last = usize::try_from(number).ok().and_then(|number| logged.get_mut(number));
-            if let Some(last) = last
-                && last.replace(now).is_some_and(|last| now - last < QUIET)
-            {
-                continue;
+            if let Some(last) = usize::try_from(number).ok().and_then(|number| logged.get_mut(number)) {
+                if last.is_some_and(|last| now - last < QUIET) {
+                    continue;
+                }
+                *last = Some(now);
             }
             match action {
                 Action::Reload => {

@@ -12,7 +12,7 @@ use tracing::{debug, info};
 use crate::config::ManagerConfig;
 use crate::episodes::Episodes;
 use crate::flaps::Flaps;
-use crate::holding::{self, Holding, LocalProbe};
+use crate::holding::{self, Holding};
 use crate::known::Known;
 use crate::memory::{Kept, Memory};
 use crate::plan::{Check, Order};
@@ -179,7 +179,7 @@ impl ShardCore {
         let local = if let Outcome::Inconclusive(fault) = outcome { Some(fault) } else { None };
         let before = record.held.as_ref().map(|held| held.fault());
         if let Some(fault) = local {
-            outcome = record.hold(LocalProbe { fault, wall, ended }, self.hold_unreachable);
+            outcome = record.hold(fault, wall, ended, self.hold_unreachable);
         }
         self.gauges.ended(&outcome);
         let duration = Duration::from_nanos(ended.saturating_sub(began));
@@ -364,11 +364,17 @@ impl Record {
     }
 
     /// Takes a probe that ended in a local fault, and gives what it amounts to: see [`Holding::note`].
-    fn hold(&mut self, probe: LocalProbe, hold_unreachable: Nanos) -> Outcome {
+    fn hold(
+        &mut self,
+        fault: LocalFault,
+        wall: SystemTime,
+        ended: Nanos,
+        hold_unreachable: Nanos,
+    ) -> Outcome {
         let spec = &self.check.spec;
         let (hold, gap) = holding::limits(hold_unreachable, spec.interval(), spec.timeout());
-        let held = self.held.get_or_insert_with(|| Box::new(Holding::new(probe.fault, probe.wall)));
-        held.note(probe, hold, gap)
+        let held = self.held.get_or_insert_with(|| Box::new(Holding::new(fault, wall)));
+        held.note(fault, ended, hold, gap)
     }
 
     /// Where the check stands, and whether that is held.
