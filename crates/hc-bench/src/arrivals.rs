@@ -7,13 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use hc_checkers::{Checkers, CheckersConfig};
 use hc_manager::{Manager, ManagerConfig};
-use hc_types::{
-    CheckId, CheckSpec, Incarnation, Outcome, ProbeSpec, Prober, SetChange, Sink, StatusUpdate, Target,
-    TcpProbe,
-};
+use hc_types::{CheckId, CheckSpec, Outcome, ProbeSpec, Prober, SetChange, Target, TcpProbe};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::nobody::Nobody;
 use crate::{nginx, table};
 
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -36,20 +34,6 @@ impl Prober for Noting {
         }
         self.checkers.probe(spec)
     }
-}
-
-struct Nobody;
-
-impl Sink for Nobody {
-    fn begin(&self, _: CheckId, _: Incarnation) {}
-
-    fn record(&self, updates: &mut Vec<StatusUpdate>) {
-        updates.clear();
-    }
-
-    fn forget(&self, _: CheckId, _: Incarnation) {}
-
-    fn in_effect(&self, _: Option<u64>, _: bool) {}
 }
 
 /// Runs the benchmark and prints its table.

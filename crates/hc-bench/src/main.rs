@@ -6,6 +6,7 @@ mod check_time;
 mod cpu;
 mod memory;
 mod nginx;
+mod nobody;
 mod process;
 mod procfs;
 mod schedule;

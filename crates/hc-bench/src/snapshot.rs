@@ -6,15 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use hc_manager::{Manager, ManagerConfig};
-use hc_types::{
-    CheckId, CheckSpec, Incarnation, Outcome, ProbeSpec, Prober, SetChange, Sink, StatusUpdate, Target,
-    TcpProbe,
-};
+use hc_types::{CheckId, CheckSpec, Outcome, ProbeSpec, Prober, SetChange, Target, TcpProbe};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::nobody::Nobody;
 use crate::table;
 
 const CHECKS: u32 = 100_000;
@@ -40,23 +38,11 @@ impl Prober for Passes {
     }
 }
 
-impl Sink for Passes {
-    fn begin(&self, _: CheckId, _: Incarnation) {}
-
-    fn record(&self, updates: &mut Vec<StatusUpdate>) {
-        updates.clear();
-    }
-
-    fn forget(&self, _: CheckId, _: Incarnation) {}
-
-    fn in_effect(&self, _: Option<u64>, _: bool) {}
-}
-
 /// Runs the benchmark and prints its tables.
 pub(crate) fn run() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (manager, task) = Manager::start(ManagerConfig::default(), || Passes, Arc::new(Passes))?;
+        let (manager, task) = Manager::start(ManagerConfig::default(), || Passes, Arc::new(Nobody))?;
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(task.run(stop.clone()));
