@@ -48,9 +48,9 @@ pub async fn run(
     let Config { socket, notify, checks, guard, log: _, state, shutdown: ends } = config;
 
     // What needs files and privileges, before they are given up.
-    let Descriptors { in_flight, partings } = limits::descriptors();
-    let manager_config = manager_config(&checks, in_flight);
-    let threads = manager_config.shards;
+    let threads = checks.shards.unwrap_or(ManagerConfig::default().shards);
+    let Descriptors { in_flight, partings } = limits::descriptors(threads.get());
+    let manager_config = manager_config(&checks, threads, in_flight);
     startup::memory(threads.get() + OWN_THREADS)?;
     let (system_roots, problems) = SystemRoots::load();
     tell_problems(problems);
@@ -191,9 +191,9 @@ fn notifier_config(config: &NotifyConfig) -> NotifierConfig {
     NotifierConfig { batch_delay, batch_size, notify_interval: interval }
 }
 
-fn manager_config(config: &ChecksConfig, in_flight: usize) -> ManagerConfig {
+fn manager_config(config: &ChecksConfig, shards: NonZeroUsize, in_flight: usize) -> ManagerConfig {
     let ChecksConfig {
-        shards,
+        shards: _,
         max_in_flight,
         close: _,
         first_probes_per_second,
@@ -204,7 +204,7 @@ fn manager_config(config: &ChecksConfig, in_flight: usize) -> ManagerConfig {
     let defaults = ManagerConfig::default();
     let in_flight = NonZeroUsize::new(in_flight).unwrap_or(NonZeroUsize::MIN);
     ManagerConfig {
-        shards: shards.unwrap_or(defaults.shards),
+        shards,
         max_in_flight: max_in_flight.map_or(in_flight, |wanted| wanted.min(in_flight)),
         first_probes_per_second,
         remember,

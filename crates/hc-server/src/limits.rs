@@ -2,8 +2,12 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors kept for everything but probes: sockets, logs, libraries, snapshots.
+/// Descriptors kept for everything but shards and probes: connections of hc-proxy and readers, logs, libraries, snapshots.
 const RESERVED: u64 = 64;
+
+/// Descriptors of a shard beside its probes: three of its runtime, two that watch paths, two for ICMP, and one to look a
+/// route up.
+const PER_SHARD: u64 = 8;
 
 /// Probes in flight that an unlimited process still is given.
 const CEILING: u64 = 65_536;
@@ -22,20 +26,22 @@ pub(crate) struct Descriptors {
 
 /// Raises the limit of open files as far as the process may, and says how many descriptors probes can have at once.
 ///
-/// With very few descriptors half of them stay for the rest of the process, and one probe at a time can always run.
-pub(crate) fn descriptors() -> Descriptors {
+/// `shards`: the threads that probe. With very few descriptors half of them stay for the rest of the process, and one probe at a time can always run.
+pub(crate) fn descriptors(shards: usize) -> Descriptors {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         // Allowed without privileges; if it fails, the old limit is the one that counts.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
-    for_probes(getrlimit(Resource::Nofile).current)
+    for_probes(getrlimit(Resource::Nofile).current, shards)
 }
 
 /// `None` is no limit.
-fn for_probes(limit: Option<u64>) -> Descriptors {
+fn for_probes(limit: Option<u64>, shards: usize) -> Descriptors {
     let limit = limit.unwrap_or(u64::MAX);
-    let free = limit.saturating_sub(RESERVED.min(limit / 2)).clamp(1, CEILING);
+    let shards = u64::try_from(shards).unwrap_or(u64::MAX);
+    let reserved = RESERVED.saturating_add(shards.saturating_mul(PER_SHARD));
+    let free = limit.saturating_sub(reserved.min(limit / 2)).clamp(1, CEILING);
     let free = usize::try_from(free).unwrap_or(usize::MAX);
     let partings = (free / 8).min(PARTINGS);
     Descriptors { in_flight: free - partings, partings }
@@ -47,13 +53,14 @@ mod tests {
 
     #[test]
     fn probes_get_what_is_left() {
-        let split = |limit| {
-            let Descriptors { in_flight, partings } = for_probes(limit);
+        let split = |limit, shards| {
+            let Descriptors { in_flight, partings } = for_probes(limit, shards);
             (in_flight, partings)
         };
-        assert_eq!(split(Some(8192)), (7616, 512));
-        assert_eq!(split(Some(64)), (28, 4));
-        assert_eq!(split(Some(1)), (1, 0));
-        assert_eq!(split(None), (65_024, 512));
+        assert_eq!(split(Some(8192), 2), (7600, 512));
+        assert_eq!(split(Some(8192), 128), (6592, 512));
+        assert_eq!(split(Some(64), 2), (28, 4));
+        assert_eq!(split(Some(1), 2), (1, 0));
+        assert_eq!(split(None, 2), (65_024, 512));
     }
 }
