@@ -300,10 +300,12 @@ impl Concern<'_> {
                     || self.routes().any(|route| route.source == Some(*ip))
                     || (!is_known && same_family && self.routes().any(|route| route.links.contains(link)))
             }
-            Change::Route { to, table } => ips.any(|ip| to.covers(ip)) && self.takes(*table, to.length),
+            Change::Route { to, table } => {
+                ips.any(|ip| to.contains(&ip)) && self.takes(*table, to.prefix_len())
+            }
             Change::Rule { to, mark } => {
                 let ours = self.target.mark().map_or(0, Mark::get);
-                ips.any(|ip| to.covers(ip)) && mark.is_none_or(|(mark, mask)| ours & mask == mark & mask)
+                ips.any(|ip| to.contains(&ip)) && mark.is_none_or(|(mark, mask)| ours & mask == mark & mask)
             }
             Change::Unknown => true,
         }

@@ -100,10 +100,7 @@ impl History {
     fn age_first(&mut self) {
         let Some(noted) = self.recent.pop_front() else { return };
         let concerns_slow = match &noted.change {
-            Change::Route { to, .. } => {
-                let (first, last) = to.ends();
-                self.slow.range(first..=last).next().is_some()
-            }
+            Change::Route { to, .. } => self.slow.range(to.network()..=to.broadcast()).next().is_some(),
             _ => !self.slow.is_empty(),
         };
         if !concerns_slow {
@@ -155,11 +152,12 @@ impl History {
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "a test needs some time to start from")]
 mod tests {
-    use super::super::kernel::Prefix;
+    use ipnet::IpNet;
+
     use super::*;
 
     fn route(ip: [u8; 4], length: u8) -> Change {
-        Change::Route { to: Prefix { ip: ip.into(), length }, table: 254 }
+        Change::Route { to: IpNet::new_assert(ip.into(), length), table: 254 }
     }
 
     fn link(works: bool) -> Change {
@@ -201,7 +199,7 @@ mod tests {
             history.note(begun, begun, route([20 + a, b, c, d], 32));
         }
         assert!(history.recent.len() <= MOST && history.kept.len() <= MOST);
-        let covers = |noted: &&Noted| matches!(noted.change, Change::Route { to, .. } if to.covers([10, 0, 0, 1].into()));
+        let covers = |noted: &&Noted| matches!(noted.change, Change::Route { to, .. } if to.contains(&std::net::IpAddr::from([10, 0, 0, 1])));
         assert_eq!(history.since(begun).filter(covers).count(), 1);
         assert!(history.may_lack_recent(begun) && !history.may_lack_kept(begun));
     }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use hc_types::Mark;
+use ipnet::IpNet;
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, Parseable as _,
 };
@@ -35,45 +36,6 @@ pub(super) const LONGEST: usize = 128 * 1024;
 /// `LOOPBACK_IFINDEX`: the loopback interface has this index in every network namespace.
 pub(super) const LOOPBACK: u32 = 1;
 
-/// Some addresses in a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Prefix {
-    pub(super) ip: IpAddr,
-    pub(super) length: u8,
-}
-
-impl Prefix {
-    fn all(family: AddressFamily) -> Option<Self> {
-        let ip = match family {
-            AddressFamily::Inet => IpAddr::from([0; 4]),
-            AddressFamily::Inet6 => IpAddr::from([0; 16]),
-            _ => return None,
-        };
-        Some(Self { ip, length: 0 })
-    }
-
-    /// The first and the last address.
-    pub(super) fn ends(self) -> (IpAddr, IpAddr) {
-        match self.ip {
-            IpAddr::V4(ip) => {
-                let rest = u32::MAX.checked_shr(self.length.into()).unwrap_or(0);
-                let first = ip.to_bits() & !rest;
-                (IpAddr::V4(first.into()), IpAddr::V4((first | rest).into()))
-            }
-            IpAddr::V6(ip) => {
-                let rest = u128::MAX.checked_shr(self.length.into()).unwrap_or(0);
-                let first = ip.to_bits() & !rest;
-                (IpAddr::V6(first.into()), IpAddr::V6((first | rest).into()))
-            }
-        }
-    }
-
-    pub(super) fn covers(self, ip: IpAddr) -> bool {
-        let (first, last) = self.ends();
-        first.is_ipv4() == ip.is_ipv4() && (first..=last).contains(&ip)
-    }
-}
-
 /// What has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
@@ -89,9 +51,9 @@ pub(super) enum Change {
     /// A local address is gone.
     AddressGone { ip: IpAddr, link: u32 },
     /// A route has come, has gone or is another.
-    Route { to: Prefix, table: u32 },
+    Route { to: IpNet, table: u32 },
     /// A rule has come or gone.
-    Rule { to: Prefix, mark: Option<(u32, u32)> },
+    Rule { to: IpNet, mark: Option<(u32, u32)> },
     /// Changes that nobody read in time, or that cannot be understood.
     Unknown,
 }
@@ -206,6 +168,15 @@ fn address_gone(payload: &[u8]) -> Option<Change> {
     Some(Change::AddressGone { ip: ip?, link: message.header.index })
 }
 
+/// The address of a prefix that says none: all addresses.
+fn any(family: AddressFamily) -> Option<IpAddr> {
+    match family {
+        AddressFamily::Inet => Some(IpAddr::from([0; 4])),
+        AddressFamily::Inet6 => Some(IpAddr::from([0; 16])),
+        _ => None,
+    }
+}
+
 fn ip_of(address: &RouteAddress) -> Option<IpAddr> {
     match address {
         RouteAddress::Inet(ip) => Some((*ip).into()),
@@ -217,29 +188,28 @@ fn ip_of(address: &RouteAddress) -> Option<IpAddr> {
 fn route_change(payload: &[u8]) -> Option<Change> {
     let Ok(message) = RouteMessage::parse(payload) else { return Some(Change::Unknown) };
     let header = &message.header;
-    let mut to = Prefix::all(header.address_family)?;
-    to.length = header.destination_prefix_length;
+    let mut to = any(header.address_family)?;
     let mut table = u32::from(header.table);
     for attribute in &message.attributes {
         match attribute {
-            RouteAttribute::Destination(address) => to.ip = ip_of(address)?,
+            RouteAttribute::Destination(address) => to = ip_of(address)?,
             RouteAttribute::Table(number) => table = *number,
             _ => {}
         }
     }
     let is_cached = header.flags.contains(RouteFlags::Cloned);
     let carries_probes = !matches!(header.kind, RouteType::Multicast | RouteType::Broadcast);
+    let to = IpNet::new(to, header.destination_prefix_length).ok()?;
     (carries_probes && !is_cached).then_some(Change::Route { to, table })
 }
 
 fn rule_change(payload: &[u8]) -> Option<Change> {
     let Ok(message) = RuleMessage::parse(payload) else { return Some(Change::Unknown) };
-    let mut to = Prefix::all(message.header.family)?;
-    to.length = message.header.dst_len;
+    let mut to = any(message.header.family)?;
     let (mut mark, mut mask) = (None, u32::MAX);
     for attribute in &message.attributes {
         match attribute {
-            RuleAttribute::Destination(ip) => to.ip = *ip,
+            RuleAttribute::Destination(ip) => to = *ip,
             RuleAttribute::FwMark(number) => mark = Some(*number),
             RuleAttribute::FwMask(bits) => mask = *bits,
             // It is for packets that are forwarded; our own come from the loopback interface.
@@ -247,6 +217,7 @@ fn rule_change(payload: &[u8]) -> Option<Change> {
             _ => {}
         }
     }
+    let to = IpNet::new(to, message.header.dst_len).ok()?;
     Some(Change::Rule { to, mark: mark.map(|mark| (mark, mask)) })
 }
 

@@ -14,89 +14,68 @@
 //! The first retransmission is sent after 1 s, so with a shorter timeout nothing is seen.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_sock_diag::SockDiagMessage;
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
+use netlink_packet_sock_diag::inet::nlas::Nla;
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv, send, socket,
 };
 use tokio::net::TcpStream;
 
-/// `NLM_F_REQUEST`.
-const REQUEST: u16 = 1;
-/// `SOCK_DIAG_BY_FAMILY` (sock_diag(7)).
-const BY_FAMILY: u16 = 20;
-/// `INET_DIAG_INFO`, an attribute that holds `struct tcp_info`.
-const INFO: u16 = 2;
 const TCP_SYN_SENT: u8 = 2;
-
-/// Lengths of `struct nlmsghdr` and `struct inet_diag_msg`.
-const HEADER: usize = 16;
-const MESSAGE: usize = 72;
 
 /// Whether the connection is being made and its latest SYN was dropped on this machine. `false` also where the kernel cannot
 /// say (without the module `tcp_diag`).
 pub(super) fn syn_was_dropped_here(stream: &TcpStream, to: SocketAddr) -> bool {
     let Ok(from) = stream.local_addr() else { return false };
-    ask(from, to).is_ok_and(|answer| tcp_info(&answer).is_some_and(dropped))
+    ask(from, to).is_ok_and(|info| info.is_some_and(|info| dropped(&info)))
 }
 
-fn ask(from: SocketAddr, to: SocketAddr) -> io::Result<Vec<u8>> {
+/// `struct tcp_info` of one socket (sock_diag(7)).
+fn ask(from: SocketAddr, to: SocketAddr) -> io::Result<Option<Vec<u8>>> {
+    let request = InetRequest {
+        family: if to.is_ipv4() { AF_INET } else { AF_INET6 },
+        protocol: IPPROTO_TCP,
+        extensions: ExtensionFlags::INFO,
+        states: StateFlags::all(),
+        socket_id: SocketId {
+            source_port: from.port(),
+            destination_port: to.port(),
+            source_address: from.ip(),
+            destination_address: to.ip(),
+            interface_id: 0,
+            // Whatever cookie.
+            cookie: [0xff; 8],
+        },
+    };
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST;
+    let mut question = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
+    question.finalize();
+    let mut bytes = vec![0; question.buffer_len()];
+    question.serialize(&mut bytes);
+
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let socket = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkSockDiag)?;
     connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-    send(socket.as_raw_fd(), &question(from, to), MsgFlags::empty())?;
+    send(socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
     let mut answer = vec![0; 4096];
     let length = recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty())?;
-    answer.truncate(length);
-    Ok(answer)
+    let answer =
+        NetlinkMessage::<SockDiagMessage>::deserialize(&answer[..length]).map_err(io::Error::other)?;
+    let NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) = answer.payload else {
+        return Ok(None);
+    };
+    let info = |attribute| if let Nla::TcpInfo(info) = attribute { Some(info) } else { None };
+    Ok(response.nlas.into_iter().find_map(info))
 }
 
-/// `struct nlmsghdr` and `struct inet_diag_req_v2` for one socket.
-fn question(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
-    const LENGTH: u32 = 72;
-    let family = if to.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    let mut bytes = Vec::new();
-    bytes.extend(LENGTH.to_ne_bytes());
-    bytes.extend(BY_FAMILY.to_ne_bytes());
-    bytes.extend(REQUEST.to_ne_bytes());
-    bytes.extend([0; 8]);
-    let [family, protocol] = [family, libc::IPPROTO_TCP].map(|number| number.to_le_bytes()[0]);
-    bytes.extend([family, protocol, 1 << (INFO - 1), 0]);
-    bytes.extend(u32::MAX.to_ne_bytes());
-    bytes.extend(from.port().to_be_bytes());
-    bytes.extend(to.port().to_be_bytes());
-    for ip in [from.ip(), to.ip()] {
-        match ip {
-            IpAddr::V4(ip) => {
-                bytes.extend(ip.octets());
-                bytes.extend([0; 12]);
-            }
-            IpAddr::V6(ip) => bytes.extend(ip.octets()),
-        }
-    }
-    // Any interface, whatever cookie.
-    bytes.extend(0_u32.to_ne_bytes());
-    bytes.extend([0xff; 8]);
-    bytes
-}
-
-/// `struct tcp_info` in the answer.
-fn tcp_info(answer: &[u8]) -> Option<&[u8]> {
-    let number = |bytes: &[u8], at: usize| Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
-    if number(answer, 4)? != BY_FAMILY {
-        return None;
-    }
-    let mut attributes = answer.get(HEADER + MESSAGE..)?;
-    loop {
-        let (length, kind) = (usize::from(number(attributes, 0)?), number(attributes, 2)?);
-        if kind == INFO {
-            return attributes.get(4..length);
-        }
-        attributes = attributes.get(length.max(4).next_multiple_of(4)..)?;
-    }
-}
-
+/// By the offsets in `struct tcp_info` (`linux/tcp.h`), which only ever grows at its end.
 fn dropped(info: &[u8]) -> bool {
     let number = |at: usize| Some(u32::from_ne_bytes(*info.get(at..)?.first_chunk()?));
     let (Some(&[state, _, repeated, ..]), Some(on_the_way), Some(sent)) =
