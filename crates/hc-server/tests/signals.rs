@@ -4,9 +4,11 @@
 mod chain;
 
 use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Command;
 
-use chain::{connect, read_line, start_server, wait_until};
+use chain::{Process, connect, read_line, start_server, wait_until};
 
 fn kill(signal: u32, pid: u32) {
     let status = Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status().unwrap();
@@ -67,19 +69,35 @@ fn a_signal_during_the_start_ends_it_with_0_and_its_socket_is_gone() {
     }
 }
 
-#[test]
-fn a_second_sigterm_ends_a_shutdown_that_hangs_and_other_signals_do_not() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut server = start_server(dir.path());
-    let (_stream, mut reader) = connect(&dir.path().join("hc.sock"));
+/// A server with a batch that nobody acknowledges, and a minute to wait for that at its end.
+fn server_that_waits_at_its_end(dir: &Path) -> (Process, UnixStream) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hc-server"));
+    command.arg("--socket").arg(dir.join("hc.sock")).arg("--state-dir").arg(dir);
+    command.env("HC_SERVER_SHUTDOWN_GRACE", "1m");
+    let server = Process::start(&mut command, &dir.join("server.log"));
+    let (mut stream, mut reader) = connect(&dir.join("hc.sock"));
     assert_eq!(read_line(&mut reader)["type"], "ready");
-    let pid = server.id();
-    let harmless = std::thread::spawn(move || {
-        for signal in [1, 10, 12, 14, 34, 64] {
-            let _ = Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).output();
-        }
-    });
-    kill(15, pid);
-    assert_eq!(server.wait().code(), Some(0));
-    harmless.join().unwrap();
+    let check = r#"{"id":1,"interval":"1h","timeout":"5s","checker_type":"tcp","ip":"127.0.0.1","port":1}"#;
+    writeln!(stream, r#"{{"type":"hello","protocol":1,"version":"test"}}"#).unwrap();
+    writeln!(stream, r#"{{"type":"update_configs","generation":1,"configs":[{check}]}}"#).unwrap();
+    while read_line(&mut reader)["type"] != "notification_batch" {}
+    (server, stream)
+}
+
+#[test]
+fn a_second_sigterm_ends_a_shutdown_that_waits_and_other_signals_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut server, _stream) = server_that_waits_at_its_end(dir.path());
+    let log = || std::fs::read_to_string(dir.path().join("server.log")).unwrap();
+    kill(15, server.id());
+    wait_until("the shutdown begins", || log().contains("stopping"));
+    for signal in [1, 10, 12, 14, 34, 64] {
+        kill(signal, server.id());
+    }
+    // The signals are read one after the other: this one comes after those.
+    wait_until("they are read", || log().contains("signal ignored signal=\"64\""));
+    assert!(server.running());
+    kill(15, server.id());
+    assert_eq!(server.wait().code(), Some(1));
+    assert!(log().contains("stopped before everything was told"), "{}", log());
 }
