@@ -123,24 +123,26 @@ impl Flight {
     }
 
     /// Why the failure of this probe is no verdict about its target, if it is none. To be asked when it has just ended.
-    pub(crate) fn fault(&self, target: &Target) -> Option<LocalFault> {
+    /// `heard`: something came from the network, so there is a path now, and only a change can have brought it about.
+    pub(crate) fn fault(&self, target: &Target, heard: bool) -> Option<LocalFault> {
         let observer = &mut *self.watch.observer.borrow_mut();
         let observer = observer.as_mut()?;
         observer.read();
-        let now = observer.paths(target);
-        if now.all().any(|route| observer.is_down(route)) {
-            return Some(LocalFault::InterfaceDown);
-        }
         let slow = self.slow.as_deref();
         let lacks = match slow {
             Some(slow) => slow.is_unsure || observer.history.may_lack_kept(self.begun),
             None => observer.history.may_lack_recent(self.begun),
         };
-        let tables = if observer.history.since(self.begun).next().is_some() {
-            observer.tables(target.ip().is_ipv4())
-        } else {
-            Vec::new()
-        };
+        let has_changes = observer.history.since(self.begun).next().is_some();
+        if heard && !has_changes && !lacks {
+            // As nearly always, and the kernel is not asked for the path of every refusal.
+            return None;
+        }
+        let now = observer.paths(target);
+        if now.all().any(|route| observer.is_down(route)) {
+            return Some(LocalFault::InterfaceDown);
+        }
+        let tables = if has_changes { observer.tables(target.ip().is_ipv4()) } else { Vec::new() };
         let concern = Concern { target, slow, now: &now, tables: &tables };
         let changed = observer.history.since(self.begun).any(|noted| concern.is_about(noted));
         (lacks || changed).then_some(LocalFault::PathChanged)

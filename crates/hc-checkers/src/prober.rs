@@ -83,20 +83,22 @@ impl Prober for Checkers {
             };
             let Outcome::Fail(failure) = &outcome else { return outcome };
             // Nobody tells a connection that its route is gone: its packets are lost without a word.
-            let looked = match failure {
+            let (heard, looked) = match failure {
                 Failure::Timeout(_) | Failure::Silence(_) | Failure::Strays(_) => {
-                    socket::look_for_way(target)
-                        .and_then(|way| if paths.is_open() { Ok(()) } else { loopback.look(way, timeout) })
+                    let way = socket::look_for_way(target);
+                    let looked = way
+                        .and_then(|way| if paths.is_open() { Ok(()) } else { loopback.look(way, timeout) });
+                    (false, looked)
                 }
-                // What a path that leads elsewhere for a moment may bring about.
-                Failure::Refused
-                | Failure::Reset(_)
-                | Failure::ResetAfter(_)
-                | Failure::Closed { .. }
-                | Failure::Unreachable(_) => Ok(()),
+                // What a path that leads elsewhere for a moment may bring about; but somebody answered.
+                Failure::Refused | Failure::Reset(_) | Failure::ResetAfter(_) | Failure::Closed { .. } => {
+                    (true, Ok(()))
+                }
+                // Also what this machine says when a neighbour does not answer.
+                Failure::Unreachable(_) => (false, Ok(())),
                 _ => return outcome,
             };
-            match looked.and_then(|()| flight.fault(target).map_or(Ok(()), Err)) {
+            match looked.and_then(|()| flight.fault(target, heard).map_or(Ok(()), Err)) {
                 Err(fault) => fault.into(),
                 Ok(()) => outcome,
             }
