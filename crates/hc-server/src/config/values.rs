@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
@@ -30,23 +31,15 @@ pub(super) fn batch_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<N
     Ok(size)
 }
 
-/// `"64MiB"`: a whole number of KiB, MiB or GiB, at least 1 MiB.
+/// A size such as `"64MiB"`, at least 1 MiB.
 pub(super) fn probe_memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    const UNITS: [(&str, usize); 3] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
-    const LEAST: usize = 1 << 20;
-
     let text = String::deserialize(deserializer)?;
-    let bytes = UNITS.iter().find_map(|(unit, factor)| {
-        let number = text.strip_suffix(unit)?.trim_ascii_end();
-        // `parse` takes a sign, which a size has not.
-        let digits = number.bytes().all(|byte| byte.is_ascii_digit());
-        number.parse::<usize>().ok().filter(|_| digits)?.checked_mul(*factor)
-    });
-    match bytes {
-        Some(bytes) if bytes >= LEAST => Ok(bytes),
-        Some(_) => Err(D::Error::custom("must be at least \"1MiB\"")),
-        None => Err(D::Error::custom(format_args!("{text:?} is not a size such as \"64MiB\""))),
+    let not_a_size = || D::Error::custom(format_args!("{text:?} is not a size such as \"64MiB\""));
+    let size: ByteSize = text.parse().map_err(|_| not_a_size())?;
+    if size < ByteSize::mib(1) {
+        return Err(D::Error::custom("must be at least \"1MiB\""));
     }
+    usize::try_from(size.as_u64()).map_err(|_| not_a_size())
 }
 
 /// A part of a whole that is neither nothing nor all of it.
