@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hc_types::Throttle;
 use nix::sys::socket::sockopt::{AcceptConn, SockType as SockTypeOpt};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrLike as _, SockaddrStorage, UnixAddr, bind,
@@ -17,7 +18,7 @@ use tokio::select;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::socket_file::{Free, SocketFile, check_free, remove_dead};
-use crate::throttle::Throttle;
+use crate::throttle::complaint;
 use crate::{AccountError, Incoming, Peer, PeerConfig, SocketConfig, accounts};
 
 /// The longest path that fits into a `sockaddr_un` with its final zero.
@@ -195,7 +196,7 @@ impl Listener {
     }
 
     fn new(listener: UnixListener, file: Option<SocketFile>, place: Place, peers: Peers) -> Self {
-        let (complaints, next_look) = (Throttle::complaint(), Instant::now() + LOOK);
+        let (complaints, next_look) = (complaint(), Instant::now() + LOOK);
         Self { listener, file, place, peers, complaints, next_look, missing: None }
     }
 
@@ -320,7 +321,7 @@ impl Incoming for Listener {
             if self.peers.allow(peer) {
                 return Ok((stream, peer));
             }
-            if let Some(held_back) = self.complaints.pass(Instant::now()) {
+            if let Some(held_back) = self.complaints.pass(Instant::now().into_std()) {
                 tracing::warn!(peer.uid, peer.gid, peer.pid, held_back, "peer may not connect; closed");
             }
         }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hc_types::Throttle;
 use tokio::select;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -16,7 +17,7 @@ use crate::handle::Link;
 use crate::parser::Parser;
 use crate::reader::Turn;
 use crate::seats::Seats;
-use crate::throttle::{Chatter, Throttle};
+use crate::throttle::{Chatter, complaint};
 use crate::{Incoming, IpcConfig, IpcEvents, IpcHandle, Peer};
 
 /// Events that wait for the owner. One more waits in the connection, which takes no input meanwhile.
@@ -68,7 +69,7 @@ pub fn serve<I: Incoming>(
         seats: Arc::new(Seats::new(link)),
         parser: Parser::start()?,
         turn: Arc::new(Turn::new()),
-        complaints: Throttle::complaint(),
+        complaints: complaint(),
         chatter: Chatter::new(),
     };
     Ok((task, IpcHandle { link: linked }, IpcEvents { receiver, latest: 0 }))
@@ -91,7 +92,7 @@ impl<I: Incoming> IpcTask<I> {
                 accepted = self.incoming.accept(), if self.connections.len() < CONNECTIONS => match accepted {
                     Ok((stream, peer)) => self.start(stream, peer),
                     Err(error) => {
-                        if let Some(held_back) = self.complaints.pass(Instant::now()) {
+                        if let Some(held_back) = self.complaints.pass(Instant::now().into_std()) {
                             tracing::warn!(%error, held_back, "cannot accept connections; trying again");
                         }
                         sleep(ACCEPT_PAUSE).await;

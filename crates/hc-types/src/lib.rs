@@ -29,6 +29,7 @@ mod status;
 mod subject;
 mod target;
 mod text;
+mod throttle;
 mod traits;
 pub mod wire;
 
@@ -46,4 +47,5 @@ pub use status::{Health, Held, Remembered, Status, StatusUpdate};
 pub use subject::SubjectKey;
 pub use target::{Mark, Mode, Target};
 pub use text::{quote, radius_code_name};
+pub use throttle::Throttle;
 pub use traits::{Prober, Sink};

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use hc_types::Throttle;
 use tracing::callsite::Identifier;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Filter};
@@ -36,8 +37,8 @@ pub(super) struct HeldBack {
 struct Budget {
     target: &'static str,
     place: u32,
-    /// When all lines so far will have been paid for.
-    paid: Instant,
+    throttle: Throttle,
+    /// Since the last report.
     held_back: u64,
 }
 
@@ -53,17 +54,15 @@ impl Limits {
         let budget = budgets.entry(metadata.callsite()).or_insert_with(|| Budget {
             target: metadata.target(),
             place: metadata.line().unwrap_or_default(),
-            paid: now,
+            throttle: Throttle::new(BURST, PAUSE),
             held_back: 0,
         });
-        let paid = budget.paid.max(now);
-        if paid.duration_since(now) > PAUSE * (BURST - 1) {
-            budget.held_back += 1;
-            // Now and then again, in case the announcement found no room.
-            return Verdict::HeldBack { announce: budget.held_back % 1024 == 1 };
+        if budget.throttle.pass(now).is_some() {
+            return Verdict::Written;
         }
-        budget.paid = paid + PAUSE;
-        Verdict::Written
+        budget.held_back += 1;
+        // Now and then again, in case the announcement found no room.
+        Verdict::HeldBack { announce: budget.held_back % 1024 == 1 }
     }
 
     /// Takes what was held back since the last call.
