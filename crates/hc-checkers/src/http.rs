@@ -263,6 +263,11 @@ impl Growth {
     /// Whether `buffer`, which has grown, may be a whole head: an empty line has come. Also when it has grown to twice what was
     /// parsed last, or to the limit, so that what cannot become a head is found out.
     fn is_worth_parsing(&mut self, buffer: &[u8]) -> bool {
+        // Most heads come whole: the first line is reason enough, and where its end is does not matter.
+        if self.parsed == 0 && buffer.contains(&b'\n') {
+            self.parsed = buffer.len();
+            return true;
+        }
         let mut has_empty_line = false;
         let mut has_line = false;
         while let Some(length) = buffer[self.looked..].iter().position(|byte| *byte == b'\n') {
