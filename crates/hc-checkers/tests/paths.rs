@@ -306,7 +306,8 @@ fn batch(commands: String) -> std::process::Child {
     ip
 }
 
-/// A routing daemon that changes tens of thousands of routes a second.
+/// A routing daemon that changes tens of thousands of routes a second: as many as the kernel's queue holds, however late the
+/// probe gets to read them.
 #[test]
 fn a_flood_of_route_changes_hides_neither_a_dead_backend_nor_a_change_of_its_route() {
     let outcome = |lines_at_half: &'static str| {
@@ -317,10 +318,10 @@ fn a_flood_of_route_changes_hides_neither_a_dead_backend_nor_a_change_of_its_rou
                 await_links().await;
                 let checkers = Checkers::new(CheckersConfig::default());
                 let mut commands = String::new();
-                for n in 0..60_000_u32 {
+                for n in 0..30_000_u32 {
                     let [_, a, b, c] = n.to_be_bytes();
                     commands += &format!("route add 20.{a}.{b}.{c}/32 via 10.9.0.7\n");
-                    if n == 30_000 {
+                    if n == 15_000 {
                         commands += lines_at_half;
                     }
                 }

@@ -9,8 +9,11 @@ use super::kernel::Change;
 /// How long every change is kept. A probe that takes longer has registered its target by then.
 const RECENT: Duration = Duration::from_secs(1);
 
-/// How many changes are kept, of either kind: half a megabyte each.
-const MOST: usize = 8192;
+/// How many changes of the last second are kept: as many as the kernel makes in it, five megabytes in a flood and none at rest.
+const MOST_RECENT: usize = 65_536;
+
+/// How many older changes are kept for slow probes: half a megabyte.
+const MOST_KEPT: usize = 8192;
 
 /// A link that goes down so long after the one before is sudden,
 const QUIET: Duration = Duration::from_secs(5);
@@ -54,9 +57,12 @@ impl History {
                 return;
             }
         }
-        if self.recent.len() >= MOST {
+        if self.recent.len() >= MOST_RECENT
+            && let Some(oldest) = self.recent.front()
+        {
+            // It may have been made as late as this: a probe can have begun since the reading before.
+            self.forgotten[0] = Some(oldest.before);
             self.age_first();
-            self.forgotten[0] = Some(after);
         }
         let is_sudden = match change {
             Change::Link { works: false, .. } => self.goes_down(before),
@@ -95,6 +101,9 @@ impl History {
         while self.recent.front().is_some_and(|noted| now.duration_since(noted.before) > RECENT) {
             self.age_first();
         }
+        if self.recent.is_empty() && self.recent.capacity() > MOST_KEPT {
+            self.recent.shrink_to_fit();
+        }
     }
 
     fn age_first(&mut self) {
@@ -106,7 +115,7 @@ impl History {
         if !concerns_slow {
             return;
         }
-        if self.kept.len() >= MOST
+        if self.kept.len() >= MOST_KEPT
             && let Some(oldest) = self.kept.pop_front()
         {
             self.forgotten[1] = Some(oldest.before);
@@ -198,9 +207,25 @@ mod tests {
             let [a, b, c, d] = n.to_be_bytes();
             history.note(begun, begun, route([20 + a, b, c, d], 32));
         }
-        assert!(history.recent.len() <= MOST && history.kept.len() <= MOST);
+        assert!(history.recent.len() <= MOST_RECENT && history.kept.len() <= MOST_KEPT);
         let covers = |noted: &&Noted| matches!(noted.change, Change::Route { to, .. } if to.contains(&std::net::IpAddr::from([10, 0, 0, 1])));
         assert_eq!(history.since(begun).filter(covers).count(), 1);
         assert!(history.may_lack_recent(begun) && !history.may_lack_kept(begun));
+        history.age(begun + 2 * RECENT);
+        assert!(history.recent.capacity() <= MOST_KEPT, "a flood that is over takes no memory");
+    }
+
+    /// The queue was read before the probe began, and next after a flood: what the flood pushed out was made after the probe began.
+    #[test]
+    fn a_change_pushed_out_by_a_flood_may_have_been_made_as_late_as_its_reading() {
+        let (mut history, read_before) = (History::default(), Instant::now());
+        let begun = read_before + Duration::from_millis(50);
+        let read = begun + Duration::from_millis(200);
+        for n in 0..=u32::try_from(MOST_RECENT).unwrap() {
+            let [a, b, c, d] = n.to_be_bytes();
+            history.note(read_before, read, route([20 + a, b, c, d], 32));
+        }
+        assert!(history.may_lack_recent(begun));
+        assert!(!history.may_lack_recent(read + Duration::from_millis(1)));
     }
 }
