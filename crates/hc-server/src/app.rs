@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use hc_checkers::{Checkers, CheckersConfig, Close, ProbeMemory, Roots, SystemRoots};
-use hc_guard::{Grouping, GuardTask, GuardedSink};
 use hc_ipc::{IpcConfig, Listener, PeerConfig, serve};
 use hc_manager::{Manager, ManagerConfig, ManagerTask};
 use hc_notifier::{NotifierConfig, NotifierTask, SharedOutbox};
+use hc_pipeline::{Grouping, GuardTask, GuardedSink};
 use hc_types::Sink;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
@@ -214,7 +214,7 @@ fn manager_config(config: &ChecksConfig, shards: NonZeroUsize, in_flight: usize)
 }
 
 /// `None` while the guard is off.
-fn guard_config(config: &GuardConfig) -> Option<hc_guard::GuardConfig> {
+fn guard_config(config: &GuardConfig) -> Option<hc_pipeline::GuardConfig> {
     let GuardConfig {
         enabled,
         share,
@@ -235,7 +235,7 @@ fn guard_config(config: &GuardConfig) -> Option<hc_guard::GuardConfig> {
     };
     let groups = groups.iter().map(grouping).collect();
     let min_group = min_group.get();
-    enabled.then_some(hc_guard::GuardConfig {
+    enabled.then_some(hc_pipeline::GuardConfig {
         share,
         window,
         min_group,

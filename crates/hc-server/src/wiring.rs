@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hc_guard::Reprobe;
 use hc_ipc::IpcHandle;
 use hc_manager::Manager;
 use hc_notifier::{Delivery, DeliveryError};
+use hc_pipeline::Reprobe;
 use hc_types::wire::Notification;
 use hc_types::{CheckId, Incarnation, Sink, StatusUpdate};
 

@@ -25,7 +25,7 @@
 //! ```
 //! use std::sync::Arc;
 //! use std::time::{Duration, SystemTime};
-//! use hc_guard::{GuardConfig, GuardTask, GuardedSink, Reprobe};
+//! use hc_pipeline::{GuardConfig, GuardTask, GuardedSink, Reprobe};
 //! use hc_types::{CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Sink, Status, StatusUpdate, Target};
 //! use tokio_util::sync::CancellationToken;
 //!

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hc_guard::{Group, GuardConfig, GuardTask, GuardedSink, Reprobe};
+use hc_pipeline::{Group, GuardConfig, GuardTask, GuardedSink, Reprobe};
 use hc_types::{CheckId, CheckSpec, Health, Incarnation, ProbeSpec, Sink, Status, StatusUpdate, Target};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
@@ -97,7 +97,7 @@ async fn a_lone_failure_is_told_when_its_window_is_over() {
         let [(line, told)] = &journal.take()[..] else { panic!("not told") };
         assert_eq!(line, "3 unhealthy");
         assert!((2 * SECOND..2 * SECOND + SECOND / 100).contains(&(*told - failed)), "{:?}", *told - failed);
-        assert_eq!(guarded.stats(), hc_guard::GuardStats::default());
+        assert_eq!(guarded.stats(), hc_pipeline::GuardStats::default());
     })
     .await;
 }
