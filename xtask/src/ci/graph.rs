@@ -15,6 +15,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hc-ipc", &["hc-types"]),
     ("hc-pipeline", &["hc-types"]),
     ("hc-snapshot", &["hc-types"]),
+    ("hc-api", &["hc-types"]),
+    ("hc-sinks", &["hc-api", "hc-types"]),
     ("hc-sandbox", &[]),
     (
         "hc-server",

@@ -1,0 +1,23 @@
+//! How the state of checks is written as JSON, in one place for all who write or read it: state file, webhooks, commands, admin API
+//! and `hcctl`.
+//!
+//! ```
+//! use std::time::Duration;
+//! use hc_api::CheckState;
+//! use hc_types::{CheckId, CheckSpec, ProbeSpec, Status, Target};
+//!
+//! let second = Duration::from_secs(1);
+//! let spec = CheckSpec::new(Target::plain("192.0.2.1".parse()?, 0), ProbeSpec::Icmp, second, second, 0)?;
+//! let state = CheckState::new(CheckId(7), &spec, &Status::NEW).with_name(Some("gateway"));
+//! let json = serde_json::to_value(&state)?;
+//! assert_eq!(json["id"], "7");
+//! assert_eq!(json["health"], "unknown");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod event;
+mod state;
+mod time;
+
+pub use event::{Event, Events, Line, States, VERSION};
+pub use state::{CheckState, HeldState};

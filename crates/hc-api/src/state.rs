@@ -1,0 +1,218 @@
+//! One check as it stands.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::SystemTime;
+
+use hc_types::{CheckId, CheckSpec, Health, Mode, ProbeSpec, Status, Target};
+use serde::{Deserialize, Serialize};
+
+/// One check: what it is and how its backend is. Fields that say nothing are left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CheckState {
+    /// The id, as a string of digits: JSON readers in other languages lose digits of numbers above 2^53.
+    pub id: String,
+    /// The name, of a check that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// What kind of probe: `tcp`, `http`, `dns` and so on.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Where probes go: an address with its port, or the address alone for ICMP.
+    pub target: String,
+    /// The host behind the target, of a check in mode DSR or TUN that knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<IpAddr>,
+    /// `plain`, `dsr` or `tun`.
+    #[serde(default, skip_serializing_if = "is_plain")]
+    pub mode: Mode,
+    /// The socket mark, of a check that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<u32>,
+    /// Whether the backend may get traffic.
+    pub health: Health,
+    /// When the health last changed, if that is known. RFC 3339, UTC.
+    #[serde(default, with = "crate::time::option", skip_serializing_if = "Option::is_none")]
+    pub since: Option<SystemTime>,
+    /// Start of the latest probe that ended in a verdict. RFC 3339, UTC.
+    #[serde(default, with = "crate::time::option", skip_serializing_if = "Option::is_none")]
+    pub last_check: Option<SystemTime>,
+    /// How long that probe took, in seconds.
+    pub duration_seconds: f64,
+    /// Failed probes since the check began.
+    pub failures: u64,
+    /// Passed probes since the check began.
+    pub successes: u64,
+    /// The latest result as a fixed word: `pass`, `refused`, `timeout_connect` and so on. Absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The latest result in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Present while the checker's own machine is in trouble and the health is the last that was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldState>,
+}
+
+/// Why the health of a check is held.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct HeldState {
+    /// The fault of the checker's machine, as a fixed word: `local_descriptors` and so on.
+    pub reason: String,
+    /// The same in words.
+    pub message: String,
+    /// Since when. RFC 3339, UTC.
+    #[serde(with = "crate::time")]
+    pub since: SystemTime,
+}
+
+impl CheckState {
+    /// The state of a check without a name and labels.
+    #[must_use]
+    pub fn new(id: CheckId, spec: &CheckSpec, status: &Status) -> Self {
+        let target = spec.target();
+        let outcome = status.outcome.as_ref();
+        Self {
+            id: id.0.to_string(),
+            name: None,
+            labels: BTreeMap::new(),
+            kind: spec.probe().type_name().to_owned(),
+            target: target_text(target, spec.probe()),
+            backend: target.host().filter(|host| *host != target.ip()),
+            mode: target.mode(),
+            mark: target.mark().map(hc_types::Mark::get),
+            health: status.health,
+            since: None,
+            last_check: status.last_check,
+            duration_seconds: status.duration.as_secs_f64(),
+            failures: status.failures,
+            successes: status.successes,
+            reason: outcome.map(|outcome| outcome.label().to_owned()),
+            message: outcome.map(|outcome| spec.text(outcome)).unwrap_or_default(),
+            held: status.held.as_deref().map(|held| HeldState {
+                reason: held.fault.label().to_owned(),
+                message: held.fault.to_string(),
+                since: held.since,
+            }),
+        }
+    }
+
+    /// The same check under a name.
+    #[must_use]
+    pub fn with_name(mut self, name: Option<&str>) -> Self {
+        self.name = name.map(str::to_owned);
+        self
+    }
+
+    /// The same check with labels.
+    #[must_use]
+    pub fn with_labels<'a>(mut self, labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        self.labels = labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        self
+    }
+
+    /// The same check, with the time of its last change of health.
+    #[must_use]
+    pub fn with_since(mut self, since: Option<SystemTime>) -> Self {
+        self.since = since;
+        self
+    }
+
+    /// The name, or the id of a check without one.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.id)
+    }
+}
+
+/// The address and, where there is one, the port.
+fn target_text(target: &Target, probe: &ProbeSpec) -> String {
+    match probe {
+        ProbeSpec::Icmp => target.ip().to_string(),
+        _ => SocketAddr::new(target.ip(), target.port()).to_string(),
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_plain(mode: &Mode) -> bool {
+    *mode == Mode::Plain
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use hc_types::{Failure, Held, LocalFault, Mark, Outcome, TcpProbe};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn tcp(target: Target) -> CheckSpec {
+        CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), SECOND, SECOND, 0).unwrap()
+    }
+
+    #[track_caller]
+    fn check_reads_back(state: &CheckState, expected: Value) {
+        let json = serde_json::to_value(state).unwrap();
+        assert_eq!(json, expected);
+        assert_eq!(&serde_json::from_value::<CheckState>(json).unwrap(), state);
+    }
+
+    #[test]
+    fn a_new_check_says_little() {
+        let spec =
+            CheckSpec::new(Target::plain([192, 0, 2, 1].into(), 0), ProbeSpec::Icmp, SECOND, SECOND, 0);
+        check_reads_back(
+            &CheckState::new(CheckId(u64::MAX), &spec.unwrap(), &Status::NEW),
+            json!({
+                "id": "18446744073709551615", "type": "icmp", "target": "192.0.2.1", "health": "unknown",
+                "duration_seconds": 0.0, "failures": 0, "successes": 0,
+            }),
+        );
+    }
+
+    #[test]
+    fn a_failed_check_says_why_and_since_when() {
+        let at = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+        let status = Status {
+            health: Health::Unhealthy,
+            last_check: Some(at),
+            duration: Duration::from_micros(1500),
+            failures: 3,
+            successes: 1,
+            outcome: Some(Outcome::Fail(Failure::Refused)),
+            held: Some(Box::new(Held { fault: LocalFault::Descriptors, since: at })),
+        };
+        let target = Target::marked(
+            "2001:db8::1".parse().unwrap(),
+            80,
+            Mode::Dsr,
+            Mark::new(9).unwrap(),
+            "192.0.2.7".parse().ok(),
+        );
+        let spec = tcp(target);
+        let state = CheckState::new(CheckId(1), &spec, &status)
+            .with_name(Some("web-1"))
+            .with_labels([("group", "web")])
+            .with_since(Some(at));
+        check_reads_back(
+            &state,
+            json!({
+                "id": "1", "name": "web-1", "labels": {"group": "web"}, "type": "tcp", "target": "[2001:db8::1]:80",
+                "backend": "192.0.2.7", "mode": "dsr", "mark": 9, "health": "unhealthy",
+                "since": "2023-11-14T22:13:20.123Z", "last_check": "2023-11-14T22:13:20.123Z", "duration_seconds": 0.0015,
+                "failures": 3, "successes": 1, "reason": "refused", "message": state.message.clone(),
+                "held": {"reason": "local_descriptors", "message": LocalFault::Descriptors.to_string(), "since": "2023-11-14T22:13:20.123Z"},
+            }),
+        );
+        assert!(!state.message.is_empty());
+        assert_eq!(state.title(), "web-1");
+    }
+}

@@ -1,0 +1,7 @@
+//! HAProxy, in two ways: it asks ([agent checks](Agent)), or is told over its [runtime API](Runtime).
+
+mod agent;
+mod runtime;
+
+pub use agent::{Agent, AgentConfig};
+pub use runtime::{Runtime, RuntimeAddress, RuntimeConfig};

@@ -1,0 +1,85 @@
+//! What a sink gets to know of a check.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use hc_api::{CheckState, Event, Events, Line};
+use hc_types::{CheckId, CheckSpec, Health, Status};
+
+/// The state of one check, with what it is called.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Which check.
+    pub id: CheckId,
+    /// What it is called, if it is called anything.
+    pub name: Option<Arc<str>>,
+    /// Its labels.
+    pub labels: Arc<[(Box<str>, Box<str>)]>,
+    /// What is checked.
+    pub spec: Arc<CheckSpec>,
+    /// How its backend is.
+    pub status: Status,
+}
+
+impl Report {
+    /// The state as JSON shows it.
+    #[must_use]
+    pub fn state(&self) -> CheckState {
+        CheckState::new(self.id, &self.spec, &self.status)
+            .with_name(self.name.as_deref())
+            .with_labels(self.labels.iter().map(|(key, value)| (&**key, &**value)))
+    }
+
+    /// The value of a label.
+    #[must_use]
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.labels.iter().find(|(known, _)| **known == *key).map(|(_, value)| &**value)
+    }
+}
+
+/// What a consumer has been sent, so that it gets changes and no repetitions.
+#[derive(Debug, Default)]
+pub(crate) struct Sent(Mutex<HashMap<CheckId, Health>>);
+
+impl Sent {
+    /// The reports that are news, as events.
+    pub(crate) fn news(&self, reports: &[Report]) -> Vec<Event> {
+        let sent = self.lock();
+        let news = reports.iter().filter_map(|report| {
+            let before = sent.get(&report.id);
+            (before != Some(&report.status.health)).then(|| Event::new(before.is_none(), report.state()))
+        });
+        news.collect()
+    }
+
+    /// The consumer has these.
+    pub(crate) fn delivered(&self, reports: &[Report]) {
+        self.lock().extend(reports.iter().map(|report| (report.id, report.status.health)));
+    }
+
+    /// These checks are gone.
+    pub(crate) fn forget(&self, ids: &[CheckId]) {
+        let mut sent = self.lock();
+        for id in ids {
+            sent.remove(id);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<CheckId, Health>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Events as bytes of JSON.
+pub(crate) fn body(node: &str, events: Vec<Event>) -> Vec<u8> {
+    let events = Events::new(node, SystemTime::now(), events);
+    serde_json::to_vec(&events).expect("strings and numbers can be written as JSON")
+}
+
+/// One event as a line of JSON, with the machine and the time before it.
+pub(crate) fn line(node: &str, at: SystemTime, event: &Event, into: &mut Vec<u8>) {
+    let line = Line::new(node, at, event.clone());
+    serde_json::to_writer(&mut *into, &line).expect("strings and numbers can be written as JSON");
+    into.push(b'\n');
+}
