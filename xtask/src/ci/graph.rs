@@ -17,6 +17,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hc-snapshot", &["hc-types"]),
     ("hc-api", &["hc-types"]),
     ("hc-sinks", &["hc-api", "hc-types"]),
+    ("hc-config", &["hc-types"]),
     ("hc-sandbox", &[]),
     (
         "hc-server",
@@ -46,6 +47,7 @@ const TESTS_MAY_KNOW: &[&str] = &["hc-types", "hc-testkit"];
 const MUST_NOT_USE: &[(&str, &str, &str)] = &[
     ("hc-types", "tokio", "the vocabulary does no I/O"),
     ("hc-types", "socket2", "the vocabulary does no I/O"),
+    ("hc-config", "tokio", "files are read without a runtime"),
     ("hc-manager", "socket2", "the manager opens no sockets"),
     ("hc-manager", "serde_json", "the manager knows nothing of JSON"),
     ("hc-notifier", "serde_json", "the notifier does not know how a batch travels"),

@@ -1,0 +1,184 @@
+//! Makes checks of settings.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hc_types::{CheckSpec, Mark, Mode, ProbeSpec, SpecError, Target};
+
+use crate::diagnostic::{Report, Span};
+use crate::expand::{Expansion, Place};
+use crate::form::{Key, Settings, Value};
+use crate::inherit::Layer;
+use crate::{Files, SourceFile, expand, keys, probe};
+
+/// One check before its id is known, and the place that names it.
+pub(crate) struct Draft {
+    pub(crate) name: String,
+    pub(crate) labels: Arc<BTreeMap<String, String>>,
+    pub(crate) spec: CheckSpec,
+    pub(crate) at: Span,
+}
+
+/// Where the contents of files come from that the settings name.
+pub(crate) struct SecretFiles<'a> {
+    pub(crate) sources: &'a [SourceFile],
+    pub(crate) files: &'a dyn Files,
+}
+
+impl SecretFiles<'_> {
+    /// Reads a file that a key names, relative to the file in which the key stands.
+    pub(crate) fn read(&self, name: &str, at: Span) -> Result<Vec<u8>, String> {
+        let source = self.sources.get(at.file).map(|source| Path::new(&source.name));
+        let path: PathBuf = source.and_then(Path::parent).unwrap_or(Path::new("")).join(name);
+        let mut bytes =
+            self.files.read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        if bytes.ends_with(b"\n") {
+            bytes.pop();
+            if bytes.ends_with(b"\r") {
+                bytes.pop();
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// One `[[check]]`, with everything that it inherits.
+pub(crate) struct Build<'a> {
+    pub(crate) layer: &'a Layer,
+    /// Where `[[check]]` stands.
+    pub(crate) header: Span,
+    pub(crate) secrets: &'a SecretFiles<'a>,
+    pub(crate) report: &'a mut Report,
+}
+
+impl Build<'_> {
+    /// The checks of one `[[check]]`; none if something is wrong.
+    pub(crate) fn checks(mut self, expansion: &mut Expansion) -> Vec<Draft> {
+        let settings = &self.layer.settings;
+        let name = settings.text(&keys::NAME);
+        // A name that is wrong has been reported.
+        if !settings.has(&keys::NAME) {
+            self.report.add(self.header, "check.name", "a check needs a name");
+        }
+        let probe = self.probe();
+        let targets = expand::targets(self.layer, self.header, expansion, self.report);
+        let marked = self.has_mark_if_needed();
+        let (Some(name), Some(probe), Some(targets), true) = (name, probe, targets, marked) else {
+            return Vec::new();
+        };
+        let labels = Arc::new(self.labels());
+        let mut drafts = Vec::with_capacity(targets.places.len());
+        let mut wrong_at = None;
+        for place in targets.places {
+            // One address of a range that cannot be is enough of an example.
+            if wrong_at == Some(place.at) {
+                continue;
+            }
+            let spec = self.spec(&place, &probe);
+            let (name, at) = match targets.several {
+                true => (format!("{name}/{}", place.suffix()), place.at),
+                false => (name.to_owned(), settings.get(&keys::NAME).map_or(self.header, |name| name.at)),
+            };
+            match spec {
+                Ok(spec) => drafts.push(Draft { name, labels: Arc::clone(&labels), spec, at }),
+                Err(error) => {
+                    wrong_at = Some(place.at);
+                    self.spec_error(&error, place.at);
+                }
+            }
+        }
+        drafts
+    }
+
+    fn probe(&mut self) -> Option<ProbeSpec> {
+        let Some(kind) = self.layer.kind else {
+            let kinds: Vec<&str> = keys::KINDS.iter().map(|kind| kind.name).collect();
+            let problem = format!("a check needs a kind of probe: one of {}", kinds.join(", "));
+            if !self.layer.incomplete {
+                self.report.add(self.header, "check", problem);
+            }
+            return None;
+        };
+        probe::read(kind, self.layer, self.secrets, self.report)
+    }
+
+    fn has_mark_if_needed(&mut self) -> bool {
+        let settings = &self.layer.settings;
+        let Some(mode) = settings.get(&keys::MODE) else { return true };
+        let needed = matches!(mode.value, Value::Word("dsr" | "tun"));
+        if needed && !settings.has(&keys::MARK) {
+            self.report.add(mode.at, "check.mode", "dsr and tun need `mark`");
+            return false;
+        }
+        true
+    }
+
+    fn labels(&self) -> BTreeMap<String, String> {
+        let mut labels = self.layer.settings.labels(&keys::LABELS).cloned().unwrap_or_default();
+        if let Some(group) = self.layer.settings.text(&keys::GROUP_NAME) {
+            labels.entry("group".to_owned()).or_insert_with(|| group.to_owned());
+        }
+        labels
+    }
+
+    fn spec(&self, place: &Place, probe: &ProbeSpec) -> Result<CheckSpec, SpecError> {
+        let settings = &self.layer.settings;
+        let interval = settings.duration(&keys::INTERVAL).unwrap_or(Duration::from_secs(10));
+        let timeout = settings.duration(&keys::TIMEOUT).unwrap_or(Duration::from_secs(5));
+        let retries = settings.integer(&keys::RETRIES).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+        CheckSpec::new(self.target(place), probe.clone(), interval, timeout, retries)
+    }
+
+    fn target(&self, place: &Place) -> Target {
+        let settings = &self.layer.settings;
+        let mode = match settings.word(&keys::MODE) {
+            Some("dsr") => Mode::Dsr,
+            Some("tun") => Mode::Tun,
+            _ => Mode::Plain,
+        };
+        let mark =
+            settings.integer(&keys::MARK).and_then(|mark| u32::try_from(mark).ok()).and_then(Mark::new);
+        let backend = match settings.get(&keys::BACKEND).map(|located| &located.value) {
+            Some(Value::Address(ip)) => Some(*ip),
+            _ => None,
+        };
+        match mark {
+            Some(mark) => Target::marked(place.ip, place.port, mode, mark, backend),
+            None => Target::plain(place.ip, place.port),
+        }
+    }
+
+    /// A spec that the domain refuses: at the key that its field stands for.
+    fn spec_error(&mut self, error: &SpecError, target_at: Span) {
+        let text = error.to_string();
+        let (field, problem) = text.split_once(": ").unwrap_or(("", &text));
+        if matches!(field, "ip" | "port") {
+            self.report.add(target_at, format!("check.{}", keys::TARGET.name), problem);
+            return;
+        }
+        let kind = self.layer.kind;
+        let of_kind =
+            kind.and_then(|kind| Some((kind.name, self.layer.settings.table(kind)?.by_name(field)?)));
+        let of_check = self.layer.settings.by_name(field);
+        let (at, key) = match (of_check, of_kind) {
+            (Some(located), _) => (located.at, format!("check.{field}")),
+            (None, Some((kind, located))) => (located.at, format!("check.{kind}.{field}")),
+            (None, None) => (self.header, format!("check.{field}")),
+        };
+        self.report.add(at, key, problem);
+    }
+}
+
+/// The port of a kind of probe where none is named; 0 for ICMP.
+pub(crate) fn default_port(kind: Option<&'static Key>, settings: &Settings) -> Option<u16> {
+    let kind = kind?;
+    match kind.name {
+        "http" => Some(if settings.table(kind).is_some_and(probe::speaks_tls) { 443 } else { 80 }),
+        "dns" => Some(53),
+        "radius" => Some(1812),
+        "icmp" => Some(0),
+        _ => None,
+    }
+}

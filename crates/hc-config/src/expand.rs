@@ -1,0 +1,166 @@
+//! Targets and ports of one `[[check]]`, one by one.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::Limits;
+use crate::build::default_port;
+use crate::diagnostic::{Report, Span};
+use crate::form::{Located, Value};
+use crate::inherit::Layer;
+use crate::keys;
+use crate::range::{PortRange, TargetItem};
+
+/// One address and port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) ip: IpAddr,
+    /// 0 for ICMP.
+    pub(crate) port: u16,
+    /// The entry that it comes from.
+    pub(crate) at: Span,
+}
+
+impl Place {
+    /// What distinguishes its check from the others of the same `[[check]]`.
+    pub(crate) fn suffix(&self) -> String {
+        match self.port {
+            0 => self.ip.to_string(),
+            port => SocketAddr::new(self.ip, port).to_string(),
+        }
+    }
+}
+
+/// The targets of one `[[check]]`.
+#[derive(Debug)]
+pub(crate) struct Targets {
+    pub(crate) places: Vec<Place>,
+    /// Whether there may be more than one, now or after the next edit: then each has its address in
+    /// its name.
+    pub(crate) several: bool,
+}
+
+/// What is left of the limits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expansion {
+    limits: Limits,
+    made: usize,
+}
+
+impl Expansion {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self { limits, made: 0 }
+    }
+
+    /// Whether `count` more checks are within the limit.
+    pub(crate) fn take(&mut self, count: usize) -> bool {
+        self.made = self.made.saturating_add(count);
+        self.made <= self.limits.total
+    }
+}
+
+/// Expands `target`, `exclude` and `port`. `None` if something is wrong.
+pub(crate) fn targets(
+    layer: &Layer,
+    header: Span,
+    expansion: &mut Expansion,
+    report: &mut Report,
+) -> Option<Targets> {
+    let settings = &layer.settings;
+    let Some(target) = settings.get(&keys::TARGET) else {
+        if !layer.incomplete {
+            report.add(header, "check.target", "a check needs a target");
+        }
+        return None;
+    };
+    let items: Vec<(&TargetItem, Span)> =
+        settings.items(&keys::TARGET).iter().filter_map(as_target).collect();
+    let excluded: Vec<&TargetItem> =
+        settings.items(&keys::EXCLUDE).iter().filter_map(as_target).map(|(item, _)| item).collect();
+    let icmp = layer.kind.is_some_and(|kind| kind.name == keys::ICMP.name);
+    let mut ports: Vec<PortRange> =
+        settings.items(&keys::PORT).iter().filter_map(|item| as_ports(&item.value)).collect();
+    if icmp || ports.is_empty() {
+        ports = default_port(layer.kind, settings).map(|port| port..=port).into_iter().collect();
+    }
+    let several = is_list(target)
+        || items.iter().any(|(item, _)| matches!(item, TargetItem::Network(_)))
+        || (!icmp && settings.get(&keys::PORT).is_some_and(|port| is_list(port) || ranges(port)));
+    let mut places = Vec::new();
+    for (item, at) in &items {
+        if icmp && item.port().is_some() {
+            report.add(*at, "check.target", "icmp has no port");
+            return None;
+        }
+        if ports.is_empty() && item.port().is_none() {
+            // Without a kind the default is not known either, and that has been reported.
+            let known = layer.kind.is_some_and(|kind| settings.table(kind).is_some());
+            if known && !layer.incomplete && !settings.has(&keys::PORT) {
+                report.add(header, "check.port", "a port is needed, here or behind the target");
+            }
+            return None;
+        }
+        let own = item.port().map(|port| port..=port);
+        let ports = own.as_ref().map_or(&ports[..], std::slice::from_ref);
+        if !within_limits(item, *at, ports, expansion, report) {
+            return None;
+        }
+        let addresses =
+            item.addresses().flat_map(|ip| ports.iter().cloned().flatten().map(move |port| (ip, port)));
+        let kept = addresses.filter(|(ip, port)| !excluded.iter().any(|item| item.contains(*ip, *port)));
+        places.extend(kept.map(|(ip, port)| Place { ip, port, at: *at }));
+    }
+    if places.is_empty() {
+        let wrong = settings.items(&keys::TARGET).len() > items.len();
+        if !wrong {
+            report.add(target.at, "check.target", "no target is left");
+        }
+        return None;
+    }
+    Some(Targets { places, several })
+}
+
+/// Counts before anything is made of a range: `::/0` must cost no memory.
+fn within_limits(
+    item: &TargetItem,
+    at: Span,
+    ports: &[PortRange],
+    expansion: &mut Expansion,
+    report: &mut Report,
+) -> bool {
+    let addresses = item.len();
+    let limit = expansion.limits.per_range;
+    let Some(addresses) = usize::try_from(addresses).ok().filter(|addresses| *addresses <= limit) else {
+        let problem = format!("stands for {addresses} addresses; a range has at most {limit}");
+        report.add(at, "check.target", problem);
+        return false;
+    };
+    let per_address: usize = ports.iter().map(ExactSizeIterator::len).sum();
+    if !expansion.take(addresses.saturating_mul(per_address)) {
+        let total = expansion.limits.total;
+        report.add(at, "check.target", format!("with this there are more than {total} checks in all"));
+        return false;
+    }
+    true
+}
+
+fn as_target(located: &Located) -> Option<(&TargetItem, Span)> {
+    match &located.value {
+        Value::Target(item) => Some((item, located.at)),
+        _ => None,
+    }
+}
+
+fn as_ports(value: &Value) -> Option<PortRange> {
+    match value {
+        Value::Ports(ports) => Some(ports.clone()),
+        _ => None,
+    }
+}
+
+fn is_list(located: &Located) -> bool {
+    matches!(located.value, Value::List(_))
+}
+
+fn ranges(located: &Located) -> bool {
+    as_ports(&located.value).is_some_and(|ports| ports.len() > 1)
+}

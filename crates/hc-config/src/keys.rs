@@ -1,0 +1,448 @@
+//! The keys of the format: the one place where a key gets its name, its form, its default and its
+//! words.
+
+use std::time::Duration;
+
+use hc_types::{MAX_PERIOD, MIN_INTERVAL};
+
+use crate::form::{Form, Key, Syntax, Table, Value};
+use crate::range::{TargetItem, read_codes, read_ports};
+use crate::words;
+
+/// The file.
+pub(crate) static DOCUMENT: Table = Table {
+    name: "",
+    doc: "A file of checks.",
+    keys: &[&CHECK, &DEFAULTS, &GROUP, &TEMPLATE],
+    exclusive: &[],
+};
+
+pub(crate) static DEFAULTS: Key = Key {
+    name: "defaults",
+    form: Form::Table(&DEFAULTS_TABLE),
+    default: "none",
+    doc: "Values for all checks of this file that do not say otherwise. A table of a probe, such as `[defaults.http]`, sets \
+          values for the checks of that kind and chooses no kind.",
+};
+pub(crate) static TEMPLATE: Key = Key {
+    name: "template",
+    form: Form::Named(&TEMPLATE_TABLE),
+    default: "none",
+    doc: "Values for the checks, groups and templates that name it in `extends`, in whichever file.",
+};
+pub(crate) static GROUP: Key = Key {
+    name: "group",
+    form: Form::Named(&GROUP_TABLE),
+    default: "none",
+    doc: "Values for the checks that name it in `group`, in whichever file. Its checks have the label `group`.",
+};
+pub(crate) static CHECK: Key = Key {
+    name: "check",
+    form: Form::List(&Form::Table(&CHECK_TABLE)),
+    default: "none",
+    doc: "One check, or one for each of its targets and ports.",
+};
+
+static DEFAULTS_TABLE: Table = Table {
+    name: "defaults",
+    doc: "Values for all checks of this file. What stands nearer wins: the check, its templates, its group, the templates of \
+          the group, then these.",
+    keys: &[&INTERVAL, &TIMEOUT, &RETRIES, &LABELS, &PORT, &MODE, &MARK, &TCP, &HTTP, &UDP, &DNS, &RADIUS],
+    exclusive: &[],
+};
+static TEMPLATE_TABLE: Table = Table {
+    name: "template.NAME",
+    doc: "A template, by a name of your choice. Its keys are those of `[check]` without `name` and `group`.",
+    keys: SHARED_KEYS,
+    exclusive: &[],
+};
+static GROUP_TABLE: Table = Table {
+    name: "group.NAME",
+    doc: "A group, by a name of your choice. Its keys are those of `[check]` without `name` and `group`.",
+    keys: SHARED_KEYS,
+    exclusive: &[],
+};
+pub(crate) static CHECK_TABLE: Table = Table {
+    name: "check",
+    doc: "A check. It needs `name`, `target` and one kind of probe, of its own or from its templates or its group.",
+    keys: &[
+        &NAME,
+        &GROUP_NAME,
+        &EXTENDS,
+        &TARGET,
+        &EXCLUDE,
+        &PORT,
+        &INTERVAL,
+        &TIMEOUT,
+        &RETRIES,
+        &LABELS,
+        &MODE,
+        &MARK,
+        &BACKEND,
+        &TCP,
+        &HTTP,
+        &UDP,
+        &DNS,
+        &RADIUS,
+        &ICMP,
+    ],
+    exclusive: &[],
+};
+/// What a check can inherit.
+pub(crate) static SHARED_KEYS: &[&Key] = &[
+    &EXTENDS, &TARGET, &EXCLUDE, &PORT, &INTERVAL, &TIMEOUT, &RETRIES, &LABELS, &MODE, &MARK, &BACKEND, &TCP,
+    &HTTP, &UDP, &DNS, &RADIUS, &ICMP,
+];
+
+pub(crate) static NAME: Key = Key {
+    name: "name",
+    form: Form::Text(&CHECK_NAME),
+    default: "required",
+    doc: "The name of the check, unique over all files; its id is made from it. Where `target` is a list or a range, or \
+          `port` is, `/ADDRESS:PORT` is added.",
+};
+pub(crate) static GROUP_NAME: Key = Key {
+    name: "group",
+    form: Form::Text(&TABLE_NAME),
+    default: "none",
+    doc: "The group that the check belongs to.",
+};
+pub(crate) static EXTENDS: Key = Key {
+    name: "extends",
+    form: Form::OneOrMany(&Form::Text(&TABLE_NAME)),
+    default: "none",
+    doc: "Templates whose values these are based on; of several the later one wins.",
+};
+pub(crate) static TARGET: Key = Key {
+    name: "target",
+    form: Form::OneOrMany(&Form::Text(&TARGET_SYNTAX)),
+    default: "required",
+    doc: "Where the probe goes: an address, an address with a port, a CIDR range, or a list of these. An IPv4 range up to /30 \
+          has neither its network nor its broadcast address.",
+};
+pub(crate) static EXCLUDE: Key = Key {
+    name: "exclude",
+    form: Form::OneOrMany(&Form::Text(&TARGET_SYNTAX)),
+    default: "none",
+    doc: "Addresses and ranges that are left out of `target`. With a port, only that port is left out.",
+};
+pub(crate) static PORT: Key = Key {
+    name: "port",
+    form: Form::OneOrMany(&Form::Text(&PORT_SYNTAX)),
+    default: "http 80, with TLS 443; dns 53; radius 1812; otherwise required",
+    doc: "The port of the targets that name none: a number, a range, or a list of these.",
+};
+pub(crate) static INTERVAL: Key = Key {
+    name: "interval",
+    form: Form::Duration(MIN_INTERVAL, MAX_PERIOD),
+    default: "\"10s\"",
+    doc: "Time between the starts of two probes.",
+};
+pub(crate) static TIMEOUT: Key = Key {
+    name: "timeout",
+    form: Form::Duration(Duration::from_nanos(1), MAX_PERIOD),
+    default: "\"5s\"",
+    doc: "Deadline of one whole probe.",
+};
+pub(crate) static RETRIES: Key = Key {
+    name: "retries",
+    form: Form::Integer(0, u32::MAX as i64),
+    default: "0",
+    doc: "Consecutive failures that a healthy check survives.",
+};
+pub(crate) static LABELS: Key = Key {
+    name: "labels",
+    form: Form::Labels,
+    default: "none",
+    doc: "Labels of the check, for filters and metrics. They are joined with those of group and templates, name by name.",
+};
+pub(crate) static MODE: Key = Key {
+    name: "mode",
+    form: Form::Word(&["plain", "dsr", "tun"]),
+    default: "\"plain\"",
+    doc: "How the probe reaches the backend: directly, or through a VIP and a firewall mark by direct server return or a \
+          tunnel. `dsr` and `tun` need `mark`.",
+};
+pub(crate) static MARK: Key = Key {
+    name: "mark",
+    form: Form::Integer(1, u32::MAX as i64),
+    default: "none",
+    doc: "The mark (SO_MARK) of all packets of the probe.",
+};
+pub(crate) static BACKEND: Key = Key {
+    name: "backend",
+    form: Form::Text(&ADDRESS_SYNTAX),
+    default: "none",
+    doc: "With `mode` dsr or tun: the backend behind the VIP, for messages.",
+};
+
+pub(crate) static TCP: Key = Key {
+    name: "tcp",
+    form: Form::Table(&TCP_TABLE),
+    default: "none",
+    doc: "Connect, TLS if asked, send and compare if asked.",
+};
+pub(crate) static HTTP: Key =
+    Key { name: "http", form: Form::Table(&HTTP_TABLE), default: "none", doc: "One HTTP/1.1 exchange." };
+pub(crate) static UDP: Key = Key {
+    name: "udp",
+    form: Form::Table(&UDP_TABLE),
+    default: "none",
+    doc: "One datagram out, one datagram back.",
+};
+pub(crate) static DNS: Key = Key {
+    name: "dns",
+    form: Form::Table(&DNS_TABLE),
+    default: "none",
+    doc: "One DNS question over UDP, asked of the target.",
+};
+pub(crate) static RADIUS: Key = Key {
+    name: "radius",
+    form: Form::Table(&RADIUS_TABLE),
+    default: "none",
+    doc: "One RADIUS Access-Request (PAP).",
+};
+pub(crate) static ICMP: Key =
+    Key { name: "icmp", form: Form::Table(&ICMP_TABLE), default: "none", doc: "One ICMP or ICMPv6 echo." };
+
+/// The kinds of probes. A check has one.
+pub(crate) static KINDS: &[&Key] = &[&TCP, &HTTP, &UDP, &DNS, &RADIUS, &ICMP];
+
+static TCP_TABLE: Table = Table {
+    name: "check.tcp",
+    doc: "TCP: the connection itself is the check, unless `send` or `receive` asks for more.",
+    keys: &[&SEND, &RECEIVE, &TLS],
+    exclusive: &[],
+};
+static UDP_TABLE: Table = Table {
+    name: "check.udp",
+    doc: "UDP: the first datagram that comes back decides.",
+    keys: &[&UDP_SEND, &UDP_RECEIVE],
+    exclusive: &[],
+};
+static HTTP_TABLE: Table = Table {
+    name: "check.http",
+    doc: "HTTP: redirects are judged, not followed.",
+    keys: &[&METHOD, &PATH, &HOST, &EXPECTED_CODES, &EXPECTED_BODY, &PROXY, &TLS],
+    exclusive: &[],
+};
+static DNS_TABLE: Table = Table {
+    name: "check.dns",
+    doc: "DNS: passes if one record of the answer is what is expected.",
+    keys: &[&QUERY, &QUERY_TYPE, &QUERY_CLASS, &EXPECTED_IPS, &EXPECTED_ANSWER],
+    exclusive: &[&["expected_ips", "expected_answer"]],
+};
+static RADIUS_TABLE: Table = Table {
+    name: "check.radius",
+    doc: "RADIUS: the password and the secret stand here or in files of their own.",
+    keys: &[
+        &USERNAME,
+        &PASSWORD,
+        &PASSWORD_FILE,
+        &SECRET,
+        &SECRET_FILE,
+        &EXPECTED_RESPONSE,
+        &REQUIRE_MESSAGE_AUTHENTICATOR,
+    ],
+    exclusive: &[&["password", "password_file"], &["secret", "secret_file"]],
+};
+static ICMP_TABLE: Table =
+    Table { name: "check.icmp", doc: "ICMP: no keys; `icmp = {}`.", keys: &[], exclusive: &[] };
+static TLS_TABLE: Table = Table {
+    name: "check.tcp.tls, check.http.tls",
+    doc: "TLS 1.2 and 1.3; each further setting also takes servers that Seesaw finds unhealthy.",
+    keys: &[&VERIFY, &OLD_VERSIONS, &RSA_KEY_EXCHANGE, &SHA1],
+    exclusive: &[],
+};
+
+pub(crate) static SEND: Key = Key {
+    name: "send",
+    form: Form::Bytes,
+    default: "nothing",
+    doc: "Bytes that are written after the connection stands.",
+};
+pub(crate) static RECEIVE: Key = Key {
+    name: "receive",
+    form: Form::Bytes,
+    default: "nothing is read",
+    doc: "Bytes that the first bytes of the peer must equal.",
+};
+pub(crate) static UDP_SEND: Key =
+    Key { name: "send", form: Form::Bytes, default: "an empty datagram", doc: "Payload of the datagram." };
+pub(crate) static UDP_RECEIVE: Key = Key {
+    name: "receive",
+    form: Form::Bytes,
+    default: "any datagram",
+    doc: "Bytes with which the answer must begin.",
+};
+pub(crate) static TLS: Key = Key {
+    name: "tls",
+    form: Form::FlagOrTable(&TLS_TABLE),
+    default: "false",
+    doc: "Speak TLS: `true`, or a table with its settings.",
+};
+pub(crate) static VERIFY: Key = Key {
+    name: "verify",
+    form: Form::Flag,
+    default: "true",
+    doc: "Verify the chain against the system's roots, and the host or the address against the certificate.",
+};
+pub(crate) static OLD_VERSIONS: Key =
+    Key { name: "old_versions", form: Form::Flag, default: "false", doc: "Also speak TLS 1.0 and 1.1." };
+pub(crate) static RSA_KEY_EXCHANGE: Key = Key {
+    name: "rsa_key_exchange",
+    form: Form::Flag,
+    default: "false",
+    doc: "Also take cipher suites with RSA key exchange.",
+};
+pub(crate) static SHA1: Key =
+    Key { name: "sha1", form: Form::Flag, default: "false", doc: "Also take SHA-1 signatures." };
+
+pub(crate) static METHOD: Key =
+    Key { name: "method", form: Form::Text(&METHOD_SYNTAX), default: "\"GET\"", doc: "The request method." };
+pub(crate) static PATH: Key = Key {
+    name: "path",
+    form: Form::Text(&PATH_SYNTAX),
+    default: "\"/\"",
+    doc: "The request target: a path, with a query if need be, percent-encoded.",
+};
+pub(crate) static HOST: Key = Key {
+    name: "host",
+    form: Form::Text(&HOST_SYNTAX),
+    default: "the address and port of the target",
+    doc: "The Host header, and with TLS the name for SNI and verification.",
+};
+pub(crate) static EXPECTED_CODES: Key = Key {
+    name: "expected_codes",
+    form: Form::OneOrMany(&Form::Text(&CODES_SYNTAX)),
+    default: "200",
+    doc: "Status codes that pass: a number, a range, a class, or a list of these. An empty list takes any code.",
+};
+pub(crate) static EXPECTED_BODY: Key = Key {
+    name: "expected_body",
+    form: Form::Bytes,
+    default: "the body is not read",
+    doc: "Bytes with which the body must begin.",
+};
+pub(crate) static PROXY: Key = Key {
+    name: "proxy",
+    form: Form::Flag,
+    default: "false",
+    doc: "Send the absolute form of the request target, as to a proxy.",
+};
+
+pub(crate) static QUERY: Key = Key {
+    name: "query",
+    form: Form::Text(&ANY_TEXT),
+    default: "required",
+    doc: "The name that is asked for, with or without its last dot.",
+};
+pub(crate) static QUERY_TYPE: Key = Key {
+    name: "query_type",
+    form: Form::Text(&RECORD_TYPE_SYNTAX),
+    default: "\"A\"",
+    doc: "The record type: a name such as `AAAA` or `MX`, or `TYPE65`.",
+};
+pub(crate) static QUERY_CLASS: Key = Key {
+    name: "query_class",
+    form: Form::Text(&RECORD_CLASS_SYNTAX),
+    default: "\"IN\"",
+    doc: "The class: a name such as `CH`, or `CLASS3`.",
+};
+pub(crate) static EXPECTED_IPS: Key = Key {
+    name: "expected_ips",
+    form: Form::OneOrMany(&Form::Text(&ADDRESS_SYNTAX)),
+    default: "any record",
+    doc: "Addresses of which one record must have one; for A and AAAA.",
+};
+pub(crate) static EXPECTED_ANSWER: Key = Key {
+    name: "expected_answer",
+    form: Form::Text(&ANY_TEXT),
+    default: "any record",
+    doc: "The data of one record in presentation form (RFC 1035 section 5); for the other types.",
+};
+
+pub(crate) static USERNAME: Key =
+    Key { name: "username", form: Form::Bytes, default: "required", doc: "User-Name." };
+pub(crate) static PASSWORD: Key =
+    Key { name: "password", form: Form::Secret, default: "empty", doc: "User-Password." };
+pub(crate) static PASSWORD_FILE: Key = Key {
+    name: "password_file",
+    form: Form::Text(&FILE_SYNTAX),
+    default: "none",
+    doc: "A file with the password, relative to the file that names it. One line break at its end is not part of it.",
+};
+pub(crate) static SECRET: Key = Key {
+    name: "secret",
+    form: Form::Secret,
+    default: "required, or `secret_file`",
+    doc: "The secret shared with the server.",
+};
+pub(crate) static SECRET_FILE: Key = Key {
+    name: "secret_file",
+    form: Form::Text(&FILE_SYNTAX),
+    default: "none",
+    doc: "A file with the secret, relative to the file that names it. One line break at its end is not part of it.",
+};
+pub(crate) static EXPECTED_RESPONSE: Key = Key {
+    name: "expected_response",
+    form: Form::Word(&["accept", "reject", "challenge", "any"]),
+    default: "\"accept\"",
+    doc: "The response that passes.",
+};
+pub(crate) static REQUIRE_MESSAGE_AUTHENTICATOR: Key = Key {
+    name: "require_message_authenticator",
+    form: Form::Flag,
+    default: "false",
+    doc: "A response without Message-Authenticator fails. One that has it is always verified.",
+};
+
+static CHECK_NAME: Syntax =
+    Syntax { noun: "a name", pattern: Some(r"^\S+$"), integer: None, read: words::check_name };
+static TABLE_NAME: Syntax =
+    Syntax { noun: "the name of a table", pattern: None, integer: None, read: words::any };
+static ANY_TEXT: Syntax = Syntax { noun: "a string", pattern: None, integer: None, read: words::any };
+static TARGET_SYNTAX: Syntax = Syntax {
+    noun: "an address, an address with a port, or a CIDR range",
+    pattern: None,
+    integer: None,
+    read: |text| TargetItem::read(text).map(Value::Target),
+};
+static PORT_SYNTAX: Syntax = Syntax {
+    noun: "a port or a range of ports",
+    pattern: Some(r"^[0-9]+( *- *[0-9]+)?$"),
+    integer: Some((1, 65535)),
+    read: |text| read_ports(text).map(Value::Ports),
+};
+static CODES_SYNTAX: Syntax = Syntax {
+    noun: "a status code, a range, or a class such as \"2xx\"",
+    pattern: Some(r"^([1-9]xx|[1-9][0-9]{2}( *- *[1-9][0-9]{2})?)$"),
+    integer: Some((100, 999)),
+    read: |text| read_codes(text).map(Value::Codes),
+};
+static ADDRESS_SYNTAX: Syntax =
+    Syntax { noun: "an IP address", pattern: None, integer: None, read: words::address };
+static METHOD_SYNTAX: Syntax = Syntax {
+    noun: "an HTTP method",
+    pattern: Some(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"),
+    integer: None,
+    read: words::method,
+};
+static PATH_SYNTAX: Syntax = Syntax {
+    noun: "a path that begins with a slash",
+    pattern: Some(r"^/[!-~]*$"),
+    integer: None,
+    read: words::path,
+};
+static HOST_SYNTAX: Syntax = Syntax {
+    noun: "a host, with a port if need be",
+    pattern: Some(r"^[0-9A-Za-z._:\[\]-]+$"),
+    integer: None,
+    read: words::host,
+};
+static RECORD_TYPE_SYNTAX: Syntax =
+    Syntax { noun: "a record type", pattern: None, integer: None, read: words::record_type };
+static RECORD_CLASS_SYNTAX: Syntax =
+    Syntax { noun: "a class", pattern: None, integer: None, read: words::record_class };
+static FILE_SYNTAX: Syntax =
+    Syntax { noun: "the path of a file", pattern: Some("^.+$"), integer: None, read: words::file };

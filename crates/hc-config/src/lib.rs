@@ -1,0 +1,179 @@
+//! Files of checks: TOML with defaults, groups, templates and ranges of targets becomes a list of
+//! checks.
+//!
+//! [`parse`] does no I/O: the caller passes the bytes of the files in. [`load`] reads them from
+//! disk by glob. All problems are reported at once, each with file, line, column and key. The keys
+//! of the format are in `docs/checks.md`.
+//!
+//! ```
+//! use hc_config::{Limits, NoFiles, SourceFile, parse};
+//!
+//! let file = SourceFile::new("checks.toml", r#"
+//!     [defaults]
+//!     interval = "5s"
+//!
+//!     [[check]]
+//!     name = "web"
+//!     target = ["192.0.2.1", "192.0.2.8/30"]
+//!     http = { path = "/healthz" }
+//! "#);
+//! let checks = parse(&[file], &Limits::default(), &NoFiles)?;
+//! let names: Vec<&str> = checks.iter().map(|check| &*check.name).collect();
+//! assert_eq!(names, ["web/192.0.2.1:80", "web/192.0.2.9:80", "web/192.0.2.10:80"]);
+//!
+//! let misspelt = SourceFile::new("checks.toml", "[defaults]\nintervall = \"5s\"\n");
+//! let errors = parse(&[misspelt], &Limits::default(), &NoFiles).unwrap_err();
+//! assert_eq!(
+//!     errors.to_string(),
+//!     "checks.toml:2:1: defaults.intervall: is not a key of this table; did you mean `interval`?",
+//! );
+//! # Ok::<(), hc_config::ConfigErrors>(())
+//! ```
+
+mod build;
+mod diagnostic;
+mod expand;
+mod form;
+mod ids;
+mod inherit;
+mod keys;
+mod load;
+mod probe;
+mod range;
+mod read;
+mod reference;
+mod schema;
+mod suggest;
+mod words;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hc_types::{CheckId, CheckSpec};
+
+pub use diagnostic::{ConfigErrors, Diagnostic, Place};
+pub use ids::check_id;
+pub use load::{Disk, load};
+pub use reference::reference;
+pub use schema::schema;
+
+use build::{Build, Draft, SecretFiles};
+use diagnostic::Report;
+use expand::Expansion;
+use form::{Settings, Value};
+use inherit::Catalog;
+
+/// One check of the files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    /// Made from the name by [`check_id`].
+    pub id: CheckId,
+    /// Unique over all files.
+    pub name: String,
+    /// Labels by name. The checks of one `[[check]]` share them.
+    pub labels: Arc<BTreeMap<String, String>>,
+    /// What is checked.
+    pub spec: Arc<CheckSpec>,
+}
+
+/// A file: its name for errors, and what is in it. Files that it names are looked for beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// The path, as errors show it.
+    pub name: String,
+    /// The contents.
+    pub bytes: Vec<u8>,
+}
+
+impl SourceFile {
+    /// A file.
+    #[must_use]
+    pub fn new(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        Self { name: name.into(), bytes: bytes.into() }
+    }
+}
+
+/// Reads the files that the files of checks name, such as those of secrets.
+pub trait Files {
+    /// The contents of a file.
+    ///
+    /// # Errors
+    /// That of the system.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+}
+
+/// No files: each is reported as not found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoFiles;
+
+impl Files for NoFiles {
+    fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Files for BTreeMap<PathBuf, Vec<u8>> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+/// How many checks the files may make. A range above a limit is an error, never cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Addresses of one CIDR range. Default 65,536.
+    pub per_range: usize,
+    /// Checks in all. Default 1,000,000.
+    pub total: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { per_range: 65_536, total: 1_000_000 }
+    }
+}
+
+impl Limits {
+    /// Limits other than the default.
+    #[must_use]
+    pub fn new(per_range: usize, total: usize) -> Self {
+        Self { per_range, total }
+    }
+}
+
+/// Makes the checks of all files, in the order of the files and of what stands in them.
+///
+/// Templates and groups are known in all files, defaults in their own file only. `files` reads what
+/// they name.
+///
+/// # Errors
+/// [`ConfigErrors`] with everything that is wrong; then there are no checks at all.
+pub fn parse(sources: &[SourceFile], limits: &Limits, files: &dyn Files) -> Result<Vec<Check>, ConfigErrors> {
+    let mut report = Report::default();
+    let documents: Vec<Settings> = sources
+        .iter()
+        .enumerate()
+        .map(|(index, source)| {
+            read::document(&source.bytes, index, &keys::DOCUMENT, &mut report).unwrap_or_default()
+        })
+        .collect();
+    let secrets = SecretFiles { sources, files };
+    let mut catalog = Catalog::new(&documents, &mut report);
+    let mut expansion = Expansion::new(*limits);
+    let mut drafts: Vec<Draft> = Vec::new();
+    for document in &documents {
+        let defaults = inherit::defaults(document);
+        for item in document.items(&keys::CHECK) {
+            let Value::Table(check) = &item.value else { continue };
+            let layer = catalog.flatten_check(check, &defaults, &mut report);
+            let build = Build { layer: &layer, header: item.at, secrets: &secrets, report: &mut report };
+            drafts.extend(build.checks(&mut expansion));
+        }
+    }
+    let checks = ids::assign(drafts, check_id, &mut report);
+    let problems = report.finish(sources);
+    if problems.is_empty() { Ok(checks) } else { Err(ConfigErrors(problems)) }
+}

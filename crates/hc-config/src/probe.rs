@@ -1,0 +1,178 @@
+//! Makes the probe of a check of its table.
+
+use hc_types::{
+    DnsExpectation, DnsProbe, HttpProbe, ProbeSpec, RadiusExpectation, RadiusProbe, RawBytes, RecordClass,
+    RecordType, Secret, TcpProbe, Tls, UdpProbe,
+};
+
+use crate::build::SecretFiles;
+use crate::diagnostic::{Report, Span};
+use crate::form::{Key, Located, Settings, Value};
+use crate::inherit::Layer;
+use crate::keys;
+
+/// Reads the table of a kind of probe. `None` if something is missing or wrong.
+pub(crate) fn read(
+    kind: &'static Key,
+    layer: &Layer,
+    secrets: &SecretFiles<'_>,
+    report: &mut Report,
+) -> Option<ProbeSpec> {
+    let Located { value: Value::Table(settings), at } = layer.settings.get(kind)? else { return None };
+    let mut reader =
+        Reader { kind: kind.name, settings, at: *at, incomplete: layer.incomplete, secrets, report };
+    match kind.name {
+        "icmp" => Some(ProbeSpec::Icmp),
+        "udp" => Some(ProbeSpec::Udp(Box::new(reader.udp()))),
+        "tcp" => Some(ProbeSpec::Tcp(reader.tcp())),
+        "http" => Some(ProbeSpec::Http(Box::new(reader.http()))),
+        "dns" => Some(ProbeSpec::Dns(Box::new(reader.dns()?))),
+        "radius" => Some(ProbeSpec::Radius(Box::new(reader.radius()?))),
+        _ => None,
+    }
+}
+
+/// Whether the table of a TCP or HTTP probe asks for TLS.
+pub(crate) fn speaks_tls(settings: &Settings) -> bool {
+    tls(settings).is_some()
+}
+
+fn tls(settings: &Settings) -> Option<Tls> {
+    let nothing = Settings::default();
+    let table = match &settings.get(&keys::TLS)?.value {
+        Value::Flag(false) => return None,
+        Value::Table(table) => table,
+        _ => &nothing,
+    };
+    Some(Tls {
+        verify: table.flag(&keys::VERIFY).unwrap_or(true),
+        old_versions: table.flag(&keys::OLD_VERSIONS).unwrap_or(false),
+        rsa_key_exchange: table.flag(&keys::RSA_KEY_EXCHANGE).unwrap_or(false),
+        sha1: table.flag(&keys::SHA1).unwrap_or(false),
+    })
+}
+
+struct Reader<'a> {
+    kind: &'static str,
+    settings: &'a Settings,
+    at: Span,
+    incomplete: bool,
+    secrets: &'a SecretFiles<'a>,
+    report: &'a mut Report,
+}
+
+impl Reader<'_> {
+    fn bytes(&self, key: &Key) -> RawBytes {
+        self.settings.bytes(key).map(RawBytes::from).unwrap_or_default()
+    }
+
+    fn missing(&mut self, key: &Key, problem: &str) {
+        // What is there and wrong has been reported.
+        if !self.incomplete && !self.settings.has(key) {
+            self.report.add(self.at, format!("check.{}.{}", self.kind, key.name), problem);
+        }
+    }
+
+    fn udp(&self) -> UdpProbe {
+        UdpProbe { send: self.bytes(&keys::UDP_SEND), receive: self.bytes(&keys::UDP_RECEIVE) }
+    }
+
+    fn tcp(&self) -> TcpProbe {
+        TcpProbe {
+            send: self.bytes(&keys::SEND),
+            receive: self.bytes(&keys::RECEIVE),
+            tls: tls(self.settings),
+        }
+    }
+
+    fn http(&self) -> HttpProbe {
+        let path = self.settings.text(&keys::PATH).unwrap_or("/");
+        let request = match self.settings.text(&keys::HOST) {
+            Some(host) => format!("http://{host}{path}"),
+            None => path.to_owned(),
+        };
+        let ranges = self.settings.items(&keys::EXPECTED_CODES).iter().filter_map(|item| match &item.value {
+            Value::Codes(codes) => Some(codes.clone()),
+            _ => None,
+        });
+        let expected_codes = match self.settings.has(&keys::EXPECTED_CODES) {
+            true => ranges.flatten().collect(),
+            false => Box::from([200]),
+        };
+        HttpProbe {
+            tls: tls(self.settings),
+            method: self.settings.text(&keys::METHOD).unwrap_or("GET").into(),
+            request: request.into(),
+            expected_codes,
+            expected_body: self.bytes(&keys::EXPECTED_BODY),
+            proxy: self.settings.flag(&keys::PROXY).unwrap_or(false),
+        }
+    }
+
+    fn dns(&mut self) -> Option<DnsProbe> {
+        let Some(query) = self.settings.text(&keys::QUERY) else {
+            self.missing(&keys::QUERY, "a DNS check needs a name to ask for");
+            return None;
+        };
+        let ips = self.settings.items(&keys::EXPECTED_IPS).iter().filter_map(|item| match item.value {
+            Value::Address(ip) => Some(ip),
+            _ => None,
+        });
+        let expect = match self.settings.text(&keys::EXPECTED_ANSWER) {
+            Some(text) => DnsExpectation::Text(text.into()),
+            None if self.settings.items(&keys::EXPECTED_IPS).is_empty() => DnsExpectation::Any,
+            None => DnsExpectation::Ips(ips.collect()),
+        };
+        let query_type = self.settings.text(&keys::QUERY_TYPE).and_then(|word| word.parse().ok());
+        let query_class = self.settings.text(&keys::QUERY_CLASS).and_then(|word| word.parse().ok());
+        Some(DnsProbe {
+            query: query.into(),
+            query_type: query_type.unwrap_or(RecordType::A),
+            query_class: query_class.unwrap_or(RecordClass::IN),
+            expect,
+        })
+    }
+
+    fn radius(&mut self) -> Option<RadiusProbe> {
+        let password = self.secret(&keys::PASSWORD, &keys::PASSWORD_FILE);
+        let secret = self.secret(&keys::SECRET, &keys::SECRET_FILE);
+        if !self.settings.has(&keys::SECRET_FILE) {
+            self.missing(&keys::SECRET, "a RADIUS check needs a secret, here or in a file (`secret_file`)");
+        }
+        self.missing(&keys::USERNAME, "a RADIUS check needs a user");
+        let expect = match self.settings.word(&keys::EXPECTED_RESPONSE) {
+            Some("reject") => RadiusExpectation::Reject,
+            Some("challenge") => RadiusExpectation::Challenge,
+            Some("any") => RadiusExpectation::Any,
+            _ => RadiusExpectation::Accept,
+        };
+        Some(RadiusProbe {
+            username: self.settings.bytes(&keys::USERNAME)?.into(),
+            password: password?.unwrap_or_default(),
+            secret: secret??,
+            expect,
+            require_message_authenticator: self
+                .settings
+                .flag(&keys::REQUIRE_MESSAGE_AUTHENTICATOR)
+                .unwrap_or(false),
+        })
+    }
+
+    /// A secret that stands in the table or in a file; `None` if the file cannot be read.
+    #[expect(clippy::option_option, reason = "wrong is another thing than absent")]
+    fn secret(&mut self, key: &Key, file_key: &Key) -> Option<Option<Secret>> {
+        if let Some(bytes) = self.settings.bytes(key) {
+            return Some(Some(RawBytes::from(bytes).into()));
+        }
+        let Some(Located { value: Value::Text(name), at }) = self.settings.get(file_key) else {
+            return Some(None);
+        };
+        match self.secrets.read(name, *at) {
+            Ok(bytes) => Some(Some(RawBytes::from(bytes).into())),
+            Err(problem) => {
+                self.report.add(*at, format!("check.{}.{}", self.kind, file_key.name), problem);
+                None
+            }
+        }
+    }
+}

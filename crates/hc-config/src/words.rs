@@ -1,0 +1,106 @@
+//! The syntaxes of strings that are neither targets nor ranges.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use hc_types::{RecordClass, RecordType};
+
+use crate::form::Value;
+
+/// A string of the file for an error: quoted, and not longer than a line.
+pub(crate) fn quoted(text: &str) -> String {
+    const SHOWN: usize = 60;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}...", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// The longest name of a check, in bytes: names stand in logs, labels and tables.
+const MAX_NAME: usize = 200;
+
+pub(crate) fn any(text: &str) -> Result<Value, String> {
+    Ok(Value::Text(text.to_owned()))
+}
+
+pub(crate) fn check_name(text: &str) -> Result<Value, String> {
+    if text.is_empty() {
+        return Err("a check needs a name".to_owned());
+    }
+    if text.len() > MAX_NAME {
+        return Err(format!("has {} bytes; a name has at most {MAX_NAME}", text.len()));
+    }
+    if let Some(character) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
+        return Err(format!("has {character:?}; a name has neither blanks nor control characters"));
+    }
+    any(text)
+}
+
+pub(crate) fn address(text: &str) -> Result<Value, String> {
+    let ip: IpAddr = text.parse().map_err(|_| format!("{} is not an IP address", quoted(text)))?;
+    Ok(Value::Address(ip.to_canonical()))
+}
+
+/// RFC 9110 section 5.6.2.
+pub(crate) fn method(text: &str) -> Result<Value, String> {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if text.is_empty() || !text.bytes().all(token) {
+        return Err(format!("{} is not an HTTP method", quoted(text)));
+    }
+    any(text)
+}
+
+pub(crate) fn path(text: &str) -> Result<Value, String> {
+    if !text.starts_with('/') {
+        return Err(format!("{} does not begin with a slash", quoted(text)));
+    }
+    if let Some(character) = text.chars().find(|c| !c.is_ascii_graphic()) {
+        return Err(format!("has {character:?}; write it percent-encoded"));
+    }
+    if text.contains('#') {
+        return Err("has a fragment, which is not sent; write %23 for the character".to_owned());
+    }
+    any(text)
+}
+
+/// `www.example.com`, `www.example.com:8080`, `192.0.2.1`, `[2001:db8::1]:8080`.
+pub(crate) fn host(text: &str) -> Result<Value, String> {
+    let name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+    };
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host_fits = bracketed.map_or_else(|| name(host), |host| host.parse::<Ipv6Addr>().is_ok());
+    let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let port_fits = port.is_none_or(|port| digits(port) && port.parse::<u16>().is_ok());
+    if !host_fits || !port_fits {
+        return Err(format!("{} is not a host; names beyond ASCII are written in Punycode", quoted(text)));
+    }
+    any(text)
+}
+
+pub(crate) fn record_type(text: &str) -> Result<Value, String> {
+    text.parse::<RecordType>().map_err(|error| error.to_string())?;
+    any(text)
+}
+
+pub(crate) fn record_class(text: &str) -> Result<Value, String> {
+    text.parse::<RecordClass>().map_err(|error| error.to_string())?;
+    any(text)
+}
+
+pub(crate) fn file(text: &str) -> Result<Value, String> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(format!("{} is not the path of a file", quoted(text)));
+    }
+    any(text)
+}
+
+/// Whether a label may have this name: a name of Prometheus' labels.
+pub(crate) fn is_label_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}

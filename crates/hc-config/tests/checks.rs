@@ -1,0 +1,241 @@
+//! What files mean.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hc_config::{Check, Limits, NoFiles, SourceFile, parse};
+use hc_types::{
+    CheckSpec, DnsExpectation, DnsProbe, HttpProbe, Mark, Mode, ProbeSpec, RadiusExpectation, RadiusProbe,
+    RecordClass, RecordType, Target, TcpProbe, Tls, UdpProbe,
+};
+
+fn read(text: &str) -> Vec<Check> {
+    parse(&[SourceFile::new("checks.toml", text)], &Limits::default(), &NoFiles).unwrap()
+}
+
+fn names(text: &str) -> Vec<String> {
+    read(text).into_iter().map(|check| check.name).collect()
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn spec(target: &str, probe: ProbeSpec) -> CheckSpec {
+    let target: std::net::SocketAddr = target.parse().unwrap();
+    CheckSpec::new(Target::plain(target.ip(), target.port()), probe, 10 * SECOND, 5 * SECOND, 0).unwrap()
+}
+
+/// One check of which only the probe matters.
+#[track_caller]
+fn check_probe(toml: &str, target: &str, probe: ProbeSpec) {
+    let checks = read(&format!("[[check]]\nname = 'a'\ntarget = '192.0.2.1'\n{toml}\n"));
+    assert_eq!(checks.len(), 1);
+    assert_eq!(*checks[0].spec, spec(target, probe));
+    assert_eq!(checks[0].name, "a");
+}
+
+#[test]
+fn tcp_and_udp_checks() {
+    check_probe("port = 80\ntcp = {}", "192.0.2.1:80", ProbeSpec::Tcp(TcpProbe::default()));
+    check_probe(
+        "port = 443\ntcp = { tls = true, send = 'a', receive = { hex = '00 ff' } }",
+        "192.0.2.1:443",
+        ProbeSpec::Tcp(TcpProbe { send: "a".into(), receive: b"\x00\xff".into(), tls: Some(Tls::new(true)) }),
+    );
+    check_probe(
+        "port = 53\nudp = { send = { base64 = 'AP8=' } }",
+        "192.0.2.1:53",
+        ProbeSpec::Udp(Box::new(UdpProbe { send: b"\x00\xff".into(), ..UdpProbe::default() })),
+    );
+}
+
+#[test]
+fn http_checks() {
+    let http = |http: HttpProbe| ProbeSpec::Http(Box::new(http));
+    let base = || HttpProbe { expected_codes: [200].into(), ..HttpProbe::default() };
+    check_probe("http = {}", "192.0.2.1:80", http(base()));
+    check_probe(
+        "http = { tls = { verify = false, sha1 = true } }",
+        "192.0.2.1:443",
+        http(HttpProbe { tls: Some(Tls { sha1: true, ..Tls::new(false) }), ..base() }),
+    );
+    check_probe("http = { tls = false, expected_codes = [] }", "192.0.2.1:80", http(HttpProbe::default()));
+    check_probe(
+        "port = 8080\n[check.http]\nmethod = 'HEAD'\npath = '/a?b'\nhost = 'www.example.com'\nexpected_codes = [204, '301-302']\n\
+         expected_body = 'ok'\nproxy = true",
+        "192.0.2.1:8080",
+        http(HttpProbe {
+            method: "HEAD".into(),
+            request: "http://www.example.com/a?b".into(),
+            expected_codes: [204, 301, 302].into(),
+            expected_body: "ok".into(),
+            proxy: true,
+            tls: None,
+        }),
+    );
+}
+
+#[test]
+fn dns_and_icmp_checks() {
+    let dns = |expect| {
+        let query_type = RecordType::AAAA;
+        ProbeSpec::Dns(Box::new(DnsProbe {
+            query: "example.com".into(),
+            query_type,
+            query_class: RecordClass::IN,
+            expect,
+        }))
+    };
+    check_probe(
+        "dns = { query = 'example.com', query_type = 'AAAA', expected_ips = '2001:db8::1' }",
+        "192.0.2.1:53",
+        dns(DnsExpectation::Ips(["2001:db8::1".parse().unwrap()].into())),
+    );
+    check_probe(
+        "dns = { query = 'example.com', query_type = 'aaaa' }",
+        "192.0.2.1:53",
+        dns(DnsExpectation::Any),
+    );
+    check_probe("icmp = {}", "192.0.2.1:0", ProbeSpec::Icmp);
+}
+
+#[test]
+fn secrets_may_stand_in_files() {
+    let files: BTreeMap<PathBuf, Vec<u8>> = [
+        (PathBuf::from("/etc/hc/secret"), b"s3cret\r\n".to_vec()),
+        (PathBuf::from("/run/password"), b"pass\n\n".to_vec()),
+    ]
+    .into();
+    let text = "[[check]]\nname = 'a'\ntarget = '192.0.2.1'\n[check.radius]\nusername = 'u'\nsecret_file = 'secret'\n\
+                password_file = '/run/password'\nexpected_response = 'reject'\n";
+    let checks = parse(&[SourceFile::new("/etc/hc/a.toml", text)], &Limits::default(), &files).unwrap();
+    let expected = RadiusProbe {
+        username: "u".into(),
+        password: "pass\n".into(),
+        secret: "s3cret".into(),
+        expect: RadiusExpectation::Reject,
+        require_message_authenticator: false,
+    };
+    assert_eq!(*checks[0].spec, spec("192.0.2.1:1812", ProbeSpec::Radius(Box::new(expected))));
+}
+
+#[test]
+fn a_target_behind_a_vip() {
+    let checks = read(
+        "[[check]]\nname = 'a'\ntarget = '192.0.2.1'\nport = 80\ntcp = {}\nmode = 'dsr'\nmark = 7\nbackend = '10.0.0.1'\n",
+    );
+    let expected = Target::marked(
+        [192, 0, 2, 1].into(),
+        80,
+        Mode::Dsr,
+        Mark::new(7).unwrap(),
+        Some([10, 0, 0, 1].into()),
+    );
+    assert_eq!(*checks[0].spec.target(), expected);
+}
+
+#[test]
+fn the_nearest_value_wins() {
+    let text = "
+        [defaults]
+        interval = '1s'
+        timeout = '1s'
+        retries = 1
+        labels = { site = 'ams', a = 'defaults' }
+        [defaults.http]
+        method = 'HEAD'
+        path = '/defaults'
+        [template.base]
+        timeout = '2s'
+        labels = { a = 'base', b = 'base' }
+        http = { path = '/base', expected_body = 'base' }
+        [template.web]
+        extends = 'base'
+        labels = { b = 'web' }
+        http.expected_body = 'web'
+        [group.front]
+        interval = '3s'
+        timeout = '3s'
+        extends = 'base'
+        [[check]]
+        name = 'a'
+        target = '192.0.2.1'
+        group = 'front'
+        extends = 'web'
+        [[check]]
+        name = 'b'
+        target = '192.0.2.1'
+        group = 'front'
+        port = 80
+        tcp = {}
+    ";
+    let checks = read(text);
+    let a = &checks[0];
+    assert_eq!(a.spec.interval(), 3 * SECOND, "from the group, since no template says it");
+    assert_eq!(a.spec.timeout(), 2 * SECOND, "the template of the check is nearer than the group");
+    assert_eq!(a.spec.retries(), 1);
+    let labels: Vec<(&str, &str)> = a.labels.iter().map(|(k, v)| (&**k, &**v)).collect();
+    assert_eq!(labels, [("a", "base"), ("b", "web"), ("group", "front"), ("site", "ams")]);
+    let ProbeSpec::Http(http) = a.spec.probe() else { panic!("{:?}", a.spec) };
+    assert_eq!((&*http.method, http.request.as_slice()), ("HEAD", &b"/base"[..]));
+    assert_eq!(http.expected_body.as_slice(), b"web");
+    assert_eq!(
+        *checks[1].spec.probe(),
+        ProbeSpec::Tcp(TcpProbe::default()),
+        "its own kind is nearer than the group's"
+    );
+    assert_eq!(checks[1].spec.timeout(), 3 * SECOND);
+}
+
+#[test]
+fn a_nearer_secret_replaces_a_farther_file() {
+    let text = "
+        [template.radius.radius]
+        username = 'u'
+        secret_file = 'not read'
+        [[check]]
+        name = 'a'
+        target = '192.0.2.1'
+        extends = 'radius'
+        radius.secret = 's'
+    ";
+    assert_eq!(read(text).len(), 1);
+}
+
+#[test]
+fn lists_and_ranges_of_targets_and_ports() {
+    let check = |keys: &str| names(&format!("[[check]]\nname = 'a'\ntcp = {{}}\n{keys}\n"));
+    assert_eq!(check("target = '192.0.2.1:80'"), ["a"]);
+    assert_eq!(check("target = ['192.0.2.1']\nport = 80"), ["a/192.0.2.1:80"]);
+    assert_eq!(
+        check("target = ['192.0.2.1', '[2001:db8::1]:81']\nport = [80, '90-91']"),
+        ["a/192.0.2.1:80", "a/192.0.2.1:90", "a/192.0.2.1:91", "a/[2001:db8::1]:81"],
+    );
+    assert_eq!(
+        check("target = '192.0.2.0/29'\nport = 80\nexclude = ['192.0.2.2', '192.0.2.4/31', '192.0.2.3:81']"),
+        ["a/192.0.2.1:80", "a/192.0.2.3:80", "a/192.0.2.6:80"],
+    );
+    assert_eq!(check("target = '2001:db8::/127'\nport = 80"), ["a/[2001:db8::]:80", "a/[2001:db8::1]:80"]);
+    assert_eq!(
+        names("[[check]]\nname = 'p'\nicmp = {}\ntarget = ['192.0.2.1', '2001:db8::1']\n"),
+        ["p/192.0.2.1", "p/2001:db8::1"],
+    );
+}
+
+#[test]
+fn templates_and_groups_are_known_in_all_files_and_defaults_are_not() {
+    let file = |name: &str, text: &str| SourceFile::new(name, text);
+    let files = [
+        file("a.toml", "[[check]]\nname = 'a'\ntarget = '192.0.2.1'\nextends = 't'\ngroup = 'g'\n"),
+        file("b.toml", "[defaults]\nretries = 9\n[template.t]\nicmp = {}\n[group.g]\ninterval = '1s'\n"),
+    ];
+    let checks = parse(&files, &Limits::default(), &NoFiles).unwrap();
+    assert_eq!((checks[0].spec.retries(), checks[0].spec.interval()), (0, SECOND));
+}
+
+#[test]
+fn empty_files_are_empty_sets() {
+    assert_eq!(read(""), []);
+    assert_eq!(parse(&[], &Limits::default(), &NoFiles).unwrap(), []);
+}

@@ -1,0 +1,224 @@
+//! What is wrong in files, and how it is said.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use hc_config::{Limits, NoFiles, SourceFile, load, parse};
+
+#[track_caller]
+fn wrong(text: &str, expected: &[&str]) {
+    wrong_files(&[SourceFile::new("f", text)], expected);
+}
+
+#[track_caller]
+fn wrong_files(files: &[SourceFile], expected: &[&str]) {
+    let errors = parse(files, &Limits::new(65_536, 100_000), &NoFiles).unwrap_err();
+    let lines: Vec<String> = errors.diagnostics().iter().map(ToString::to_string).collect();
+    assert_eq!(lines, expected);
+}
+
+/// One check that is right but for `keys`, which begin on line 4.
+#[track_caller]
+fn wrong_check(keys: &str, expected: &[&str]) {
+    wrong(&format!("[[check]]\nname = 'a'\ntarget = '192.0.2.1'\n{keys}\n"), expected);
+}
+
+#[test]
+fn everything_is_reported_at_once() {
+    wrong(
+        "[defaults]\nintervall = '5s'\ntimeout = 5\n[[check]]\nname = 'a'\ntarget = 'web.example.com'\nhttp.methd = 'GET'\nretries = -1\n",
+        &[
+            "f:2:1: defaults.intervall: is not a key of this table; did you mean `interval`?",
+            "f:3:11: defaults.timeout: expected a duration such as \"5s\", found an integer",
+            "f:6:10: check.target: \"web.example.com\" is not an address, an address with a port, or a CIDR range",
+            "f:7:6: check.http.methd: is not a key of this table; did you mean `method`?",
+            "f:8:11: check.retries: -1 is not in 0 to 4294967295",
+        ],
+    );
+}
+
+#[test]
+fn bad_syntax() {
+    wrong("[[check]\n", &["f:1:9: unclosed array table, expected `]`"]);
+    wrong("a = 1\na = 2\n", &["f:2:1: duplicate key"]);
+    wrong_files(&[SourceFile::new("f", *b"# caf\xe9\n")], &["f:1:6: is not UTF-8"]);
+}
+
+#[test]
+fn wrong_types() {
+    wrong("check = 1\n", &["f:1:9: check: expected a list, each of its entries a table, found an integer"]);
+    wrong("[check]\n", &["f:1:1: check: expected a list, each of its entries a table, found a table"]);
+    wrong("[template]\na = 1\n", &["f:2:1: template.a: expected a table, found an integer"]);
+    wrong_check("tcp = true", &["f:4:7: check.tcp: expected a table, found a boolean"]);
+    wrong_check(
+        "icmp = {}\nlabels = { a = 1, 'b c' = '' }",
+        &[
+            "f:5:16: check.labels.a: expected a string, found an integer",
+            "f:5:19: check.labels.\"b c\": a label begins with a letter or `_` and has letters, digits and `_`",
+        ],
+    );
+}
+
+#[test]
+fn durations_out_of_range() {
+    wrong_check("icmp = {}\ninterval = '1ms'", &["f:5:12: check.interval: \"1ms\" is not in 10ms to 1day"]);
+    wrong_check("icmp = {}\ntimeout = '0s'", &["f:5:11: check.timeout: \"0s\" is not in 1ns to 1day"]);
+    wrong_check(
+        "icmp = {}\ninterval = '5'",
+        &[
+            "f:5:12: check.interval: \"5\" is not a duration such as \"5s\" or \"500ms\": time unit needed, for example 5sec or 5ms",
+        ],
+    );
+}
+
+#[test]
+fn words_have_suggestions() {
+    wrong_check(
+        "icmp = {}\nmode = 'drs'",
+        &["f:5:8: check.mode: \"drs\" is not one of plain, dsr, tun; did you mean `dsr`?"],
+    );
+    wrong_check(
+        "extends = 'wbe'\n[template.web]\nicmp = {}",
+        &["f:4:11: check.extends: there is no template \"wbe\"; did you mean `web`?"],
+    );
+}
+
+#[test]
+fn a_check_needs_a_name_a_target_and_one_kind() {
+    wrong(
+        "[[check]]\n[[check]]\nname = 'a'\n",
+        &[
+            "f:1:1: check: a check needs a kind of probe: one of tcp, http, udp, dns, radius, icmp",
+            "f:1:1: check.name: a check needs a name",
+            "f:1:1: check.target: a check needs a target",
+            "f:2:1: check: a check needs a kind of probe: one of tcp, http, udp, dns, radius, icmp",
+            "f:2:1: check.target: a check needs a target",
+        ],
+    );
+    wrong_check(
+        "icmp = {}\nhttp = {}",
+        &["f:4:8: check.icmp: not together with `http`: a check has one kind of probe"],
+    );
+    wrong_check("tcp = {}", &["f:1:1: check.port: a port is needed, here or behind the target"]);
+    wrong(
+        "[[check]]\nname = 'a b'\ntarget = '192.0.2.1'\nicmp = {}",
+        &["f:2:8: check.name: has ' '; a name has neither blanks nor control characters"],
+    );
+}
+
+#[test]
+fn duplicate_names() {
+    let file = |name: &str| SourceFile::new(name, "[[check]]\nname = 'a'\ntarget = '192.0.2.1'\nicmp = {}\n");
+    wrong_files(
+        &[file("f"), file("g")],
+        &["g:2:8: check.name: another check has the name \"a\" (see f:2:8)"],
+    );
+    // Two ranges that overlap by 14 addresses are one mistake.
+    wrong(
+        "[[check]]\nname = 'a'\ntarget = ['192.0.2.0/28', '192.0.2.0/24']\nicmp = {}\n",
+        &["f:3:27: check.name: another check has the name \"a/192.0.2.1\" (see f:3:11)"],
+    );
+    let template = |name: &str| SourceFile::new(name, "[template.t]\n");
+    wrong_files(
+        &[template("f"), template("g")],
+        &["g:1:11: template.t: another file has a template of this name (see f:1:11)"],
+    );
+}
+
+#[test]
+fn template_loops() {
+    wrong(
+        "[template.a]\nextends = 'b'\n[template.b]\nextends = ['c']\n[template.c]\nextends = 'a'\n",
+        &[
+            "f:6:11: template.c.extends: templates extend each other in a loop: a extends b extends c extends a",
+        ],
+    );
+    wrong(
+        "[template.a]\nextends = 'a'\n",
+        &["f:2:11: template.a.extends: templates extend each other in a loop: a extends a"],
+    );
+    let chain: String = (0..2_000).map(|n| format!("[template.t{n}]\nextends = 't{}'\n", n + 1)).collect();
+    let errors = parse(&[SourceFile::new("f", chain)], &Limits::default(), &NoFiles).unwrap_err();
+    assert!(errors.to_string().contains("more than 64 templates extend each other in a row"));
+}
+
+#[test]
+fn ranges_beyond_the_limits() {
+    let check = |target: &str| format!("[[check]]\nname = 'a'\nicmp = {{}}\ntarget = {target}\n");
+    wrong(
+        &check("'10.0.0.0/12'"),
+        &["f:4:10: check.target: stands for 1048574 addresses; a range has at most 65536"],
+    );
+    wrong(
+        &check("'::/0'"),
+        &[
+            "f:4:10: check.target: stands for 340282366920938463463374607431768211455 addresses; a range has at most 65536",
+        ],
+    );
+    wrong(
+        &check("['10.0.0.0/16', '10.1.0.0/16']"),
+        &["f:4:26: check.target: with this there are more than 100000 checks in all"],
+    );
+    wrong_check(
+        "tcp = {}\nport = ['1-65535', '1-65535']",
+        &["f:3:10: check.target: with this there are more than 100000 checks in all"],
+    );
+    wrong_check("icmp = {}\nexclude = '192.0.2.0/24'", &["f:3:10: check.target: no target is left"]);
+}
+
+#[test]
+fn what_the_domain_refuses_is_shown_at_its_key() {
+    wrong_check("tcp = {}\nport = 80\nmode = 'dsr'", &["f:6:8: check.mode: dsr and tun need `mark`"]);
+    wrong_check(
+        "dns = { query = 'a', query_type = 'MX', expected_ips = ['192.0.2.1'] }",
+        &["f:4:56: check.dns.expected_ips: only for A and AAAA, not for MX"],
+    );
+    wrong(
+        "[[check]]\nname = 'a'\nicmp = {}\ntarget = ['192.0.2.1', '224.0.0.0/16']\n",
+        &["f:4:24: check.target: 224.0.0.1 is a multicast address, from which no backend answers"],
+    );
+}
+
+#[test]
+fn secrets_are_not_quoted() {
+    wrong_check(
+        "radius = { username = 'u', secret = { base64 = 'hunter2!' }, password = 31337 }",
+        &[
+            "f:4:37: check.radius.secret: base64: not valid",
+            "f:4:73: check.radius.password: expected a string, { hex = \"...\" } or { base64 = \"...\" }, found an integer",
+        ],
+    );
+    wrong_check(
+        "radius = { username = 'u', secret = 's', secret_file = 'f' }",
+        &["f:4:56: check.radius.secret_file: not together with `secret` (see f:4:37)"],
+    );
+    wrong_check(
+        "radius = { username = 'u' }",
+        &["f:4:10: check.radius.secret: a RADIUS check needs a secret, here or in a file (`secret_file`)"],
+    );
+}
+
+#[test]
+fn names_cannot_forge_lines() {
+    wrong("\"a\\nb\" = 1\n", &["f:1:1: \"a\\nb\": is not a key of this table"]);
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let errors = load(&[&format!("{path}/*.toml"), "[", path], &Limits::default()).unwrap_err().to_string();
+    let lines: Vec<&str> = errors.lines().collect();
+    assert_eq!(lines[0], format!("{:?} matches no file", format!("{path}/*.toml")));
+    assert!(lines[1].starts_with("\"[\" is not a glob: "), "{errors}");
+    assert_eq!(lines[2], format!("cannot read {path}: is a directory"));
+
+    std::fs::create_dir(dir.path().join("secret")).unwrap();
+    let text =
+        "[[check]]\nname = 'a'\ntarget = '192.0.2.1'\nradius = { username = 'u', secret_file = 'secret' }\n";
+    std::fs::write(dir.path().join("a.toml"), text).unwrap();
+    let errors = load(&[&format!("{path}/*")], &Limits::default()).unwrap_err().to_string();
+    assert!(errors.ends_with("secret: is a directory"), "{errors}");
+    assert!(
+        errors.starts_with(&format!("{path}/a.toml:4:42: check.radius.secret_file: cannot read ")),
+        "{errors}"
+    );
+}
