@@ -21,7 +21,7 @@ pub(crate) enum Profile {
 }
 
 /// Packages whose programs nobody runs out of `target/bin`.
-const NOT_FOR_BIN: &[&str] = &["xtask", "hc-bench", "hc-parity", "hc-sim"];
+const NOT_FOR_BIN: &[&str] = &["xtask", "hc-bench", "hc-fuzz", "hc-parity", "hc-sim"];
 
 /// `cargo xtask build`.
 pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {

@@ -7,6 +7,7 @@ mod chaos;
 mod ci;
 mod command;
 mod demo;
+mod fuzz;
 mod go;
 mod integration;
 mod parity;
@@ -35,6 +36,8 @@ Usage: cargo xtask COMMAND
                              simulate hours of trouble in virtual time, each from one seed
   parity [--seed S] […]      hold our probes and programs against Seesaw's own; --help says more (root)
   bench [NAME…]              run the benchmarks (root)
+  fuzz run|fold TARGET [-- libFuzzer options]
+                             fuzz a target guided by coverage; fold what was found into its kept corpus
 
 Programs are built into `bin` below the target directory. Exit 0: done; 1: failed; 2: wrong usage.
 ";
@@ -85,6 +88,7 @@ fn run() -> Result<()> {
         "sim" => sim::main(args),
         "proxy" => proxy::main(args),
         "bench" => bench::main(args),
+        "fuzz" => fuzz::main(args),
         "parity" => parity::main(args),
         "integration" => integration::main(args),
         integration::INSIDE => integration::inside(args),

@@ -15,6 +15,7 @@
 //! ```
 
 mod config;
+mod corpus;
 mod dns;
 mod http;
 mod icmp;
@@ -30,6 +31,7 @@ mod tls;
 mod wire;
 
 pub use config::config;
+pub use corpus::{BadLine, Corpus};
 pub use dns::{dns_answer, dns_name, dns_question};
 pub use http::{http_body, http_exchange, http_head, request_target};
 pub use icmp::icmp;
