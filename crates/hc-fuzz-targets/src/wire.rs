@@ -26,7 +26,7 @@ pub fn wire_to_proxy(data: &[u8]) {
 }
 
 /// A check by itself: it means the same alone and within a set, and what is read writes to what reads the same, under the same
-/// subject key.
+/// key.
 pub fn parse_check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let entry = hc_types::wire::parse_check(text);
@@ -46,8 +46,8 @@ pub fn parse_check(data: &[u8]) {
     let written = serde_json::to_string(line).expect("a check is written");
     let again = hc_types::wire::parse_check(&written).expect("what is written is a check");
     assert_eq!(*line, again);
-    assert_eq!(line.spec.subject_key(), again.spec.subject_key());
-    assert!(line.spec.same_subject(&again.spec));
+    assert_eq!(line.spec.key(), again.spec.key());
+    assert!(line.spec.same_key(&again.spec));
     for outcome in [Outcome::PASS, Failure::Refused.into(), Failure::Timeout(Phase::Response).into()] {
         assert!(!line.spec.text(&outcome).is_empty());
     }

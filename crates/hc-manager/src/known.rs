@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use hc_types::{Health, Outcome, Remembered, Status, SubjectKey};
+use hc_types::{CheckKey, Health, Outcome, Remembered, Status};
 
 use crate::machine::CheckMachine;
 
@@ -69,7 +69,7 @@ impl Known {
     }
 
     /// What the next process is to know, under the name of what was checked. `None` before the first verdict.
-    pub(crate) fn remembered(&self, key: SubjectKey) -> Option<Remembered> {
+    pub(crate) fn remembered(&self, key: CheckKey) -> Option<Remembered> {
         Some(Remembered {
             key,
             health: self.machine.health(),

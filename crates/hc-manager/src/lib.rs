@@ -62,7 +62,7 @@
 //! checks only changed their id or their timing. The work is done by *shards*, each a thread with a runtime and a table of
 //! its own; no lock is shared between them but the sink's.
 //!
-//! **A shard is chosen by what is checked** (the hash of target and probe), not by the id. So a check that comes back under
+//! **A shard is chosen by what is checked** ([`CheckKey`](hc_types::CheckKey)), not by the id. So a check that comes back under
 //! another id, which is what every check does when Seesaw's engine restarts, finds its health on the same thread.
 //!
 //! The decisions (plan, schedule, state, what to make of a late loop) take the time as an argument; clocks and threads are in
@@ -103,7 +103,6 @@ mod shard;
 mod simulation;
 mod stats;
 pub mod stepped;
-mod subject;
 mod threads;
 mod timers;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hc_types::{CheckId, CheckSpec, Prober, Remembered, SetChange, Sink, Status};
+use hc_types::{CheckId, CheckKey, CheckSpec, Prober, Remembered, SetChange, Sink, Status};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -154,7 +154,7 @@ impl Manager {
         let Knowledge { mut inherited, seen } = self.ask(|reply| Request::Export { reply }).await?;
         inherited.reserve(seen.len());
         for rows in seen.chunks(KEYS_PER_TURN) {
-            inherited.extend(rows.iter().filter_map(|(spec, known)| known.remembered(spec.subject_key())));
+            inherited.extend(rows.iter().filter_map(|(spec, known)| known.remembered(spec.key())));
             yield_now().await;
         }
         Ok(inherited)
@@ -189,8 +189,19 @@ impl ManagerTask {
     /// ([`ManagerConfig::remember`]), counted from the start of this manager; nothing of it is told before a probe has
     /// ended. Of several entries with one key the last one counts.
     #[must_use]
-    pub fn with_remembered(mut self, remembered: Vec<Remembered>) -> Self {
-        self.registry.inherit(remembered, nanos(self.config.remember));
+    pub fn with_remembered(self, remembered: Vec<Remembered>) -> Self {
+        self.with_remembered_of_older(remembered, |_| None)
+    }
+
+    /// The same, if a process of an older version may have exported it: `older_key` gives the key that such a process
+    /// derived from a check, or `None` for a check that it could not have. Called only while there are such entries.
+    #[must_use]
+    pub fn with_remembered_of_older(
+        mut self,
+        remembered: Vec<Remembered>,
+        older_key: fn(&CheckSpec) -> Option<CheckKey>,
+    ) -> Self {
+        self.registry.inherit(remembered, nanos(self.config.remember), older_key);
         self
     }
 

@@ -6,11 +6,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use hc_types::CheckSpec;
+use hc_types::{CheckKey, CheckSpec};
 
 use crate::known::Known;
 use crate::schedule::Nanos;
-use crate::subject::SubjectHash;
 
 /// Checks that are remembered however small the set is.
 const LEAST: usize = 64;
@@ -28,11 +27,11 @@ pub(crate) struct Kept {
 pub(crate) struct Memory {
     keep: Nanos,
     limit: usize,
-    /// Holes are entries that a later removal of the same subject replaced.
-    entries: VecDeque<Option<(SubjectHash, Kept)>>,
+    /// Holes are entries that a later removal of the same check replaced.
+    entries: VecDeque<Option<(CheckKey, Kept)>>,
     /// How many entries have left at the front: the number of the first one that is there.
     first: u64,
-    numbers: HashMap<SubjectHash, u64>,
+    numbers: HashMap<CheckKey, u64>,
 }
 
 impl Memory {
@@ -51,23 +50,25 @@ impl Memory {
         if self.keep == 0 || !known.is_something() {
             return;
         }
-        let subject = SubjectHash::of(&spec);
-        if let Some(entry) = self.numbers.get(&subject).and_then(|number| self.position(*number)) {
+        let key = spec.key();
+        if let Some(entry) = self.numbers.get(&key).and_then(|number| self.position(*number)) {
             self.entries[entry] = None;
         }
-        self.numbers.insert(subject, self.first + self.entries.len() as u64);
-        self.entries.push_back(Some((subject, Kept { spec, known, since: now })));
+        self.numbers.insert(key, self.first + self.entries.len() as u64);
+        self.entries.push_back(Some((key, Kept { spec, known, since: now })));
         if self.entries.len() > self.limit {
             self.drop_oldest();
         }
     }
 
-    /// What is remembered of a subject. It stays until its time is over: several checks may have this subject.
+    /// What is remembered of what this check checks. It stays until its time is over: several checks may have the key.
     pub(crate) fn recall(&mut self, spec: &CheckSpec, now: Nanos) -> Option<&Kept> {
         self.expire(now);
-        let number = *self.numbers.get(&SubjectHash::of(spec))?;
-        let (_, kept) = self.entries.get(self.position(number)?)?.as_ref()?;
-        kept.spec.same_subject(spec).then_some(kept)
+        if self.numbers.is_empty() {
+            return None;
+        }
+        let number = *self.numbers.get(&spec.key())?;
+        self.entries.get(self.position(number)?)?.as_ref().map(|(_, kept)| kept)
     }
 
     /// Forgets what is too old.
@@ -91,8 +92,8 @@ impl Memory {
     }
 
     fn drop_oldest(&mut self) {
-        if let Some(Some((subject, _))) = self.entries.pop_front() {
-            self.numbers.remove(&subject);
+        if let Some(Some((key, _))) = self.entries.pop_front() {
+            self.numbers.remove(&key);
         }
         self.first += 1;
     }

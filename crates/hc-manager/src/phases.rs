@@ -12,10 +12,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::net::IpAddr;
 
-use hc_types::CheckSpec;
+use hc_types::{CheckKey, CheckSpec};
 
 use crate::schedule::Nanos;
-use crate::subject::SubjectHash;
 
 /// 2^64 divided by the golden ratio (Knuth, The Art of Computer Programming, volume 3, section 6.4).
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -72,13 +71,13 @@ impl Phases {
 }
 
 /// The order in which checks get their phases: neighbours share an address, then a backend, then a port.
-pub(crate) fn neighbourhood(spec: &CheckSpec, subject: SubjectHash) -> impl Ord + use<> {
+pub(crate) fn neighbourhood(spec: &CheckSpec, key: CheckKey) -> impl Ord + use<> {
     let target = spec.target();
     let number = |ip: IpAddr| match ip {
         IpAddr::V4(ip) => (4, u128::from(u32::from(ip))),
         IpAddr::V6(ip) => (6, u128::from(ip)),
     };
-    (number(target.ip()), target.host().map(number), target.port(), subject)
+    (number(target.ip()), target.host().map(number), target.port(), key)
 }
 
 #[cfg(test)]

@@ -5,12 +5,11 @@ use std::collections::hash_map::Entry as MapEntry;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use hc_types::{CheckId, CheckSpec, Incarnation, Remembered, SetChange, SubjectKey};
+use hc_types::{CheckId, CheckKey, CheckSpec, Incarnation, Remembered, SetChange};
 
 use crate::known::Known;
 use crate::phases::{Phase, Phases, neighbourhood};
 use crate::schedule::{Nanos, first_probe, nanos};
-use crate::subject::SubjectHash;
 
 /// What a change of the set came to. Every id of the set, and every one that left it, is counted once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +34,7 @@ pub(crate) enum Order {
     /// Start a check; its first probe is due `after` from now, the others `offset` behind the multiples of its interval.
     /// `known` is what an earlier process left.
     Add { slot: u32, check: Check, offset: Nanos, after: Nanos, known: Option<Box<Known>> },
-    /// Let the check of this slot go on as `check`, which has the same subject. A probe is due `after` from now. `offset`
+    /// Let the check of this slot go on as `check`, which has the same key. A probe is due `after` from now. `offset`
     /// counts if the interval is another one.
     Move { slot: u32, check: Check, offset: Nanos, after: Nanos },
     /// Other timing for the check of this slot. If it is overdue by that, a probe is due `after` from now. `offset` counts
@@ -101,11 +100,16 @@ impl Slots {
 }
 
 /// What an earlier process left, until it is too old.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inherited {
-    by_key: HashMap<SubjectKey, Remembered>,
+    by_key: HashMap<CheckKey, Remembered>,
     until: Nanos,
+    /// Derives the key of an older version; `None` while no entry has one.
+    older_key: Option<OlderKey>,
 }
+
+/// How a process of an older version derived the key of a check. `None` for a check that it could not have.
+pub(crate) type OlderKey = fn(&CheckSpec) -> Option<CheckKey>;
 
 /// The desired set, and where each of its checks runs.
 #[derive(Debug)]
@@ -120,7 +124,7 @@ pub(crate) struct Registry {
 
 struct Leaving {
     entry: Entry,
-    subject: SubjectHash,
+    key: CheckKey,
     /// The id stands for something else now.
     replaced: bool,
     /// The check runs on under another id.
@@ -129,13 +133,13 @@ struct Leaving {
 
 impl Leaving {
     fn new(entry: Entry, replaced: bool) -> Self {
-        Self { subject: SubjectHash::of(&entry.spec), entry, replaced, taken: false }
+        Self { key: entry.spec.key(), entry, replaced, taken: false }
     }
 }
 
 struct Arriving {
     check: Check,
-    subject: SubjectHash,
+    key: CheckKey,
     after: Nanos,
     /// The id stood for something else until now.
     changed: bool,
@@ -143,6 +147,7 @@ struct Arriving {
 
 struct Retimed {
     id: CheckId,
+    key: CheckKey,
     spec: Arc<CheckSpec>,
     /// The interval before.
     interval: Nanos,
@@ -170,14 +175,17 @@ impl Registry {
             phases: Phases::default(),
             lives: 0,
             first_probes_per_second,
-            inherited: Inherited::default(),
+            inherited: Inherited { by_key: HashMap::new(), until: 0, older_key: None },
         }
     }
 
     /// Takes what an earlier process remembered; it counts up to `until`. Of several with one key the last one does.
-    pub(crate) fn inherit(&mut self, remembered: Vec<Remembered>, until: Nanos) {
-        self.inherited =
-            Inherited { by_key: remembered.into_iter().map(|known| (known.key, known)).collect(), until };
+    /// `older_key` finds what a process of an older version remembered.
+    pub(crate) fn inherit(&mut self, remembered: Vec<Remembered>, until: Nanos, older_key: OlderKey) {
+        let is_older = |known: &Remembered| known.key.version() != CheckKey::VERSION;
+        let older_key = remembered.iter().any(is_older).then_some(older_key);
+        let by_key = remembered.into_iter().map(|known| (known.key, known)).collect();
+        self.inherited = Inherited { by_key, until, older_key };
     }
 
     /// What an earlier process remembered, unless it is too old by now.
@@ -199,7 +207,7 @@ impl Registry {
         } else {
             removed.into_iter().filter(|id| !last.contains_key(id)).collect()
         };
-        // Which of several equal subjects is matched below must not depend on the order of a hash map.
+        // Which of several equal checks is matched below must not depend on the order of a hash map.
         gone.sort_unstable();
 
         let mut applied = Applied::default();
@@ -223,11 +231,11 @@ impl Registry {
                     applied.unchanged += 1;
                     continue;
                 }
-                MapEntry::Occupied(mut known) if known.get().spec.same_subject(&spec) => {
+                MapEntry::Occupied(mut known) if known.get().spec.same_key(&spec) => {
                     let entry = known.get_mut();
                     let interval = entry.interval();
                     entry.spec = Arc::clone(&spec);
-                    retimed.push(Retimed { id, spec, interval, after: 0 });
+                    retimed.push(Retimed { id, key: spec.key(), spec, interval, after: 0 });
                     continue;
                 }
                 MapEntry::Occupied(known) => {
@@ -237,17 +245,17 @@ impl Registry {
                 MapEntry::Vacant(_) => false,
             };
             self.lives += 1;
-            let subject = SubjectHash::of(&spec);
+            let key = spec.key();
             let check = Check { id, incarnation: Incarnation(self.lives), spec };
-            arriving.push(Arriving { check, subject, after: 0, changed });
+            arriving.push(Arriving { check, key, after: 0, changed });
         }
         applied.retimed = retimed.len();
         self.spread(&mut arriving, &mut retimed);
 
         let begin = arriving.iter().map(|new| (new.check.id, new.check.incarnation)).collect();
         // Neighbours get phases beside each other.
-        arriving.sort_by_cached_key(|new| neighbourhood(&new.check.spec, new.subject));
-        retimed.sort_by_cached_key(|old| neighbourhood(&old.spec, SubjectHash::of(&old.spec)));
+        arriving.sort_by_cached_key(|new| neighbourhood(&new.check.spec, new.key));
+        retimed.sort_by_cached_key(|old| neighbourhood(&old.spec, old.key));
         let mut orders: Vec<Vec<Order>> = self.slots.iter().map(|_| Vec::new()).collect();
         let (moving, fresh) = match_moves(arriving, &mut leaving);
         applied.moved = moving.len();
@@ -287,7 +295,7 @@ impl Registry {
         orders[entry.shard].push(Order::Retime { slot: entry.slot, spec, offset: entry.offset(), after });
     }
 
-    /// Lets the check of `old` go on under the id that its subject has now.
+    /// Lets the check of `old` go on under the id that it has now.
     fn rename(&mut self, new: Arriving, old: &Entry, orders: &mut [Vec<Order>]) {
         let Arriving { check, after, .. } = new;
         let Entry { shard, slot, mut phase, .. } = *old;
@@ -304,9 +312,9 @@ impl Registry {
     }
 
     fn add(&mut self, new: Arriving, now: Nanos, orders: &mut [Vec<Order>]) {
-        let Arriving { check, subject, after, .. } = new;
-        let known = self.inherited_by(&check.spec, now);
-        let shard = subject.shard(self.slots.len());
+        let Arriving { check, key, after, .. } = new;
+        let known = self.inherited_by(&check.spec, key, now);
+        let shard = shard_of(key, self.slots.len());
         let slot = self.slots[shard].take();
         let phase = self.phases.take(nanos(check.spec.interval()));
         let entry =
@@ -325,50 +333,54 @@ impl Registry {
         places
     }
 
-    /// Spreads the probes that this change makes due, in the order of their subjects' hashes.
+    /// Spreads the probes that this change makes due, in the order of their keys.
     fn spread(&self, arriving: &mut [Arriving], retimed: &mut [Retimed]) {
-        let arriving =
-            arriving.iter_mut().map(|new| (new.subject, new.check.spec.interval(), &mut new.after));
+        let arriving = arriving.iter_mut().map(|new| (new.key, new.check.spec.interval(), &mut new.after));
         let retimed = retimed.iter_mut().filter(|old| !old.is_paced());
-        let retimed = retimed.map(|old| (SubjectHash::of(&old.spec), old.spec.interval(), &mut old.after));
+        let retimed = retimed.map(|old| (old.key, old.spec.interval(), &mut old.after));
         let mut probes: Vec<_> = arriving.chain(retimed).collect();
-        probes.sort_by_key(|(subject, ..)| *subject);
+        probes.sort_by_key(|(key, ..)| *key);
         let total = probes.len();
         for (rank, (_, interval, after)) in probes.into_iter().enumerate() {
             *after = first_probe(rank, total, self.first_probes_per_second, nanos(interval));
         }
     }
 
-    /// What an earlier process knew of this subject. It stays: several checks may have it.
-    fn inherited_by(&mut self, spec: &CheckSpec, now: Nanos) -> Option<Box<Known>> {
+    /// What an earlier process knew of this check. It stays: several checks may have the key.
+    fn inherited_by(&mut self, spec: &CheckSpec, key: CheckKey, now: Nanos) -> Option<Box<Known>> {
         self.expire(now);
-        // A key costs more than all the rest of a plan.
-        if self.inherited.by_key.is_empty() {
-            return None;
-        }
-        let remembered = self.inherited.by_key.get(&spec.subject_key())?;
+        let Inherited { by_key, older_key, .. } = &self.inherited;
+        let older = || by_key.get(&older_key.as_ref()?(spec)?);
+        let remembered = by_key.get(&key).or_else(older)?;
         Some(Box::new(Known::from(*remembered)))
     }
 
     fn expire(&mut self, now: Nanos) {
         if now > self.inherited.until {
             self.inherited.by_key = HashMap::new();
+            self.inherited.older_key = None;
         }
     }
 }
 
+/// The shard that runs the checks of this key. The order of the first probes is that of the keys' first bytes, which say
+/// nothing of their last ones: so at any moment of a start each shard has its share of the probes.
+fn shard_of(key: CheckKey, shards: usize) -> usize {
+    // Below `shards`, so it fits.
+    usize::try_from(key.low_bits() % (shards as u64).max(1)).unwrap_or_default()
+}
+
 /// Finds out which of those that arrive are checks that leave under another id, and which are new.
 fn match_moves(arriving: Vec<Arriving>, leaving: &mut [Leaving]) -> (Vec<Moving>, Vec<Arriving>) {
-    let mut vacated: HashMap<SubjectHash, Vec<usize>> = HashMap::new();
+    let mut vacated: HashMap<CheckKey, Vec<usize>> = HashMap::new();
     if !arriving.is_empty() {
         for (index, old) in leaving.iter().enumerate().rev() {
-            vacated.entry(old.subject).or_default().push(index);
+            vacated.entry(old.key).or_default().push(index);
         }
     }
     let (mut moving, mut fresh) = (Vec::new(), Vec::new());
     for new in arriving {
-        let indices = vacated.get_mut(&new.subject);
-        match indices.and_then(|indices| take_match(indices, leaving, &new.check.spec)) {
+        match vacated.get_mut(&new.key).and_then(Vec::pop) {
             Some(old) => {
                 leaving[old].taken = true;
                 moving.push(Moving { new, old });
@@ -377,12 +389,6 @@ fn match_moves(arriving: Vec<Arriving>, leaving: &mut [Leaving]) -> (Vec<Moving>
         }
     }
     (moving, fresh)
-}
-
-/// The first of these entries that has the subject of `spec`, taken off the list.
-fn take_match(indices: &mut Vec<usize>, leaving: &[Leaving], spec: &CheckSpec) -> Option<usize> {
-    let place = indices.iter().rposition(|index| leaving[*index].entry.spec.same_subject(spec))?;
-    Some(indices.remove(place))
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ impl Stepped {
 
     /// Takes what an earlier process exported; it is remembered for `keep` from the start of this one.
     pub fn inherit(&mut self, remembered: Vec<Remembered>, keep: Duration) {
-        self.registry.inherit(remembered, nanos(keep));
+        self.registry.inherit(remembered, nanos(keep), |_| None);
     }
 
     /// Plans a change of the set at `now`.
@@ -122,9 +122,9 @@ impl Stepped {
         let mut all: Vec<Remembered> = self.registry.inherited(now).copied().collect();
         let cores = || self.shards.iter().map(|shard| &shard.core);
         let kept = cores().flat_map(|core| core.remembered(0, usize::MAX).0);
-        all.extend(kept.filter_map(|kept| kept.known.remembered(kept.spec.subject_key())));
+        all.extend(kept.filter_map(|kept| kept.known.remembered(kept.spec.key())));
         let running = cores().flat_map(|core| core.known(0, usize::MAX).0);
-        all.extend(running.filter_map(|(spec, known)| known.remembered(spec.subject_key())));
+        all.extend(running.filter_map(|(spec, known)| known.remembered(spec.key())));
         all
     }
 

@@ -247,11 +247,8 @@ async fn test_manager_status_snapshot() {
     let mut exported = rig.manager.export().await.unwrap();
     exported.sort_by_key(|known| known.health == Health::Healthy);
     let [bad, good] = exported[..] else { panic!("{exported:?}") };
-    assert_eq!(
-        (bad.key, bad.health, bad.consecutive_failures),
-        (specs[1].subject_key(), Health::Unhealthy, 1)
-    );
-    assert_eq!((good.key, good.health, good.successes), (specs[0].subject_key(), Health::Healthy, 1));
+    assert_eq!((bad.key, bad.health, bad.consecutive_failures), (specs[1].key(), Health::Unhealthy, 1));
+    assert_eq!((good.key, good.health, good.successes), (specs[0].key(), Health::Healthy, 1));
     rig.end().await.unwrap();
 }
 
@@ -311,7 +308,7 @@ async fn a_check_with_a_new_id_keeps_its_health_and_is_probed_at_once() {
 async fn what_an_earlier_process_knew_counts_but_is_not_told_unheard() {
     let spec = tcp(1, SHORT, 2);
     let remembered = Remembered {
-        key: spec.subject_key(),
+        key: spec.key(),
         health: Health::Healthy,
         consecutive_failures: 0,
         failures: 7,

@@ -96,7 +96,8 @@ pub async fn run(
     let (manager, manager_task) =
         Manager::start(manager_config, move || Checkers::new(checkers.clone()), sink)
             .context("cannot start")?;
-    let manager_task: ManagerTask = manager_task.with_remembered(remembered);
+    let manager_task: ManagerTask =
+        manager_task.with_remembered_of_older(remembered, hc_snapshot::version_1_key);
     let (ipc_task, ipc, events) =
         serve(listener, IpcConfig::new(env!("CARGO_PKG_VERSION")), stop_ipc.clone())
             .context("cannot start the thread of the socket")?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use fastrand::Rng;
 use hc_manager::stepped::{Flight, Orders};
-use hc_types::SubjectKey;
+use hc_types::CheckKey;
 
 use crate::chaos::Fault;
 use crate::clock::{Agenda, MILLISECOND, Nanos};
@@ -90,7 +90,7 @@ pub(crate) struct Context<'a> {
     pub(crate) cut_until: Nanos,
     /// Servers are killed right after they have found news, too: before or after it is told, or written down.
     pub(crate) crashes_after_news: bool,
-    pub(crate) subjects: HashMap<SubjectKey, Subject>,
+    pub(crate) subjects: HashMap<CheckKey, Subject>,
     /// The latest arrivals at server and proxy: what is sent over a stream stays in order.
     arrivals: [Nanos; 2],
     trace: Option<&'a mut dyn Write>,
@@ -108,7 +108,7 @@ impl<'a> Context<'a> {
     pub(crate) fn new(
         mut rng: Rng,
         subjects: usize,
-        keys: &[SubjectKey],
+        keys: &[CheckKey],
         origin: Instant,
         trace: Option<&'a mut dyn Write>,
     ) -> Self {
@@ -151,7 +151,7 @@ impl<'a> Context<'a> {
     }
 
     /// The subject of a key.
-    pub(crate) fn subject(&self, key: SubjectKey) -> Subject {
+    pub(crate) fn subject(&self, key: CheckKey) -> Subject {
         self.subjects.get(&key).copied().expect("every key is of a check of this simulation")
     }
 

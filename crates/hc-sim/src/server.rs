@@ -13,7 +13,7 @@ use hc_ipc::{Assembled, Assembly};
 use hc_manager::ManagerConfig;
 use hc_manager::stepped::{Orders, Planned, Stepped};
 use hc_notifier::{NotifierConfig, Outbox};
-use hc_types::{CheckId, CheckSpec, Incarnation, Remembered, SetChange, Status, SubjectKey};
+use hc_types::{CheckId, CheckKey, CheckSpec, Incarnation, Remembered, SetChange, Status};
 
 use crate::clock::{MILLISECOND, Nanos, SECOND, nanos};
 use crate::context::{Context, Event};
@@ -303,7 +303,7 @@ impl Server {
     }
 
     /// Writes a snapshot, if a state has changed or one was not written for long.
-    pub(crate) fn snapshot(&mut self, keys: &[SubjectKey], ctx: &mut Context<'_>) -> Step<Snapshot> {
+    pub(crate) fn snapshot(&mut self, keys: &[CheckKey], ctx: &mut Context<'_>) -> Step<Snapshot> {
         self.snapshot_asked = false;
         let records = self.manager.export(ctx.now - self.born);
         for record in &records {
@@ -394,7 +394,7 @@ impl Setup {
 
 /// What the outbox said of its subject must be about what the id stands for.
 fn same(wanted: Option<&Arc<CheckSpec>>, spec: &CheckSpec) -> bool {
-    wanted.is_some_and(|wanted| wanted.same_subject(spec))
+    wanted.is_some_and(|wanted| wanted.same_key(spec))
 }
 
 /// Statuses are compared as a whole.

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use fastrand::Rng;
-use hc_types::SubjectKey;
+use hc_types::CheckKey;
 
 use self::engine_side::Calls;
 use self::proxy_side::Proxy;
@@ -41,7 +41,7 @@ pub(crate) struct World<'a> {
     end: Nanos,
     setup: Setup,
     chaos: Chaos,
-    keys: Vec<SubjectKey>,
+    keys: Vec<CheckKey>,
     server: Option<Server>,
     server_lives: u32,
     snapshot: Option<Snapshot>,
@@ -74,7 +74,7 @@ impl<'a> World<'a> {
         let churn = rng.u8(..4) == 0;
         let subjects = if churn { 8 * size } else { size + size / 4 + 1 };
         let wanted = Wanted::new(subjects, size, &mut rng);
-        let of = |subject: Subject| Truth::spec(subject, timing(&mut Rng::with_seed(0))).subject_key();
+        let of = |subject: Subject| Truth::spec(subject, timing(&mut Rng::with_seed(0))).key();
         let keys: Vec<_> = (0..subjects).map(of).collect();
         let (setup, chaos) = (Setup::draw(&mut rng), Chaos::draw(churn, &mut rng));
         let fetch_interval = [5, 15][rng.usize(..2)] * SECOND;

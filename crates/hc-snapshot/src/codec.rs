@@ -1,19 +1,41 @@
-//! Bytes of a snapshot: magic, version, length, postcard, SHA-256. No I/O.
+//! Bytes of a snapshot. No I/O.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 6 | `HCSNAP` |
+//! | 2 | version, least significant byte first |
+//! | | version 2: sections; version 1: the body of section 1 alone |
+//! | 32 | SHA-256 of everything before |
+//!
+//! A section is a tag (16 bits), the length of its body (32 bits), both with the least significant byte first, and the
+//! body. Section 1, [`HEALTH`], must be there once. **The format grows by sections**: what is new gets a tag of its own, and
+//! a program that does not know a tag skips the section. The version changes only if an older program must not read the file.
 
 use std::time::SystemTime;
 
-use hc_types::Remembered;
+use hc_types::{CheckKey, Remembered};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+use crate::version_1;
 
 /// What the file begins with.
 const MAGIC: [u8; 6] = *b"HCSNAP";
 
-/// The version that this code writes, and the only one that it reads.
-const VERSION: u16 = 1;
+/// The version that this code writes. Older ones are read, too.
+const VERSION: u16 = 2;
+
+/// The version without sections, whose keys are those of [`version_1`].
+const WITHOUT_SECTIONS: u16 = 1;
+
+/// Tag of the section with the health of all checks: [`Body`] in postcard.
+const HEALTH: u16 = 1;
 
 /// Magic, version.
 const HEADER: usize = 8;
+
+/// Tag, length.
+const SECTION_HEADER: usize = 6;
 
 /// SHA-256 over everything before it.
 const CHECKSUM: usize = 32;
@@ -24,8 +46,8 @@ pub enum DecodeError {
     /// The file is something else.
     #[error("not a snapshot of this program")]
     Foreign,
-    /// Written by another version.
-    #[error("format version {0}, and this program reads version {VERSION}")]
+    /// Written by a newer version.
+    #[error("format version {0}, and this program reads up to version {VERSION}")]
     Version(u16),
     /// Cut short, or changed after it was written.
     #[error("damaged")]
@@ -41,18 +63,26 @@ struct Body<R> {
 /// Writes a snapshot into memory: about 50 bytes a record.
 ///
 /// # Errors
-/// When `written` or a record's `last_check` lies before 1970, which the format cannot hold.
+/// When `written` or a record's `last_check` lies before 1970, or the records take more than 4 GiB: the format cannot hold
+/// that.
 pub fn encode(written: SystemTime, records: &[Remembered]) -> Result<Vec<u8>, postcard::Error> {
-    let mut bytes = Vec::with_capacity(HEADER + CHECKSUM + 64 + records.len() * 56);
+    let mut bytes = Vec::with_capacity(HEADER + SECTION_HEADER + CHECKSUM + 64 + records.len() * 56);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
+    bytes.extend_from_slice(&HEALTH.to_le_bytes());
+    // The length, known when the body is written.
+    bytes.extend_from_slice(&[0; 4]);
     let mut bytes = postcard::to_extend(&Body { written, records }, bytes)?;
+    let body = HEADER + SECTION_HEADER;
+    let length = u32::try_from(bytes.len() - body).map_err(|_| postcard::Error::SerializeBufferFull)?;
+    bytes[body - 4..body].copy_from_slice(&length.to_le_bytes());
     let checksum: [u8; CHECKSUM] = Sha256::digest(&bytes).into();
     bytes.extend_from_slice(&checksum);
     Ok(bytes)
 }
 
-/// Reads a snapshot: when it was written, and its records.
+/// Reads a snapshot: when it was written, and its records. The keys in one of version 1 are made by
+/// [`version_1_key`](crate::version_1_key).
 ///
 /// # Errors
 /// [`DecodeError`]; nothing of a damaged snapshot is used.
@@ -64,23 +94,54 @@ pub fn decode(bytes: &[u8]) -> Result<(SystemTime, Vec<Remembered>), DecodeError
     let (version, rest) = rest.split_first_chunk::<2>().ok_or(DecodeError::Corrupt)?;
     // Before the checksum: a later version may well keep another one.
     let version = u16::from_le_bytes(*version);
-    if version != VERSION {
+    if !(WITHOUT_SECTIONS..=VERSION).contains(&version) {
         return Err(DecodeError::Version(version));
     }
-    let (body, checksum) = rest.split_last_chunk::<CHECKSUM>().ok_or(DecodeError::Corrupt)?;
+    let (content, checksum) = rest.split_last_chunk::<CHECKSUM>().ok_or(DecodeError::Corrupt)?;
     let expected: [u8; CHECKSUM] = Sha256::digest(&bytes[..bytes.len() - CHECKSUM]).into();
     if *checksum != expected {
         return Err(DecodeError::Corrupt);
     }
-    let Body { written, records } = postcard::from_bytes(body).map_err(|_| DecodeError::Corrupt)?;
+    if version == WITHOUT_SECTIONS {
+        let Body { written, mut records } = read_body(content)?;
+        records.iter_mut().for_each(|record| record.key = with_version_1(record.key));
+        return Ok((written, records));
+    }
+    let Body { written, records } = read_body(find_health(content)?)?;
     Ok((written, records))
+}
+
+fn read_body(body: &[u8]) -> Result<Body<Vec<Remembered>>, DecodeError> {
+    postcard::from_bytes(body).map_err(|_| DecodeError::Corrupt)
+}
+
+/// Keys of version 1 did not say so: all their bytes were of the digest.
+fn with_version_1(key: CheckKey) -> CheckKey {
+    let mut bytes = key.to_bytes();
+    bytes[0] = version_1::VERSION;
+    CheckKey::from_bytes(bytes)
+}
+
+/// The body of the one section that must be there. All sections must be whole.
+fn find_health(mut content: &[u8]) -> Result<&[u8], DecodeError> {
+    let mut health = None;
+    while let Some((tag, rest)) = content.split_first_chunk::<2>() {
+        let (length, rest) = rest.split_first_chunk::<4>().ok_or(DecodeError::Corrupt)?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| DecodeError::Corrupt)?;
+        let (body, rest) = rest.split_at_checked(length).ok_or(DecodeError::Corrupt)?;
+        if u16::from_le_bytes(*tag) == HEALTH && health.replace(body).is_some() {
+            return Err(DecodeError::Corrupt);
+        }
+        content = rest;
+    }
+    health.filter(|_| content.is_empty()).ok_or(DecodeError::Corrupt)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use hc_types::{Health, SubjectKey};
+    use hc_types::Health;
     use proptest::prelude::*;
 
     use super::*;
@@ -88,7 +149,7 @@ mod tests {
     fn record() -> impl Strategy<Value = Remembered> {
         (any::<[u8; 16]>(), any::<bool>(), any::<u32>(), any::<u64>(), any::<u64>(), 0..u64::from(u32::MAX))
             .prop_map(|(key, up, consecutive_failures, failures, successes, nanos)| Remembered {
-                key: SubjectKey(key),
+                key: CheckKey::from_bytes(key),
                 health: if up { Health::Healthy } else { Health::Unhealthy },
                 consecutive_failures,
                 failures,
@@ -129,7 +190,62 @@ mod tests {
     #[test]
     fn a_newer_version_is_named() {
         let mut bytes = encode(SystemTime::UNIX_EPOCH, &[]).unwrap();
-        bytes[6] = 2;
-        assert_eq!(decode(&bytes), Err(DecodeError::Version(2)));
+        for version in [0, 3] {
+            bytes[6] = version;
+            assert_eq!(decode(&bytes), Err(DecodeError::Version(version.into())));
+        }
+    }
+
+    /// A file with this content under a right checksum.
+    fn file(version: u16, content: &[u8]) -> Vec<u8> {
+        let bytes = [&MAGIC[..], &version.to_le_bytes(), content].concat();
+        [&bytes[..], &Sha256::digest(&bytes)].concat()
+    }
+
+    fn section(tag: u16, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len()).unwrap();
+        [&tag.to_le_bytes()[..], &length.to_le_bytes(), body].concat()
+    }
+
+    fn body(key: [u8; 16]) -> Vec<u8> {
+        let record = Remembered {
+            key: CheckKey::from_bytes(key),
+            health: Health::Healthy,
+            consecutive_failures: 0,
+            failures: 0,
+            successes: 7,
+            last_check: SystemTime::UNIX_EPOCH,
+            duration: Duration::ZERO,
+        };
+        postcard::to_stdvec(&Body { written: SystemTime::UNIX_EPOCH, records: vec![record] }).unwrap()
+    }
+
+    #[track_caller]
+    fn key_in(file: &[u8]) -> CheckKey {
+        let (_, records) = decode(file).unwrap();
+        assert_eq!((records.len(), records[0].successes), (1, 7));
+        records[0].key
+    }
+
+    #[test]
+    fn sections_of_a_later_program_are_skipped() {
+        let health = section(HEALTH, &body([9; 16]));
+        let unknown = section(2, b"something new");
+        for content in [health.clone(), [&unknown[..], &health].concat(), [&health[..], &unknown].concat()] {
+            assert_eq!(key_in(&file(2, &content)), CheckKey::from_bytes([9; 16]));
+        }
+        let half = &unknown[..unknown.len() - 1];
+        for damaged in
+            [vec![], unknown.clone(), [&health[..], half].concat(), [&health[..], &health].concat()]
+        {
+            assert_eq!(decode(&file(2, &damaged)), Err(DecodeError::Corrupt));
+        }
+    }
+
+    #[test]
+    fn keys_of_version_1_are_marked_as_such() {
+        let mut expected = [9; 16];
+        expected[0] = 1;
+        assert_eq!(key_in(&file(1, &body([9; 16]))), CheckKey::from_bytes(expected));
     }
 }

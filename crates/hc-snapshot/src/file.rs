@@ -176,7 +176,7 @@ mod tests {
     use std::sync::mpsc::sync_channel;
     use std::thread;
 
-    use hc_types::{Health, SubjectKey};
+    use hc_types::{CheckKey, Health};
 
     use super::*;
 
@@ -212,7 +212,7 @@ mod tests {
 
     fn record(key: u8) -> Remembered {
         Remembered {
-            key: SubjectKey([key; 16]),
+            key: CheckKey::from_bytes([key; 16]),
             health: Health::Healthy,
             consecutive_failures: 1,
             failures: 2,

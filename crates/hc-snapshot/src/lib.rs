@@ -1,8 +1,11 @@
 //! The file in which health survives the process.
 //!
-//! A snapshot holds what [`hc_types::Remembered`] says of each check, under the digest of *what* is checked: no ids, which
-//! belong to one engine, and no addresses, names or secrets. It is replaced atomically, so that a kill at any moment
+//! A snapshot holds what [`hc_types::Remembered`] says of each check, under its [`CheckKey`](hc_types::CheckKey): no ids,
+//! which belong to one engine, and no addresses, names or secrets. It is replaced atomically, so that a kill at any moment
 //! leaves the old one or the new one; a checksum finds whatever else may happen to a file.
+//!
+//! Files of the version before are read, too. Their records have other keys, of which [`version_1_key`] derives the one of a
+//! check; once that check has been probed, the next snapshot has it under its present key.
 //!
 //! ```
 //! use std::time::{Duration, SystemTime};
@@ -17,6 +20,8 @@
 
 mod codec;
 mod file;
+mod version_1;
 
 pub use codec::{DecodeError, decode, encode};
 pub use file::{FILE_NAME, Found, ReadError, TOLERANCE, WriteError, read, write};
+pub use version_1::version_1_key;

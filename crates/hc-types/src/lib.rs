@@ -20,13 +20,13 @@
 mod backend;
 mod bytes;
 mod id;
+mod key;
 mod outcome;
 mod probe;
 mod recognise;
 mod set;
 mod spec;
 mod status;
-mod subject;
 mod target;
 mod text;
 mod throttle;
@@ -35,6 +35,7 @@ pub mod wire;
 
 pub use bytes::{RawBytes, Secret};
 pub use id::{CheckId, Incarnation};
+pub use key::CheckKey;
 pub use outcome::{Failure, FaultClass, Heard, LocalFault, Mismatch, Outcome, Phase, Unreachable};
 pub use probe::{
     DnsExpectation, DnsProbe, HttpProbe, ProbeSpec, RadiusExpectation, RadiusProbe, RecordClass, RecordType,
@@ -44,7 +45,6 @@ pub use recognise::{RECOGNISED, recognise, wants_https};
 pub use set::{Rejection, SetChange};
 pub use spec::{CheckSpec, MAX_PERIOD, MIN_INTERVAL, SpecError};
 pub use status::{Health, Held, Remembered, Status, StatusUpdate};
-pub use subject::SubjectKey;
 pub use target::{Mark, Mode, Target};
 pub use text::{quote, radius_code_name};
 pub use throttle::Throttle;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CheckId, CheckSpec, Incarnation, LocalFault, Outcome, SubjectKey};
+use crate::{CheckId, CheckKey, CheckSpec, Incarnation, LocalFault, Outcome};
 
 /// The state of a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -78,7 +78,7 @@ impl Status {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remembered {
     /// What was checked.
-    pub key: SubjectKey,
+    pub key: CheckKey,
     /// The state; never [`Health::Unknown`].
     pub health: Health,
     /// Consecutive failures up to the latest verdict.

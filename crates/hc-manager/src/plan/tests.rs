@@ -94,7 +94,7 @@ fn a_check_runs_on_under_another_id() {
 }
 
 #[test]
-fn of_equal_subjects_each_is_moved_once() {
+fn of_equal_checks_each_is_moved_once() {
     let mut registry = registry();
     full(&mut registry, &[(1, 1, 5), (2, 1, 6)]);
     let plan = full(&mut registry, &[(11, 1, 5), (12, 1, 6), (13, 1, 7)]);
@@ -116,10 +116,10 @@ fn probes_that_become_due_are_spread_in_the_order_of_their_hashes() {
     let mut registry = registry();
     let checks: Vec<_> = (1..=1000).map(|port| (u64::from(port), port, 5)).collect();
     let plan = full(&mut registry, &checks);
-    let mut starts: Vec<(SubjectHash, Nanos)> = plan.orders[0]
+    let mut starts: Vec<(CheckKey, Nanos)> = plan.orders[0]
         .iter()
         .map(|order| match order {
-            Order::Add { check, after, .. } => (SubjectHash::of(&check.spec), *after),
+            Order::Add { check, after, .. } => (check.spec.key(), *after),
             other => panic!("{other:?}"),
         })
         .collect();
@@ -132,7 +132,7 @@ fn probes_that_become_due_are_spread_in_the_order_of_their_hashes() {
 #[test]
 fn what_an_earlier_process_knew_is_found_until_it_is_too_old() {
     let remembered = Remembered {
-        key: spec(1, 5).subject_key(),
+        key: spec(1, 5).key(),
         health: Health::Healthy,
         consecutive_failures: 0,
         failures: 0,
@@ -142,7 +142,7 @@ fn what_an_earlier_process_knew_is_found_until_it_is_too_old() {
     };
     let found = |now| {
         let mut registry = registry();
-        registry.inherit(vec![remembered], 100);
+        registry.inherit(vec![remembered], 100, |_| None);
         let checks = named(&[(1, 1, 9), (2, 2, 5)]);
         let plan = registry.change(SetChange::Full { generation: None, checks }, now);
         let known = |order: &Order| matches!(order, Order::Add { known: Some(_), .. });
@@ -150,6 +150,42 @@ fn what_an_earlier_process_knew_is_found_until_it_is_too_old() {
     };
     assert_eq!(found(100), [true, false]);
     assert_eq!(found(101), [false, false]);
+}
+
+/// A snapshot of the version before has other keys.
+#[test]
+fn what_a_process_of_an_older_version_knew_is_found_and_kept_for_the_next() {
+    const OLDER: u8 = CheckKey::VERSION - 1;
+    let older_key =
+        |spec: &CheckSpec| (spec.target().port() != 3).then(|| CheckKey::from_digest(OLDER, [7; 32]));
+    let remembered = |key, successes| Remembered {
+        key,
+        health: Health::Healthy,
+        consecutive_failures: 0,
+        failures: 0,
+        successes,
+        last_check: SystemTime::UNIX_EPOCH,
+        duration: Duration::ZERO,
+    };
+    let mut registry = registry();
+    let old = remembered(CheckKey::from_digest(OLDER, [7; 32]), 3);
+    // What the new key says is newer.
+    let new = remembered(spec(2, 5).key(), 4);
+    registry.inherit(vec![old, new], 100, older_key);
+    assert_eq!(registry.inherited(0).count(), 2);
+    let checks = named(&[(1, 1, 5), (2, 2, 5), (3, 3, 5)]);
+    let plan = registry.change(SetChange::Full { generation: None, checks }, 100);
+    let mut found: Vec<(u64, Option<u64>)> = plan.orders[0]
+        .iter()
+        .map(|order| match order {
+            Order::Add { check, known, .. } => {
+                (check.id.0, known.as_ref().map(|known| known.machine.successes()))
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, [(1, Some(3)), (2, Some(4)), (3, None)]);
 }
 
 /// Phases by address, of a set that came in any order.

@@ -127,7 +127,7 @@ async fn remembered_health_is_not_told_before_a_probe_bears_it_out() {
     with_shard(10, async |rig| {
         let known = |spec: &CheckSpec| {
             Some(Box::new(Known::from(Remembered {
-                key: spec.subject_key(),
+                key: spec.key(),
                 health: Health::Healthy,
                 consecutive_failures: 0,
                 failures: 0,

@@ -72,7 +72,7 @@ impl World<'_> {
         ctx.digest(id.0 ^ status.failures << 32 ^ status.successes);
         // Dropped by the engine, which logs it.
         let Some((subject, meant)) = engine.meaning(*id) else { return Ok(()) };
-        hold(meant.same_subject(spec), Invariant::IdsMeanTheSame, ctx.now, || {
+        hold(meant.same_key(spec), Invariant::IdsMeanTheSame, ctx.now, || {
             format!("{id} means {}, and the engine is told of {}", meant.target(), spec.target())
         })?;
         let known = status.health != Health::Unknown && status.last_check.is_some() && ctx.probed[subject];

@@ -19,7 +19,7 @@
 
 mod check;
 mod message;
-pub(crate) mod print;
+mod print;
 mod status;
 
 pub use check::{CheckEntry, CheckLine, parse_check};

@@ -23,8 +23,8 @@ impl Serialize for CheckLine {
     }
 }
 
-/// What is checked, without how often: the part of a check that its health belongs to.
-pub(crate) fn serialize_subject<M: SerializeMap>(map: &mut M, spec: &CheckSpec) -> Result<(), M::Error> {
+/// What is checked, without how often.
+fn serialize_subject<M: SerializeMap>(map: &mut M, spec: &CheckSpec) -> Result<(), M::Error> {
     let target = spec.target();
     map.serialize_entry("checker_type", spec.probe().type_name())?;
     map.serialize_entry("ip", &target.ip())?;
@@ -74,7 +74,6 @@ fn serialize_tls<M: SerializeMap>(map: &mut M, tls: Option<Tls>) -> Result<(), M
         if !tls.verify {
             map.serialize_entry("tls_verify", &false)?;
         }
-        // Left out while off, so that checks without them keep their `SubjectKey`.
         for (field, on) in [
             ("tls_old_versions", tls.old_versions),
             ("tls_rsa_key_exchange", tls.rsa_key_exchange),

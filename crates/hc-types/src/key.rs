@@ -1,0 +1,257 @@
+//! The identity of what is checked.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    CheckSpec, DnsExpectation, DnsProbe, HttpProbe, Mode, ProbeSpec, RadiusExpectation, RadiusProbe, Target,
+    TcpProbe, Tls, UdpProbe,
+};
+
+/// The identity of what is checked: target, probe and what passes, but neither the id nor how often.
+///
+/// Two checks have the same key exactly if [`CheckSpec::same_key`] holds for them; of different checks two in about
+/// 2¹²⁰ have the same one. It is the same in every process, on every machine and in every later version of this
+/// program: health is remembered under it, in memory and on disk, and it chooses the shard of a check.
+///
+/// The first byte is the version of the derivation, [`CheckKey::VERSION`]; the other 15 are the first of a SHA-256 over
+/// the encoding in this module. Secrets of a check enter the key only through that digest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CheckKey([u8; 16]);
+
+impl CheckKey {
+    /// The version of the derivation. Version 1 was the digest of the check as protocol JSON; snapshots of that time
+    /// hold such keys (`hc-snapshot` reads them).
+    pub const VERSION: u8 = 2;
+
+    /// The key with this version and the beginning of this digest.
+    #[must_use]
+    pub fn from_digest(version: u8, digest: [u8; 32]) -> Self {
+        let [mut key @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = digest;
+        key[0] = version;
+        Self(key)
+    }
+
+    /// A key that was stored.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes to store.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    /// The version of the derivation that made it.
+    #[must_use]
+    pub const fn version(self) -> u8 {
+        self.0[0]
+    }
+
+    /// The last 64 bits: evenly distributed, and independent of the order of keys, which the bytes before them decide.
+    #[must_use]
+    pub const fn low_bits(self) -> u64 {
+        let [.., a, b, c, d, e, f, g, h] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    pub(crate) fn of(spec: &CheckSpec) -> Self {
+        let mut encoding = Encoding(Vec::with_capacity(128));
+        encoding.target(spec.target());
+        encoding.probe(spec.probe());
+        Self::from_digest(Self::VERSION, Sha256::digest(&encoding.0).into())
+    }
+}
+
+/// Sixteen bytes in hexadecimal digits.
+impl fmt::Display for CheckKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for CheckKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The numbers of the fields. A number is never used again for something else.
+mod tag {
+    pub(super) const IP: u8 = 1;
+    pub(super) const PORT: u8 = 2;
+    pub(super) const MODE: u8 = 3;
+    pub(super) const MARK: u8 = 4;
+    pub(super) const HOST: u8 = 5;
+
+    pub(super) const KIND: u8 = 16;
+    pub(super) const SEND: u8 = 17;
+    pub(super) const RECEIVE: u8 = 18;
+    pub(super) const TLS: u8 = 19;
+
+    pub(super) const METHOD: u8 = 32;
+    pub(super) const REQUEST: u8 = 33;
+    pub(super) const EXPECTED_CODES: u8 = 34;
+    pub(super) const EXPECTED_BODY: u8 = 35;
+    pub(super) const PROXY: u8 = 36;
+
+    pub(super) const QUERY: u8 = 48;
+    pub(super) const QUERY_TYPE: u8 = 49;
+    pub(super) const QUERY_CLASS: u8 = 50;
+    pub(super) const EXPECTED_IPS: u8 = 51;
+    pub(super) const EXPECTED_ANSWER: u8 = 52;
+
+    pub(super) const USERNAME: u8 = 64;
+    pub(super) const PASSWORD: u8 = 65;
+    pub(super) const SECRET: u8 = 66;
+    pub(super) const EXPECTED_RESPONSE: u8 = 67;
+    pub(super) const REQUIRE_MESSAGE_AUTHENTICATOR: u8 = 68;
+}
+
+/// What is hashed: the fields in the order of the tags, each as its tag (a byte), its length in bytes (32 bits, most
+/// significant byte first), its value. Numbers are written with the most significant byte first.
+///
+/// A field that has its default value is left out. So a field that is added later changes no key of the checks that do
+/// not use it. Each struct is taken apart without `..`, so a new field does not compile before it is written here.
+///
+/// Example: a TCP check of `192.0.2.1:80` is `01 00000004 c0000201`, `02 00000002 0050`, `10 00000001 03`.
+struct Encoding(Vec<u8>);
+
+impl Encoding {
+    fn field(&mut self, tag: u8, value: &[u8]) {
+        // No field is as long as 4 GiB: a line of the protocol, and any file of checks, is shorter.
+        let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
+        self.0.push(tag);
+        self.0.extend_from_slice(&length.to_be_bytes());
+        self.0.extend_from_slice(value);
+    }
+
+    fn field_unless_empty(&mut self, tag: u8, value: &[u8]) {
+        if !value.is_empty() {
+            self.field(tag, value);
+        }
+    }
+
+    fn flag(&mut self, tag: u8, on: bool) {
+        if on {
+            self.field(tag, &[1]);
+        }
+    }
+
+    fn ip(&mut self, tag: u8, ip: IpAddr) {
+        match ip {
+            IpAddr::V4(ip) => self.field(tag, &ip.octets()),
+            IpAddr::V6(ip) => self.field(tag, &ip.octets()),
+        }
+    }
+
+    fn target(&mut self, target: &Target) {
+        self.ip(tag::IP, target.ip());
+        if target.port() != 0 {
+            self.field(tag::PORT, &target.port().to_be_bytes());
+        }
+        match target.mode() {
+            Mode::Plain => {}
+            Mode::Dsr => self.field(tag::MODE, &[1]),
+            Mode::Tun => self.field(tag::MODE, &[2]),
+        }
+        if let Some(mark) = target.mark() {
+            self.field(tag::MARK, &mark.get().to_be_bytes());
+        }
+        if let Some(host) = target.host() {
+            self.ip(tag::HOST, host);
+        }
+    }
+
+    fn probe(&mut self, probe: &ProbeSpec) {
+        match probe {
+            ProbeSpec::Icmp => self.field(tag::KIND, &[1]),
+            ProbeSpec::Udp(udp) => {
+                let UdpProbe { send, receive } = &**udp;
+                self.field(tag::KIND, &[2]);
+                self.field_unless_empty(tag::SEND, send.as_slice());
+                self.field_unless_empty(tag::RECEIVE, receive.as_slice());
+            }
+            ProbeSpec::Tcp(TcpProbe { send, receive, tls }) => {
+                self.field(tag::KIND, &[3]);
+                self.field_unless_empty(tag::SEND, send.as_slice());
+                self.field_unless_empty(tag::RECEIVE, receive.as_slice());
+                self.tls(*tls);
+            }
+            ProbeSpec::Http(http) => self.http(http),
+            ProbeSpec::Dns(dns) => self.dns(dns),
+            ProbeSpec::Radius(radius) => self.radius(radius),
+        }
+    }
+
+    /// One byte of flags.
+    fn tls(&mut self, tls: Option<Tls>) {
+        if let Some(Tls { verify, old_versions, rsa_key_exchange, sha1 }) = tls {
+            let flags = [verify, old_versions, rsa_key_exchange, sha1];
+            let byte = flags.iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(*flag));
+            self.field(tag::TLS, &[byte]);
+        }
+    }
+
+    fn http(&mut self, http: &HttpProbe) {
+        let HttpProbe { tls, method, request, expected_codes, expected_body, proxy } = http;
+        self.field(tag::KIND, &[4]);
+        self.tls(*tls);
+        if &**method != "GET" {
+            self.field(tag::METHOD, method.as_bytes());
+        }
+        if request.as_slice() != b"/" {
+            self.field(tag::REQUEST, request.as_slice());
+        }
+        let codes: Vec<u8> = expected_codes.iter().flat_map(|code| code.to_be_bytes()).collect();
+        self.field_unless_empty(tag::EXPECTED_CODES, &codes);
+        self.field_unless_empty(tag::EXPECTED_BODY, expected_body.as_slice());
+        self.flag(tag::PROXY, *proxy);
+    }
+
+    fn dns(&mut self, dns: &DnsProbe) {
+        let DnsProbe { query, query_type, query_class, expect } = dns;
+        self.field(tag::KIND, &[5]);
+        self.field(tag::QUERY, query.as_bytes());
+        self.field(tag::QUERY_TYPE, &query_type.0.to_be_bytes());
+        self.field(tag::QUERY_CLASS, &query_class.0.to_be_bytes());
+        match expect {
+            DnsExpectation::Any => {}
+            DnsExpectation::Ips(ips) => {
+                // All of one family, which the query type decides.
+                let mut octets = Vec::new();
+                for ip in ips {
+                    match ip {
+                        IpAddr::V4(ip) => octets.extend(ip.octets()),
+                        IpAddr::V6(ip) => octets.extend(ip.octets()),
+                    }
+                }
+                self.field(tag::EXPECTED_IPS, &octets);
+            }
+            DnsExpectation::Text(text) => self.field(tag::EXPECTED_ANSWER, text.as_bytes()),
+        }
+    }
+
+    fn radius(&mut self, radius: &RadiusProbe) {
+        let RadiusProbe { username, password, secret, expect, require_message_authenticator } = radius;
+        self.field(tag::KIND, &[6]);
+        self.field_unless_empty(tag::USERNAME, username.as_slice());
+        self.field_unless_empty(tag::PASSWORD, password.expose());
+        self.field_unless_empty(tag::SECRET, secret.expose());
+        match expect {
+            RadiusExpectation::Accept => {}
+            RadiusExpectation::Reject => self.field(tag::EXPECTED_RESPONSE, &[1]),
+            RadiusExpectation::Challenge => self.field(tag::EXPECTED_RESPONSE, &[2]),
+            RadiusExpectation::Any => self.field(tag::EXPECTED_RESPONSE, &[3]),
+        }
+        self.flag(tag::REQUIRE_MESSAGE_AUTHENTICATOR, *require_message_authenticator);
+    }
+}
+
+#[cfg(test)]
+mod tests;

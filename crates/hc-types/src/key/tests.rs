@@ -1,0 +1,216 @@
+use std::collections::HashSet;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{Mark, RecordClass, RecordType};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn spec(target: Target, probe: ProbeSpec) -> CheckSpec {
+    CheckSpec::new(target, probe, 5 * SECOND, SECOND, 2).unwrap()
+}
+
+fn plain(ip: &str, port: u16) -> Target {
+    Target::plain(ip.parse().unwrap(), port)
+}
+
+fn tcp(send: &str, receive: &str, tls: Option<Tls>) -> ProbeSpec {
+    ProbeSpec::Tcp(TcpProbe { send: send.into(), receive: receive.into(), tls })
+}
+
+fn udp(send: &str, receive: &str) -> ProbeSpec {
+    ProbeSpec::Udp(Box::new(UdpProbe { send: send.into(), receive: receive.into() }))
+}
+
+fn dns(query_type: RecordType, query_class: RecordClass, expect: DnsExpectation) -> ProbeSpec {
+    let query = "www.example.com".into();
+    ProbeSpec::Dns(Box::new(DnsProbe { query, query_type, query_class, expect }))
+}
+
+fn radius(expect: RadiusExpectation, require_message_authenticator: bool) -> ProbeSpec {
+    let (username, password, secret) = ("probe".into(), "pass".into(), "key".into());
+    ProbeSpec::Radius(Box::new(RadiusProbe {
+        username,
+        password,
+        secret,
+        expect,
+        require_message_authenticator,
+    }))
+}
+
+fn http(probe: HttpProbe) -> ProbeSpec {
+    ProbeSpec::Http(Box::new(probe))
+}
+
+#[track_caller]
+fn vector(target: Target, probe: ProbeSpec, key: &str) {
+    assert_eq!(spec(target, probe).key().to_string(), key);
+}
+
+/// Health on disk, and later the work that machines share, is found by these keys: they must never change. A change of
+/// one of them needs a new [`CheckKey::VERSION`].
+#[test]
+fn keys_are_the_same_in_every_version() {
+    let backend = || plain("192.0.2.1", 80);
+    let dsr = |host: Option<&str>| {
+        let host = host.map(|host| host.parse().unwrap());
+        Target::marked("2001:db8::1".parse().unwrap(), 80, Mode::Dsr, Mark::new(65536).unwrap(), host)
+    };
+    vector(plain("192.0.2.1", 0), ProbeSpec::Icmp, "024579aa015ddea08a992fb04f42bbae");
+    vector(backend(), udp("ping", "pong"), "023ff4aff40773dca413d5c0a807f854");
+    vector(backend(), tcp("", "", None), "0211e69b100e8d7db3466d956691f8e6");
+    vector(backend(), tcp("hello", "220 ", None), "0285ebf75f2530fed9bc9bf12e8ecf9c");
+    vector(backend(), tcp("", "", Some(Tls::new(true))), "027b8730a7f3da42e8b688c4f2cfb9ab");
+    vector(dsr(None), tcp("", "", None), "0236cedb24d9320e79d10eb4f554caf8");
+    vector(dsr(Some("192.0.2.7")), tcp("", "", None), "0229835efba482906e8e44c7a5ca6f28");
+    vector(backend(), http(HttpProbe::default()), "02df27e943c8b02d792d33a645992e86");
+    let https = HttpProbe {
+        tls: Some(Tls { verify: false, old_versions: true, rsa_key_exchange: false, sha1: true }),
+        method: "HEAD".into(),
+        request: "/health?full=1".into(),
+        expected_codes: [200, 204].into(),
+        expected_body: "ok".into(),
+        proxy: true,
+    };
+    vector(backend(), http(https), "0200a3a5af9877773503d211bdd6ee9d");
+    let ips = DnsExpectation::Ips(["192.0.2.7".parse().unwrap(), "192.0.2.8".parse().unwrap()].into());
+    vector(backend(), dns(RecordType::A, RecordClass::IN, ips), "028bf9589d37f8f13eaa12a36c1c438e");
+    vector(
+        backend(),
+        dns(RecordType(15), RecordClass(3), DnsExpectation::Text("10 mail.".into())),
+        "02aa98b4abf8830b6692077d7daeb47e",
+    );
+    vector(backend(), radius(RadiusExpectation::Accept, false), "02ea90a40c7e59544476b5fdfc38d8a7");
+    vector(backend(), radius(RadiusExpectation::Reject, true), "02f65814c5e640b2777085efbf83f67b");
+}
+
+/// The example of the documentation, byte for byte.
+#[test]
+fn the_encoding_is_as_documented() {
+    let mut encoding = Encoding(Vec::new());
+    let check = spec(plain("192.0.2.1", 80), tcp("", "", None));
+    encoding.target(check.target());
+    encoding.probe(check.probe());
+    let expected = [1, 0, 0, 0, 4, 192, 0, 2, 1, 2, 0, 0, 0, 2, 0, 80, 16, 0, 0, 0, 1, 3];
+    assert_eq!(encoding.0, expected);
+    let digest: [u8; 32] = Sha256::digest(expected).into();
+    let key = check.key().to_bytes();
+    assert_eq!((key[0], &key[1..]), (2, &digest[1..16]));
+}
+
+#[test]
+fn the_key_is_of_what_is_checked_not_of_how_often() {
+    let build = |interval, timeout, retries| {
+        CheckSpec::new(plain("192.0.2.1", 80), tcp("", "", None), interval, timeout, retries).unwrap().key()
+    };
+    assert_eq!(build(SECOND, SECOND, 0), build(9 * SECOND, 3 * SECOND, 7));
+    let mapped = spec(plain("::ffff:192.0.2.1", 80), tcp("", "", None));
+    assert_eq!(mapped.key(), build(SECOND, SECOND, 0));
+}
+
+/// Neither the end of a field nor its absence is ambiguous.
+#[test]
+fn bytes_do_not_move_between_fields() {
+    let probes = [
+        tcp("ab", "", None),
+        tcp("a", "b", None),
+        tcp("", "ab", None),
+        udp("ab", ""),
+        udp("a", "b"),
+        udp("", "ab"),
+        dns(RecordType::A, RecordClass::IN, DnsExpectation::Any),
+        dns(RecordType::A, RecordClass::IN, DnsExpectation::Ips([].into())),
+        dns(RecordType(16), RecordClass::IN, DnsExpectation::Any),
+        dns(RecordType(16), RecordClass::IN, DnsExpectation::Text("".into())),
+    ];
+    let keys: HashSet<CheckKey> =
+        probes.iter().map(|probe| spec(plain("192.0.2.1", 80), probe.clone()).key()).collect();
+    assert_eq!(keys.len(), probes.len());
+}
+
+/// A check by small numbers: each picks the value of one field.
+fn pick(choices: [u8; CHOICES]) -> CheckSpec {
+    let [kind, ip, port, mode, host, text, other, tls, list, flag] = choices;
+    let text_of = |choice: u8| ["", "a", "b", "ab"][usize::from(choice % 4)];
+    let on = |choice: u8, bit: u8| choice >> bit & 1 == 1;
+    let ip: IpAddr = ["192.0.2.1", "192.0.2.2", "2001:db8::1"][usize::from(ip % 3)].parse().unwrap();
+    let host = [None, Some("192.0.2.1"), Some("2001:db8::1")][usize::from(host % 3)];
+    let host = host.map(|host| host.parse().unwrap());
+    let (mode, mark) = [
+        (Mode::Plain, None),
+        (Mode::Plain, Mark::new(1)),
+        (Mode::Dsr, Mark::new(1)),
+        (Mode::Dsr, Mark::new(2)),
+        (Mode::Tun, Mark::new(1)),
+    ][usize::from(mode % 5)];
+    let target = Target::from_parts(ip, u16::from(port % 3) + 1, mode, mark, host);
+    let tls = on(tls, 0).then(|| Tls {
+        verify: on(tls, 1),
+        old_versions: on(tls, 2),
+        rsa_key_exchange: on(tls, 3),
+        sha1: on(tls, 4),
+    });
+    let (send, receive) = (text_of(text).into(), text_of(other).into());
+    let probe = match kind % 7 {
+        0 => ProbeSpec::Icmp,
+        1 => ProbeSpec::Udp(Box::new(UdpProbe { send, receive })),
+        2 => ProbeSpec::Tcp(TcpProbe { send, receive, tls }),
+        3 => http(HttpProbe {
+            tls,
+            method: ["GET", "HEAD"][usize::from(text % 2)].into(),
+            request: text_of(other).into(),
+            expected_codes: [&[][..], &[200], &[200, 201], &[201]][usize::from(list % 4)].into(),
+            expected_body: text_of(flag >> 1).into(),
+            proxy: on(flag, 0),
+        }),
+        4 => ProbeSpec::Dns(Box::new(DnsProbe {
+            query: text_of(text).into(),
+            query_type: [RecordType::A, RecordType::AAAA][usize::from(other % 2)],
+            query_class: RecordClass(u16::from(flag % 3)),
+            expect: {
+                let ips = ["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
+                match list % 4 {
+                    0 => DnsExpectation::Any,
+                    1 => DnsExpectation::Ips([].into()),
+                    2 => DnsExpectation::Ips(ips[..1].into()),
+                    _ => DnsExpectation::Ips(ips.into()),
+                }
+            },
+        })),
+        5 => dns(RecordType(16), RecordClass::IN, DnsExpectation::Text(text_of(text).into())),
+        _ => ProbeSpec::Radius(Box::new(RadiusProbe {
+            username: text_of(text).into(),
+            password: text_of(other).into(),
+            secret: text_of(flag >> 1).into(),
+            expect: {
+                use RadiusExpectation::{Accept, Any, Challenge, Reject};
+                [Accept, Reject, Challenge, Any][usize::from(list % 4)]
+            },
+            require_message_authenticator: on(flag, 0),
+        })),
+    };
+    spec(target, probe)
+}
+
+const CHOICES: usize = 10;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    /// Two checks that differ in one field, or in none, and two that differ in any.
+    #[test]
+    fn keys_are_equal_exactly_if_the_checks_are(
+        choices: [u8; CHOICES], place in 0..CHOICES, choice: u8, others: [u8; CHOICES]
+    ) {
+        let mut changed = choices;
+        changed[place] = choice;
+        let first = pick(choices);
+        for second in [pick(changed), pick(others)] {
+            let same = first.target() == second.target() && first.probe() == second.probe();
+            prop_assert_eq!(first.key() == second.key(), same, "{:?} and {:?}", first, second);
+            prop_assert_eq!(first.same_key(&second), same);
+        }
+    }
+}
