@@ -11,6 +11,7 @@ pub const VERSION: u32 = 1;
 
 /// What consumers get at once: the body of a webhook, the standard input of a command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Events {
     /// [`VERSION`].
@@ -19,6 +20,7 @@ pub struct Events {
     pub node: String,
     /// When this was sent. RFC 3339, UTC.
     #[serde(with = "crate::time")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub sent_at: SystemTime,
     /// At most one for each check.
     pub events: Vec<Event>,
@@ -34,6 +36,7 @@ impl Events {
 
 /// The state of one check after it changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Event {
     /// Whether it is the first that this consumer hears of the check since the checker started: then it need not be a change.
@@ -53,6 +56,7 @@ impl Event {
 
 /// The content of a state file: every check as it stood at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct States<C = Vec<CheckState>> {
     /// [`VERSION`].
@@ -61,6 +65,7 @@ pub struct States<C = Vec<CheckState>> {
     pub node: String,
     /// When this was written. RFC 3339, UTC.
     #[serde(with = "crate::time")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub written_at: SystemTime,
     /// The checks, in the order of their ids as numbers.
     pub checks: C,
@@ -76,10 +81,12 @@ impl<C> States<C> {
 
 /// A line of an event log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Line {
     /// When it was written. RFC 3339, UTC.
     #[serde(with = "crate::time")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub time: SystemTime,
     /// The machine that checks.
     pub node: String,

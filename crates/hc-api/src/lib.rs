@@ -16,8 +16,14 @@
 //! ```
 
 mod event;
+mod filter;
+mod journal;
 mod state;
+mod status;
 mod time;
 
 pub use event::{Event, Events, Line, States, VERSION};
+pub use filter::{DEFAULT_PAGE, Filter, FilterError, MAX_PAGE, Page, PageOf};
+pub use journal::{Position, PositionError, Transition, Transitions};
 pub use state::{CheckState, HeldState};
+pub use status::{Counts, Overview, Problem, Readiness, ShardState};

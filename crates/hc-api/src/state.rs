@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// One check: what it is and how its backend is. Fields that say nothing are left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct CheckState {
     /// The id, as a string of digits: JSON readers in other languages lose digits of numbers above 2^53.
@@ -29,20 +30,37 @@ pub struct CheckState {
     pub backend: Option<IpAddr>,
     /// `plain`, `dsr` or `tun`.
     #[serde(default, skip_serializing_if = "is_plain")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub mode: Mode,
     /// The socket mark, of a check that has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<u32>,
     /// Whether the backend may get traffic.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub health: Health,
     /// When the health last changed, if that is known. RFC 3339, UTC.
     #[serde(default, with = "crate::time::option", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub since: Option<SystemTime>,
     /// Start of the latest probe that ended in a verdict. RFC 3339, UTC.
     #[serde(default, with = "crate::time::option", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub last_check: Option<SystemTime>,
     /// How long that probe took, in seconds.
     pub duration_seconds: f64,
+    /// Time between the starts of two probes, in seconds.
+    pub interval_seconds: f64,
+    /// Deadline of one probe, in seconds.
+    pub timeout_seconds: f64,
+    /// Failures in a row that a healthy check survives.
+    pub retries: u32,
+    /// Failures in a row up to now, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failures_in_a_row: Option<u32>,
+    /// When the next probe is due, where that is known. RFC 3339, UTC.
+    #[serde(default, with = "crate::time::option", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    pub next_check: Option<SystemTime>,
     /// Failed probes since the check began.
     pub failures: u64,
     /// Passed probes since the check began.
@@ -60,6 +78,7 @@ pub struct CheckState {
 
 /// Why the health of a check is held.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct HeldState {
     /// The fault of the checker's machine, as a fixed word: `local_descriptors` and so on.
@@ -68,6 +87,7 @@ pub struct HeldState {
     pub message: String,
     /// Since when. RFC 3339, UTC.
     #[serde(with = "crate::time")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub since: SystemTime,
 }
 
@@ -90,6 +110,11 @@ impl CheckState {
             since: None,
             last_check: status.last_check,
             duration_seconds: status.duration.as_secs_f64(),
+            interval_seconds: spec.interval().as_secs_f64(),
+            timeout_seconds: spec.timeout().as_secs_f64(),
+            retries: spec.retries(),
+            failures_in_a_row: None,
+            next_check: None,
             failures: status.failures,
             successes: status.successes,
             reason: outcome.map(|outcome| outcome.label().to_owned()),
@@ -120,6 +145,13 @@ impl CheckState {
     #[must_use]
     pub fn with_since(mut self, since: Option<SystemTime>) -> Self {
         self.since = since;
+        self
+    }
+
+    /// The same check, with what only its shard knows.
+    #[must_use]
+    pub fn with_schedule(mut self, failures_in_a_row: u32, next_check: Option<SystemTime>) -> Self {
+        (self.failures_in_a_row, self.next_check) = (Some(failures_in_a_row), next_check);
         self
     }
 
@@ -173,7 +205,7 @@ mod tests {
             &CheckState::new(CheckId(u64::MAX), &spec.unwrap(), &Status::NEW),
             json!({
                 "id": "18446744073709551615", "type": "icmp", "target": "192.0.2.1", "health": "unknown",
-                "duration_seconds": 0.0, "failures": 0, "successes": 0,
+                "duration_seconds": 0.0, "interval_seconds": 1.0, "timeout_seconds": 1.0, "retries": 0, "failures": 0, "successes": 0,
             }),
         );
     }
@@ -201,14 +233,15 @@ mod tests {
         let state = CheckState::new(CheckId(1), &spec, &status)
             .with_name(Some("web-1"))
             .with_labels([("group", "web")])
-            .with_since(Some(at));
+            .with_since(Some(at))
+            .with_schedule(2, None);
         check_reads_back(
             &state,
             json!({
                 "id": "1", "name": "web-1", "labels": {"group": "web"}, "type": "tcp", "target": "[2001:db8::1]:80",
                 "backend": "192.0.2.7", "mode": "dsr", "mark": 9, "health": "unhealthy",
                 "since": "2023-11-14T22:13:20.123Z", "last_check": "2023-11-14T22:13:20.123Z", "duration_seconds": 0.0015,
-                "failures": 3, "successes": 1, "reason": "refused", "message": state.message.clone(),
+                "interval_seconds": 1.0, "timeout_seconds": 1.0, "retries": 0, "failures_in_a_row": 2, "failures": 3, "successes": 1, "reason": "refused", "message": state.message.clone(),
                 "held": {"reason": "local_descriptors", "message": LocalFault::Descriptors.to_string(), "since": "2023-11-14T22:13:20.123Z"},
             }),
         );

@@ -16,6 +16,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hc-pipeline", &["hc-types"]),
     ("hc-snapshot", &["hc-types"]),
     ("hc-api", &["hc-types"]),
+    ("hc-admin", &["hc-api"]),
     ("hc-sinks", &["hc-api", "hc-types"]),
     ("hc-config", &["hc-types"]),
     ("hc-sandbox", &[]),
