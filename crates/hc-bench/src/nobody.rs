@@ -1,11 +1,13 @@
 //! A sink that forgets what it is given.
 
-use hc_types::{CheckId, Incarnation, Sink, StatusUpdate};
+use std::sync::Arc;
+
+use hc_types::{CheckId, CheckSpec, Incarnation, Sink, StatusUpdate};
 
 pub(crate) struct Nobody;
 
 impl Sink for Nobody {
-    fn begin(&self, _: CheckId, _: Incarnation) {}
+    fn begin(&self, _: CheckId, _: Incarnation, _: &Arc<CheckSpec>) {}
 
     fn record(&self, updates: &mut Vec<StatusUpdate>) {
         updates.clear();

@@ -24,7 +24,7 @@ const ROUNDS: usize = 3;
 struct FirstResults(Mutex<(HashSet<CheckId>, Option<Instant>)>);
 
 impl Sink for FirstResults {
-    fn begin(&self, _: CheckId, _: Incarnation) {}
+    fn begin(&self, _: CheckId, _: Incarnation, _: &Arc<CheckSpec>) {}
 
     #[allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
     fn record(&self, updates: &mut Vec<StatusUpdate>) {

@@ -30,7 +30,7 @@ impl Prober for Nothing {
 }
 
 impl Sink for Nothing {
-    fn begin(&self, _: CheckId, _: Incarnation) {}
+    fn begin(&self, _: CheckId, _: Incarnation, _: &Arc<CheckSpec>) {}
     fn record(&self, updates: &mut Vec<StatusUpdate>) {
         updates.clear();
     }

@@ -2,16 +2,20 @@
 
 use std::time::{Duration, SystemTime};
 
-use hc_types::{CheckKey, Health, Outcome, Remembered, Status};
+use hc_types::{CheckKey, Health, Outcome, Remembered, Status, WallTime};
 
 use crate::machine::CheckMachine;
+use crate::schedule::nanos;
 
 /// The state of a check and its latest result: what outlives its id.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
     pub(crate) machine: CheckMachine,
-    last_check: Option<SystemTime>,
-    duration: Duration,
+    last_check: Option<WallTime>,
+    /// Start of the probe with which the health became what it is.
+    since: Option<WallTime>,
+    /// Nanoseconds.
+    duration: u64,
     /// The latest result; `None` before the first, and in what comes from another process.
     outcome: Option<Outcome>,
     /// A probe has borne out the health, or changed it, since it was remembered.
@@ -23,7 +27,8 @@ impl Known {
     pub(crate) const NOTHING: Self = Self {
         machine: CheckMachine::NEW,
         last_check: None,
-        duration: Duration::ZERO,
+        since: None,
+        duration: 0,
         outcome: None,
         confirmed: false,
     };
@@ -46,12 +51,25 @@ impl Known {
         self
     }
 
-    /// Keeps the latest result, after the machine has taken it.
-    pub(crate) fn keep(&mut self, started: SystemTime, duration: Duration, outcome: Outcome) {
+    /// Start of the latest probe with a verdict.
+    pub(crate) fn last_check(&self) -> Option<SystemTime> {
+        self.last_check.map(SystemTime::from)
+    }
+
+    /// Start of the probe with which the health became what it is, if that was in this process.
+    pub(crate) fn since(&self) -> Option<SystemTime> {
+        self.since.map(SystemTime::from)
+    }
+
+    /// Keeps the latest result, after the machine has taken it; `changed` if that changed the health.
+    pub(crate) fn keep(&mut self, started: SystemTime, duration: Duration, outcome: Outcome, changed: bool) {
         let survived = matches!(outcome, Outcome::Fail(_)) && self.machine.health() == Health::Healthy;
         self.confirmed |= !survived;
-        self.last_check = Some(started);
-        self.duration = duration;
+        self.last_check = Some(started.into());
+        if changed {
+            self.since = self.last_check;
+        }
+        self.duration = nanos(duration);
         self.outcome = Some(outcome);
     }
 
@@ -59,8 +77,8 @@ impl Known {
     pub(crate) fn status(&self) -> Status {
         Status {
             health: self.machine.health(),
-            last_check: self.last_check,
-            duration: self.duration,
+            last_check: self.last_check(),
+            duration: Duration::from_nanos(self.duration),
             failures: self.machine.failures(),
             successes: self.machine.successes(),
             outcome: self.outcome.clone(),
@@ -76,8 +94,8 @@ impl Known {
             consecutive_failures: self.machine.failed(),
             failures: self.machine.failures(),
             successes: self.machine.successes(),
-            last_check: self.last_check?,
-            duration: self.duration,
+            last_check: self.last_check()?,
+            duration: Duration::from_nanos(self.duration),
         })
     }
 }
@@ -87,6 +105,13 @@ impl From<Remembered> for Known {
         let Remembered { key: _, health, consecutive_failures, failures, successes, last_check, duration } =
             remembered;
         let machine = CheckMachine::restored(health, consecutive_failures, failures, successes);
-        Self { machine, last_check: Some(last_check), duration, outcome: None, confirmed: false }
+        Self {
+            machine,
+            last_check: Some(last_check.into()),
+            since: None,
+            duration: nanos(duration),
+            outcome: None,
+            confirmed: false,
+        }
     }
 }

@@ -22,7 +22,7 @@
 //! /// Passes on what is news.
 //! struct News(tokio::sync::mpsc::Sender<(CheckId, Health)>);
 //! impl Sink for News {
-//!     fn begin(&self, _: CheckId, _: Incarnation) {}
+//!     fn begin(&self, _: CheckId, _: Incarnation, _: &Arc<CheckSpec>) {}
 //!     fn record(&self, updates: &mut Vec<StatusUpdate>) {
 //!         for update in updates.drain(..).filter(|update| update.transition) {
 //!             let _ = self.0.try_send((update.id, update.status.health));

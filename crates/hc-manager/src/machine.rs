@@ -25,19 +25,23 @@ pub struct Transition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckMachine {
     health: Health,
-    failed: u32,
+    /// The latest result was a pass, or there was none.
+    passed: bool,
+    /// Results in a row like the latest one.
+    in_a_row: u32,
     failures: u64,
     successes: u64,
 }
 
 impl CheckMachine {
     /// A check of which nothing is known.
-    pub const NEW: Self = Self { health: Health::Unknown, failed: 0, failures: 0, successes: 0 };
+    pub const NEW: Self =
+        Self { health: Health::Unknown, passed: true, in_a_row: 0, failures: 0, successes: 0 };
 
     /// A machine as it was left: `failed` failures in a row up to now, `failures` and `successes` in all.
     #[must_use]
     pub fn restored(health: Health, failed: u32, failures: u64, successes: u64) -> Self {
-        Self { health, failed, failures, successes }
+        Self { health, passed: failed == 0, in_a_row: failed, failures, successes }
     }
 
     /// Takes one result. `retries` is the number of failures in a row that a healthy check survives; it may differ from
@@ -48,14 +52,14 @@ impl CheckMachine {
         let next = match outcome {
             Outcome::Inconclusive(_) => return None,
             Outcome::Pass { .. } => {
-                self.failed = 0;
+                self.count(true);
                 self.successes = self.successes.saturating_add(1);
                 Health::Healthy
             }
             Outcome::Fail(_) => {
-                self.failed = self.failed.saturating_add(1);
+                self.count(false);
                 self.failures = self.failures.saturating_add(1);
-                if self.health == Health::Healthy && self.failed <= retries {
+                if self.health == Health::Healthy && self.in_a_row <= retries {
                     Health::Healthy
                 } else {
                     Health::Unhealthy
@@ -75,7 +79,19 @@ impl CheckMachine {
     /// Failures in a row up to now.
     #[must_use]
     pub fn failed(&self) -> u32 {
-        self.failed
+        if self.passed { 0 } else { self.in_a_row }
+    }
+
+    /// Results in a row like the latest one, failures or passes. Passes before a [restored](Self::restored) state are
+    /// not among them.
+    #[must_use]
+    pub fn in_a_row(&self) -> u32 {
+        self.in_a_row
+    }
+
+    fn count(&mut self, passed: bool) {
+        let before = if self.passed == passed { self.in_a_row } else { 0 };
+        (self.passed, self.in_a_row) = (passed, before.saturating_add(1));
     }
 
     /// Failures since the check began.
@@ -165,6 +181,9 @@ mod tests {
                 let survives = row < n && row <= retries as usize;
                 prop_assert_eq!(machine.health(), if survives { Healthy } else { Unhealthy });
                 prop_assert_eq!(machine.failed() as usize, row);
+                let latest = results[n - 1];
+                let like_it = results[..n].iter().rev().take_while(|passed| **passed == latest).count();
+                prop_assert_eq!(machine.in_a_row() as usize, like_it);
                 prop_assert_eq!(machine.successes(), results[..n].iter().map(|passed| u64::from(*passed)).sum::<u64>());
                 prop_assert_eq!(machine.successes() + machine.failures(), n as u64);
                 prop_assert_eq!(transition.is_some(), before != machine.health());

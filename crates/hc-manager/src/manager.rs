@@ -253,7 +253,7 @@ impl ManagerTask {
         let Plan { forget, begin, orders, applied } = self.registry.change(change, self.clock.now());
         let SharedSink(sink) = &self.sink;
         forget.iter().for_each(|(id, incarnation)| sink.forget(*id, *incarnation));
-        begin.iter().for_each(|(id, incarnation)| sink.begin(*id, *incarnation));
+        begin.iter().for_each(|(id, incarnation, spec)| sink.begin(*id, *incarnation, spec));
         sink.in_effect(generation, full);
 
         let mut done = Vec::new();

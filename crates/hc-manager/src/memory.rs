@@ -124,7 +124,7 @@ mod tests {
         for _ in 0..successes {
             known.machine.observe(&Outcome::PASS, 0);
         }
-        known.keep(SystemTime::UNIX_EPOCH, Duration::ZERO, Outcome::PASS);
+        known.keep(SystemTime::UNIX_EPOCH, Duration::ZERO, Outcome::PASS, true);
         known
     }
 

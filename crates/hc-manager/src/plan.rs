@@ -58,7 +58,7 @@ pub(crate) struct Plan {
     /// Lives that ended.
     pub(crate) forget: Vec<(CheckId, Incarnation)>,
     /// Lives that began.
-    pub(crate) begin: Vec<(CheckId, Incarnation)>,
+    pub(crate) begin: Vec<(CheckId, Incarnation, Arc<CheckSpec>)>,
     /// The orders of each shard. Slots are vacated before they are given out again.
     pub(crate) orders: Vec<Vec<Order>>,
     pub(crate) applied: Applied,
@@ -252,7 +252,11 @@ impl Registry {
         applied.retimed = retimed.len();
         self.spread(&mut arriving, &mut retimed);
 
-        let begin = arriving.iter().map(|new| (new.check.id, new.check.incarnation)).collect();
+        let begin = arriving.iter().map(|new| {
+            let Check { id, incarnation, ref spec } = new.check;
+            (id, incarnation, Arc::clone(spec))
+        });
+        let begin = begin.collect();
         // Neighbours get phases beside each other.
         arriving.sort_by_cached_key(|new| neighbourhood(&new.check.spec, new.key));
         retimed.sort_by_cached_key(|old| neighbourhood(&old.spec, old.key));

@@ -5,6 +5,8 @@ mod task;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod update_tests;
 
 pub(crate) use self::core::{FlightId, Landing, ShardCore, Standing};
 pub(crate) use self::task::{Clock, Command, Page, Shard};

@@ -121,7 +121,7 @@ impl World {
         for (id, incarnation) in plan.forget {
             assert_eq!(self.told.remove(&id).unwrap().0, incarnation);
         }
-        for (id, incarnation) in plan.begin {
+        for (id, incarnation, _) in plan.begin {
             self.told.insert(id, (incarnation, None));
         }
         for (shard, orders) in plan.orders.into_iter().enumerate() {
@@ -142,7 +142,7 @@ impl World {
                 self.flights.push(InFlight { shard, flight: start.flight, port, began: self.now });
             }
             core.rest(self.now);
-            for update in core.updates().drain(..) {
+            for update in core.updates().drain(..).filter(|update| update.reportable) {
                 hear(&mut self.told, &update);
             }
         }

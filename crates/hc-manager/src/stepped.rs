@@ -41,7 +41,7 @@ pub struct Planned {
     /// Lives that ended. The sink hears of them first.
     pub forget: Vec<(CheckId, Incarnation)>,
     /// Lives that began. The sink hears of them next, then that the set is in effect.
-    pub begin: Vec<(CheckId, Incarnation)>,
+    pub begin: Vec<(CheckId, Incarnation, Arc<CheckSpec>)>,
     /// The orders of each shard.
     pub orders: Vec<Orders>,
     /// The sums.

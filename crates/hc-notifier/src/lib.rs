@@ -16,7 +16,7 @@
 //! use std::time::{Duration, SystemTime};
 //! use hc_notifier::{Delivery, DeliveryError, NotifierConfig, NotifierTask, SharedOutbox};
 //! use hc_types::wire::Notification;
-//! use hc_types::{CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Sink, Status, StatusUpdate, Target};
+//! use hc_types::{CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink, Status, StatusUpdate, Target};
 //! use tokio_util::sync::CancellationToken;
 //!
 //! struct Print;
@@ -48,8 +48,11 @@
 //!     ..Status::NEW
 //! };
 //! let (id, incarnation) = (CheckId(1), Incarnation(1));
-//! outbox.begin(id, incarnation);
-//! outbox.record(&mut vec![StatusUpdate { id, incarnation, spec: Arc::new(spec), status, transition: true }]);
+//! let spec = Arc::new(spec);
+//! outbox.begin(id, incarnation, &spec);
+//! outbox.record(&mut vec![StatusUpdate {
+//!     id, incarnation, spec, status, transition: true, reportable: true, progress: Progress::default(),
+//! }]);
 //!
 //! // A task that is told to end tells first what is left to tell.
 //! shutdown.cancel();

@@ -155,7 +155,7 @@ impl Outbox {
     ///
     /// Says whether [`due`](Self::due) may have come nearer.
     pub fn record(&mut self, update: StatusUpdate, now: Instant) -> bool {
-        let StatusUpdate { id, incarnation, spec, status, transition } = update;
+        let StatusUpdate { id, incarnation, spec, status, transition, .. } = update;
         let Some(at) = self.find(id, incarnation).filter(|_| status.health != Health::Unknown) else {
             return false;
         };

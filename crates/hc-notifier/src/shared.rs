@@ -1,8 +1,8 @@
 //! The outbox between the threads that find news and the task that tells it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hc_types::{CheckId, Incarnation, Sink, StatusUpdate};
+use hc_types::{CheckId, CheckSpec, Incarnation, Sink, StatusUpdate};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -73,7 +73,7 @@ impl SharedOutbox {
 }
 
 impl Sink for SharedOutbox {
-    fn begin(&self, id: CheckId, incarnation: Incarnation) {
+    fn begin(&self, id: CheckId, incarnation: Incarnation, _: &Arc<CheckSpec>) {
         self.lock().begin(id, incarnation);
     }
 
@@ -81,7 +81,8 @@ impl Sink for SharedOutbox {
         let now = now();
         let mut outbox = self.lock();
         // Every update counts, so no short circuit.
-        let nearer = updates.drain(..).fold(false, |nearer, update| outbox.record(update, now) | nearer);
+        let updates = updates.drain(..).filter(|update| update.reportable);
+        let nearer = updates.fold(false, |nearer, update| outbox.record(update, now) | nearer);
         drop(outbox);
         if nearer {
             self.changed.notify_one();

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use hc_notifier::{DeliveryError, Due, NotifierConfig, Outbox};
 use hc_types::wire::Notification;
-use hc_types::{CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Status, StatusUpdate, Target};
+use hc_types::{
+    CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Progress, Status, StatusUpdate, Target,
+};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -128,7 +130,15 @@ impl World {
         let incarnation = self.live.get(&id).map_or(Incarnation(0), |(incarnation, _)| *incarnation);
         let incarnation = Incarnation(incarnation.0.wrapping_sub(u64::from(late)));
         let spec = self.spec.clone();
-        let update = StatusUpdate { id: CheckId(id), incarnation, spec, status: status.clone(), transition };
+        let update = StatusUpdate {
+            id: CheckId(id),
+            incarnation,
+            spec,
+            status: status.clone(),
+            transition,
+            reportable: true,
+            progress: Progress::default(),
+        };
         self.outbox.record(update, self.now);
         if let Some((_, latest)) = self.live.get_mut(&id).filter(|_| !late) {
             *latest = Some(status);

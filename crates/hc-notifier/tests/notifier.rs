@@ -108,7 +108,7 @@ async fn test_notifier_with_mixed_states() {
     rig.first(1, Healthy);
     rig.first(2, Unhealthy);
     rig.first(3, Unknown);
-    rig.outbox.begin(CheckId(4), Incarnation(0));
+    rig.outbox.begin(CheckId(4), Incarnation(0), &update(4, Health::Unknown).spec);
     rig.first(5, Unhealthy);
     rig.outbox.record(&mut vec![update(5, Healthy), update(6, Healthy)]);
 

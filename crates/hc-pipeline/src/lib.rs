@@ -26,12 +26,12 @@
 //! use std::sync::Arc;
 //! use std::time::{Duration, SystemTime};
 //! use hc_pipeline::{GuardConfig, GuardTask, GuardedSink, Reprobe};
-//! use hc_types::{CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Sink, Status, StatusUpdate, Target};
+//! use hc_types::{CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink, Status, StatusUpdate, Target};
 //! use tokio_util::sync::CancellationToken;
 //!
 //! struct Print;
 //! impl Sink for Print {
-//!     fn begin(&self, _: CheckId, _: Incarnation) {}
+//!     fn begin(&self, _: CheckId, _: Incarnation, _: &Arc<CheckSpec>) {}
 //!     fn record(&self, updates: &mut Vec<StatusUpdate>) {
 //!         updates.drain(..).for_each(|update| println!("{} is {}", update.id, update.status.health));
 //!     }
@@ -60,9 +60,11 @@
 //!     for id in 1..=5 {
 //!         let (id, incarnation, spec) = (CheckId(id), Incarnation(1), Arc::clone(&spec));
 //!         if health == Health::Healthy {
-//!             guarded.begin(id, incarnation);
+//!             guarded.begin(id, incarnation, &spec);
 //!         }
-//!         guarded.record(&mut vec![StatusUpdate { id, incarnation, spec, status: status(health), transition: true }]);
+//!         guarded.record(&mut vec![StatusUpdate {
+//!             id, incarnation, spec, status: status(health), transition: true, reportable: true, progress: Progress::default(),
+//!         }]);
 //!     }
 //! }
 //! assert_eq!((guarded.stats().held, guarded.stats().alarms.len()), (5, 1));

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hc_types::{CheckId, Incarnation, Sink, StatusUpdate};
+use hc_types::{CheckId, CheckSpec, Incarnation, Sink, StatusUpdate};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
@@ -133,16 +133,19 @@ impl<S: Sink + ?Sized> GuardedSink<S> {
 }
 
 impl<S: Sink + ?Sized> Sink for GuardedSink<S> {
-    fn begin(&self, id: CheckId, incarnation: Incarnation) {
+    fn begin(&self, id: CheckId, incarnation: Incarnation, spec: &Arc<CheckSpec>) {
         self.step(|guard, now, actions| {
-            self.sink.begin(id, incarnation);
+            self.sink.begin(id, incarnation, spec);
             guard.begin(id, incarnation, now, actions);
         });
     }
 
     fn record(&self, updates: &mut Vec<StatusUpdate>) {
         self.step(|guard, now, actions| {
-            updates.drain(..).for_each(|update| guard.record(update, now, actions));
+            updates
+                .drain(..)
+                .filter(|update| update.reportable)
+                .for_each(|update| guard.record(update, now, actions));
         });
     }
 

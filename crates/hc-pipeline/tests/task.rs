@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hc_pipeline::{Group, GuardConfig, GuardTask, GuardedSink, Reprobe};
-use hc_types::{CheckId, CheckSpec, Health, Incarnation, ProbeSpec, Sink, Status, StatusUpdate, Target};
+use hc_types::{
+    CheckId, CheckSpec, Health, Incarnation, ProbeSpec, Progress, Sink, Status, StatusUpdate, Target,
+};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -27,7 +29,7 @@ impl Journal {
 }
 
 impl Sink for Journal {
-    fn begin(&self, id: CheckId, _: Incarnation) {
+    fn begin(&self, id: CheckId, _: Incarnation, _: &Arc<CheckSpec>) {
         self.write(format!("begin {id}"));
     }
 
@@ -58,7 +60,15 @@ fn update(id: u64, health: Health) -> StatusUpdate {
     let target = Target::plain("192.0.2.1".parse().unwrap(), 0);
     let spec = Arc::new(CheckSpec::new(target, ProbeSpec::Icmp, SECOND, SECOND, 0).unwrap());
     let status = Status { health, ..Status::NEW };
-    StatusUpdate { id: CheckId(id), incarnation: Incarnation(1), spec, status, transition: true }
+    StatusUpdate {
+        id: CheckId(id),
+        incarnation: Incarnation(1),
+        spec,
+        status,
+        transition: true,
+        reportable: true,
+        progress: Progress::default(),
+    }
 }
 
 fn record(sink: &impl Sink, ids: std::ops::RangeInclusive<u64>, health: Health) {
@@ -75,7 +85,7 @@ async fn with_guard<F: Future<Output = ()>>(
     let (asked, probes) = mpsc::channel(8);
     let stop = CancellationToken::new();
     let task = GuardTask::new(Arc::clone(&guarded), Slow(asked, arranging));
-    (1..=20).for_each(|id| guarded.begin(CheckId(id), Incarnation(1)));
+    (1..=20).for_each(|id| guarded.begin(CheckId(id), Incarnation(1), &update(id, Health::Unknown).spec));
     guarded.in_effect(Some(1), true);
     record(&*guarded, 1..=20, Health::Healthy);
     let lines: Vec<String> = journal.take().into_iter().map(|(line, _)| line).collect();

@@ -8,7 +8,7 @@ use hc_manager::Manager;
 use hc_notifier::{Delivery, DeliveryError};
 use hc_pipeline::Reprobe;
 use hc_types::wire::Notification;
-use hc_types::{CheckId, Incarnation, Sink, StatusUpdate};
+use hc_types::{CheckId, CheckSpec, Incarnation, Sink, StatusUpdate};
 
 /// Batches of the outbox travel over the socket.
 pub(crate) struct IpcDelivery(IpcHandle);
@@ -74,8 +74,8 @@ impl WatchedSink {
 }
 
 impl Sink for WatchedSink {
-    fn begin(&self, id: CheckId, incarnation: Incarnation) {
-        self.sink.begin(id, incarnation);
+    fn begin(&self, id: CheckId, incarnation: Incarnation, spec: &Arc<CheckSpec>) {
+        self.sink.begin(id, incarnation, spec);
     }
 
     fn record(&self, updates: &mut Vec<StatusUpdate>) {

@@ -190,7 +190,7 @@ impl Server {
             self.outbox.forget(id, incarnation);
             self.forgotten(id, incarnation);
         }
-        for (id, incarnation) in begin {
+        for (id, incarnation, _spec) in begin {
             self.outbox.begin(id, incarnation);
             self.latest.insert(id, Latest { incarnation, known: None });
         }
@@ -238,7 +238,7 @@ impl Server {
         })?;
         self.shards[shard].flights.retain(|flight, _| !dropped.contains(flight));
         let updates = core.updates()[before..].to_vec();
-        let mut updates = updates.iter().peekable();
+        let mut updates = updates.iter().filter(|update| update.reportable).peekable();
         for (place, speaks) in spoken {
             let Some(run) = self.reference.runs.get_mut(&place) else { continue };
             let update = updates.next_if(|update| update.incarnation == run.incarnation);

@@ -31,6 +31,7 @@ mod target;
 mod text;
 mod throttle;
 mod traits;
+mod wall;
 pub mod wire;
 
 pub use bytes::{RawBytes, Secret};
@@ -44,8 +45,9 @@ pub use probe::{
 pub use recognise::{RECOGNISED, recognise, wants_https};
 pub use set::{Rejection, SetChange};
 pub use spec::{CheckSpec, MAX_PERIOD, MIN_INTERVAL, SpecError};
-pub use status::{Health, Held, Remembered, Status, StatusUpdate};
+pub use status::{Health, Held, Progress, Remembered, Status, StatusUpdate};
 pub use target::{Mark, Mode, Target};
 pub use text::{quote, radius_code_name};
 pub use throttle::Throttle;
-pub use traits::{Prober, Sink};
+pub use traits::{Observer, Prober, Sink};
+pub use wall::WallTime;

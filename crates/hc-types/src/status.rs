@@ -93,7 +93,22 @@ pub struct Remembered {
     pub duration: Duration,
 }
 
-/// A status on its way from a shard to the outbox.
+/// What readers see of a check beyond its status, as of its latest update.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Start of the probe with which the health became what it is. `None` while it is unknown, or was restored from an
+    /// earlier process and has not changed since.
+    pub since: Option<SystemTime>,
+    /// How many of the latest verdicts in a row were like the latest one: failures if it failed, passes if it passed.
+    /// Passes before a restart of the process are not counted.
+    pub in_a_row: u32,
+    /// Start of the latest probe, whatever it found.
+    pub last_probe: Option<SystemTime>,
+    /// When the next probe is due. `None` where a change of the set has moved it, until that probe has ended.
+    pub next_due: Option<SystemTime>,
+}
+
+/// A status on its way from a shard to observers and consumers.
 ///
 /// Carries what the text is made from instead of the text: most updates are overtaken by the next one before anybody
 /// reads them.
@@ -105,8 +120,14 @@ pub struct StatusUpdate {
     pub incarnation: Incarnation,
     /// What is checked.
     pub spec: Arc<CheckSpec>,
-    /// Where it stands. Its `health` is never [`Health::Unknown`].
+    /// Where it stands. Its `health` is never [`Health::Unknown`] in an update that is reportable.
     pub status: Status,
-    /// Whether the health changed: news to be told at once. Otherwise the update waits for the next refresh.
+    /// Whether the health changed, which consumers get at once. Otherwise the update waits for the next refresh. Never
+    /// set in an update that is not reportable.
     pub transition: bool,
+    /// Whether consumers get it. Not if its health was restored and no probe has confirmed it yet, nor if it says the
+    /// same as the one before: a further inconclusive probe, another timing.
+    pub reportable: bool,
+    /// What only readers see.
+    pub progress: Progress,
 }

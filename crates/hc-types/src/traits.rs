@@ -22,10 +22,11 @@ pub trait Prober: 'static {
 /// fetches it.
 pub trait Sink: Send + Sync + 'static {
     /// A check begins, or begins again under a new incarnation: what was known of this id before is void.
-    fn begin(&self, id: CheckId, incarnation: Incarnation);
+    fn begin(&self, id: CheckId, incarnation: Incarnation, spec: &Arc<CheckSpec>);
 
     /// Statuses after probes that ended, in order. Updates of an incarnation that is not the current one of its id are
-    /// ignored. The vector is drained, so that its memory can be used again.
+    /// ignored. The vector is drained, so that its memory can be used again. Updates that are not
+    /// [`reportable`](StatusUpdate::reportable) are for readers alone.
     fn record(&self, updates: &mut Vec<StatusUpdate>);
 
     /// A check is no more. Ignored when `incarnation` is not the current one of its id.
@@ -34,4 +35,11 @@ pub trait Sink: Send + Sync + 'static {
     /// A set of checks has taken effect: every [`begin`](Sink::begin) and [`forget`](Sink::forget) that belongs to it
     /// has been called. After a `full` set everything known is told again, since it may come from a new consumer.
     fn in_effect(&self, generation: Option<u64>, full: bool);
+}
+
+/// Sees every update, before anything decides what becomes of it.
+pub trait Observer: Send + Sync + 'static {
+    /// Updates of one shard, in order; also those that are not [`reportable`](StatusUpdate::reportable). Called on the
+    /// thread of the shard, so it must neither block nor take long. An incarnation may have ended meanwhile.
+    fn updates(&self, updates: &[StatusUpdate]);
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
-use hc_types::{CheckId, CheckSpec, Failure, LocalFault, Outcome, Status, StatusUpdate};
+use hc_types::{CheckId, CheckSpec, Failure, LocalFault, Outcome, Progress, Status, StatusUpdate};
 use tracing::{debug, info};
 
 use crate::config::ManagerConfig;
@@ -44,6 +44,13 @@ pub(crate) struct Landing {
     pub(crate) began: Nanos,
     /// When it resolved.
     pub(crate) ended: Nanos,
+}
+
+/// When a probe that has ended began and when the next one is due, on the wall clock.
+#[derive(Clone, Copy, Debug)]
+struct ProbeTimes {
+    started: SystemTime,
+    next: SystemTime,
 }
 
 #[derive(Debug)]
@@ -197,15 +204,17 @@ impl ShardCore {
             record.tries = 0;
             record.schedule.next(ended, interval)
         };
+        let next = wall + Duration::from_nanos(due.saturating_sub(began));
+        let times = Some(ProbeTimes { started: wall, next });
         if matches!(outcome, Outcome::Inconclusive(_)) {
             // Not news, but the next refresh says since when it is held.
             let is_new = before.is_none_or(|before| Some(before) != local);
-            if is_new && record.known.is_certain() {
-                self.updates.push(record.tell(false));
-            }
+            let reportable = is_new && record.known.is_certain();
+            self.updates.push(record.update(false, reportable, times));
         } else {
             let flaps = &mut self.flaps;
-            self.updates.extend(record.judge(outcome, wall, duration, || flaps.note(slot, ended)));
+            let transition = record.judge(outcome, wall, duration, || flaps.note(slot, ended));
+            self.updates.push(record.update(transition, record.known.is_certain(), times));
         }
         self.timers.arm(slot, due);
     }
@@ -274,11 +283,10 @@ impl ShardCore {
             // As fresh as that of a check that ran on. If it is older, the first probe is heard before anything is told.
             let fresh = now.saturating_sub(*since) <= nanos(record.check.spec.interval());
             record.known = if fresh { known.clone() } else { known.clone().in_doubt() };
-            if record.known.is_certain() {
-                self.updates.push(record.tell(false));
-            }
+            self.updates.push(record.update(false, record.known.is_certain(), None));
         } else if let Some(known) = known {
             record.known = *known;
+            self.updates.push(record.update(false, false, None));
         }
         debug!(id = %record.check.id, target = %record.check.spec.target(), "check begins");
         let index = slot as usize;
@@ -299,10 +307,7 @@ impl ShardCore {
         record.check.id = check.id;
         record.check.incarnation = check.incarnation;
         record.told = false;
-        if record.known.is_certain() {
-            let update = record.tell(false);
-            self.updates.push(update);
-        }
+        self.updates.push(record.update(false, record.known.is_certain(), None));
         if retimed {
             self.retime(slot, timing, offset, after, now);
         } else {
@@ -317,6 +322,7 @@ impl ShardCore {
     fn retime(&mut self, slot: u32, spec: Arc<CheckSpec>, offset: Nanos, after: Nanos, now: Nanos) {
         let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         let before = std::mem::replace(&mut record.check.spec, spec);
+        self.updates.push(record.update(false, false, None));
         if before.interval() == record.check.spec.interval() {
             return;
         }
@@ -382,7 +388,7 @@ impl Record {
         Status { held: self.held.as_ref().and_then(|held| held.shown()), ..self.known.status() }
     }
 
-    /// Takes a verdict. `None` when there is nothing to tell yet: see [`Known::is_certain`].
+    /// Takes a verdict. Says whether it changed the health.
     ///
     /// A change of health is logged if `has_line` says so.
     fn judge(
@@ -391,7 +397,7 @@ impl Record {
         wall: SystemTime,
         duration: Duration,
         has_line: impl FnOnce() -> bool,
-    ) -> Option<StatusUpdate> {
+    ) -> bool {
         let Check { id, ref spec, .. } = self.check;
         let retries = if let Outcome::Fail(Failure::PathDown { .. }) = outcome { 0 } else { spec.retries() };
         let transition = self.known.machine.observe(&outcome, retries);
@@ -407,8 +413,8 @@ impl Record {
                 "health changed"
             );
         }
-        self.known.keep(wall, duration, outcome);
-        self.known.is_certain().then(|| self.tell(transition.is_some()))
+        self.known.keep(wall, duration, outcome, transition.is_some());
+        transition.is_some()
     }
 
     /// Sums up changes that had no line of their own.
@@ -430,16 +436,24 @@ impl Record {
         );
     }
 
-    /// The update that says where the check stands. The first one of a life is news whatever it says.
-    fn tell(&mut self, transition: bool) -> StatusUpdate {
-        let first = !std::mem::replace(&mut self.told, true);
+    /// The update that says where the check stands. The first reportable one of a life is a transition whatever it says.
+    fn update(&mut self, transition: bool, reportable: bool, times: Option<ProbeTimes>) -> StatusUpdate {
+        let first = reportable && !self.told;
+        self.told |= reportable;
         let Check { id, incarnation, ref spec } = self.check;
         StatusUpdate {
             id,
             incarnation,
             spec: Arc::clone(spec),
             status: self.status(),
-            transition: transition || first,
+            transition: reportable && transition || first,
+            reportable,
+            progress: Progress {
+                since: self.known.since(),
+                in_a_row: self.known.machine.in_a_row(),
+                last_probe: times.map_or_else(|| self.known.last_check(), |times| Some(times.started)),
+                next_due: times.map(|times| times.next),
+            },
         }
     }
 }

@@ -179,12 +179,12 @@ impl Journal {
 }
 
 impl Sink for Journal {
-    fn begin(&self, id: CheckId, incarnation: Incarnation) {
+    fn begin(&self, id: CheckId, incarnation: Incarnation, _: &Arc<CheckSpec>) {
         self.write([Told::Begin(id, incarnation)]);
     }
 
     fn record(&self, updates: &mut Vec<StatusUpdate>) {
-        self.write(updates.drain(..).map(Told::Status));
+        self.write(updates.drain(..).filter(|update| update.reportable).map(Told::Status));
     }
 
     fn forget(&self, id: CheckId, incarnation: Incarnation) {

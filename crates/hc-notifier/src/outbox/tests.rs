@@ -1,7 +1,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use hc_types::{CheckSpec, Outcome, ProbeSpec, Status, Target};
+use hc_types::{CheckSpec, Outcome, ProbeSpec, Progress, Status, Target};
 
 use super::*;
 
@@ -25,7 +25,15 @@ fn update(id: u64, incarnation: Incarnation, health: Health, transition: bool) -
     let target = Target::plain("192.0.2.1".parse().unwrap(), 0);
     let spec = Arc::new(CheckSpec::new(target, ProbeSpec::Icmp, second, second, 0).unwrap());
     let status = Status { health, outcome: Some(Outcome::PASS), ..Status::NEW };
-    StatusUpdate { id: CheckId(id), incarnation, spec, status, transition }
+    StatusUpdate {
+        id: CheckId(id),
+        incarnation,
+        spec,
+        status,
+        transition,
+        reportable: true,
+        progress: Progress::default(),
+    }
 }
 
 impl Desk {

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use hc_notifier::{Delivery, DeliveryError, NotifierConfig, NotifierTask, SharedOutbox};
 use hc_types::wire::Notification;
 use hc_types::{
-    CheckId, CheckSpec, Failure, Health, Incarnation, Outcome, ProbeSpec, Sink, Status, StatusUpdate, Target,
-    TcpProbe,
+    CheckId, CheckSpec, Failure, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink, Status,
+    StatusUpdate, Target, TcpProbe,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -89,7 +89,7 @@ pub(crate) async fn rig(config: NotifierConfig) -> Rig {
 impl Rig {
     /// A check begins and has its first status.
     pub(crate) fn first(&self, id: u64, health: Health) {
-        self.outbox.begin(CheckId(id), Incarnation(0));
+        self.outbox.begin(CheckId(id), Incarnation(0), &update(id, Health::Unknown).spec);
         self.record(id, health);
     }
 
@@ -142,5 +142,7 @@ pub(crate) fn update(id: u64, health: Health) -> StatusUpdate {
         spec: Arc::new(spec),
         status,
         transition: true,
+        reportable: true,
+        progress: Progress::default(),
     }
 }

@@ -5,7 +5,7 @@ mod laws;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
-use hc_types::{ProbeSpec, Status, Target};
+use hc_types::{ProbeSpec, Progress, Status, Target};
 
 use super::*;
 use crate::Grouping;
@@ -72,7 +72,15 @@ impl Rig {
         self.recorded += 1;
         let status = Status { health, failures: self.recorded, ..Status::NEW };
         let (id, incarnation, spec) = (CheckId(id), Incarnation(life), spec(id));
-        let update = StatusUpdate { id, incarnation, spec, status, transition: false };
+        let update = StatusUpdate {
+            id,
+            incarnation,
+            spec,
+            status,
+            transition: false,
+            reportable: true,
+            progress: Progress::default(),
+        };
         self.step(|guard, now, actions| guard.record(update, now, actions));
     }
 
@@ -394,7 +402,15 @@ fn what_is_told_is_the_latest_and_is_news() {
     rig.down(2);
     let (id, incarnation) = (CheckId(2), Incarnation(1));
     let status = Status { health: Health::Healthy, ..Status::NEW };
-    let update = StatusUpdate { id, incarnation, spec: spec(2), status, transition: true };
+    let update = StatusUpdate {
+        id,
+        incarnation,
+        spec: spec(2),
+        status,
+        transition: true,
+        reportable: true,
+        progress: Progress::default(),
+    };
     rig.step(|guard, now, actions| guard.record(update, now, actions));
     assert!(matches!(&rig.passed[..], [told] if !told.transition), "{:?}", rig.passed);
 }

@@ -54,7 +54,10 @@ impl Server {
         let now = self.instant(ctx.now);
         let updates: Vec<StatusUpdate> = self.manager.shards()[shard].updates().drain(..).collect();
         for update in updates {
-            let StatusUpdate { id, incarnation, spec, status, transition } = &update;
+            if !update.reportable {
+                continue;
+            }
+            let StatusUpdate { id, incarnation, spec, status, transition, .. } = &update;
             let subject = Truth::subject_of(spec);
             let (probed, told) = (ctx.probed[subject], status.health != Health::Unknown);
             hold(probed && told, Invariant::NothingBeforeAProbe, ctx.now, || {

@@ -172,7 +172,8 @@ impl Server {
         let core = &mut self.manager.shards()[shard];
         let before = core.updates().len();
         core.land(flight, outcome.clone(), begun.started, now);
-        let update: Option<StatusUpdate> = core.updates().get(before).cloned();
+        let update: Option<StatusUpdate> =
+            core.updates().get(before).filter(|update| update.reportable).cloned();
         let single = core.updates().len() <= before + 1;
         let excused = late(&self.manager) > late_before;
         ctx.trace(|| {

@@ -1,0 +1,141 @@
+//! What an update says of a check: for consumers, and for readers alone.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hc_types::{
+    CheckId, CheckSpec, Failure, Health, Incarnation, LocalFault, Outcome, ProbeSpec, StatusUpdate, Target,
+};
+
+use super::{Landing, ShardCore};
+use crate::config::ManagerConfig;
+use crate::known::Known;
+use crate::machine::CheckMachine;
+use crate::plan::{Check, Order};
+use crate::schedule::Nanos;
+use crate::stats::Gauges;
+
+const SECOND: Nanos = 1_000_000_000;
+const FAIL: Outcome = Outcome::Fail(Failure::Refused);
+
+struct Rig {
+    core: ShardCore,
+    now: Nanos,
+}
+
+fn wall(at: Nanos) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_nanos(at)
+}
+
+/// Every 10 s, on the grid.
+fn spec(retries: u32) -> Arc<CheckSpec> {
+    let target = Target::plain("192.0.2.1".parse().unwrap(), 0);
+    let seconds = Duration::from_secs;
+    Arc::new(CheckSpec::new(target, ProbeSpec::Icmp, seconds(10), seconds(1), retries).unwrap())
+}
+
+impl Rig {
+    fn new(known: Option<Known>, retries: u32) -> Self {
+        let config = ManagerConfig { shards: NonZeroUsize::MIN, ..ManagerConfig::default() };
+        let mut rig = Self { core: ShardCore::new(0, &config, Arc::new(Gauges::new())), now: 0 };
+        let check = Check { id: CheckId(7), incarnation: Incarnation(1), spec: spec(retries) };
+        let known = known.map(Box::new);
+        rig.obey(Order::Add { slot: 0, check, offset: 0, after: 0, known });
+        rig
+    }
+
+    fn obey(&mut self, order: Order) {
+        self.core.obey(vec![order], self.now, &mut Vec::new());
+    }
+
+    /// Lets the next probe start when it is due, and end with `outcome` half a second later.
+    fn probe(&mut self, outcome: impl Into<Outcome>) -> StatusUpdate {
+        let start = loop {
+            self.core.wake(self.now);
+            if let Some(start) = self.core.start(self.now, wall(self.now)) {
+                break start;
+            }
+            self.now = self.core.next_wake().unwrap().max(self.now);
+        };
+        let began = self.now;
+        self.now += SECOND / 2;
+        self.core.wake(self.now);
+        self.core.updates().clear();
+        let landing = Landing { flight: start.flight, outcome: outcome.into(), began, ended: self.now };
+        self.core.land(landing);
+        let update = self.core.updates().pop().unwrap();
+        assert!(self.core.updates().is_empty());
+        update
+    }
+}
+
+/// Health, whether it is a transition, whether it is reportable, results in a row, seconds since the health changed.
+fn shown(update: &StatusUpdate) -> (Health, bool, bool, u32, Option<u64>) {
+    let since = update.progress.since.map(|at| at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
+    (update.status.health, update.transition, update.reportable, update.progress.in_a_row, since)
+}
+
+#[test]
+fn an_update_says_since_when_and_how_often_in_a_row() {
+    use Health::{Healthy, Unhealthy};
+    let mut rig = Rig::new(None, 1);
+    let first = rig.probe(Outcome::PASS);
+    assert_eq!(shown(&first), (Healthy, true, true, 1, Some(0)));
+    assert_eq!(
+        (first.progress.last_probe, first.progress.next_due),
+        (Some(wall(0)), Some(wall(10 * SECOND)))
+    );
+    assert_eq!(shown(&rig.probe(Outcome::PASS)), (Healthy, false, true, 2, Some(0)));
+    assert_eq!(shown(&rig.probe(FAIL)), (Healthy, false, true, 1, Some(0)));
+    let down = rig.probe(FAIL);
+    assert_eq!(shown(&down), (Unhealthy, true, true, 2, Some(30)));
+    assert_eq!(
+        (down.progress.last_probe, down.progress.next_due),
+        (Some(wall(30 * SECOND)), Some(wall(40 * SECOND)))
+    );
+    assert_eq!(shown(&rig.probe(Outcome::PASS)), (Healthy, true, true, 1, Some(40)));
+}
+
+/// Consumers get the first of several inconclusive probes in a row, readers see each.
+#[test]
+fn each_inconclusive_probe_is_an_update_but_only_the_first_is_reportable() {
+    let mut rig = Rig::new(None, 0);
+    rig.probe(Outcome::PASS);
+    let first = rig.probe(LocalFault::Ports);
+    assert_eq!(shown(&first), (Health::Healthy, false, true, 1, Some(0)));
+    let second = rig.probe(LocalFault::Ports);
+    assert_eq!(shown(&second), (Health::Healthy, false, false, 1, Some(0)));
+    assert_eq!(second.status, first.status);
+    assert!(second.progress.last_probe > first.progress.last_probe);
+    let mut unknown = Rig::new(None, 0);
+    let update = unknown.probe(LocalFault::Ports);
+    assert_eq!(shown(&update), (Health::Unknown, false, false, 0, None));
+    assert_eq!(update.status.held.map(|held| held.fault), Some(LocalFault::Ports));
+}
+
+#[test]
+fn restored_health_is_not_reportable_before_a_probe_confirms_it() {
+    use Health::{Healthy, Unhealthy};
+    let mut known = Known::NOTHING;
+    known.machine = CheckMachine::restored(Healthy, 0, 3, 4);
+    let mut rig = Rig::new(Some(known.clone()), 1);
+    assert_eq!(shown(&rig.core.updates()[0]), (Healthy, false, false, 0, None));
+    assert_eq!(shown(&rig.probe(FAIL)), (Healthy, false, false, 1, None));
+    assert_eq!(shown(&rig.probe(FAIL)), (Unhealthy, true, true, 2, Some(10)));
+    let mut rig = Rig::new(Some(known), 1);
+    assert_eq!(shown(&rig.probe(Outcome::PASS)), (Healthy, true, true, 1, None));
+}
+
+#[test]
+fn another_timing_is_an_update_for_readers_and_another_id_one_for_consumers() {
+    let mut rig = Rig::new(None, 0);
+    rig.probe(Outcome::PASS);
+    rig.obey(Order::Retime { slot: 0, spec: spec(5), offset: 0, after: 0 });
+    let update = rig.core.updates().pop().unwrap();
+    assert_eq!((shown(&update), update.spec.retries()), ((Health::Healthy, false, false, 1, Some(0)), 5));
+    let check = Check { id: CheckId(8), incarnation: Incarnation(2), spec: spec(5) };
+    rig.obey(Order::Move { slot: 0, check, offset: 0, after: 0 });
+    let update = rig.core.updates().pop().unwrap();
+    assert_eq!((shown(&update), update.id), ((Health::Healthy, true, true, 1, Some(0)), CheckId(8)));
+}
