@@ -51,6 +51,11 @@ impl Expansion {
         Self { limits, made: 0 }
     }
 
+    /// The limit of all checks.
+    pub(crate) fn total(&self) -> usize {
+        self.limits.total
+    }
+
     /// Whether `count` more checks are within the limit.
     pub(crate) fn take(&mut self, count: usize) -> bool {
         self.made = self.made.saturating_add(count);

@@ -1,5 +1,5 @@
-//! Files of checks: TOML with defaults, groups, templates and ranges of targets becomes a list of
-//! checks.
+//! Files of checks become a list of checks: TOML with defaults, groups, templates and ranges of
+//! targets, or a `cluster.pb` of Seesaw.
 //!
 //! [`parse`] does no I/O: the caller passes the bytes of the files in. [`load`] reads them from
 //! disk by glob. All problems are reported at once, each with file, line, column and key. The keys
@@ -17,8 +17,8 @@
 //!     target = ["192.0.2.1", "192.0.2.8/30"]
 //!     http = { path = "/healthz" }
 //! "#);
-//! let checks = parse(&[file], &Limits::default(), &NoFiles)?;
-//! let names: Vec<&str> = checks.iter().map(|check| &*check.name).collect();
+//! let read = parse(&[file], &Limits::default(), &NoFiles)?;
+//! let names: Vec<&str> = read.checks.iter().map(|check| &*check.name).collect();
 //! assert_eq!(names, ["web/192.0.2.1:80", "web/192.0.2.9:80", "web/192.0.2.10:80"]);
 //!
 //! let misspelt = SourceFile::new("checks.toml", "[defaults]\nintervall = \"5s\"\n");
@@ -43,6 +43,7 @@ mod range;
 mod read;
 mod reference;
 mod schema;
+mod seesaw;
 mod suggest;
 mod words;
 
@@ -144,26 +145,40 @@ impl Limits {
     }
 }
 
-/// Makes the checks of all files, in the order of the files and of what stands in them.
+/// What files of checks hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Checks {
+    /// The checks, in the order of the files and of what stands in them.
+    pub checks: Vec<Check>,
+    /// What Seesaw's engine leaves out of a `cluster.pb`, and checks of it that cannot run. The
+    /// other checks are not affected.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Makes the checks of all files.
 ///
-/// Templates and groups are known in all files, defaults in their own file only. `files` reads what
-/// they name.
+/// A file whose name ends in `.pb`, `.pbtxt`, `.textproto` or `.txtpb` is a `cluster.pb` of Seesaw,
+/// any other one is TOML. Templates and groups are known in all files, defaults in their own file
+/// only. `files` reads what they name.
 ///
 /// # Errors
 /// [`ConfigErrors`] with everything that is wrong; then there are no checks at all.
-pub fn parse(sources: &[SourceFile], limits: &Limits, files: &dyn Files) -> Result<Vec<Check>, ConfigErrors> {
+pub fn parse(sources: &[SourceFile], limits: &Limits, files: &dyn Files) -> Result<Checks, ConfigErrors> {
     let mut report = Report::default();
-    let documents: Vec<Settings> = sources
-        .iter()
-        .enumerate()
-        .map(|(index, source)| {
-            read::document(&source.bytes, index, &keys::DOCUMENT, &mut report).unwrap_or_default()
-        })
-        .collect();
-    let secrets = SecretFiles { sources, files };
-    let mut catalog = Catalog::new(&documents, &mut report);
+    let mut warnings = Report::default();
     let mut expansion = Expansion::new(*limits);
     let mut drafts: Vec<Draft> = Vec::new();
+    let mut documents: Vec<Settings> = Vec::new();
+    for (index, source) in sources.iter().enumerate() {
+        if seesaw::is_cluster(&source.name) {
+            drafts.extend(seesaw::read(&source.bytes, index, &mut expansion, &mut report, &mut warnings));
+        } else {
+            documents.extend(read::document(&source.bytes, index, &keys::DOCUMENT, &mut report));
+        }
+    }
+    let secrets = SecretFiles { sources, files };
+    let mut catalog = Catalog::new(&documents, &mut report);
     for document in &documents {
         let defaults = inherit::defaults(document);
         for item in document.items(&keys::CHECK) {
@@ -175,5 +190,8 @@ pub fn parse(sources: &[SourceFile], limits: &Limits, files: &dyn Files) -> Resu
     }
     let checks = ids::assign(drafts, check_id, &mut report);
     let problems = report.finish(sources);
-    if problems.is_empty() { Ok(checks) } else { Err(ConfigErrors(problems)) }
+    if !problems.is_empty() {
+        return Err(ConfigErrors(problems));
+    }
+    Ok(Checks { checks, warnings: warnings.finish(sources) })
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use crate::{Check, ConfigErrors, Diagnostic, Files, Limits, SourceFile, parse};
+use crate::{Checks, ConfigErrors, Diagnostic, Files, Limits, SourceFile, parse};
 
 /// The largest file that is read: 256 MiB. A file of a million checks has about 100 MB.
 const MAX_FILE: u64 = 256 << 20;
@@ -33,7 +33,7 @@ impl Files for Disk {
 /// # Errors
 /// [`ConfigErrors`] as [`parse`] has it, and for a glob that is not one, that matches no file, or
 /// whose files cannot be read.
-pub fn load(globs: &[&str], limits: &Limits) -> Result<Vec<Check>, ConfigErrors> {
+pub fn load(globs: &[&str], limits: &Limits) -> Result<Checks, ConfigErrors> {
     let mut problems = Vec::new();
     let mut paths: Vec<PathBuf> = Vec::new();
     for pattern in globs {

@@ -12,7 +12,7 @@ use hc_types::{
 };
 
 fn read(text: &str) -> Vec<Check> {
-    parse(&[SourceFile::new("checks.toml", text)], &Limits::default(), &NoFiles).unwrap()
+    parse(&[SourceFile::new("checks.toml", text)], &Limits::default(), &NoFiles).unwrap().checks
 }
 
 fn names(text: &str) -> Vec<String> {
@@ -109,7 +109,8 @@ fn secrets_may_stand_in_files() {
     .into();
     let text = "[[check]]\nname = 'a'\ntarget = '192.0.2.1'\n[check.radius]\nusername = 'u'\nsecret_file = 'secret'\n\
                 password_file = '/run/password'\nexpected_response = 'reject'\n";
-    let checks = parse(&[SourceFile::new("/etc/hc/a.toml", text)], &Limits::default(), &files).unwrap();
+    let checks =
+        parse(&[SourceFile::new("/etc/hc/a.toml", text)], &Limits::default(), &files).unwrap().checks;
     let expected = RadiusProbe {
         username: "u".into(),
         password: "pass\n".into(),
@@ -230,12 +231,12 @@ fn templates_and_groups_are_known_in_all_files_and_defaults_are_not() {
         file("a.toml", "[[check]]\nname = 'a'\ntarget = '192.0.2.1'\nextends = 't'\ngroup = 'g'\n"),
         file("b.toml", "[defaults]\nretries = 9\n[template.t]\nicmp = {}\n[group.g]\ninterval = '1s'\n"),
     ];
-    let checks = parse(&files, &Limits::default(), &NoFiles).unwrap();
+    let checks = parse(&files, &Limits::default(), &NoFiles).unwrap().checks;
     assert_eq!((checks[0].spec.retries(), checks[0].spec.interval()), (0, SECOND));
 }
 
 #[test]
 fn empty_files_are_empty_sets() {
     assert_eq!(read(""), []);
-    assert_eq!(parse(&[], &Limits::default(), &NoFiles).unwrap(), []);
+    assert_eq!(parse(&[], &Limits::default(), &NoFiles).unwrap().checks, []);
 }
