@@ -1,6 +1,6 @@
 //! The OpenAPI 3.1 document, made from the table of routes and the types that are answered.
 
-use hc_api::{CheckState, Overview, Page, Problem, Transitions};
+use hc_api::{CheckDetail, Overview, Page, Problem, Transitions};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -43,7 +43,7 @@ fn responses(endpoint: Endpoint, generator: &mut SchemaGenerator) -> Value {
     let schema = match endpoint {
         Endpoint::Overview => Some(generator.subschema_for::<Overview>()),
         Endpoint::Checks => Some(generator.subschema_for::<Page>()),
-        Endpoint::Check => Some(generator.subschema_for::<CheckState>()),
+        Endpoint::Check => Some(generator.subschema_for::<CheckDetail>()),
         Endpoint::Transitions => Some(generator.subschema_for::<Transitions>()),
         _ => None,
     };
@@ -101,7 +101,16 @@ mod tests {
             let method = route.method.as_str().to_lowercase();
             assert!(document["paths"][route.path][method]["summary"].is_string(), "{}", route.path);
         }
-        for name in ["CheckState", "Overview", "Page", "Problem", "Transitions", "Transition", "ShardState"] {
+        for name in [
+            "CheckState",
+            "CheckDetail",
+            "Overview",
+            "Page",
+            "Problem",
+            "Transitions",
+            "Transition",
+            "ShardState",
+        ] {
             let schema = &document["components"]["schemas"][name];
             assert!(schema["properties"].is_object(), "{name}: {schema}");
         }

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use hc_api::{CheckState, Filter, Overview, Page, PageOf, Position, Transitions};
+use hc_api::{CheckDetail, Filter, Overview, Page, PageOf, Position, Transitions};
 use serde::{Deserialize, Serialize};
 
 /// A future that a trait object returns.
@@ -26,7 +26,7 @@ pub trait Reader: Send + Sync + 'static {
     fn page(&self, filter: &Filter, page: &PageOf) -> Page;
 
     /// The check with this id or this name.
-    fn check(&self, id_or_name: &str) -> Option<CheckState>;
+    fn check(&self, id_or_name: &str) -> Option<CheckDetail>;
 
     /// Behind the latest transition.
     fn position(&self) -> Position;

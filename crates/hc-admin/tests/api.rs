@@ -12,7 +12,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use hc_admin::{Action, ActionError, Actions, Admin, BoxFuture, Caller, Connections, MetricsFormat, Reader};
 use hc_api::{
-    CheckState, Counts, Filter, Overview, Page, PageOf, Position, Readiness, Transition, Transitions,
+    CheckDetail, CheckState, Counts, Filter, Overview, Page, PageOf, Position, Readiness, Transition,
+    Transitions,
 };
 use hc_types::{CheckId, CheckSpec, Health, ProbeSpec, Status, Target};
 use serde_json::Value;
@@ -79,8 +80,9 @@ impl Reader for Shown {
         Page::new(checks, next)
     }
 
-    fn check(&self, id_or_name: &str) -> Option<CheckState> {
-        self.checks.iter().find(|check| check.id == id_or_name || check.title() == id_or_name).cloned()
+    fn check(&self, id_or_name: &str) -> Option<CheckDetail> {
+        let found = self.checks.iter().find(|check| check.id == id_or_name || check.title() == id_or_name)?;
+        Some(CheckDetail::new(found.clone(), None, Vec::new()))
     }
 
     fn position(&self) -> Position {

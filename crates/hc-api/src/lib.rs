@@ -15,6 +15,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod detail;
 mod event;
 mod filter;
 mod journal;
@@ -22,6 +23,7 @@ mod state;
 mod status;
 mod time;
 
+pub use detail::CheckDetail;
 pub use event::{Event, Events, Line, States, VERSION};
 pub use filter::{DEFAULT_PAGE, Filter, FilterError, MAX_PAGE, Page, PageOf};
 pub use journal::{Position, PositionError, Transition, Transitions};

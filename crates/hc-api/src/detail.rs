@@ -1,0 +1,122 @@
+//! One check, with an explanation.
+
+use hc_types::Health;
+use serde::{Deserialize, Serialize};
+
+use crate::{CheckState, Transition};
+
+/// Everything about one check: its state, what follows from it, and what happened to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct CheckDetail {
+    /// The state.
+    #[serde(flatten)]
+    pub check: CheckState,
+    /// Why it is so and what comes next, a sentence each.
+    pub explanation: Vec<String>,
+    /// A shell command that does what a probe does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reproduce: Option<String>,
+    /// The latest changes of its health that are still known, oldest first.
+    pub transitions: Vec<Transition>,
+}
+
+impl CheckDetail {
+    /// A check, explained.
+    #[must_use]
+    pub fn new(check: CheckState, reproduce: Option<String>, transitions: Vec<Transition>) -> Self {
+        let explanation = explain(&check);
+        Self { check, explanation, reproduce, transitions }
+    }
+}
+
+fn explain(check: &CheckState) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(held) = &check.held {
+        lines.push(format!(
+            "The checker's own machine is in trouble since {}: {}. Probes say nothing about the backend until that is over; the \
+             health is the last that was known.",
+            humantime::format_rfc3339_seconds(held.since),
+            held.message
+        ));
+    }
+    let failed = check.failures_in_a_row.unwrap_or_default();
+    let result = if check.message.is_empty() { String::new() } else { format!(": {}", check.message) };
+    match check.health {
+        Health::Unknown => lines.push("No probe has ended yet; nothing is reported before.".to_owned()),
+        Health::Healthy if failed == 0 => lines.push(format!("The latest probe passed{result}.")),
+        Health::Healthy => lines.push(format!(
+            "The latest {} failed{result}. It is healthy until {} in a row have failed: {} more.",
+            probes(failed),
+            check.retries.saturating_add(1),
+            check.retries.saturating_add(1).saturating_sub(failed).max(1),
+        )),
+        Health::Unhealthy => lines.push(format!(
+            "The latest {} failed{result}. One probe that passes makes it healthy.",
+            probes(failed.max(1)),
+        )),
+    }
+    if let Some(next) = check.next_check {
+        lines.push(format!("The next probe is due at {}.", humantime::format_rfc3339_millis(next)));
+    }
+    lines
+}
+
+fn probes(count: u32) -> String {
+    if count == 1 { "probe".to_owned() } else { format!("{count} probes") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use hc_types::{CheckId, CheckSpec, Failure, Held, LocalFault, Outcome, ProbeSpec, Status, Target};
+
+    use super::*;
+
+    #[track_caller]
+    fn check(status: Status, failed: u32, expected: &[&str]) {
+        let second = Duration::from_secs(1);
+        let spec =
+            CheckSpec::new(Target::plain([192, 0, 2, 1].into(), 0), ProbeSpec::Icmp, second, second, 2)
+                .unwrap();
+        let state = CheckState::new(CheckId(1), &spec, &status).with_schedule(failed, Some(UNIX_EPOCH));
+        let mut expected: Vec<&str> = expected.to_vec();
+        expected.push("The next probe is due at 1970-01-01T00:00:00.000Z.");
+        let explanation = CheckDetail::new(state, None, Vec::new()).explanation;
+        // The words of outcomes are not of interest here.
+        let words = spec.text(&Outcome::Fail(Failure::Refused));
+        assert_eq!(
+            explanation.iter().map(|line| line.replace(&words, "WORDS")).collect::<Vec<_>>(),
+            expected
+        );
+    }
+
+    #[test]
+    fn what_comes_next_is_explained() {
+        let failed =
+            |health| Status { health, outcome: Some(Outcome::Fail(Failure::Refused)), ..Status::NEW };
+        check(Status::NEW, 0, &["No probe has ended yet; nothing is reported before."]);
+        check(
+            failed(Health::Healthy),
+            1,
+            &["The latest probe failed: WORDS. It is healthy until 3 in a row have failed: 2 more."],
+        );
+        check(
+            failed(Health::Unhealthy),
+            7,
+            &["The latest 7 probes failed: WORDS. One probe that passes makes it healthy."],
+        );
+        let held = Held { fault: LocalFault::Ports, since: UNIX_EPOCH };
+        let trouble = format!(
+            "The checker's own machine is in trouble since 1970-01-01T00:00:00Z: {}. Probes say nothing about the backend until that is over; the health is the last that was known.",
+            LocalFault::Ports
+        );
+        check(
+            Status { held: Some(Box::new(held)), ..failed(Health::Unhealthy) },
+            1,
+            &[&trouble, "The latest probe failed: WORDS. One probe that passes makes it healthy."],
+        );
+    }
+}

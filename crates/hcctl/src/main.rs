@@ -1,0 +1,169 @@
+//! The operator's command line.
+
+mod cli;
+mod client;
+mod table;
+mod watch;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result};
+use clap::{CommandFactory as _, Parser as _};
+use hc_api::{CheckDetail, CheckState, Filter, MAX_PAGE, Overview, Page, PageOf};
+use hc_types::Health;
+use hyper::StatusCode;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+
+use cli::{Cli, Command, HealthArg, StatusArgs};
+use client::{Client, Server};
+
+/// Everything is well.
+const HEALTHY: u8 = 0;
+/// Something is down.
+const DOWN: u8 = 1;
+/// It cannot be told.
+const UNKNOWN: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = runtime.context("cannot start").and_then(|runtime| runtime.block_on(run(cli)));
+    match done {
+        Ok(status) => ExitCode::from(status),
+        // Whoever reads our output had enough, as `head` has.
+        Err(error) if is_broken_pipe(&error) => ExitCode::from(HEALTHY),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "hcctl: {error:#}");
+            ExitCode::from(UNKNOWN)
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+async fn run(cli: Cli) -> Result<u8> {
+    let server = match cli.address {
+        Some(address) => Server::Tcp(address),
+        None => Server::Unix(cli.socket),
+    };
+    let client = Client::new(server, cli.timeout);
+    let path = |check: &str| format!("/api/v1/checks/{}", utf8_percent_encode(check, NON_ALPHANUMERIC));
+    let now = SystemTime::now();
+    match cli.command {
+        Command::Status(args) => status(&client, args, cli.json, now).await,
+        Command::Show { check } => {
+            let detail: CheckDetail = client.get(&path(&check)).await?;
+            print(cli.json, &detail.check, || table::check(&detail.check, now))?;
+            Ok(exit(&detail.check))
+        }
+        Command::Explain { check } => {
+            let detail: CheckDetail = client.get(&path(&check)).await?;
+            print(cli.json, &detail, || table::explanation(&detail, now))?;
+            Ok(exit(&detail.check))
+        }
+        Command::Watch { all } => {
+            let json = cli.json;
+            let show = |transition| {
+                let shown = print(json, &transition, || table::transition(&transition) + "\n");
+                if shown.is_err() {
+                    std::process::exit(0);
+                }
+            };
+            watch::watch(&client, all, show, |text| drop(writeln!(std::io::stderr(), "hcctl: {text}")))
+                .await?;
+            Ok(HEALTHY)
+        }
+        Command::Run { check } => done(&client, &format!("{}/probe", path(&check)), Vec::new()).await,
+        Command::Reload => done(&client, "/api/v1/reload", Vec::new()).await,
+        Command::LogLevel { level } => {
+            let body = serde_json::to_vec(&serde_json::json!({ "level": level }))?;
+            done(&client, "/api/v1/log-level", body).await
+        }
+        Command::Ready => {
+            let (status, text) = client.text("/readyz").await?;
+            write(&text)?;
+            Ok(if status == StatusCode::OK { HEALTHY } else { DOWN })
+        }
+        Command::Completions { shell } => {
+            let mut completions = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "hcctl", &mut completions);
+            write(&String::from_utf8_lossy(&completions))?;
+            Ok(HEALTHY)
+        }
+        Command::Man { directory } => {
+            clap_mangen::generate_to(Cli::command(), &directory)
+                .with_context(|| format!("cannot write to {}", directory.display()))?;
+            Ok(HEALTHY)
+        }
+    }
+}
+
+async fn done(client: &Client, path: &str, body: Vec<u8>) -> Result<u8> {
+    let done = client.post(path, body).await?;
+    write(&format!("{done}\n"))?;
+    Ok(HEALTHY)
+}
+
+async fn status(client: &Client, args: StatusArgs, json: bool, now: SystemTime) -> Result<u8> {
+    let sort = args.sort;
+    let filter = filter(args);
+    let mut checks: Vec<CheckState> = Vec::new();
+    let mut page = PageOf { limit: MAX_PAGE.try_into().context("a page has a size")?, ..PageOf::default() };
+    loop {
+        let Page { checks: some, next, .. } =
+            client.get(&format!("/api/v1/checks?{}", filter.to_query(&page))).await?;
+        checks.extend(some);
+        let Some(next) = next else { break };
+        page.after = Some(next.parse().context("the server names no next page")?);
+    }
+    table::sort(&mut checks, sort);
+    print(json, &checks, || table::checks(&checks, now))?;
+    if !json {
+        let overview: Overview = client.get("/api/v1/status").await?;
+        for reason in &overview.readiness.reasons {
+            write(&format!("the checker is not ready: {reason}\n"))?;
+        }
+    }
+    Ok(checks.iter().map(exit).max_by_key(|status| [0, 2, 1][usize::from(*status)]).unwrap_or(HEALTHY))
+}
+
+fn filter(args: StatusArgs) -> Filter {
+    let StatusArgs { health, kinds, name, mut label, group, held, sort: _, text } = args;
+    label.extend(group.map(|group| ("group".to_owned(), group)));
+    let mut filter = Filter::default();
+    filter.health = health
+        .into_iter()
+        .map(|health| match health {
+            HealthArg::Healthy => Health::Healthy,
+            HealthArg::Unhealthy => Health::Unhealthy,
+            HealthArg::Unknown => Health::Unknown,
+        })
+        .collect();
+    (filter.kinds, filter.name, filter.labels, filter.text) = (kinds, name, label, text);
+    filter.held = held.then_some(true);
+    filter
+}
+
+/// What one check makes of the exit status.
+fn exit(check: &CheckState) -> u8 {
+    match check.health {
+        Health::Healthy => HEALTHY,
+        Health::Unhealthy => DOWN,
+        Health::Unknown => UNKNOWN,
+    }
+}
+
+fn print<T: Serialize>(json: bool, value: &T, text: impl FnOnce() -> String) -> Result<()> {
+    if json { write(&(serde_json::to_string(value)? + "\n")) } else { write(&text()) }
+}
+
+fn write(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}

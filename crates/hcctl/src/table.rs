@@ -1,0 +1,185 @@
+//! Checks as lines of text.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+use hc_api::{CheckDetail, CheckState, Counts, Transition};
+use hc_types::Health;
+
+use crate::cli::Sort;
+
+/// Puts checks into an order.
+pub(crate) fn sort(checks: &mut [CheckState], by: Sort) {
+    let rank = |check: &CheckState| match check.health {
+        Health::Unhealthy => 0,
+        Health::Unknown => 1,
+        Health::Healthy => 2,
+    };
+    match by {
+        Sort::Health => checks.sort_by(|a, b| (rank(a), a.title()).cmp(&(rank(b), b.title()))),
+        Sort::Name => checks.sort_by(|a, b| a.title().cmp(b.title())),
+        Sort::Since => checks.sort_by_key(|check| std::cmp::Reverse(check.since)),
+        Sort::Target => checks.sort_by(|a, b| a.target.cmp(&b.target)),
+    }
+}
+
+/// A table of checks, with a line of counts below.
+pub(crate) fn checks(checks: &[CheckState], now: SystemTime) -> String {
+    let mut rows = vec![["CHECK", "HEALTH", "FOR", "TYPE", "TARGET", "LATEST RESULT"].map(str::to_owned)];
+    for check in checks {
+        let health =
+            if check.held.is_some() { format!("{} (held)", check.health) } else { check.health.to_string() };
+        rows.push([
+            clean(check.title()),
+            health,
+            check.since.map(|since| ago(now, since)).unwrap_or_else(|| "-".to_owned()),
+            check.kind.clone(),
+            check.target.clone(),
+            clean(&check.message),
+        ]);
+    }
+    let mut text = align(&rows);
+    let counts = count(checks);
+    // Writing to a String cannot fail.
+    let _ = write!(
+        text,
+        "{} checks: {} healthy, {} unhealthy, {} unknown",
+        counts.total, counts.healthy, counts.unhealthy, counts.unknown
+    );
+    if counts.held > 0 {
+        let _ = write!(text, "; {} held because of this machine", counts.held);
+    }
+    text.push('\n');
+    text
+}
+
+fn count(checks: &[CheckState]) -> Counts {
+    let of = |health| checks.iter().filter(|check| check.health == health).count() as u64;
+    let held = checks.iter().filter(|check| check.held.is_some()).count() as u64;
+    Counts::new(of(Health::Healthy), of(Health::Unhealthy), of(Health::Unknown), held)
+}
+
+fn align<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// One check, a line for each field.
+pub(crate) fn check(check: &CheckState, now: SystemTime) -> String {
+    let mut rows: Vec<[String; 2]> = Vec::new();
+    let mut row = |key: &str, value: String| rows.push([format!("{key}:"), clean(&value)]);
+    row("check", check.title().to_owned());
+    row("id", check.id.clone());
+    for (key, value) in &check.labels {
+        row(&format!("label {key}"), value.clone());
+    }
+    row("type", check.kind.clone());
+    row("target", check.target.clone());
+    if let Some(mark) = check.mark {
+        row("mode", check.mode.to_string().to_lowercase());
+        row("mark", mark.to_string());
+    }
+    if let Some(backend) = check.backend {
+        row("backend", backend.to_string());
+    }
+    row("health", check.health.to_string());
+    if let Some(since) = check.since {
+        row("since", format!("{} ({} ago)", humantime::format_rfc3339_seconds(since), ago(now, since)));
+    }
+    if let Some(held) = &check.held {
+        row("held since", humantime::format_rfc3339_seconds(held.since).to_string());
+        row("held because", held.message.clone());
+    }
+    if let Some(last) = check.last_check {
+        row("latest probe", format!("{} ({} ago)", humantime::format_rfc3339_seconds(last), ago(now, last)));
+        row("took", format!("{:.1} ms", check.duration_seconds * 1000.0));
+    }
+    row("result", check.message.clone());
+    row("passed", check.successes.to_string());
+    row("failed", check.failures.to_string());
+    row("interval", seconds(check.interval_seconds));
+    row("timeout", seconds(check.timeout_seconds));
+    row("retries", check.retries.to_string());
+    align(&rows)
+}
+
+/// One check with its explanation.
+pub(crate) fn explanation(detail: &CheckDetail, now: SystemTime) -> String {
+    let mut text = check(&detail.check, now);
+    text.push('\n');
+    for line in &detail.explanation {
+        text.push_str(&clean(line));
+        text.push('\n');
+    }
+    if !detail.transitions.is_empty() {
+        text.push_str("\nChanges that are still known:\n");
+        for change in &detail.transitions {
+            text.push_str(&transition(change));
+            text.push('\n');
+        }
+    }
+    if let Some(command) = &detail.reproduce {
+        let _ = write!(text, "\nTo try by hand on the checker's machine:\n  {}\n", clean(command));
+    }
+    text
+}
+
+/// A change as a line.
+pub(crate) fn transition(change: &Transition) -> String {
+    let time = humantime::format_rfc3339_millis(change.time);
+    let (title, target) = (clean(change.title()), &change.target);
+    format!("{time} {title} ({target}): {} -> {}: {}", change.from, change.to, clean(&change.message))
+}
+
+/// What a backend has said must not move the cursor or colour the terminal.
+fn clean(text: &str) -> String {
+    let is_plain = |character: char| !character.is_control();
+    text.chars().map(|character| if is_plain(character) { character } else { '\u{fffd}' }).collect()
+}
+
+fn seconds(seconds: f64) -> String {
+    Duration::try_from_secs_f64(seconds)
+        .map(|time| humantime::format_duration(time).to_string())
+        .unwrap_or_default()
+}
+
+/// A time span in its two largest units.
+fn ago(now: SystemTime, then: SystemTime) -> String {
+    let seconds = now.duration_since(then).unwrap_or_default().as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m{}s", seconds % 60),
+        (0, _, _) => format!("{hours}h{minutes}m"),
+        _ => format!("{days}d{hours}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_spans_have_two_units() {
+        let then = SystemTime::UNIX_EPOCH;
+        for (seconds, text) in [(0, "0s"), (59, "59s"), (61, "1m1s"), (3_700, "1h1m"), (90_000, "1d1h")] {
+            assert_eq!(ago(then + Duration::from_secs(seconds), then), text);
+        }
+        assert_eq!(ago(then, then + Duration::from_secs(5)), "0s", "clocks differ");
+    }
+
+    #[test]
+    fn what_a_backend_says_does_not_reach_the_terminal_raw() {
+        assert_eq!(clean("a\u{1b}[31mb\nc"), "a\u{fffd}[31mb\u{fffd}c");
+    }
+}
