@@ -93,6 +93,8 @@ const REQUIREMENTS: &[Requirement] = &[
     need(File(&["/etc/ssl/certs/ca-certificates.crt"]), "ca-certificates", &[Integration, Ci]),
     need_without_service("nginx", "nginx-light", "nginx", &[Integration, Ci]),
     need_without_service("haproxy", "haproxy", "haproxy", &[Integration, Ci]),
+    // promtool comes with it.
+    need_without_service("promtool", "prometheus", "prometheus", &[Integration, Ci]),
     need_without_service("unbound", "unbound", "unbound", &[Integration, Ci]),
     need_without_service("freeradius", "freeradius", "freeradius", &[Integration, Ci]),
     need(Program("systemd-analyze"), "systemd", &[Ci]),

@@ -17,6 +17,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hc-snapshot", &["hc-types"]),
     ("hc-api", &["hc-types"]),
     ("hc-admin", &["hc-api"]),
+    ("hc-metrics", &["hc-types"]),
     ("hcctl", &["hc-api", "hc-types"]),
     ("hc-sinks", &["hc-api", "hc-types"]),
     ("hc-config", &["hc-types"]),

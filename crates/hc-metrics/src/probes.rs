@@ -1,0 +1,157 @@
+//! What shards find.
+
+use std::collections::HashMap;
+
+use hc_types::{Health, Outcome, StatusUpdate};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::CounterWithExemplar;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// The kinds of probes, which `ProbeSpec::type_name` gives.
+const TYPES: [&str; 6] = ["icmp", "udp", "tcp", "http", "dns", "radius"];
+
+/// Upper limits of latencies, in seconds.
+const BUCKETS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// A word that does not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Word(pub(crate) &'static str);
+
+impl EncodeLabelValue for Word {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        self.0.encode(encoder)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TypeLabel {
+    r#type: Word,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    r#type: Word,
+    reason: Word,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: Word,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ToLabel {
+    to: Word,
+}
+
+/// Names the check of an exemplar.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CheckLabel {
+    check: String,
+}
+
+type Failures = CounterWithExemplar<CheckLabel>;
+
+/// The counters of one kind of probe, looked up once.
+#[derive(Debug)]
+struct OfType {
+    total: Counter,
+    duration: Histogram,
+    failures: HashMap<&'static str, Failures>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Probes {
+    types: HashMap<&'static str, OfType>,
+    inconclusive: HashMap<&'static str, Counter>,
+    to_healthy: Counter,
+    to_unhealthy: Counter,
+}
+
+impl Probes {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let total: Family<TypeLabel, Counter> = Family::default();
+        registry.register("probes", "Probes that ended in a verdict", total.clone());
+        let failures: Family<ReasonLabels, Failures> = Family::default();
+        registry.register("probe_failures", "Probes that failed, by reason", failures.clone());
+        let inconclusive: Family<ReasonLabel, Counter> = Family::default();
+        registry.register(
+            "probes_inconclusive",
+            "Probes that said nothing about the backend, by what was wrong with this machine",
+            inconclusive.clone(),
+        );
+        let duration: Family<TypeLabel, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(BUCKETS));
+        registry.register_with_unit(
+            "probe_duration",
+            "How long probes took",
+            Unit::Seconds,
+            duration.clone(),
+        );
+        let transitions: Family<ToLabel, Counter> = Family::default();
+        registry.register("transitions", "Changes of health, by what the check became", transitions.clone());
+
+        let of = |r#type: &'static str| {
+            let label = TypeLabel { r#type: Word(r#type) };
+            let failures = failure_reasons().map(|reason| {
+                let labels = ReasonLabels { r#type: Word(r#type), reason: Word(reason) };
+                (reason, failures.get_or_create(&labels).clone())
+            });
+            OfType {
+                total: total.get_or_create(&label).clone(),
+                duration: duration.get_or_create(&label).clone(),
+                failures: failures.collect(),
+            }
+        };
+        let inconclusive = inconclusive_reasons().map(|reason| {
+            (reason, inconclusive.get_or_create(&ReasonLabel { reason: Word(reason) }).clone())
+        });
+        let to = |to| transitions.get_or_create(&ToLabel { to: Word(to) }).clone();
+        Self {
+            types: TYPES.map(|r#type| (r#type, of(r#type))).into(),
+            inconclusive: inconclusive.collect(),
+            to_healthy: to("healthy"),
+            to_unhealthy: to("unhealthy"),
+        }
+    }
+
+    pub(crate) fn count(&self, updates: &[StatusUpdate]) {
+        for update in updates {
+            if update.transition {
+                match update.status.health {
+                    Health::Healthy => self.to_healthy.inc(),
+                    Health::Unhealthy => self.to_unhealthy.inc(),
+                    Health::Unknown => 0,
+                };
+            }
+            if let Some(held) = &update.status.held {
+                if let Some(counter) = self.inconclusive.get(held.fault.label()) {
+                    counter.inc();
+                }
+                continue;
+            }
+            let Some(of_type) = self.types.get(update.spec.probe().type_name()) else { continue };
+            of_type.total.inc();
+            of_type.duration.observe(update.status.duration.as_secs_f64());
+            if let Some(Outcome::Fail(failure)) = &update.status.outcome
+                && let Some(counter) = of_type.failures.get(failure.label())
+            {
+                counter.inc_by(1, Some(CheckLabel { check: update.id.0.to_string() }), None);
+            }
+        }
+    }
+}
+
+/// Every word for a failure.
+fn failure_reasons() -> impl Iterator<Item = &'static str> {
+    Outcome::LABELS.iter().copied().filter(|label| *label != "pass" && !label.starts_with("local_"))
+}
+
+/// Every word for trouble on this machine.
+fn inconclusive_reasons() -> impl Iterator<Item = &'static str> {
+    Outcome::LABELS.iter().copied().filter(|label| label.starts_with("local_"))
+}
