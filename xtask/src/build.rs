@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use lexopt::Arg;
 
 use crate::command;
 use crate::go::go;
@@ -24,17 +23,10 @@ pub(crate) enum Profile {
 const NOT_FOR_BIN: &[&str] = &["xtask", "hc-bench", "hc-fuzz", "hc-parity", "hc-sim"];
 
 /// `cargo xtask build`.
-pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {
-    let mut profile = Profile::Dev;
-    while let Some(arg) = args.next()? {
-        match arg {
-            Arg::Long("release") => profile = Profile::Release,
-            other => return Err(other.unexpected().into()),
-        }
-    }
+pub(crate) fn main(release: bool) -> Result<()> {
     let workspace = Workspace::load()?;
     setup::ensure(&workspace, Purpose::Build)?;
-    all(&workspace, profile)?;
+    all(&workspace, if release { Profile::Release } else { Profile::Dev })?;
     println!("programs are in {}", workspace.bin().display());
     Ok(())
 }

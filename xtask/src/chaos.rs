@@ -1,11 +1,8 @@
 //! `cargo xtask chaos`: real programs are killed, stopped and starved in a network namespace of their own, while a judge
 //! holds every word that the engine hears against the truth.
 
-use std::ffi::OsString;
-use std::process::Command;
-
-use anyhow::{Result, bail};
-use lexopt::Arg;
+use anyhow::Result;
+use clap::Args;
 
 use crate::build::{self, Profile};
 use crate::command;
@@ -14,47 +11,59 @@ use crate::integration::in_namespaces;
 use crate::setup::{self, Purpose};
 use crate::workspace::Workspace;
 
-/// `cargo xtask chaos`.
-pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {
-    let mut settings = Vec::new();
-    let mut profile = Profile::Release;
-    while let Some(arg) = args.next()? {
-        match arg {
-            Arg::Long("quick") => {
-                profile = Profile::Dev;
-                settings.push("-quick".into());
-            }
-            Arg::Long("rounds") => settings.extend(["-rounds".into(), args.value()?]),
-            Arg::Long("seed") => settings.extend(["-seed".into(), args.value()?]),
-            Arg::Long("soak") => settings.extend(["-soak".into(), args.value()?]),
-            Arg::Value(filter) => settings.extend(["-test.run".into(), filter]),
-            other => return Err(other.unexpected().into()),
-        }
-    }
-    run(&Workspace::load()?, profile, &settings)
+/// What `cargo xtask chaos` runs.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Options {
+    /// A minute or two of everything but the soak, on programs that are built without optimisation.
+    #[arg(long)]
+    quick: bool,
+    #[arg(long)]
+    rounds: Option<u32>,
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Add a soak of this length, as `30m`.
+    #[arg(long, value_name = "LENGTH")]
+    soak: Option<String>,
+    /// Run only the tests whose names match, as `go test -run` takes it.
+    filter: Option<String>,
 }
 
-/// What `cargo xtask ci` runs: a minute or two of everything but the soak.
+impl Options {
+    /// As the test program takes them.
+    fn flags(self) -> Vec<String> {
+        let valued = [
+            ("-rounds", self.rounds.map(|rounds| rounds.to_string())),
+            ("-seed", self.seed.map(|seed| seed.to_string())),
+            ("-soak", self.soak),
+            ("-test.run", self.filter),
+        ];
+        let quick = self.quick.then(|| "-quick".to_owned());
+        let valued = valued.into_iter().filter_map(|(flag, value)| Some(format!("{flag}={}", value?)));
+        quick.into_iter().chain(valued).collect()
+    }
+}
+
+/// `cargo xtask chaos`.
+pub(crate) fn main(options: Options) -> Result<()> {
+    run(&Workspace::load()?, options)
+}
+
+/// What `cargo xtask ci` runs.
 pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
-    run(workspace, Profile::Dev, &["-quick".into()])
+    run(workspace, Options { quick: true, ..Options::default() })
 }
 
 /// Builds the programs and the tests out here, where the caches are, and runs the tests inside.
-fn run(workspace: &Workspace, profile: Profile, settings: &[OsString]) -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        bail!("chaos needs root, for namespaces and limits: run `cargo xtask chaos` as root");
-    }
+fn run(workspace: &Workspace, options: Options) -> Result<()> {
+    crate::need_root("chaos")?;
     setup::ensure(workspace, Purpose::Integration)?;
-    build::all(workspace, profile)?;
+    build::all(workspace, if options.quick { Profile::Dev } else { Profile::Release })?;
     let program = workspace.target().join("chaos.test");
     command::run(go(&workspace.seesawtest()).args(["test", "-c", "-o"]).arg(&program).arg("./chaos"))?;
-    let into = in_namespaces()?;
     command::run(
-        Command::new(&into[0])
-            .args(&into[1..])
-            .arg(&program)
+        in_namespaces(&program)?
             .arg("-test.timeout=0")
-            .args(settings)
+            .args(options.flags())
             .env("HC_BIN", workspace.bin())
             .current_dir(workspace.root()),
     )

@@ -5,11 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
-use lexopt::Arg;
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
 
+use crate::command;
 use crate::workspace::Workspace;
-use crate::{WrongUsage, command};
 
 /// Where coverage is counted, as libFuzzer wants it. These are options of code generation, so a stable compiler takes them;
 /// only the address sanitizer would need another one.
@@ -25,21 +25,34 @@ const COVERAGE: &[&str] = &[
     "-Cdebug-assertions",
 ];
 
+/// What `cargo xtask fuzz` does.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[arg(value_enum)]
+    action: Action,
+    /// A target of `crates/hc-fuzz-targets`.
+    target: String,
+    /// Options of libFuzzer, for `run`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    options: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Action {
+    /// Fuzz until it is interrupted, finds something, or an option ends it.
+    Run,
+    /// Make what covers all that was found the kept corpus.
+    Fold,
+}
+
 /// `cargo xtask fuzz`.
-pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {
-    let mut word = || match args.next()? {
-        Some(Arg::Value(word)) => Ok(word.to_string_lossy().into_owned()),
-        Some(other) => Err(anyhow::Error::from(other.unexpected())),
-        None => bail!(WrongUsage("fuzz: `run TARGET` or `fold TARGET` is needed".into())),
-    };
-    let (action, target) = (word()?, word()?);
-    let options: Vec<OsString> = args.raw_args()?.collect();
+pub(crate) fn main(options: Options) -> Result<()> {
     let workspace = Workspace::load()?;
-    let fuzzer = Fuzzer { directory: workspace.target().join("fuzz"), workspace: &workspace, target };
-    match action.as_str() {
-        "run" => fuzzer.run(&options),
-        "fold" => fuzzer.fold(),
-        other => bail!(WrongUsage(format!("fuzz: there is no `{other}`; it is run or fold"))),
+    let directory = workspace.target().join("fuzz");
+    let fuzzer = Fuzzer { directory, workspace: &workspace, target: options.target };
+    match options.action {
+        Action::Run => fuzzer.run(&options.options),
+        Action::Fold => fuzzer.fold(),
     }
 }
 

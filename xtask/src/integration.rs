@@ -1,10 +1,11 @@
 //! `cargo xtask integration`: the end-to-end tests, in a network namespace of their own.
 
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use lexopt::Arg;
 
 use crate::build::{self, Profile};
 use crate::ci::tally::{self, Tally};
@@ -17,16 +18,10 @@ use crate::workspace::Workspace;
 pub(crate) const INSIDE: &str = "inside-namespace";
 
 /// `cargo xtask integration`.
-pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {
-    let mut filter = None;
-    while let Some(arg) = args.next()? {
-        match arg {
-            Arg::Value(value) if filter.is_none() => filter = Some(value.to_string_lossy().into_owned()),
-            other => return Err(other.unexpected().into()),
-        }
-    }
-    let workspace = Workspace::load()?;
-    test(&workspace, filter.as_deref())?.verdict()
+pub(crate) fn main(filter: Option<&str>) -> Result<()> {
+    let tally = test(&Workspace::load()?, filter)?;
+    tally.print();
+    tally.verdict()
 }
 
 /// Builds what the tests run and runs those whose name matches `filter`, a regular expression as `go test -run` takes.
@@ -34,15 +29,11 @@ pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {
 /// Go builds the tests out here, where it has its caches and the network; only the finished test program goes into
 /// the namespace, by way of [`inside`].
 pub(crate) fn test(workspace: &Workspace, filter: Option<&str>) -> Result<Tally> {
-    if !rustix::process::geteuid().is_root() {
-        bail!(
-            "the end-to-end tests need root, for a network namespace and socket marks: run `cargo xtask integration` as root"
-        );
-    }
+    crate::need_root("integration")?;
     setup::ensure(workspace, Purpose::Integration)?;
     build::all(workspace, Profile::Dev)?;
     build::seesaw_programs(workspace)?;
-    let into: Vec<String> = in_namespaces()?.iter().map(|word| format!("'{word}'")).collect();
+    let into: Vec<String> = namespace_words()?.iter().map(|word| format!("'{word}'")).collect();
     let mut command = go(&workspace.seesawtest());
     command.args(["test", "-json", "-count=1", "-timeout=20m", "-exec", &into.join(" ")]);
     if let Some(filter) = filter {
@@ -52,8 +43,16 @@ pub(crate) fn test(workspace: &Workspace, filter: Option<&str>) -> Result<Tally>
     tally::go_test(&mut command)
 }
 
-/// The command that runs a program, given after it, in network and mount namespaces of its own.
-pub(crate) fn in_namespaces() -> Result<Vec<String>> {
+/// The command that runs `program` in network and mount namespaces of its own.
+pub(crate) fn in_namespaces(program: &Path) -> Result<Command> {
+    let words = namespace_words()?;
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).arg(program);
+    Ok(command)
+}
+
+/// The words of that command before the program.
+fn namespace_words() -> Result<Vec<String>> {
     let us = std::env::current_exe().context("cannot find our own program")?;
     let us = us.to_str().context("the path of our own program is not UTF-8")?;
     // So the kernel names a program whose file was replaced while it ran, as cargo does when it builds us again.
@@ -70,8 +69,8 @@ pub(crate) fn in_namespaces() -> Result<Vec<String>> {
 /// `/run` is an empty one of the program's own, so that the engine's directories and the servers' process files neither
 /// touch nor outlive anything on the machine. To do that outside would be bad, so the caller says which namespaces it
 /// came from, and we do nothing in the same ones.
-pub(crate) fn inside(mut args: lexopt::Parser) -> Result<()> {
-    let mut argv = args.raw_args()?;
+pub(crate) fn inside(args: Vec<OsString>) -> Result<()> {
+    let mut argv = args.into_iter();
     for kind in ["net", "mnt"] {
         let outside = argv.next().context("the namespaces outside are needed")?;
         if *outside == *namespace(kind)? {

@@ -16,51 +16,73 @@ mod setup;
 mod sim;
 mod workspace;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
-use lexopt::Arg;
+use clap::Parser;
 
-const USAGE: &str = "\
-Usage: cargo xtask COMMAND
-
-  setup                      install what is missing on this machine (as root), or say how
-  build [--release]          build every program into target/bin/
-  demo [--for 20s]           run the whole chain with backends that die and come back
-  ci [--keep-going] [STEP…]  run every check of this project, or the named ones; --list names them
-  proxy build|test|lint      build, test or check the Go side
-  integration [FILTER]       run the end-to-end tests in a network namespace of their own (root)
-  chaos [--quick] [--rounds N] [--soak 30m] [--seed N] [FILTER]
-                             kill, stop and starve the programs while backends flip; --soak adds the soak (root)
-  sim [--seeds N] [--start N] [--hours H] [--seed S --trace]
-                             simulate hours of trouble in virtual time, each from one seed
-  parity [--seed S] […]      hold our probes and programs against Seesaw's own; --help says more (root)
-  bench [NAME…]              run the benchmarks (root)
-  fuzz run|fold TARGET [-- libFuzzer options]
-                             fuzz a target guided by coverage; fold what was found into its kept corpus
-
-Programs are built into `bin` below the target directory. Exit 0: done; 1: failed; 2: wrong usage.
-";
-
-/// A command line that makes no sense: exit 2 and the usage, unlike a failure of the work itself.
-#[derive(Debug)]
-struct WrongUsage(String);
-
-impl std::fmt::Display for WrongUsage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
+/// Builds, tests and demonstrates the whole project. Programs are built into `bin` below the target directory.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    after_help = "Exit 0: done; 1: failed; 2: wrong usage."
+)]
+enum Xtask {
+    /// Install what is missing on this machine (as root), or say how
+    Setup,
+    /// Build every program into target/bin/
+    Build {
+        /// Build what is deployed.
+        #[arg(long)]
+        release: bool,
+    },
+    /// Run the whole chain with backends that die and come back
+    Demo {
+        /// End after this time, as `20s`; without it Ctrl-C does.
+        #[arg(long = "for", value_name = "LENGTH", value_parser = humantime::parse_duration)]
+        length: Option<Duration>,
+    },
+    /// Run every check of this project, or the named ones
+    Ci(ci::Options),
+    /// Build, test or check the Go side
+    Proxy {
+        #[arg(value_enum)]
+        what: proxy::What,
+    },
+    /// Run the end-to-end tests in a network namespace of their own (root)
+    Integration {
+        /// Run only the tests whose names match, as `go test -run` takes it.
+        filter: Option<String>,
+    },
+    /// Kill, stop and starve the programs while backends flip (root)
+    Chaos(chaos::Options),
+    /// Simulate hours of trouble in virtual time, each from one seed; --help says more
+    #[command(disable_help_flag = true)]
+    Sim(Passed),
+    /// Hold our probes and programs against Seesaw's own (root); --help says more
+    #[command(disable_help_flag = true)]
+    Parity(Passed),
+    /// Run the benchmarks, or the named ones (root)
+    Bench(Passed),
+    /// Fuzz a target guided by coverage, or fold what was found into its kept corpus
+    Fuzz(fuzz::Options),
+    #[command(name = integration::INSIDE, hide = true)]
+    Inside(Passed),
 }
 
-impl std::error::Error for WrongUsage {}
+/// Arguments of the program that the command runs.
+#[derive(Debug, clap::Args)]
+struct Passed {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<OsString>,
+}
 
 fn main() -> ExitCode {
-    match run() {
+    match run(Xtask::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is::<WrongUsage>() || error.is::<lexopt::Error>() => {
-            eprintln!("xtask: {error}\n\n{USAGE}");
-            ExitCode::from(2)
-        }
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
@@ -68,30 +90,27 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<()> {
-    let mut args = lexopt::Parser::from_env();
-    let command = match args.next()? {
-        Some(Arg::Value(command)) => command.to_string_lossy().into_owned(),
-        Some(Arg::Short('h') | Arg::Long("help")) => {
-            print!("{USAGE}");
-            return Ok(());
-        }
-        Some(other) => return Err(other.unexpected().into()),
-        None => bail!(WrongUsage("no command given".into())),
-    };
-    match command.as_str() {
-        "setup" => setup::main(args),
-        "build" => build::main(args),
-        "demo" => demo::main(args),
-        "ci" => ci::main(args),
-        "chaos" => chaos::main(args),
-        "sim" => sim::main(args),
-        "proxy" => proxy::main(args),
-        "bench" => bench::main(args),
-        "fuzz" => fuzz::main(args),
-        "parity" => parity::main(args),
-        "integration" => integration::main(args),
-        integration::INSIDE => integration::inside(args),
-        other => bail!(WrongUsage(format!("there is no command `{other}`"))),
+fn run(command: Xtask) -> Result<()> {
+    match command {
+        Xtask::Setup => setup::main(),
+        Xtask::Build { release } => build::main(release),
+        Xtask::Demo { length } => demo::main(length),
+        Xtask::Ci(options) => ci::main(&options),
+        Xtask::Proxy { what } => proxy::main(what),
+        Xtask::Integration { filter } => integration::main(filter.as_deref()),
+        Xtask::Chaos(options) => chaos::main(options),
+        Xtask::Sim(Passed { args }) => sim::main(&args),
+        Xtask::Parity(Passed { args }) => parity::main(&args),
+        Xtask::Bench(Passed { args }) => bench::main(&args),
+        Xtask::Fuzz(options) => fuzz::main(options),
+        Xtask::Inside(Passed { args }) => integration::inside(args),
     }
+}
+
+/// An error unless we are root, which `what` needs for namespaces, marks and raw sockets.
+fn need_root(what: &str) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("`cargo xtask {what}` needs root, for a network namespace, socket marks and raw sockets");
+    }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::build::{self, Profile};
 use crate::command;
@@ -11,9 +11,8 @@ use crate::setup::{self, Purpose};
 use crate::workspace::Workspace;
 
 /// `cargo xtask parity`. All arguments are those of hc-parity.
-pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {
-    let args: Vec<OsString> = args.raw_args()?.collect();
-    run(&Workspace::load()?, &args)
+pub(crate) fn main(args: &[OsString]) -> Result<()> {
+    run(&Workspace::load()?, args)
 }
 
 /// What `cargo xtask ci` runs: always the same cases, in less than two minutes.
@@ -23,9 +22,7 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
 
 /// Builds the programs of both sides and holds them against each other.
 fn run(workspace: &Workspace, args: &[OsString]) -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        bail!("parity needs root, for a network namespace and raw sockets: run `cargo xtask parity` as root");
-    }
+    crate::need_root("parity")?;
     setup::ensure(workspace, Purpose::Integration)?;
     build::all(workspace, Profile::Dev)?;
     build::seesaw_programs(workspace)?;

@@ -3,39 +3,40 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use lexopt::Arg;
+use clap::ValueEnum;
 
 use crate::ci::tally::{self, Tally};
 use crate::go::go;
 use crate::setup::{self, Purpose};
 use crate::workspace::Workspace;
-use crate::{WrongUsage, build, command};
+use crate::{build, command};
+
+/// What `cargo xtask proxy` does.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum What {
+    Build,
+    Test,
+    Lint,
+}
 
 /// `cargo xtask proxy`.
-pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {
-    let what = match args.next()? {
-        Some(Arg::Value(what)) => what.to_string_lossy().into_owned(),
-        Some(other) => return Err(other.unexpected().into()),
-        None => bail!(WrongUsage("proxy: one of build, test, lint is needed".into())),
-    };
-    if let Some(arg) = args.next()? {
-        return Err(arg.unexpected().into());
-    }
+pub(crate) fn main(what: What) -> Result<()> {
     let workspace = Workspace::load()?;
-    match what.as_str() {
-        "build" => {
+    match what {
+        What::Build => {
             setup::ensure(&workspace, Purpose::Build)?;
             build::go_programs(&workspace)
         }
-        "lint" => {
+        What::Lint => {
             setup::ensure(&workspace, Purpose::GoTests)?;
             lint(&workspace)
         }
-        "test" => {
+        What::Test => {
             setup::ensure(&workspace, Purpose::GoTests)?;
-            test(&workspace)?.verdict()
+            let tally = test(&workspace)?;
+            tally.print();
+            tally.verdict()
         }
-        other => bail!(WrongUsage(format!("proxy: there is no `{other}`; it is one of build, test, lint"))),
     }
 }
 

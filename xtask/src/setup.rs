@@ -3,15 +3,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::workspace::{Workspace, cargo};
 use crate::{command, go};
 
-/// What the machine is to be made ready for. Each needs no more than it uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the machine is to be made ready for. Each needs what those before it need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Purpose {
     /// Building the programs and running the demo.
     Build,
@@ -23,107 +23,68 @@ pub(crate) enum Purpose {
     Ci,
 }
 
-/// How we see that something is there. Looking for files instead of asking the package manager is quick and also
-/// right where a program did not come from a package.
-enum Sign {
-    Program(&'static str),
-    /// One of these files; `{arch}` is the processor's name.
-    File(&'static [&'static str]),
-}
-
-struct Requirement {
-    sign: Sign,
-    /// The Debian package that brings it.
-    package: &'static str,
-    purposes: &'static [Purpose],
-    /// The service that Debian would start and enable along with it; tests start their own.
-    service: Option<&'static str>,
-}
-
-const fn need(sign: Sign, package: &'static str, purposes: &'static [Purpose]) -> Requirement {
-    Requirement { sign, package, purposes, service: None }
-}
-
-const fn need_without_service(
-    program: &'static str,
-    package: &'static str,
-    service: &'static str,
-    purposes: &'static [Purpose],
-) -> Requirement {
-    Requirement { sign: Sign::Program(program), package, purposes, service: Some(service) }
-}
-
 use Purpose::{Build, Ci, GoTests, Integration};
-use Sign::{File, Program};
 
-/// What comes from the system's packages.
-const REQUIREMENTS: &[Requirement] = &[
-    need(
-        File(&[
-            "/usr/lib/{arch}-linux-gnu/libseccomp.so",
-            "/usr/lib64/libseccomp.so",
-            "/usr/lib/libseccomp.so",
-        ]),
-        "libseccomp-dev",
-        &[Build, Integration, Ci],
-    ),
-    need(Program("pkg-config"), "pkg-config", &[Build, Integration, Ci]),
-    need(
-        File(&["/usr/include/openssl/ssl.h", "/usr/include/{arch}-linux-gnu/openssl/ssl.h"]),
-        "libssl-dev",
-        &[Build, Integration, Ci],
-    ),
-    need(Program("gcc"), "gcc", &[GoTests, Integration, Ci]),
-    need(File(&["/usr/include/stdio.h"]), "libc6-dev", &[GoTests, Integration, Ci]),
-    need(File(&["/usr/include/libnl3/netlink/netlink.h"]), "libnl-3-dev", &[GoTests, Integration, Ci]),
-    need(
-        File(&[
-            "/usr/lib/{arch}-linux-gnu/libnl-genl-3.so",
-            "/usr/lib64/libnl-genl-3.so",
-            "/usr/lib/libnl-genl-3.so",
-        ]),
+/// The first purpose that needs it; what shows that it is there; the Debian package that brings it. A program, or one of
+/// several files, in which `{lib}` stands for the directory of the processor's libraries. To look for files is quicker than
+/// to ask the package manager, and also right where a program did not come from a package.
+const REQUIREMENTS: &[(Purpose, &[&str], &str)] = &[
+    (Build, &["{lib}/libseccomp.so", "/usr/lib64/libseccomp.so", "/usr/lib/libseccomp.so"], "libseccomp-dev"),
+    (Build, &["pkg-config"], "pkg-config"),
+    (Build, &["/usr/include/openssl/ssl.h", "/usr/include/{arch}-linux-gnu/openssl/ssl.h"], "libssl-dev"),
+    (GoTests, &["gcc"], "gcc"),
+    (GoTests, &["/usr/include/stdio.h"], "libc6-dev"),
+    (GoTests, &["/usr/include/libnl3/netlink/netlink.h"], "libnl-3-dev"),
+    (
+        GoTests,
+        &["{lib}/libnl-genl-3.so", "/usr/lib64/libnl-genl-3.so", "/usr/lib/libnl-genl-3.so"],
         "libnl-genl-3-dev",
-        &[GoTests, Integration, Ci],
     ),
-    need(Program("ip"), "iproute2", &[Integration, Ci]),
-    need(Program("nft"), "nftables", &[Integration, Ci]),
-    need(Program("unshare"), "util-linux", &[Integration, Ci]),
-    need(Program("mount"), "mount", &[Integration, Ci]),
-    need(Program("openssl"), "openssl", &[Integration, Ci]),
-    need(File(&["/etc/ssl/certs/ca-certificates.crt"]), "ca-certificates", &[Integration, Ci]),
-    need_without_service("nginx", "nginx-light", "nginx", &[Integration, Ci]),
-    need_without_service("haproxy", "haproxy", "haproxy", &[Integration, Ci]),
-    // promtool comes with it.
-    need_without_service("promtool", "prometheus", "prometheus", &[Integration, Ci]),
-    need_without_service("unbound", "unbound", "unbound", &[Integration, Ci]),
-    need_without_service("freeradius", "freeradius", "freeradius", &[Integration, Ci]),
-    need(Program("systemd-analyze"), "systemd", &[Ci]),
-    need(Program("git"), "git", &[Ci]),
+    (Integration, &["ip"], "iproute2"),
+    (Integration, &["nft"], "nftables"),
+    (Integration, &["unshare"], "util-linux"),
+    (Integration, &["mount"], "mount"),
+    (Integration, &["openssl"], "openssl"),
+    (Integration, &["/etc/ssl/certs/ca-certificates.crt"], "ca-certificates"),
+    (Integration, &["nginx"], "nginx-light"),
+    (Integration, &["haproxy"], "haproxy"),
+    (Integration, &["promtool"], "prometheus"),
+    (Integration, &["unbound"], "unbound"),
+    (Integration, &["freeradius"], "freeradius"),
+    (Ci, &["systemd-analyze"], "systemd"),
+    (Ci, &["git"], "git"),
+];
+
+/// Packages that bring a service, which Debian would start now and with the machine. The tests start their own.
+const SERVICES: &[(&str, &str)] = &[
+    ("nginx-light", "nginx"),
+    ("haproxy", "haproxy"),
+    ("prometheus", "prometheus"),
+    ("unbound", "unbound"),
+    ("freeradius", "freeradius"),
 ];
 
 /// The version that `deny.toml` is written for.
 const CARGO_DENY: &str = "0.20.2";
 
 /// `cargo xtask setup`.
-pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {
-    if let Some(arg) = args.next()? {
-        return Err(arg.unexpected().into());
-    }
-    ensure(&Workspace::load()?, Purpose::Ci)?;
+pub(crate) fn main() -> Result<()> {
+    ensure(&Workspace::load()?, Ci)?;
     println!("everything is there");
     Ok(())
 }
 
 /// Makes the machine ready for `purpose`. Takes a few milliseconds when nothing is missing.
 pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose) -> Result<()> {
-    let missing: Vec<&Requirement> = REQUIREMENTS
+    let missing: Vec<(&[&str], &str)> = REQUIREMENTS
         .iter()
-        .filter(|needed| needed.purposes.contains(&purpose) && !needed.sign.is_seen())
+        .filter(|(first, signs, _)| *first <= purpose && !is_there(signs))
+        .map(|(_, signs, package)| (*signs, *package))
         .collect();
     if !missing.is_empty() {
         install(&missing)?;
     }
-    if purpose == Purpose::Ci && cargo_deny_version().as_deref() != Some(CARGO_DENY) {
+    if purpose == Ci && cargo_deny_version().as_deref() != Some(CARGO_DENY) {
         // Not from inside the workspace: its toolchain file and configuration are not the tool's.
         let version = format!("cargo-deny@{CARGO_DENY}");
         command::run(cargo().args(["install", "--locked", "--no-default-features", &version]))?;
@@ -132,19 +93,17 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose) -> Result<()> {
     go::ensure(&workspace.proxy())
 }
 
-impl Sign {
-    fn is_seen(&self) -> bool {
-        match self {
-            Self::Program(name) => command::find(name).is_some(),
-            Self::File(places) => places
-                .iter()
-                .any(|place| Path::new(&place.replace("{arch}", std::env::consts::ARCH)).exists()),
-        }
-    }
+fn is_there(signs: &[&str]) -> bool {
+    let arch = std::env::consts::ARCH;
+    let libraries = format!("/usr/lib/{arch}-linux-gnu");
+    signs.iter().any(|sign| match sign.contains('/') {
+        true => Path::new(&sign.replace("{lib}", &libraries).replace("{arch}", arch)).exists(),
+        false => command::find(sign).is_some(),
+    })
 }
 
-fn install(missing: &[&Requirement]) -> Result<()> {
-    let packages: Vec<&str> = missing.iter().map(|needed| needed.package).collect();
+fn install(missing: &[(&[&str], &str)]) -> Result<()> {
+    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
     let packages_text = packages.join(" ");
     if command::find("apt-get").is_none() {
         bail!("missing on this machine (names of the Debian packages): {packages_text}");
@@ -159,17 +118,13 @@ fn install(missing: &[&Requirement]) -> Result<()> {
         eprintln!("xtask: {error:#}");
     }
     command::run(apt_get().args(["install", "--yes", "--no-install-recommends"]).args(&packages))?;
-    if let Some(still) = missing.iter().find(|needed| !needed.sign.is_seen()) {
-        bail!("`{}` was installed but does not bring what is needed", still.package);
+    if let Some((_, still)) = missing.iter().find(|(signs, _)| !is_there(signs)) {
+        bail!("`{still}` was installed but does not bring what is needed");
     }
-    for service in missing.iter().filter_map(|needed| needed.service) {
-        // Installed for tests, so it must not start with the machine either. Without systemd there is nothing to do.
-        let _ = Command::new("systemctl")
-            .args(["disable", service])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-    }
+    let services =
+        SERVICES.iter().filter(|(package, _)| packages.contains(package)).map(|(_, service)| service);
+    // Without systemd there is nothing to disable.
+    let _ = Command::new("systemctl").arg("disable").args(services).output();
     Ok(())
 }
 
@@ -230,23 +185,22 @@ mod tests {
 
     #[test]
     fn the_demo_needs_little() {
-        let needed = REQUIREMENTS.iter().filter(|needed| needed.purposes.contains(&Build));
-        assert_eq!(
-            needed.map(|needed| needed.package).collect::<Vec<_>>(),
-            ["libseccomp-dev", "pkg-config", "libssl-dev"]
-        );
+        let needed = REQUIREMENTS.iter().filter(|(first, ..)| *first <= Build).map(|(.., package)| *package);
+        assert_eq!(needed.collect::<Vec<_>>(), ["libseccomp-dev", "pkg-config", "libssl-dev"]);
     }
 
     #[test]
-    fn ci_needs_all_that_the_parts_need() {
-        assert!(REQUIREMENTS.iter().all(|needed| needed.purposes.contains(&Purpose::Ci)));
+    fn every_service_is_a_requirement() {
+        for (service_of, _) in SERVICES {
+            assert!(REQUIREMENTS.iter().any(|(.., package)| package == service_of), "{service_of}");
+        }
     }
 
     #[test]
     fn sees_programs_and_files() {
-        assert!(Program("sh").is_seen());
-        assert!(!Program("no-such-program-anywhere").is_seen());
-        assert!(File(&["/no/such/file", "/etc/passwd"]).is_seen());
-        assert!(!File(&["/no/such/{arch}/file"]).is_seen());
+        assert!(is_there(&["sh"]));
+        assert!(!is_there(&["no-such-program-anywhere"]));
+        assert!(is_there(&["/no/such/file", "/etc/passwd"]));
+        assert!(!is_there(&["{lib}/no/such/file", "/no/such/{arch}/file"]));
     }
 }

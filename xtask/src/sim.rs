@@ -9,9 +9,8 @@ use crate::setup::{self, Purpose};
 use crate::workspace::Workspace;
 
 /// `cargo xtask sim`: its arguments are those of `hc-sim`.
-pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {
-    let args: Vec<OsString> = args.raw_args()?.collect();
-    run(&Workspace::load()?, &args)
+pub(crate) fn main(args: &[OsString]) -> Result<()> {
+    run(&Workspace::load()?, args)
 }
 
 /// What `cargo xtask ci` runs.

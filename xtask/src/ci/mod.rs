@@ -8,67 +8,76 @@ mod units;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use lexopt::Arg;
+use clap::Args;
+use clap::builder::PossibleValuesParser;
 
 use self::tally::Tally;
 use crate::setup::{self, Purpose};
 use crate::workspace::Workspace;
-use crate::{WrongUsage, chaos, command, integration, parity, proxy, sim};
+use crate::{chaos, command, integration, parity, proxy, sim};
 
-/// One step: its name, what it shows, and how it is done. A step without tests returns an empty tally.
+/// One step: its name, what it shows, and how it is done. A step that runs tests returns their tally.
 struct Step {
     name: &'static str,
     shows: &'static str,
-    run: fn(&Workspace) -> Result<Tally>,
+    run: Run,
+}
+
+enum Run {
+    Check(fn(&Workspace) -> Result<()>),
+    Tests(fn(&Workspace) -> Result<Tally>),
+}
+
+const fn check(name: &'static str, shows: &'static str, run: fn(&Workspace) -> Result<()>) -> Step {
+    Step { name, shows, run: Run::Check(run) }
+}
+
+const fn tests(name: &'static str, shows: &'static str, run: fn(&Workspace) -> Result<Tally>) -> Step {
+    Step { name, shows, run: Run::Tests(run) }
 }
 
 const STEPS: &[Step] = &[
-    Step { name: "format", shows: "rustfmt has nothing to change", run: format },
-    Step { name: "graph", shows: "crates depend on each other as designed", run: graph },
-    Step { name: "deny", shows: "licences, sources and duplicates of dependencies", run: deny },
-    Step { name: "units", shows: "systemd units are valid and well confined", run: units },
-    Step { name: "proxy-lint", shows: "gofmt and go vet have nothing to say", run: proxy_lint },
-    Step { name: "clippy", shows: "clippy has nothing to say", run: clippy },
-    Step { name: "test", shows: "Rust tests, wire examples and documentation examples", run: test },
-    Step { name: "docs", shows: "the documentation of every crate builds", run: docs },
-    Step { name: "proxy-test", shows: "Go tests with the race detector, wire examples", run: proxy::test },
-    Step { name: "package", shows: "what would be published builds by itself", run: package },
-    Step { name: "sim", shows: "200 hours of trouble in virtual time break no invariant", run: simulation },
-    Step {
-        name: "integration",
-        shows: "the whole chain against real servers and the real engine",
-        run: integration,
-    },
-    Step { name: "parity", shows: "verdicts, requests and programs agree with Seesaw's own", run: parity },
-    Step { name: "chaos", shows: "nothing false and nothing lost while programs die and starve", run: chaos },
+    check("format", "rustfmt has nothing to change", format),
+    check("graph", "crates depend on each other as designed", graph),
+    check("deny", "licences, sources and duplicates of dependencies", deny),
+    check("units", "systemd units are valid and well confined", units),
+    check("proxy-lint", "gofmt and go vet have nothing to say", proxy::lint),
+    check("clippy", "clippy has nothing to say, in the fuzz binary either", clippy),
+    tests("test", "Rust tests, wire examples and documentation examples", test),
+    check("docs", "the documentation of every crate builds", docs),
+    tests("proxy-test", "Go tests with the race detector, wire examples", proxy::test),
+    check("package", "what would be published builds by itself", package::check),
+    check("sim", "200 hours of trouble in virtual time break no invariant", sim::quick),
+    tests("integration", "the whole chain against real servers and the real engine", integration),
+    check("parity", "verdicts, requests and programs agree with Seesaw's own", parity::quick),
+    check("chaos", "nothing false and nothing lost while programs die and starve", chaos::quick),
 ];
 
+/// Which steps `cargo xtask ci` runs.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Run the steps after one that failed, too.
+    #[arg(long)]
+    keep_going: bool,
+    /// Name the steps and end.
+    #[arg(long)]
+    list: bool,
+    /// The steps to run [default: all].
+    #[arg(value_name = "STEP", value_parser = PossibleValuesParser::new(STEPS.iter().map(|step| step.name)))]
+    steps: Vec<String>,
+}
+
 /// `cargo xtask ci`.
-pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {
-    let mut keep_going = false;
-    let mut steps: Vec<&Step> = Vec::new();
-    while let Some(arg) = args.next()? {
-        match arg {
-            Arg::Long("keep-going") => keep_going = true,
-            Arg::Long("list") => {
-                for step in STEPS {
-                    println!("{:12} {}", step.name, step.shows);
-                }
-                return Ok(());
-            }
-            Arg::Value(name) => match STEPS.iter().find(|step| name == step.name) {
-                Some(step) => steps.push(step),
-                None => bail!(WrongUsage(format!("ci: there is no step {name:?}; --list names them"))),
-            },
-            other => return Err(other.unexpected().into()),
-        }
+pub(crate) fn main(options: &Options) -> Result<()> {
+    if options.list {
+        STEPS.iter().for_each(|step| println!("{:12} {}", step.name, step.shows));
+        return Ok(());
     }
-    if steps.is_empty() {
-        steps = STEPS.iter().collect();
-    }
+    let named = |step: &&Step| options.steps.is_empty() || options.steps.iter().any(|name| name == step.name);
+    let steps: Vec<&Step> = STEPS.iter().filter(named).collect();
     let workspace = Workspace::load()?;
     setup::ensure(&workspace, Purpose::Ci)?;
-    let report = run(&workspace, &steps, keep_going);
+    let report = run(&workspace, &steps, options.keep_going);
     report.print();
     report.verdict()
 }
@@ -80,41 +89,29 @@ struct Done {
     error: Option<anyhow::Error>,
 }
 
+#[derive(Default)]
 struct Report {
     done: Vec<Done>,
     left_out: usize,
-    tally: Tally,
-    /// Whether a step that has tests was among them.
-    tests_wanted: bool,
+    /// The sum of all steps that run tests, if there were any.
+    tally: Option<Tally>,
 }
 
 #[allow(clippy::disallowed_methods, reason = "we show how long steps take")]
 fn run(workspace: &Workspace, steps: &[&Step], keep_going: bool) -> Report {
-    let mut report = Report {
-        done: Vec::new(),
-        left_out: 0,
-        tally: Tally::default(),
-        tests_wanted: steps.iter().any(|step| ["test", "proxy-test", "integration"].contains(&step.name)),
-    };
+    let mut report = Report::default();
     for (index, step) in steps.iter().enumerate() {
         println!("\n=== {} ({} of {}): {}", step.name, index + 1, steps.len(), step.shows);
         let begin = Instant::now();
-        let result = (step.run)(workspace).and_then(|tally| {
-            report.tally += tally.clone();
-            tally.failures()
-        });
+        let result = report.step(workspace, step);
         let took = begin.elapsed();
         match &result {
             Ok(()) => println!("=== {}: ok, {}", step.name, seconds(took)),
             // The reason in full stands at the end.
             Err(error) => {
                 let error = format!("{error:#}");
-                println!(
-                    "=== {}: FAILED, {}: {}",
-                    step.name,
-                    seconds(took),
-                    error.lines().next().unwrap_or_default()
-                );
+                let reason = error.lines().next().unwrap_or_default();
+                println!("=== {}: FAILED, {}: {reason}", step.name, seconds(took));
             }
         }
         let failed = result.is_err();
@@ -128,13 +125,22 @@ fn run(workspace: &Workspace, steps: &[&Step], keep_going: bool) -> Report {
 }
 
 impl Report {
-    /// The end of the output is what people and machines read: results of the test runners, steps, totals.
+    fn step(&mut self, workspace: &Workspace, step: &Step) -> Result<()> {
+        match step.run {
+            Run::Check(check) => check(workspace),
+            Run::Tests(tests) => {
+                let all = self.tally.get_or_insert_default();
+                let tally = tests(workspace)?;
+                let verdict = tally.verdict();
+                *all += tally;
+                verdict
+            }
+        }
+    }
+
+    /// The end of the output is what people and machines read: steps, what failed, results of the test runners, totals.
     fn print(&self) {
         println!("\n=== results");
-        for line in &self.tally.lines {
-            println!("{line}");
-        }
-        println!();
         for done in &self.done {
             let word = if done.error.is_some() { "FAILED" } else { "ok" };
             println!("{:12} {word:6} {:>8}", done.name, seconds(done.took));
@@ -149,11 +155,8 @@ impl Report {
                 println!("{} failed: {error:#}", done.name);
             }
         }
-        if !self.tally.said.is_empty() {
-            println!("what failed tests said last:\n{}", command::indented(&self.tally.said));
-        }
-        if self.tests_wanted {
-            println!("{}", self.tally);
+        if let Some(tally) = &self.tally {
+            tally.print();
         }
     }
 
@@ -163,9 +166,6 @@ impl Report {
         if !failed.is_empty() {
             bail!("failed: {}", failed.join(", "));
         }
-        if self.tests_wanted && self.tally.passed == 0 {
-            bail!("no test ran");
-        }
         Ok(())
     }
 }
@@ -174,89 +174,49 @@ fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }
 
-fn format(workspace: &Workspace) -> Result<Tally> {
-    command::run(workspace.cargo().args(["fmt", "--all", "--check"]))?;
-    Ok(Tally::default())
+fn format(workspace: &Workspace) -> Result<()> {
+    command::run(workspace.cargo().args(["fmt", "--all", "--check"]))
 }
 
-fn graph(workspace: &Workspace) -> Result<Tally> {
+fn graph(workspace: &Workspace) -> Result<()> {
     let violations = graph::violations(workspace.metadata());
     if !violations.is_empty() {
         bail!("{}", violations.join("\n"));
     }
-    Ok(Tally::default())
+    Ok(())
 }
 
-fn deny(workspace: &Workspace) -> Result<Tally> {
+fn deny(workspace: &Workspace) -> Result<()> {
     // The database of advisories is fetched from elsewhere; the workflow has a step of its own for it.
-    command::run(workspace.cargo().args(["deny", "--workspace", "check", "bans", "licenses", "sources"]))?;
-    Ok(Tally::default())
+    command::run(workspace.cargo().args(["deny", "--workspace", "check", "bans", "licenses", "sources"]))
 }
 
-fn units(workspace: &Workspace) -> Result<Tally> {
-    units::check(&workspace.root().join("packaging/systemd"))?;
-    Ok(Tally::default())
+fn units(workspace: &Workspace) -> Result<()> {
+    units::check(&workspace.root().join("packaging/systemd"))
 }
 
-fn clippy(workspace: &Workspace) -> Result<Tally> {
-    command::run(workspace.cargo().args([
-        "clippy",
-        "--workspace",
+/// What every command that compiles the whole workspace selects. Equal words, so that nothing is compiled twice.
+const EVERYTHING: &[&str] = &["--workspace", "--all-features", "--locked"];
+
+fn clippy(workspace: &Workspace) -> Result<()> {
+    command::run(workspace.cargo().arg("clippy").args(EVERYTHING).args([
         "--all-targets",
-        "--all-features",
-        "--locked",
         "--",
         "-D",
         "warnings",
-    ]))?;
-    Ok(Tally::default())
-}
-
-fn proxy_lint(workspace: &Workspace) -> Result<Tally> {
-    proxy::lint(workspace)?;
-    Ok(Tally::default())
-}
-
-fn test(workspace: &Workspace) -> Result<Tally> {
-    tally::cargo_test(workspace.cargo().args([
-        "test",
-        "--workspace",
-        "--all-features",
-        "--locked",
-        "--no-fail-fast",
     ]))
 }
 
-fn docs(workspace: &Workspace) -> Result<Tally> {
+fn test(workspace: &Workspace) -> Result<Tally> {
+    tally::cargo_test(workspace.cargo().arg("test").args(EVERYTHING).arg("--no-fail-fast"))
+}
+
+fn docs(workspace: &Workspace) -> Result<()> {
     command::run(
-        workspace
-            .cargo()
-            .args(["doc", "--workspace", "--all-features", "--no-deps", "--locked"])
-            .env("RUSTDOCFLAGS", "-D warnings"),
-    )?;
-    Ok(Tally::default())
-}
-
-fn package(workspace: &Workspace) -> Result<Tally> {
-    package::check(workspace)?;
-    Ok(Tally::default())
-}
-
-fn simulation(workspace: &Workspace) -> Result<Tally> {
-    sim::quick(workspace)?;
-    Ok(Tally::default())
+        workspace.cargo().arg("doc").args(EVERYTHING).arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings"),
+    )
 }
 
 fn integration(workspace: &Workspace) -> Result<Tally> {
     integration::test(workspace, None)
-}
-
-fn parity(workspace: &Workspace) -> Result<Tally> {
-    parity::quick(workspace)?;
-    Ok(Tally::default())
-}
-
-fn chaos(workspace: &Workspace) -> Result<Tally> {
-    chaos::quick(workspace)?;
-    Ok(Tally::default())
 }

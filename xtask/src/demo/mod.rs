@@ -13,7 +13,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use lexopt::{Arg, ValueExt as _};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -50,14 +49,7 @@ const BACKENDS: &[(&str, Kind)] = &[
 ];
 
 /// `cargo xtask demo`.
-pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {
-    let mut length = None;
-    while let Some(arg) = args.next()? {
-        match arg {
-            Arg::Long("for") => length = Some(args.value()?.parse_with(humantime::parse_duration)?),
-            other => return Err(other.unexpected().into()),
-        }
-    }
+pub(crate) fn main(length: Option<Duration>) -> Result<()> {
     let workspace = Workspace::load()?;
     setup::ensure(&workspace, Purpose::Build)?;
     build::all(&workspace, Profile::Dev)?;
