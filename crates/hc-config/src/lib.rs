@@ -38,6 +38,7 @@ mod ids;
 mod inherit;
 mod keys;
 mod load;
+mod print;
 mod probe;
 mod range;
 mod read;
@@ -57,6 +58,7 @@ use hc_types::{CheckId, CheckSpec};
 pub use diagnostic::{ConfigErrors, Diagnostic, Place};
 pub use ids::check_id;
 pub use load::{Disk, load};
+pub use print::{PrintError, print};
 pub use reference::reference;
 pub use schema::schema;
 

@@ -14,6 +14,7 @@
 //! }
 //! ```
 
+mod checks;
 mod config;
 mod corpus;
 mod dns;
@@ -30,6 +31,7 @@ mod text;
 mod tls;
 mod wire;
 
+pub use checks::{checks_toml, cluster_pb};
 pub use config::config;
 pub use corpus::{BadLine, Corpus};
 pub use dns::{dns_answer, dns_name, dns_question};
@@ -61,6 +63,8 @@ macro_rules! targets {
 
 /// All targets.
 pub const TARGETS: &[Target] = targets![
+    checks_toml,
+    cluster_pb,
     config,
     dns_answer,
     dns_name,

@@ -38,7 +38,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hc-testkit", &["hc-types"]),
     ("hc-bench", &["hc-checkers", "hc-ipc", "hc-manager", "hc-notifier", "hc-snapshot", "hc-types"]),
     ("hc-fuzz", &["hc-fuzz-targets"]),
-    ("hc-fuzz-targets", &["hc-checkers", "hc-ipc", "hc-server", "hc-snapshot", "hc-types"]),
+    ("hc-fuzz-targets", &["hc-checkers", "hc-config", "hc-ipc", "hc-server", "hc-snapshot", "hc-types"]),
     ("hc-parity", &["hc-checkers", "hc-testkit", "hc-types"]),
     ("hc-sim", &["hc-ipc", "hc-manager", "hc-notifier", "hc-snapshot", "hc-types"]),
     ("xtask", &[]),

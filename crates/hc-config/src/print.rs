@@ -1,0 +1,206 @@
+//! Checks as a TOML file.
+
+use std::net::SocketAddr;
+
+use hc_types::{
+    CheckSpec, DnsExpectation, DnsProbe, HttpProbe, Mode, ProbeSpec, RadiusExpectation, RadiusProbe,
+    RecordClass, RecordType, Tls,
+};
+use toml::{Table, Value};
+
+use crate::{Check, words};
+
+/// Why a check has no form in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PrintError {
+    /// The name of the check.
+    pub name: String,
+    /// What a file cannot say.
+    pub problem: String,
+}
+
+impl std::fmt::Display for PrintError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.name, self.problem)
+    }
+}
+
+impl std::error::Error for PrintError {}
+
+/// Writes checks as a TOML file from which [`parse`](crate::parse) makes the same checks, one
+/// `[[check]]` each: what a `cluster.pb`, or a file with templates and ranges, comes to.
+///
+/// The file holds all secrets in plain text.
+///
+/// # Errors
+/// [`PrintError`] for a check that only a `cluster.pb` can hold, such as an HTTP request target
+/// with a blank in it.
+pub fn print(checks: &[Check]) -> Result<String, PrintError> {
+    let mut out = String::new();
+    for check in checks {
+        let table = table(check).map_err(|problem| PrintError { name: check.name.clone(), problem })?;
+        let mut file = Table::new();
+        file.insert("check".to_owned(), Value::Array(vec![Value::Table(table)]));
+        out.push_str(&file.to_string());
+        out.push('\n');
+    }
+    Ok(out)
+}
+
+fn table(check: &Check) -> Result<Table, String> {
+    words::check_name(&check.name).map_err(|problem| format!("the name {problem}"))?;
+    let spec = &*check.spec;
+    let mut table = Table::new();
+    put(&mut table, "name", &*check.name);
+    put(&mut table, "interval", humantime::format_duration(spec.interval()).to_string());
+    put(&mut table, "timeout", humantime::format_duration(spec.timeout()).to_string());
+    put(&mut table, "retries", i64::from(spec.retries()));
+    if !check.labels.is_empty() {
+        let labels = check.labels.iter().map(|(name, value)| (name.clone(), Value::from(&**value)));
+        put(&mut table, "labels", labels.collect::<Table>());
+    }
+    put_target(&mut table, spec)?;
+    let mut probe = Table::new();
+    match spec.probe() {
+        ProbeSpec::Icmp => {}
+        ProbeSpec::Udp(udp) => put_exchange(&mut probe, udp.send.as_slice(), udp.receive.as_slice()),
+        ProbeSpec::Tcp(tcp) => {
+            put_exchange(&mut probe, tcp.send.as_slice(), tcp.receive.as_slice());
+            put_tls(&mut probe, tcp.tls);
+        }
+        ProbeSpec::Http(http) => put_http(&mut probe, http)?,
+        ProbeSpec::Dns(dns) => put_dns(&mut probe, dns)?,
+        ProbeSpec::Radius(radius) => put_radius(&mut probe, radius),
+    }
+    put(&mut table, spec.probe().type_name(), probe);
+    Ok(table)
+}
+
+fn put(table: &mut Table, key: &str, value: impl Into<Value>) {
+    table.insert(key.to_owned(), value.into());
+}
+
+/// Text where the bytes are text.
+fn bytes(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => {
+            let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            Value::Table([("hex".to_owned(), digits.into())].into_iter().collect())
+        }
+    }
+}
+
+fn put_bytes(table: &mut Table, key: &str, value: &[u8]) {
+    if !value.is_empty() {
+        put(table, key, bytes(value));
+    }
+}
+
+fn put_target(table: &mut Table, spec: &CheckSpec) -> Result<(), String> {
+    let target = spec.target();
+    let text = match spec.probe() {
+        ProbeSpec::Icmp if target.port() != 0 => return Err("an ICMP check with a port".to_owned()),
+        ProbeSpec::Icmp => target.ip().to_string(),
+        _ => SocketAddr::new(target.ip(), target.port()).to_string(),
+    };
+    put(table, "target", text);
+    match target.mode() {
+        Mode::Plain => {}
+        Mode::Dsr => put(table, "mode", "dsr"),
+        Mode::Tun => put(table, "mode", "tun"),
+    }
+    match (target.mark(), target.host()) {
+        (Some(mark), _) => put(table, "mark", i64::from(mark.get())),
+        (None, Some(_)) => return Err("a backend without a mark".to_owned()),
+        (None, None) => {}
+    }
+    if let Some(backend) = target.host() {
+        put(table, "backend", backend.to_string());
+    }
+    Ok(())
+}
+
+fn put_exchange(table: &mut Table, send: &[u8], receive: &[u8]) {
+    put_bytes(table, "send", send);
+    put_bytes(table, "receive", receive);
+}
+
+fn put_tls(table: &mut Table, tls: Option<Tls>) {
+    let Some(tls) = tls else { return };
+    let mut settings = Table::new();
+    for (key, value, default) in [
+        ("verify", tls.verify, true),
+        ("old_versions", tls.old_versions, false),
+        ("rsa_key_exchange", tls.rsa_key_exchange, false),
+        ("sha1", tls.sha1, false),
+    ] {
+        if value != default {
+            put(&mut settings, key, value);
+        }
+    }
+    put(table, "tls", settings);
+}
+
+fn put_http(table: &mut Table, http: &HttpProbe) -> Result<(), String> {
+    put_tls(table, http.tls);
+    put(table, "method", &*http.method);
+    put_request(table, http)?;
+    let codes = http.expected_codes.iter().map(|code| Value::from(i64::from(*code)));
+    put(table, "expected_codes", codes.collect::<Vec<Value>>());
+    put_bytes(table, "expected_body", http.expected_body.as_slice());
+    put(table, "proxy", http.proxy);
+    Ok(())
+}
+
+fn put_request(table: &mut Table, http: &HttpProbe) -> Result<(), String> {
+    let request =
+        std::str::from_utf8(http.request.as_slice()).map_err(|_| "a request target that is not text")?;
+    let path = match request.strip_prefix("http://") {
+        Some(rest) => {
+            let (host, _) = rest.split_once('/').ok_or("an absolute request target without a path")?;
+            words::host(host)?;
+            put(table, "host", host);
+            &rest[host.len()..]
+        }
+        None => request,
+    };
+    words::path(path).map_err(|problem| format!("the request target {problem}"))?;
+    put(table, "path", path);
+    Ok(())
+}
+
+fn put_dns(table: &mut Table, dns: &DnsProbe) -> Result<(), String> {
+    put(table, "query", &*dns.query);
+    if dns.query_type != RecordType::A {
+        put(table, "query_type", dns.query_type.to_string());
+    }
+    if dns.query_class != RecordClass::IN {
+        put(table, "query_class", dns.query_class.to_string());
+    }
+    match &dns.expect {
+        DnsExpectation::Any => {}
+        DnsExpectation::Ips(ips) if ips.is_empty() => return Err("an expectation of no address".to_owned()),
+        DnsExpectation::Ips(ips) => {
+            let ips = ips.iter().map(|ip| Value::from(ip.to_string()));
+            put(table, "expected_ips", ips.collect::<Vec<Value>>());
+        }
+        DnsExpectation::Text(text) => put(table, "expected_answer", &**text),
+    }
+    Ok(())
+}
+
+fn put_radius(table: &mut Table, radius: &RadiusProbe) {
+    put(table, "username", bytes(radius.username.as_slice()));
+    put_bytes(table, "password", radius.password.expose());
+    put(table, "secret", bytes(radius.secret.expose()));
+    let expected = match radius.expect {
+        RadiusExpectation::Accept => "accept",
+        RadiusExpectation::Reject => "reject",
+        RadiusExpectation::Challenge => "challenge",
+        RadiusExpectation::Any => "any",
+    };
+    put(table, "expected_response", expected);
+    put(table, "require_message_authenticator", radius.require_message_authenticator);
+}
