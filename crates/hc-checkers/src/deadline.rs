@@ -6,14 +6,12 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use hc_types::{Failure, Outcome, Phase};
+use hc_types::verdict::{self, AtDeadline};
+use hc_types::{Failure, Outcome, Phase, Stray};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::fault::Setback;
-
-/// A peer had its time if nothing kept us from asking it within this part of the timeout.
-const IN_GOOD_TIME: u32 = 10;
 
 /// A timer that is later than this went off after a stall, perhaps of the whole machine: then the kernel is given as long to take in
 /// what the network holds for us, before we believe that it is nothing.
@@ -31,7 +29,7 @@ const LOOKS: u8 = 64;
 /// A deadline that passes while this process does not run, or has too much to do, does not prove much: the peer may have answered
 /// long ago, or may have been asked late. So when time is up the probe is polled once more, for a *last look*: whoever waits for
 /// the peer looks at the socket itself, since the poller may not have come to its report yet. A peer that was asked in good time
-/// and of which nothing is there even then is [silent](Failure::Silence).
+/// and of which nothing is there even then is [silent](hc_types::TimeoutEvidence::silent).
 #[derive(Debug)]
 pub(crate) struct Progress {
     phase: Cell<Phase>,
@@ -40,6 +38,8 @@ pub(crate) struct Progress {
     /// The looks that are left, once time is up.
     looks: Cell<u8>,
     nothing_there: Cell<bool>,
+    /// Why the latest datagram of this phase was ignored.
+    stray: Cell<Option<Stray>>,
 }
 
 impl Progress {
@@ -49,6 +49,7 @@ impl Progress {
             exchanged: Cell::new(Instant::now()),
             looks: Cell::new(0),
             nothing_there: Cell::new(false),
+            stray: Cell::new(None),
         }
     }
 
@@ -60,14 +61,20 @@ impl Progress {
         progress
     }
 
-    /// The probe enters `phase`.
+    /// The probe enters `phase`. What was ignored in the phase before has no part in a timeout from here on.
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.set(phase);
+        self.stray.set(None);
     }
 
     /// Where the probe is.
     pub(crate) fn phase(&self) -> Phase {
         self.phase.get()
+    }
+
+    /// A datagram came that is not the answer to our request.
+    pub(crate) fn ignored(&self, stray: Stray) {
+        self.stray.set(Some(stray));
     }
 
     /// Something has just gone to the peer or come from it.
@@ -105,7 +112,7 @@ impl Progress {
 }
 
 /// Runs `probe` for at most `timeout`, counted from the first poll, with one timer for all of it. A probe that is not
-/// done by then failed with [`Failure::Timeout`] of the phase that it was in, or [`Failure::Silence`].
+/// done by then failed with [`Failure::Timeout`]in the phase that it was in.
 ///
 /// The probe is polled before the timer, and once more after it: an answer that is there wins over a deadline that has passed.
 ///
@@ -135,12 +142,16 @@ where
         if let Poll::Ready(done) = poll_fn(|context| Poll::Ready(probe.as_mut().poll(context))).await {
             return done;
         }
-        let had_its_time = progress.exchanged.get() - begun <= timeout / IN_GOOD_TIME;
-        if !had_its_time || !progress.nothing_there.get() {
-            return Err(Failure::Timeout(progress.phase()).into());
-        }
-        if !std::mem::take(&mut may_be_early) {
-            return Err(Failure::Silence(progress.phase()).into());
+        let failure = verdict::timed_out(&AtDeadline {
+            phase: progress.phase(),
+            timeout,
+            last_exchange: progress.exchanged.get() - begun,
+            nothing_at_socket: progress.nothing_there.get(),
+            stray: progress.stray.get(),
+        });
+        let is_silent = matches!(failure, Failure::Timeout { evidence, .. } if evidence.silent);
+        if !is_silent || !std::mem::take(&mut may_be_early) {
+            return Err(failure.into());
         }
         sleep(LATE).await;
     }
@@ -188,7 +199,7 @@ mod tests {
                 std::future::pending().await
             })
             .await;
-            assert_eq!(outcome, Failure::Timeout(phase).into());
+            assert_eq!(outcome, Failure::timeout(phase).into());
             assert_eq!(begun.elapsed(), SECOND);
         }
     }
@@ -203,7 +214,7 @@ mod tests {
             Ok(Outcome::PASS)
         })
         .await;
-        assert_eq!(outcome, Failure::Timeout(Phase::Response).into());
+        assert_eq!(outcome, Failure::timeout(Phase::Response).into());
         assert_eq!(begun.elapsed(), SECOND);
     }
 

@@ -4,7 +4,6 @@ pub mod answer;
 pub mod message;
 pub mod name;
 
-use std::cell::Cell;
 use std::time::Duration;
 
 use hc_types::{DnsProbe, Failure, Heard, Outcome, Phase, Target};
@@ -15,7 +14,7 @@ use crate::deadline::{self, Progress};
 use crate::fault::{self, Setback};
 use crate::incoming::{Incoming, Read, Watched, heard};
 use crate::socket::{self, Datagrams, Opening, Stream};
-use message::{Judgement, Question, Stray};
+use message::{Judgement, Question};
 
 /// Asks `target` the question of `probe` over UDP, and again over TCP if the reply is truncated, and passes if the answer
 /// section holds what is expected: at the name that was asked for, or at the end of its chain of CNAMEs.
@@ -42,16 +41,7 @@ pub(crate) async fn judge(
     timeout: Duration,
     memory: &ProbeMemory,
 ) -> Outcome {
-    let stray = Cell::new(None);
-    let outcome =
-        deadline::within(timeout, async |progress| run(probe, target, memory, progress, &stray).await).await;
-    match (outcome, stray.get()) {
-        (
-            Outcome::Fail(Failure::Timeout(Phase::Response) | Failure::Silence(Phase::Response)),
-            Some(stray),
-        ) => Failure::Strays(format!("timed out, the only replies {stray}").into()).into(),
-        (outcome, _) => outcome,
-    }
+    deadline::within(timeout, async |progress| run(probe, target, memory, progress).await).await
 }
 
 async fn run(
@@ -59,7 +49,6 @@ async fn run(
     target: &Target,
     memory: &ProbeMemory,
     progress: &Progress,
-    stray: &Cell<Option<Stray>>,
 ) -> Result<Outcome, Setback> {
     let question = Question::new(probe).map_err(|error| Failure::BadRequest(error.to_string().into()))?;
     let id = rand::random();
@@ -72,12 +61,10 @@ async fn run(
             match socket.receive(progress, |reply| question.judge(id, reply)).await? {
                 Judgement::Verdict(outcome) => return Ok(outcome),
                 Judgement::Truncated => break,
-                Judgement::Ignore(why) => stray.set(Some(why)),
+                Judgement::Ignore(stray) => progress.ignored(stray),
             }
         }
     }
-    // What came over UDP has no part in a timeout from here on.
-    stray.set(None);
     match question.judge(id, &ask_over_tcp(&query, target, memory, progress).await?) {
         Judgement::Verdict(outcome) => Ok(outcome),
         Judgement::Truncated => Err(Failure::MalformedReply("truncated over TCP as well".into()).into()),

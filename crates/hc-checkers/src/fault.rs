@@ -139,7 +139,7 @@ pub(crate) fn after_sending(error: &io::Error, phase: Phase) -> Setback {
         libc::ECONNREFUSED => Failure::Refused.into(),
         libc::ECONNRESET | libc::ECONNABORTED | libc::EPIPE => Failure::Reset(phase).into(),
         // The kernel gave up repeating its segments before our deadline came.
-        libc::ETIMEDOUT => Failure::Timeout(phase).into(),
+        libc::ETIMEDOUT => Failure::timeout(phase).into(),
         libc::ENETUNREACH => Failure::Unreachable(Unreachable::Network).into(),
         libc::EHOSTUNREACH | libc::EHOSTDOWN | libc::ENONET => Failure::Unreachable(Unreachable::Host).into(),
         libc::EACCES | libc::ENOPROTOOPT | libc::EPROTO | libc::EOPNOTSUPP => {
@@ -179,7 +179,7 @@ mod tests {
         check(libc::ECONNREFUSED, Failure::Refused, Failure::Refused);
         check(libc::ECONNRESET, Failure::Reset(Phase::Connect), Failure::Reset(Phase::Connect));
         check(libc::EPIPE, Failure::Reset(Phase::Connect), Failure::Reset(Phase::Connect));
-        check(libc::ETIMEDOUT, Failure::Timeout(Phase::Connect), Failure::Timeout(Phase::Connect));
+        check(libc::ETIMEDOUT, Failure::timeout(Phase::Connect), Failure::timeout(Phase::Connect));
         check(libc::ENETUNREACH, NoRoute, Failure::Unreachable(Network));
         check(libc::EHOSTUNREACH, RouteUnreachable, Failure::Unreachable(Host));
         check(libc::EHOSTDOWN, Failure::Unreachable(Host), Failure::Unreachable(Host));

@@ -84,7 +84,7 @@ impl Prober for Checkers {
             let Outcome::Fail(failure) = &outcome else { return outcome };
             // Nobody tells a connection that its route is gone: its packets are lost without a word.
             let (heard, looked) = match failure {
-                Failure::Timeout(_) | Failure::Silence(_) | Failure::Strays(_) => {
+                Failure::Timeout { .. } => {
                     let way = socket::look_for_way(target);
                     let looked = way
                         .and_then(|way| if paths.is_open() { Ok(()) } else { loopback.look(way, timeout) });

@@ -2,14 +2,13 @@
 
 pub mod packet;
 
-use std::cell::Cell;
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use hc_types::{Failure, Outcome, Phase, RadiusExpectation, RadiusProbe, Target, radius_code_name};
+use hc_types::{Failure, Outcome, Phase, RadiusExpectation, RadiusProbe, Stray, Target, radius_code_name};
 
 use crate::deadline::{self, Progress};
 use crate::fault::Setback;
@@ -38,18 +37,7 @@ pub async fn probe_radius(
     timeout: Duration,
     nas_ip: Option<IpAddr>,
 ) -> Outcome {
-    let strays = Cell::new(false);
-    let outcome =
-        deadline::within(timeout, async |progress| run(probe, target, nas_ip, progress, &strays).await).await;
-    match outcome {
-        Outcome::Fail(Failure::Timeout(Phase::Response) | Failure::Silence(Phase::Response))
-            if strays.get() =>
-        {
-            let text = "timed out, the only replies had the identifier of another request";
-            Failure::Strays(text.into()).into()
-        }
-        outcome => outcome,
-    }
+    deadline::within(timeout, async |progress| run(probe, target, nas_ip, progress).await).await
 }
 
 async fn run(
@@ -57,7 +45,6 @@ async fn run(
     target: &Target,
     nas_ip: Option<IpAddr>,
     progress: &Progress,
-    strays: &Cell<bool>,
 ) -> Result<Outcome, Setback> {
     let socket = Datagrams::connect(target)?;
     let nas_address = nas_ip.map_or_else(|| socket.local_addr().map(|local| local.ip()), Ok)?;
@@ -82,7 +69,7 @@ async fn run(
     };
     loop {
         match socket.receive(progress, |response| expectation.judge(response)).await? {
-            Response::Stray => strays.set(true),
+            Response::Stray => progress.ignored(Stray::OtherIdentifier),
             Response::Refused(failure) => return Err(failure.into()),
             Response::Code(code) if passes(probe.expect, code) => {
                 return Ok(Outcome::pass(format!("RADIUS {} response", radius_code_name(code))));

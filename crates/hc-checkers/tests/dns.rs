@@ -8,7 +8,10 @@ use std::time::Duration;
 use hc_checkers::probe_dns;
 use hc_testkit::dns::{DnsMessage, DnsServer, DnsTransport, framed, wire_name};
 use hc_testkit::outcome::as_told;
-use hc_types::{DnsExpectation, DnsProbe, Failure, Outcome, Phase, RecordClass, RecordType, Target};
+use hc_types::{
+    DnsExpectation, DnsProbe, Failure, Outcome, Phase, RecordClass, RecordType, Stray, Target,
+    TimeoutEvidence,
+};
 
 const LONG: Duration = Duration::from_secs(20);
 /// Long enough for a packet on loopback to come, short enough to wait for in vain.
@@ -41,8 +44,8 @@ fn wrong(text: &str) -> Outcome {
     Failure::WrongAnswer(text.into()).into()
 }
 
-fn strays(text: &str) -> Outcome {
-    Failure::Strays(text.into()).into()
+fn strays(stray: Stray) -> Outcome {
+    Failure::Timeout { phase: Phase::Response, evidence: TimeoutEvidence::stray(stray) }.into()
 }
 
 /// Probes a server that answers over UDP as `script` says, once for each family.
@@ -136,22 +139,10 @@ fn strays_are_ignored_until_the_answer_comes() {
 
 #[test]
 fn strays_alone_are_named_at_the_deadline() {
-    check(
-        SHORT,
-        |q| vec![good(q).wrong_id().build()],
-        &strays("timed out, the only replies had the id of another question"),
-    );
-    check(
-        SHORT,
-        |q| vec![good(q).question("www.example.com", 28, 1).build()],
-        &strays("timed out, the only replies answered another question"),
-    );
-    check(
-        SHORT,
-        |q| vec![good(q).no_question().build()],
-        &strays("timed out, the only replies answered another question"),
-    );
-    check(SHORT, |_| vec![vec![7]], &strays("timed out, the only replies were too short to have an id"));
+    check(SHORT, |q| vec![good(q).wrong_id().build()], &strays(Stray::OtherId));
+    check(SHORT, |q| vec![good(q).question("www.example.com", 28, 1).build()], &strays(Stray::OtherQuestion));
+    check(SHORT, |q| vec![good(q).no_question().build()], &strays(Stray::OtherQuestion));
+    check(SHORT, |_| vec![vec![7]], &strays(Stray::Short));
 }
 
 #[test]
@@ -270,7 +261,7 @@ fn both_transports_share_one_deadline() {
         .unwrap();
         let begun = std::time::SystemTime::now();
         let outcome = as_told(block_on(probe_dns(&www(), &Target::plain(ip, address.port()), SHORT)));
-        assert_eq!(outcome, Failure::Timeout(Phase::Response).into());
+        assert_eq!(outcome, Failure::timeout(Phase::Response).into());
         assert!(begun.elapsed().unwrap() < 2 * SHORT);
         drop(server);
     }
@@ -278,7 +269,7 @@ fn both_transports_share_one_deadline() {
 
 #[test]
 fn silence_times_out_and_a_closed_port_refuses() {
-    check(Duration::from_millis(20), |_| Vec::new(), &Failure::Timeout(Phase::Response).into());
+    check(Duration::from_millis(20), |_| Vec::new(), &Failure::timeout(Phase::Response).into());
     for ip in LOOPBACKS {
         let port = UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap().port();
         assert_eq!(block_on(probe_dns(&www(), &Target::plain(ip, port), LONG)), Failure::Refused.into());

@@ -29,7 +29,7 @@ fn run(probe: &HttpProbe, backend: &Backend, timeout: Duration, config: &Checker
 #[track_caller]
 fn play(script: &[Step], probe: &HttpProbe, expected: impl Into<Outcome>) {
     let expected = expected.into();
-    let timeout = if matches!(expected, Outcome::Fail(Failure::Timeout(_))) { SOON } else { PLENTY };
+    let timeout = if matches!(expected, Outcome::Fail(Failure::Timeout { .. })) { SOON } else { PLENTY };
     for ip in FAMILIES {
         let backend = Backend::start(ip, script.to_vec()).unwrap();
         assert_eq!(run(probe, &backend, timeout, &CheckersConfig::default()), expected, "{ip} {script:?}");
@@ -175,7 +175,7 @@ fn a_response_may_come_byte_by_byte_and_without_end() {
 #[test]
 fn no_response_is_named() {
     let any = wanting(0, b"x");
-    play(&[Step::Hang], &any, Failure::Timeout(Phase::Response));
+    play(&[Step::Hang], &any, Failure::timeout(Phase::Response));
     play(&[Step::ReadHead], &any, Failure::closed_after(b""));
     play(&[Step::ReadHead, Step::Reset], &any, Failure::Reset(Phase::Response));
     play(
@@ -184,7 +184,7 @@ fn no_response_is_named() {
         Failure::closed_after(b"HTTP/1.1 200 OK\r\nServer"),
     );
     let stuck = [Step::ReadHead, Step::send(b"HTTP/1.1 200 OK\r\nServer: x"), Step::Hang];
-    play(&stuck, &any, Failure::Timeout(Phase::Response));
+    play(&stuck, &any, Failure::timeout(Phase::Response));
     let text = "not an HTTP/1.x response: \"220 mail.example.com ESMTP\\r\\n\": the peer speaks SMTP";
     play(
         &[Step::send(b"220 mail.example.com ESMTP\r\n"), Step::Hang],
@@ -291,7 +291,7 @@ fn https_to_a_server_of_plain_http_is_named() {
     let probe = HttpProbe { tls: Some(Tls::new(true)), ..HttpProbe::default() };
     let text = "first record does not look like a TLS handshake: \"HTTP/1.1 400 Bad Request\\r\\n\\r\\n\"; the peer speaks HTTP";
     play(&script, &probe, Failure::Tls(text.into()));
-    play(&[Step::Hang], &probe, Failure::Timeout(Phase::Tls));
+    play(&[Step::Hang], &probe, Failure::timeout(Phase::Tls));
 }
 
 #[test]

@@ -125,7 +125,7 @@ fn silence_times_out_and_the_next_probe_is_not_misled() {
             for ip in [V4, V6] {
                 ignore_pings();
                 let short = Duration::from_millis(20);
-                let timeout = Outcome::from(Failure::Timeout(Phase::Response));
+                let timeout = Outcome::from(Failure::timeout(Phase::Response));
                 assert_eq!(as_told(pinger.probe(&target(ip), short).await), timeout, "{ip}");
                 set_parameter("net.ipv4.icmp_echo_ignore_all", "0").unwrap();
                 set_parameter("net.ipv6.icmp.echo_ignore_all", "0").unwrap();
@@ -171,7 +171,7 @@ fn replies_to_others_are_ignored() {
             strays
         }
         for host in [V4, V6] {
-            let timeout = Failure::Timeout(Phase::Response).into();
+            let timeout = Failure::timeout(Phase::Response).into();
             answered(host, SHORT, strays, &timeout);
             let both = |request: &EchoRequest| {
                 let mut replies = strays(request);

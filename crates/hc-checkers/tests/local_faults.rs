@@ -180,11 +180,11 @@ fn a_filter_at_the_other_end_is_a_timeout() {
     let input = DROP.replace("hook output", "hook input").leak();
     for ip in ["127.0.0.1", "::1"] {
         let outcome = as_told(slow_tcp(veth!(""), input, ip));
-        assert_eq!(outcome, Failure::Timeout(Phase::Connect).into(), "{ip}");
+        assert_eq!(outcome, Failure::timeout(Phase::Connect).into(), "{ip}");
     }
     // Nobody is there, whether or not that is known to ARP.
     let silent = veth!("ip neighbour add 10.9.0.7 lladdr 02:00:00:00:00:07 dev va");
     for ip in ["10.9.0.7", "10.9.0.8"] {
-        assert_eq!(as_told(slow_tcp(silent, "", ip)), Failure::Timeout(Phase::Connect).into(), "{ip}");
+        assert_eq!(as_told(slow_tcp(silent, "", ip)), Failure::timeout(Phase::Connect).into(), "{ip}");
     }
 }

@@ -120,7 +120,7 @@ fn backends_that_hang_behind_a_long_head_time_out_within_the_limit() {
         (probes.join_all().await, healthy, rig.memory)
     });
     for outcome in outcomes {
-        assert_eq!(as_told(outcome), Failure::Timeout(Phase::Response).into());
+        assert_eq!(as_told(outcome), Failure::timeout(Phase::Response).into());
     }
     for outcome in healthy {
         assert_eq!(outcome, Outcome::pass("200 OK"));
@@ -156,7 +156,7 @@ fn without_memory(first: Vec<u8>, rest: &[u8], closes: bool, body: &[u8]) -> Out
 fn a_probe_whose_memory_was_taken_judges_what_it_can() {
     let long = || head(20 * KIB);
     // Nothing more comes, or the head does not end: whatever was held, it would have timed out.
-    assert_eq!(without_memory(long(), b"", false, b""), Failure::Timeout(Phase::Response).into());
+    assert_eq!(without_memory(long(), b"", false, b""), Failure::timeout(Phase::Response).into());
     let outcome = without_memory(long(), b"more", true, b"");
     let Outcome::Fail(Failure::Closed { heard: Some(heard) }) = outcome else { panic!("{outcome:?}") };
     assert_eq!(heard.length, long().len() as u64 + 4);
@@ -181,7 +181,7 @@ fn a_body_that_is_not_held_is_no_verdict_unless_nothing_more_comes() {
     let expected = [b'x'; 10_000];
     assert_eq!(
         without_memory(first.clone(), b"", false, &expected),
-        Failure::Timeout(Phase::Response).into()
+        Failure::timeout(Phase::Response).into()
     );
     assert_eq!(
         without_memory(first.clone(), &body[5000..], false, &expected),

@@ -190,7 +190,7 @@ fn udp_probe_is_resent_a_few_times_and_not_for_ever() {
         let outcome = probe_once("fd02::1".parse().unwrap(), 9, &udp(1400), None);
         (outcome, path.router.run(|| run("nft list ruleset")))
     });
-    assert_eq!(as_told(outcome), Failure::Timeout(Phase::Response).into());
+    assert_eq!(as_told(outcome), Failure::timeout(Phase::Response).into());
     let packets = sent.split("packets ").skip(1).map(|rest| rest.split(' ').next().unwrap());
     let sent: u32 = packets.map(|number| number.parse::<u32>().unwrap()).sum();
     assert!((2..40).contains(&sent), "{sent}");

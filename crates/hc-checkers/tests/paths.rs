@@ -108,7 +108,7 @@ const SILENT: &str = "sysctl -qw net.ipv4.icmp_echo_ignore_all=1";
 #[track_caller]
 fn check_counts(setup: &str, target: Target, events: &[(u64, &str)]) {
     let outcome = probe_while(setup, target, tcp(), events);
-    assert_eq!(outcome, Failure::Timeout(Phase::Connect).into(), "{events:?}");
+    assert_eq!(outcome, Failure::timeout(Phase::Connect).into(), "{events:?}");
 }
 
 /// The failure of the chaos test: the SYNs at 0, 1 and 3 s are lost, and the next would go at 7 s. Somebody listens, and nobody
@@ -340,7 +340,7 @@ fn a_flood_of_route_changes_hides_neither_a_dead_backend_nor_a_change_of_its_rou
             })
         })
     };
-    assert_eq!(outcome(""), Failure::Timeout(Phase::Connect).into());
+    assert_eq!(outcome(""), Failure::timeout(Phase::Connect).into());
     let flap = "route del 10.50.0.0/16\nroute add 10.50.0.0/16 via 10.9.0.7\n";
     assert_eq!(outcome(flap), LocalFault::PathChanged.into());
 }

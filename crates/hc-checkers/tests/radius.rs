@@ -9,7 +9,7 @@ use hc_checkers::probe_radius;
 use hc_testkit::datagram::DatagramServer;
 use hc_testkit::outcome::as_told;
 use hc_testkit::radius::{RadiusReply, RadiusRequest};
-use hc_types::{Failure, Outcome, Phase, RadiusExpectation, RadiusProbe, Target};
+use hc_types::{Failure, Outcome, Phase, RadiusExpectation, RadiusProbe, Stray, Target, TimeoutEvidence};
 
 const LONG: Duration = Duration::from_secs(20);
 /// Long enough for a packet on loopback to come, short enough to wait for in vain.
@@ -127,7 +127,7 @@ fn another_identifier_is_ignored_until_the_answer_comes() {
         &probe(),
         SHORT,
         |request| vec![RadiusReply::to(request, 2).wrong_identifier().build(SECRET)],
-        Failure::Strays("timed out, the only replies had the identifier of another request".into()),
+        Failure::Timeout { phase: Phase::Response, evidence: TimeoutEvidence::stray(Stray::OtherIdentifier) },
     );
 }
 
@@ -221,7 +221,7 @@ fn a_request_that_cannot_be_made_is_not_sent() {
 
 #[test]
 fn silence_times_out_and_a_closed_port_refuses() {
-    check(&probe(), Duration::from_millis(20), |_| Vec::new(), Failure::Timeout(Phase::Response));
+    check(&probe(), Duration::from_millis(20), |_| Vec::new(), Failure::timeout(Phase::Response));
     for ip in LOOPBACKS {
         let port = UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap().port();
         let outcome = block_on(probe_radius(&probe(), &Target::plain(ip, port), LONG, None));

@@ -91,10 +91,10 @@ fn a_timeout_right_after_the_loopback_interface_was_down_is_no_verdict() {
     let [first, second, third] = outcomes.map(as_told);
     assert_eq!(first, LocalFault::InterfaceDown.into());
     assert_eq!(second, LocalFault::PathChanged.into());
-    assert_eq!(third, Failure::Timeout(Phase::Response).into());
+    assert_eq!(third, Failure::timeout(Phase::Response).into());
 }
 
 #[test]
 fn a_timeout_with_a_route_is_one() {
-    assert_eq!(as_told(wait_in_vain(|| {})), Failure::Timeout(Phase::Response).into());
+    assert_eq!(as_told(wait_in_vain(|| {})), Failure::timeout(Phase::Response).into());
 }

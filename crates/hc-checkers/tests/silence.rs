@@ -14,7 +14,8 @@ use hc_testkit::dns::DnsMessage;
 use hc_testkit::port::FullPort;
 use hc_types::{
     CheckSpec, DnsExpectation, DnsProbe, Failure, HttpProbe, Outcome, Phase, ProbeSpec, Prober as _,
-    RadiusExpectation, RadiusProbe, RecordClass, RecordType, Target, TcpProbe, Tls, UdpProbe,
+    RadiusExpectation, RadiusProbe, RecordClass, RecordType, Stray, Target, TcpProbe, TimeoutEvidence, Tls,
+    UdpProbe,
 };
 use tokio::time::{Instant, advance};
 
@@ -83,7 +84,7 @@ fn check(spec: ProbeSpec, address: SocketAddr, phase: Phase) {
         let begun = Instant::now();
         (probe(spec, address).await, begun.elapsed())
     });
-    assert_eq!(outcome, Failure::Silence(phase).into(), "{name} {address}");
+    assert_eq!(outcome, Failure::silence(phase).into(), "{name} {address}");
     // A timer goes off within a millisecond after its time.
     assert!((TIMEOUT..TIMEOUT + 2 * MS).contains(&took), "{name} {address}: {took:?}");
 }
@@ -113,7 +114,7 @@ fn a_peer_that_says_nothing_is_silent() {
 #[test]
 fn a_peer_that_was_asked_late_may_not_be_silent() {
     for (late, expected) in
-        [(TIMEOUT / 20, Failure::Silence(Phase::Response)), (TIMEOUT / 5, Failure::Timeout(Phase::Response))]
+        [(TIMEOUT / 20, Failure::silence(Phase::Response)), (TIMEOUT / 5, Failure::timeout(Phase::Response))]
     {
         for ip in FAMILIES {
             let idle = TcpListener::bind((ip, 0)).unwrap();
@@ -149,7 +150,7 @@ fn a_peer_that_was_heard_late_may_not_be_silent() {
             advance(TIMEOUT / 5).await;
             probe.await
         });
-        assert_eq!(outcome, Failure::Timeout(phase).into());
+        assert_eq!(outcome, Failure::timeout(phase).into());
     }
 }
 
@@ -173,14 +174,14 @@ fn looks_are_limited() {
         advance(2 * TIMEOUT).await;
         probe.await
     });
-    let strays = "timed out, the only replies had the id of another question";
-    assert_eq!(outcome, Failure::Strays(strays.into()).into());
+    let evidence = TimeoutEvidence::stray(Stray::OtherId);
+    assert_eq!(outcome, Failure::Timeout { phase: Phase::Response, evidence }.into());
 }
 
 /// Long after the deadline, as after a pause of the machine: what comes then at once was on its way.
 #[test]
 fn what_a_late_timer_finds_is_waited_for_a_moment() {
-    for (answers, expected) in [(true, Outcome::PASS), (false, Failure::Silence(Phase::Response).into())] {
+    for (answers, expected) in [(true, Outcome::PASS), (false, Failure::silence(Phase::Response).into())] {
         for ip in FAMILIES {
             let peer = UdpSocket::bind((ip, 0)).unwrap();
             let address = peer.local_addr().unwrap();

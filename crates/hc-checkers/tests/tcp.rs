@@ -32,7 +32,7 @@ async fn probe(probe: &TcpProbe, address: SocketAddr, timeout: Duration) -> Outc
 #[track_caller]
 fn check(script: &[Step], send: &[u8], receive: &[u8], expected: impl Into<Outcome>) {
     let expected = expected.into();
-    let timeout = if matches!(expected, Outcome::Fail(Failure::Timeout(_))) { SOON } else { PLENTY };
+    let timeout = if matches!(expected, Outcome::Fail(Failure::Timeout { .. })) { SOON } else { PLENTY };
     for ip in FAMILIES {
         let backend = Backend::start(ip, script.to_vec()).unwrap();
         let outcome = run(probe(&talk(send, receive), backend.address(), timeout));
@@ -62,7 +62,7 @@ fn what_comes_must_begin_as_expected() {
 fn a_question_is_sent_first() {
     let echo = [Step::Read(4), Step::send(b"PONG"), Step::Hang];
     check(&echo, b"PING", b"PONG", Outcome::PASS);
-    check(&echo, b"PIN", b"PONG", Failure::Timeout(Phase::Response));
+    check(&echo, b"PIN", b"PONG", Failure::timeout(Phase::Response));
     // Sent is enough where nothing is expected.
     check(&[Step::Read(4), Step::Reset], b"PING", b"", Outcome::PASS);
 }
@@ -92,8 +92,8 @@ fn an_answer_that_is_cut_off_is_named() {
     check(&[Step::send(b"22")], b"", b"220 ", Failure::closed_after(b"22"));
     check(&[Step::HalfClose, Step::Hang], b"", b"220 ", Failure::closed_after(b""));
     check(&[Step::Read(4), Step::Reset], b"PING", b"PONG", Failure::Reset(Phase::Response));
-    check(&[Step::send(b"22"), Step::Hang], b"", b"220 ", Failure::Timeout(Phase::Response));
-    check(&[Step::Hang], b"", b"220 ", Failure::Timeout(Phase::Response));
+    check(&[Step::send(b"22"), Step::Hang], b"", b"220 ", Failure::timeout(Phase::Response));
+    check(&[Step::Hang], b"", b"220 ", Failure::timeout(Phase::Response));
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_peer_that_does_not_read_is_a_timeout_in_sending() {
     let listener = IdleListener::start(ip).unwrap();
     let question = vec![b'x'; 64 << 20];
     let outcome = run(probe(&talk(&question, b""), listener.address().unwrap(), SOON));
-    assert_eq!(outcome, Failure::Timeout(Phase::Send).into());
+    assert_eq!(outcome, Failure::timeout(Phase::Send).into());
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_full_queue_is_a_timeout_in_connecting() {
     for ip in FAMILIES {
         let port = FullPort::start(ip).unwrap();
         let outcome = run(probe(&TcpProbe::default(), port.address(), SOON));
-        assert_eq!(outcome, Failure::Timeout(Phase::Connect).into());
+        assert_eq!(outcome, Failure::timeout(Phase::Connect).into());
     }
 }
 
@@ -233,7 +233,7 @@ fn every_packet_carries_the_mark() {
         });
         assert_eq!(marked, [Outcome::PASS, Outcome::PASS]);
         assert!(!strays, "packets without the mark");
-        assert_eq!(unmarked, Failure::Timeout(Phase::Connect).into());
+        assert_eq!(unmarked, Failure::timeout(Phase::Connect).into());
     }
 }
 

@@ -163,7 +163,7 @@ fn a_server_whose_certificate_may_sign_others_passes() {
 #[track_caller]
 fn plain_peer(script: &[Step], expected: impl Into<Outcome>) {
     let expected = expected.into();
-    let timeout = if matches!(expected, Outcome::Fail(Failure::Timeout(_))) { SOON } else { PLENTY };
+    let timeout = if matches!(expected, Outcome::Fail(Failure::Timeout { .. })) { SOON } else { PLENTY };
     for verify in [true, false] {
         let backend = Backend::start(FAMILIES[0], script.to_vec()).unwrap();
         let probe = TcpProbe { tls: Some(Tls::new(verify)), ..TcpProbe::default() };
@@ -177,7 +177,7 @@ fn tls(reason: &str) -> Failure {
 
 #[test]
 fn a_peer_that_does_not_speak_tls_is_named() {
-    plain_peer(&[Step::Hang], Failure::Timeout(Phase::Tls));
+    plain_peer(&[Step::Hang], Failure::timeout(Phase::Tls));
     plain_peer(&[Step::Read(5)], Failure::Reset(Phase::Tls));
     plain_peer(&[Step::Read(5), Step::Reset], Failure::Reset(Phase::Tls));
     plain_peer(
@@ -231,7 +231,7 @@ fn bytes_are_exchanged_inside() {
         let outcome = run(&probe(b"PANG"), &backend, PLENTY, &config);
         assert!(matches!(outcome, Outcome::Fail(Failure::BodyMismatch(_))), "{outcome:?}");
         let outcome = run(&probe(b"PONG! and more"), &backend, SOON, &config);
-        assert_eq!(outcome, Failure::Timeout(Phase::Response).into());
+        assert_eq!(outcome, Failure::timeout(Phase::Response).into());
     }
     // An end that TLS does not know of is one all the same.
     for script in [vec![Step::send(b"22")], vec![Step::send(b"22"), Step::HalfClose, Step::Hang]] {

@@ -64,7 +64,7 @@ fn silence_is_a_timeout_whatever_is_expected() {
         let silent = UdpSocket::bind((ip, 0)).unwrap();
         for receive in [&b""[..], b"x"] {
             let outcome = ask(&plain(silent.local_addr().unwrap()), b"x", receive, SOON);
-            assert_eq!(outcome, Failure::Timeout(Phase::Response).into());
+            assert_eq!(outcome, Failure::timeout(Phase::Response).into());
         }
     }
 }

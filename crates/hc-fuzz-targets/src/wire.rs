@@ -48,7 +48,7 @@ pub fn parse_check(data: &[u8]) {
     assert_eq!(*line, again);
     assert_eq!(line.spec.key(), again.spec.key());
     assert!(line.spec.same_key(&again.spec));
-    for outcome in [Outcome::PASS, Failure::Refused.into(), Failure::Timeout(Phase::Response).into()] {
+    for outcome in [Outcome::PASS, Failure::Refused.into(), Failure::timeout(Phase::Response).into()] {
         assert!(!line.spec.text(&outcome).is_empty());
     }
 }

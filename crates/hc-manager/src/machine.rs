@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     const FAIL: Outcome = Outcome::Fail(Failure::Refused);
-    const TIMEOUT: Outcome = Outcome::Fail(Failure::Timeout(Phase::Response));
+    const TIMEOUT: Outcome = Outcome::Fail(Failure::timeout(Phase::Response));
 
     #[track_caller]
     fn row(from: (Health, u32), outcome: Outcome, retries: u32, to: (Health, u32), notify: bool) {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use hc_types::{Failure, Outcome};
+use hc_types::{Failure, Outcome, verdict};
 
 use crate::schedule::{Nanos, nanos};
 
@@ -81,7 +81,7 @@ pub(crate) struct Silences {
 impl Silences {
     /// Takes the next result, of a probe between these moments. Gives whether the backend is proven silent.
     pub(crate) fn note(&mut self, outcome: &Outcome, began: Nanos, ended: Nanos) -> bool {
-        if !matches!(outcome, Outcome::Fail(Failure::Silence(_))) {
+        if !verdict::is_silence(outcome) {
             self.count = 0;
             return false;
         }
@@ -106,9 +106,7 @@ pub(crate) fn excused(outcome: &Outcome, stalled: Nanos, timeout: Duration) -> b
 fn may_be_impatience(failure: &Failure) -> bool {
     let is_408 = |status: &str| status.starts_with("408");
     match failure {
-        Failure::Timeout(_)
-        | Failure::Silence(_)
-        | Failure::Strays(_)
+        Failure::Timeout { .. }
         | Failure::Reset(_)
         | Failure::ResetAfter(_)
         | Failure::Closed { .. }
@@ -129,7 +127,7 @@ fn may_be_impatience(failure: &Failure) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use hc_types::{LocalFault, Mismatch, Phase, Unreachable};
+    use hc_types::{LocalFault, Mismatch, Phase, Stray, TimeoutEvidence, Unreachable};
 
     use super::*;
 
@@ -172,15 +170,20 @@ mod tests {
 
     #[test]
     fn what_a_stall_may_have_brought_about_is_excused() {
-        let timeout = || Failure::Timeout(Phase::Connect);
+        let timeout = || Failure::timeout(Phase::Connect);
         check_excused(timeout(), 0, 100, false);
         check_excused(timeout(), 20, 100, false);
         check_excused(timeout(), 21, 100, true);
         check_excused(timeout(), 100, 1000, false);
         check_excused(timeout(), 101, 1000, true);
-        check_excused(Failure::Silence(Phase::Connect), 100, 1000, false);
-        check_excused(Failure::Silence(Phase::Connect), 101, 1000, true);
-        check_excused(Failure::Strays("timed out, the only replies were late".into()), 101, 1000, true);
+        check_excused(Failure::silence(Phase::Connect), 100, 1000, false);
+        check_excused(Failure::silence(Phase::Connect), 101, 1000, true);
+        check_excused(
+            Failure::Timeout { phase: Phase::Response, evidence: TimeoutEvidence::stray(Stray::OtherId) },
+            101,
+            1000,
+            true,
+        );
         check_excused(Failure::Closed { heard: None }, 100, 1000, false);
         check_excused(Failure::Closed { heard: None }, 101, 1000, true);
         check_excused(Failure::Reset(Phase::Tls), 101, 1000, true);
@@ -207,10 +210,10 @@ mod tests {
     #[test]
     fn silence_that_goes_on_is_proven() {
         const SECOND: Nanos = 1000 * MS;
-        let silence = || Outcome::Fail(Failure::Silence(Phase::Connect));
+        let silence = || Outcome::Fail(Failure::silence(Phase::Connect));
         let ends = [
             Outcome::PASS,
-            Failure::Timeout(Phase::Connect).into(),
+            Failure::timeout(Phase::Connect).into(),
             Failure::Refused.into(),
             LocalFault::Ports.into(),
         ];

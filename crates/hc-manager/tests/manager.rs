@@ -389,7 +389,7 @@ async fn local_faults_hold_the_state_and_show() {
     let stats = rig.manager.stats();
     assert!(stats.ended("local_descriptors") > 0);
     assert_eq!((stats.episodes.len(), stats.episodes[0].label), (1, "local_descriptors"));
-    rig.backends.set(1, Act::Answer(Failure::Timeout(Phase::Connect).into()));
+    rig.backends.set(1, Act::Answer(Failure::timeout(Phase::Connect).into()));
     rig.health(1, Health::Unhealthy).await;
     assert_eq!(rig.journal.news(1).len(), 2);
     rig.end().await.unwrap();

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use hc_manager::stepped::{Deed, Flight};
 use hc_types::{
     CheckId, CheckSpec, Failure, FaultClass, Health, Held, Incarnation, LocalFault, Outcome, Remembered,
-    Status, StatusUpdate,
+    Status, StatusUpdate, TimeoutEvidence,
 };
 
 use crate::clock::{MILLISECOND, Nanos, SECOND, nanos};
@@ -181,7 +181,8 @@ impl Run {
 
     /// A probe ends so. Gives the silences in a row.
     pub(crate) fn hear(&mut self, outcome: &Outcome, flight: &InFlight) -> u32 {
-        if !matches!(outcome, Outcome::Fail(Failure::Silence(_))) {
+        if !matches!(outcome, Outcome::Fail(Failure::Timeout { evidence, .. }) if *evidence == TimeoutEvidence::SILENT)
+        {
             self.silences = 0;
             return 0;
         }

@@ -155,7 +155,7 @@ impl Truth {
             State::Up if rng.u8(..100) >= backend.flaky => Probe { takes: answer, outcome: Outcome::PASS },
             State::Up | State::Refusing if rng.bool() => failed(answer, Failure::Refused),
             State::Up | State::Refusing => failed(answer, Failure::Closed { heard: None }),
-            State::Silent => failed(timeout, Failure::Silence(Phase::Connect)),
+            State::Silent => failed(timeout, Failure::silence(Phase::Connect)),
         }
     }
 

@@ -2,12 +2,15 @@
 
 use hc_types::{Failure, Outcome};
 
-/// The outcome as it is told: silence is a timeout like any other. Whether a probe that waited in vain can say that the peer was
-/// silent, and that it was not the probe that was late, depends on how busy the machine is.
+/// The outcome without the proof that the peer was silent, which has no part in label and text. Whether a
+/// probe can prove it depends on how busy the machine is.
 #[must_use]
 pub fn as_told(outcome: Outcome) -> Outcome {
     match outcome {
-        Outcome::Fail(Failure::Silence(phase)) => Failure::Timeout(phase).into(),
+        Outcome::Fail(Failure::Timeout { phase, mut evidence }) => {
+            evidence.silent = false;
+            Failure::Timeout { phase, evidence }.into()
+        }
         outcome => outcome,
     }
 }

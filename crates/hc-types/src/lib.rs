@@ -31,13 +31,16 @@ mod target;
 mod text;
 mod throttle;
 mod traits;
+pub mod verdict;
 mod wall;
 pub mod wire;
 
 pub use bytes::{RawBytes, Secret};
 pub use id::{CheckId, Incarnation};
 pub use key::CheckKey;
-pub use outcome::{Failure, FaultClass, Heard, LocalFault, Mismatch, Outcome, Phase, Unreachable};
+pub use outcome::{
+    Failure, FaultClass, Heard, LocalFault, Mismatch, Outcome, Phase, Stray, TimeoutEvidence, Unreachable,
+};
 pub use probe::{
     DnsExpectation, DnsProbe, HttpProbe, ProbeSpec, RadiusExpectation, RadiusProbe, RecordClass, RecordType,
     TcpProbe, Tls, UdpProbe,

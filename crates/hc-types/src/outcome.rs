@@ -134,16 +134,69 @@ pub enum Unreachable {
     Protocol,
 }
 
+/// What a probe knows about its peer when its deadline has passed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct TimeoutEvidence {
+    /// The last bytes went to the peer or came from it within the first tenth of the timeout, and when the
+    /// socket itself was read after the deadline, nothing had come since. Without this proof, a late checker
+    /// may have caused the timeout.
+    pub silent: bool,
+    /// The latest datagram that came and answers another request.
+    pub stray: Option<Stray>,
+}
+
+impl TimeoutEvidence {
+    /// Nothing is known.
+    pub const NONE: Self = Self { silent: false, stray: None };
+    /// The peer is proven silent.
+    pub const SILENT: Self = Self { silent: true, stray: None };
+
+    /// Datagrams came, and this is why the latest of them is no answer.
+    #[must_use]
+    pub const fn stray(stray: Stray) -> Self {
+        Self { silent: false, stray: Some(stray) }
+    }
+}
+
+/// Why a datagram from the target is not the answer to the request, and is ignored: a late or a forged one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Stray {
+    /// DNS: too short to have an id.
+    Short,
+    /// DNS: the id of another question.
+    OtherId,
+    /// DNS: the right id, and another question in it, or none.
+    OtherQuestion,
+    /// RADIUS: the identifier of another request.
+    OtherIdentifier,
+}
+
+/// Reads on as in "the only replies had the id of another question".
+impl fmt::Display for Stray {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stray::Short => "were too short to have an id",
+            Stray::OtherId => "had the id of another question",
+            Stray::OtherQuestion => "answered another question",
+            Stray::OtherIdentifier => "had the identifier of another request",
+        })
+    }
+}
+
 /// Why a probe failed. Closed: each has a fixed [`label`](Failure::label).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// Nobody listens there: a TCP reset in answer to the SYN, an ICMP port unreachable, a TCP connection to ourselves.
     Refused,
     /// The deadline passed.
-    Timeout(Phase),
-    /// The deadline passed, and the peer had had its time: it was last asked or heard within the first tenth of the timeout, and nothing
-    /// of it had come since when the socket itself was looked at afterwards. Told like [`Timeout`](Self::Timeout).
-    Silence(Phase),
+    Timeout {
+        /// Where the probe was by then.
+        phase: Phase,
+        /// What the probe knows about its peer by then.
+        evidence: TimeoutEvidence,
+    },
     /// The peer reset the connection before any byte of an answer.
     Reset(Phase),
     /// The peer reset the connection after a part of its answer.
@@ -176,8 +229,6 @@ pub enum Failure {
     DnsRcode(u16),
     /// An answer that is well-formed and is not the one expected; the text says what came.
     WrongAnswer(Box<str>),
-    /// Nothing came in time but replies to other requests than ours. Told like a wrong answer, but a timeout like any other.
-    Strays(Box<str>),
     /// RADIUS: another response code than the expected one.
     RadiusCode(u8),
     /// RADIUS: the response authenticator or the Message-Authenticator is wrong, mostly because the secret is.
@@ -209,6 +260,18 @@ impl Heard {
 }
 
 impl Failure {
+    /// The deadline passed, and no more is known.
+    #[must_use]
+    pub const fn timeout(phase: Phase) -> Self {
+        Self::Timeout { phase, evidence: TimeoutEvidence::NONE }
+    }
+
+    /// The deadline passed, and the peer is proven silent: see [`TimeoutEvidence::silent`].
+    #[must_use]
+    pub const fn silence(phase: Phase) -> Self {
+        Self::Timeout { phase, evidence: TimeoutEvidence::SILENT }
+    }
+
     /// The peer closed the connection, and `got` is all that had come of its answer.
     #[must_use]
     pub fn closed_after(got: &[u8]) -> Self {
@@ -251,10 +314,12 @@ impl Failure {
     pub fn label(&self) -> &'static str {
         match self {
             Failure::Refused => "refused",
-            Failure::Timeout(Phase::Connect) | Failure::Silence(Phase::Connect) => "timeout_connect",
-            Failure::Timeout(Phase::Tls) | Failure::Silence(Phase::Tls) => "timeout_tls",
-            Failure::Timeout(Phase::Send) | Failure::Silence(Phase::Send) => "timeout_send",
-            Failure::Timeout(Phase::Response) | Failure::Silence(Phase::Response) => "timeout_response",
+            // Operators search for it by this label, as for any other answer that does not fit.
+            Failure::Timeout { evidence: TimeoutEvidence { stray: Some(_), .. }, .. } => "wrong_answer",
+            Failure::Timeout { phase: Phase::Connect, .. } => "timeout_connect",
+            Failure::Timeout { phase: Phase::Tls, .. } => "timeout_tls",
+            Failure::Timeout { phase: Phase::Send, .. } => "timeout_send",
+            Failure::Timeout { phase: Phase::Response, .. } => "timeout_response",
             Failure::Reset(_) | Failure::ResetAfter(_) => "reset",
             Failure::Closed { .. } => "closed",
             Failure::Unreachable(_) => "unreachable",
@@ -263,7 +328,7 @@ impl Failure {
             Failure::Status { .. } => "status",
             Failure::BodyMismatch(_) => "body_mismatch",
             Failure::DnsRcode(_) => "dns_rcode",
-            Failure::WrongAnswer(_) | Failure::Strays(_) => "wrong_answer",
+            Failure::WrongAnswer(_) => "wrong_answer",
             Failure::RadiusCode(_) => "radius_code",
             Failure::BadAuthenticator(_) => "bad_authenticator",
             Failure::MalformedReply(_) => "malformed_reply",
@@ -409,7 +474,7 @@ mod tests {
 
     #[test]
     fn every_label_is_listed_once() {
-        let failures = Phase::ALL.map(Failure::Timeout).into_iter().chain([
+        let failures = Phase::ALL.map(Failure::timeout).into_iter().chain([
             Failure::Refused,
             Failure::Reset(Phase::Tls),
             Failure::Closed { heard: None },
@@ -455,6 +520,15 @@ mod tests {
         let mut listed = Outcome::LABELS;
         listed.sort_unstable();
         assert_eq!(labels, listed);
+    }
+
+    #[test]
+    fn the_evidence_of_a_timeout_does_not_change_its_label_except_for_strays() {
+        for phase in Phase::ALL {
+            assert_eq!(Failure::silence(phase).label(), Failure::timeout(phase).label());
+        }
+        let evidence = TimeoutEvidence::stray(Stray::OtherId);
+        assert_eq!(Failure::Timeout { phase: Phase::Response, evidence }.label(), "wrong_answer");
     }
 
     #[test]

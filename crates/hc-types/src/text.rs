@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use crate::{
     CheckSpec, DnsProbe, Failure, Heard, HttpProbe, LocalFault, Mismatch, Outcome, ProbeSpec,
-    RadiusExpectation, Unreachable,
+    RadiusExpectation, TimeoutEvidence, Unreachable,
 };
 
 /// The text of a result. Seesaw shows the error alone where there is one (`healthcheck/core.go`), which tells "EOF" and
@@ -54,7 +54,10 @@ fn write_failure(text: &mut String, spec: &CheckSpec, failure: &Failure) -> fmt:
     text.write_str("; ")?;
     match failure {
         Failure::Refused => text.write_str("connection refused"),
-        Failure::Timeout(phase) | Failure::Silence(phase) => {
+        Failure::Timeout { evidence: TimeoutEvidence { stray: Some(stray), .. }, .. } => {
+            write!(text, "timed out, the only replies {stray}")
+        }
+        Failure::Timeout { phase, .. } => {
             write!(text, "timed out {phase} after {}", humantime::format_duration(spec.timeout()))
         }
         Failure::Reset(phase) => write!(text, "connection reset by peer {phase}"),
@@ -71,7 +74,7 @@ fn write_failure(text: &mut String, spec: &CheckSpec, failure: &Failure) -> fmt:
         Failure::Status { got } => write_status(text, spec.probe(), got),
         Failure::BodyMismatch(mismatch) => write_mismatch(text, mismatch),
         Failure::DnsRcode(code) => write!(text, "response code {code}{}", rcode_name(*code)),
-        Failure::WrongAnswer(what) | Failure::Strays(what) => text.write_str(what),
+        Failure::WrongAnswer(what) => text.write_str(what),
         Failure::RadiusCode(code) => write_radius_code(text, spec.probe(), *code),
         Failure::BadAuthenticator(which) => write!(text, "wrong {which} (incorrect secret?)"),
         Failure::MalformedReply(how) => write!(text, "malformed reply: {how}"),
@@ -188,7 +191,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Phase, Target, TcpProbe};
+    use crate::{Phase, Stray, Target, TcpProbe};
 
     #[track_caller]
     fn quoted(bytes: &[u8], expected: &str) {
@@ -221,13 +224,18 @@ mod tests {
         check(tcp(), Outcome::PASS, "TCP connect to [2001:db8::1]:80");
         check(
             tcp(),
-            Failure::Timeout(Phase::Tls),
+            Failure::timeout(Phase::Tls),
             "TCP connect to [2001:db8::1]:80; timed out in the TLS handshake after 1s 500ms",
         );
         check(
             tcp(),
-            Failure::Silence(Phase::Connect),
+            Failure::silence(Phase::Connect),
             "TCP connect to [2001:db8::1]:80; timed out connecting after 1s 500ms",
+        );
+        check(
+            tcp(),
+            Failure::Timeout { phase: Phase::Response, evidence: TimeoutEvidence::stray(Stray::OtherId) },
+            "TCP connect to [2001:db8::1]:80; timed out, the only replies had the id of another question",
         );
         check(
             tcp(),

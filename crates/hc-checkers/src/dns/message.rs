@@ -1,8 +1,6 @@
 //! The question as it is sent, and the verdict on whatever comes back (RFC 1035 section 4, RFC 5452 section 9.1).
 
-use std::fmt;
-
-use hc_types::{DnsProbe, Failure, Outcome, RecordClass, RecordType};
+use hc_types::{DnsProbe, Failure, Outcome, RecordClass, RecordType, Stray};
 use hickory_proto::op::{Header, Message, MessageType, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData};
 use hickory_proto::serialize::binary::{BinDecodable as _, BinDecoder, DecodeError, Restrict};
@@ -31,28 +29,6 @@ pub enum QuestionError {
     /// The expected answer can never be found.
     #[error(transparent)]
     Expected(#[from] ExpectedAnswerError),
-}
-
-/// A packet from the target that is not the answer to the question, and is ignored: a late or a forged one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stray {
-    /// Too short to have an id.
-    Short,
-    /// The id of another question.
-    OtherId,
-    /// The right id, and another question in it, or none.
-    OtherQuestion,
-}
-
-/// Reads on as in "the only replies had the id of another question".
-impl fmt::Display for Stray {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Stray::Short => "were too short to have an id",
-            Stray::OtherId => "had the id of another question",
-            Stray::OtherQuestion => "answered another question",
-        })
-    }
 }
 
 /// What a packet from the target means.

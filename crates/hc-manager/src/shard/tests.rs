@@ -28,7 +28,7 @@ use crate::stats::{Gauges, ManagerStats};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-const TIMEOUT: Outcome = Outcome::Fail(Failure::Timeout(Phase::Response));
+const TIMEOUT: Outcome = Outcome::Fail(Failure::timeout(Phase::Response));
 
 /// A shard that runs beside the test.
 struct Rig {
@@ -246,7 +246,7 @@ async fn a_silent_backend_is_found_out_by_a_shard_that_always_stalls() {
     with_shard(10, async |rig| {
         rig.obey(vec![add(0, tcp(1, SECOND, 1)), add(1, tcp(2, SECOND, 1)), add(2, tcp(3, SECOND, 1))]).await;
         rig.until(500).await;
-        rig.backends.set(1, Act::After(SECOND, Outcome::Fail(Failure::Silence(Phase::Connect))));
+        rig.backends.set(1, Act::After(SECOND, Outcome::Fail(Failure::silence(Phase::Connect))));
         // Peers that were kept waiting, or may have been.
         rig.backends.set(2, Act::After(SECOND, TIMEOUT));
         rig.backends.set(3, Act::After(SECOND, Outcome::Fail(Failure::Closed { heard: None })));

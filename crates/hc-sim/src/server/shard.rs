@@ -159,9 +159,9 @@ impl Server {
         // Read after its deadline: asked too late for an answer, or the answer was lost while the whole machine stood still, which does
         // not happen each time.
         let overdue = now > begun.started + timeout && !matches!(outcome, Outcome::Inconclusive(_));
-        if overdue && outcome != Failure::Silence(Phase::Connect).into() && ctx.rng.bool() {
+        if overdue && outcome != Failure::silence(Phase::Connect).into() && ctx.rng.bool() {
             let lost = run.silences() + 1 < PROOF && ctx.rng.bool();
-            outcome = if lost { Failure::Silence } else { Failure::Timeout }(Phase::Connect).into();
+            outcome = if lost { Failure::silence } else { Failure::timeout }(Phase::Connect).into();
         }
         let proven = run.hear(&outcome, &begun) >= PROOF
             && milliseconds(now) - milliseconds(run.silent_since()) >= PROOF_TIME;
