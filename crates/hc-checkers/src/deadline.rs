@@ -11,7 +11,7 @@ use hc_types::{Failure, Outcome, Phase, Stray};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::fault::Setback;
+use crate::fault::ProbeError;
 
 /// A timer that is later than this went off after a stall, perhaps of the whole machine: then the kernel is given as long to take in
 /// what the network holds for us, before we believe that it is nothing.
@@ -120,15 +120,15 @@ impl Progress {
 /// Dropping the future drops the probe, and with it its sockets.
 pub(crate) async fn within<F>(timeout: Duration, probe: F) -> Outcome
 where
-    F: AsyncFnOnce(&Progress) -> Result<Outcome, Setback>,
+    F: AsyncFnOnce(&Progress) -> Result<Outcome, ProbeError>,
 {
     limit(timeout, probe).await.unwrap_or_else(Outcome::from)
 }
 
 /// Like [`within`], for a probe with something left to do after its verdict.
-pub(crate) async fn limit<T, F>(timeout: Duration, probe: F) -> Result<T, Setback>
+pub(crate) async fn limit<T, F>(timeout: Duration, probe: F) -> Result<T, ProbeError>
 where
-    F: AsyncFnOnce(&Progress) -> Result<T, Setback>,
+    F: AsyncFnOnce(&Progress) -> Result<T, ProbeError>,
 {
     let progress = Progress::new();
     let begun = progress.exchanged.get();

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::ProbeMemory;
 use crate::deadline::{self, Progress};
-use crate::fault::{self, Setback};
+use crate::fault::{self, ProbeError};
 use crate::incoming::{Incoming, Read, Watched, heard};
 use crate::socket::{self, Datagrams, Opening, Stream};
 use message::{Judgement, Question};
@@ -49,7 +49,7 @@ async fn run(
     target: &Target,
     memory: &ProbeMemory,
     progress: &Progress,
-) -> Result<Outcome, Setback> {
+) -> Result<Outcome, ProbeError> {
     let question = Question::new(probe).map_err(|error| Failure::BadRequest(error.to_string().into()))?;
     let id = rand::random();
     let query = question.encode(id);
@@ -80,7 +80,7 @@ async fn ask_over_tcp(
     target: &Target,
     memory: &ProbeMemory,
     progress: &Progress,
-) -> Result<Vec<u8>, Setback> {
+) -> Result<Vec<u8>, ProbeError> {
     let length = u16::try_from(query.len()).map_err(|_| Failure::BadRequest("a question of 64 kB".into()))?;
     let request = [&length.to_be_bytes(), query].concat();
     progress.enter(Phase::Connect);
@@ -92,7 +92,7 @@ async fn ask_over_tcp(
 }
 
 /// Reads a length and as many bytes (RFC 1035 section 4.2.2). A length alone makes nobody hold anything.
-async fn read_reply(stream: &mut Stream<'_>, memory: &ProbeMemory) -> Result<Vec<u8>, Setback> {
+async fn read_reply(stream: &mut Stream<'_>, memory: &ProbeMemory) -> Result<Vec<u8>, ProbeError> {
     let mut incoming = Incoming::new(stream, memory);
     loop {
         let came = match &*incoming.buffer {

@@ -6,7 +6,7 @@ use hc_types::{HttpProbe, Outcome, Target};
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::fault::Setback;
+use crate::fault::ProbeError;
 use crate::http::{self, Request};
 use crate::{ProbeMemory, deadline, tls};
 
@@ -23,7 +23,7 @@ where
     deadline::within(Duration::from_secs(60), async |progress| {
         let request = Request::new(probe, target).map_err(|error| http::bad_request(&error))?;
         let memory = ProbeMemory::default();
-        let outcome: Result<Outcome, Setback> =
+        let outcome: Result<Outcome, ProbeError> =
             http::exchange(probe, &request, stream, &memory, progress).await;
         outcome
     })

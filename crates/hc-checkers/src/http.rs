@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 
 use crate::deadline::{self, Progress};
-use crate::fault::{self, Setback};
+use crate::fault::{self, ProbeError};
 use crate::incoming::{Incoming, Read, Watched, heard};
 use crate::socket::{self, First, Opening, Parting, Used};
 use crate::tls::{self, Handshake, Peer};
@@ -94,7 +94,7 @@ async fn run<'a>(
     target: &'a Target,
     config: &'a CheckersConfig,
     progress: &'a Progress,
-) -> Result<(Result<Outcome, Setback>, Used), Setback> {
+) -> Result<(Result<Outcome, ProbeError>, Used), ProbeError> {
     let request = Request::new(probe, target).map_err(|error| bad_request(&error))?;
     let Some(tls) = &probe.tls else {
         let mut stream = socket::connect(target, Opening::Speak(request.bytes.len()), progress).await?;
@@ -120,8 +120,8 @@ async fn run<'a>(
     Ok((verdict, tls::leave(stream)))
 }
 
-pub(crate) fn bad_request(error: &RequestError) -> Setback {
-    Failure::BadRequest(fault::told(error.to_string())).into()
+pub(crate) fn bad_request(error: &RequestError) -> ProbeError {
+    Failure::BadRequest(fault::truncate_text(error.to_string())).into()
 }
 
 /// Waits a moment for the peer to close the connection, and takes the little that may still come.
@@ -154,7 +154,7 @@ pub(crate) async fn exchange<S>(
     stream: &mut S,
     memory: &ProbeMemory,
     progress: &Progress,
-) -> Result<Outcome, Setback>
+) -> Result<Outcome, ProbeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -174,7 +174,7 @@ where
         && let Some(Err(error)) = head.location.as_deref().map(RequestTarget::parse)
     {
         let text = format!("got {}; failed to parse Location header: {error}", head.status_text);
-        return Err(Failure::WrongAnswer(fault::told(text)).into());
+        return Err(Failure::WrongAnswer(fault::truncate_text(text)).into());
     }
     let is_for_https = head.status == 400 && probe.tls.is_none() && wants_https(&incoming.buffer);
     let status: Box<str> = if is_for_https {
@@ -200,7 +200,7 @@ enum Begun {
 }
 
 /// Reads the head of the final response.
-async fn read_head<S>(method: &str, incoming: &mut Incoming<'_, S>) -> Result<Begun, Setback>
+async fn read_head<S>(method: &str, incoming: &mut Incoming<'_, S>) -> Result<Begun, ProbeError>
 where
     S: AsyncRead + Unpin,
 {
@@ -288,7 +288,7 @@ impl Growth {
 
 /// Names what cannot be the beginning of a response. A first line that ends is left to the parser, unless its protocol is known;
 /// `all`: no more will come.
-fn not_http(bytes: &[u8], all: bool) -> Option<Setback> {
+fn not_http(bytes: &[u8], all: bool) -> Option<ProbeError> {
     /// Enough to name a protocol that is no text.
     const ENOUGH: usize = 16;
     const BEGINNING: &[u8] = b"HTTP/";
@@ -306,11 +306,11 @@ fn not_http(bytes: &[u8], all: bool) -> Option<Setback> {
         }
         None => return None,
     };
-    Some(Failure::MalformedReply(fault::told(text)).into())
+    Some(Failure::MalformedReply(fault::truncate_text(text)).into())
 }
 
 /// Watches for the end of a head of which nothing can be held. Only if it ends nobody knows whether the response is right.
-async fn watch_head<S>(incoming: Incoming<'_, S>, interim: usize) -> Setback
+async fn watch_head<S>(incoming: Incoming<'_, S>, interim: usize) -> ProbeError
 where
     S: AsyncRead + Unpin,
 {
@@ -344,12 +344,12 @@ async fn compare_body<S>(
     expected: &[u8],
     head: &ResponseHead,
     mut incoming: Incoming<'_, S>,
-) -> Result<(), Setback>
+) -> Result<(), ProbeError>
 where
     S: AsyncRead + Unpin,
 {
     let mismatch = |got: &[u8]| {
-        Setback::from(Failure::BodyMismatch(Box::new(Mismatch::new(got, Some(head.status_text.clone())))))
+        ProbeError::from(Failure::BodyMismatch(Box::new(Mismatch::new(got, Some(head.status_text.clone())))))
     };
     // Go's client closes the response before its body can be read, and Seesaw fails the check.
     if head.is_redirect() {
@@ -384,8 +384,8 @@ where
     }
 }
 
-fn malformed(error: &dyn std::error::Error) -> Setback {
-    Failure::MalformedReply(fault::told(error.to_string())).into()
+fn malformed(error: &dyn std::error::Error) -> ProbeError {
+    Failure::MalformedReply(fault::truncate_text(error.to_string())).into()
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use std::time::Duration;
 use hc_types::{Failure, LocalFault, Outcome, Phase, Target};
 
 use crate::deadline::{self, Progress};
-use crate::fault::{self, Setback};
+use crate::fault::{self, ProbeError};
 use echo::{Family, Heard};
 use socket::{Backlog, EchoSocket, SendError};
 
@@ -84,7 +84,7 @@ struct State {
     /// The requests without an answer, by sequence number.
     waiting: BTreeMap<u16, Waiting>,
     /// What was found for the others, until their probes fetch it.
-    found: HashMap<u16, Result<(), Setback>>,
+    found: HashMap<u16, Result<(), ProbeError>>,
     /// The sequence number to try next. Going round through all of them keeps late replies apart.
     next: u16,
     /// The request whose probe reads for all.
@@ -106,7 +106,7 @@ impl fmt::Debug for Lane {
 }
 
 impl State {
-    fn socket(&mut self, family: Family) -> Result<Rc<EchoSocket>, Setback> {
+    fn socket(&mut self, family: Family) -> Result<Rc<EchoSocket>, ProbeError> {
         if let Some(socket) = &self.socket {
             return Ok(Rc::clone(socket));
         }
@@ -181,12 +181,12 @@ struct Request {
 
 /// What a request that waits has to do next.
 enum Turn {
-    Done(Result<(), Setback>),
+    Done(Result<(), ProbeError>),
     Read,
 }
 
 impl Request {
-    fn send(lane: &Rc<Lane>, family: Family, target: &Target) -> Result<Self, Setback> {
+    fn send(lane: &Rc<Lane>, family: Family, target: &Target) -> Result<Self, ProbeError> {
         let state = &mut *lane.0.borrow_mut();
         let socket = state.socket(family)?;
         // With nobody waiting, late replies have piled up unread; in a burst, those of the burst do.
@@ -208,11 +208,11 @@ impl Request {
         Ok(Self { lane: Rc::clone(lane), socket, sequence })
     }
 
-    async fn answer(&self, progress: &Progress) -> Result<(), Setback> {
+    async fn answer(&self, progress: &Progress) -> Result<(), ProbeError> {
         progress.hear(pin!(self.reported_answer()), || self.look()).await
     }
 
-    async fn reported_answer(&self) -> Result<(), Setback> {
+    async fn reported_answer(&self) -> Result<(), ProbeError> {
         loop {
             if let Turn::Done(found) = poll_fn(|context| self.poll_turn(context)).await {
                 return found;
@@ -235,7 +235,7 @@ impl Request {
     }
 
     /// Reads what is there, whatever the poller knows of it, and says whether the answer is among it.
-    fn look(&self) -> Poll<Result<(), Setback>> {
+    fn look(&self) -> Poll<Result<(), ProbeError>> {
         let state = &mut *self.lane.0.borrow_mut();
         for _ in 0..MOST_BATCHES {
             if state.read(&self.socket) == Backlog::Drained {
@@ -258,7 +258,7 @@ impl Request {
         Poll::Pending
     }
 
-    fn poll_found(&self, context: &mut Context<'_>) -> Poll<Result<(), Setback>> {
+    fn poll_found(&self, context: &mut Context<'_>) -> Poll<Result<(), ProbeError>> {
         let mut state = self.lane.0.borrow_mut();
         if let Some(found) = state.found.remove(&self.sequence) {
             return Poll::Ready(found);

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use hc_types::{Heard, LocalFault};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::fault::{self, Setback};
+use crate::fault::{self, ProbeError};
 use crate::memory::{Held, ProbeMemory};
 use crate::tls;
 
@@ -44,7 +44,7 @@ impl<'a, S: AsyncRead + Unpin> Incoming<'a, S> {
     ///
     /// # Cancel safety
     /// What was read is in the buffer.
-    pub(crate) async fn read(&mut self, beside: usize) -> Result<Read, Setback> {
+    pub(crate) async fn read(&mut self, beside: usize) -> Result<Read, ProbeError> {
         let Self { stream, held, buffer } = self;
         let read = poll_fn(|context| {
             if held.poll_taken(context).is_ready() {
@@ -66,7 +66,7 @@ impl<'a, S: AsyncRead + Unpin> Incoming<'a, S> {
 
     /// The probe holds nothing any more. What comes is shown to `look` until that has seen enough: then nobody knows what the
     /// outcome would have been. `None`: the peer closes first.
-    pub(crate) async fn watch(mut self, mut look: impl FnMut(&[u8]) -> Watched) -> Result<(), Setback> {
+    pub(crate) async fn watch(mut self, mut look: impl FnMut(&[u8]) -> Watched) -> Result<(), ProbeError> {
         self.buffer = Vec::new();
         loop {
             let read = poll_fn(|context| poll_bytes(self.stream, context, |bytes| Some(look(bytes))));
@@ -85,7 +85,7 @@ pub(crate) enum Watched {
     /// The answer is not complete.
     GoOn,
     /// It fails, whatever the rest of it.
-    Failed(Setback),
+    Failed(ProbeError),
     /// It may be complete, and may be right or wrong.
     Undecided,
 }

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use hc_types::{CheckSpec, Failure, LocalFault, Outcome, ProbeSpec, Prober};
+use hc_types::verdict::{self, PathCheck, PathFinding};
+use hc_types::{CheckSpec, Outcome, ProbeSpec, Prober};
 
 use crate::path::PathWatch;
 use crate::socket::{self, Loopback, Partings};
@@ -19,7 +20,7 @@ use crate::{CheckersConfig, Pinger, dns, http, probe_radius, probe_udp, tcp};
 /// heard nothing, was cut off or was told "unreachable" while a route, a rule, an address or an interface on its path came,
 /// went or changed.
 ///
-/// A target that this machine takes for a broadcast address of one of its networks is [`Failure::BadRequest`].
+/// A target that this machine takes for a broadcast address of one of its networks is [`Failure::BadRequest`](hc_types::Failure::BadRequest).
 #[derive(Clone, Debug)]
 pub struct Checkers {
     config: Rc<CheckersConfig>,
@@ -72,36 +73,27 @@ impl Prober for Checkers {
                 }
                 outcome => outcome,
             });
-            let outcome = match outcome.await {
-                Outcome::Inconclusive(
-                    LocalFault::NoRoute | LocalFault::RouteProhibited | LocalFault::Permission,
-                ) if socket::is_broadcast(target) => {
-                    let text = format!("{} is a broadcast address of this machine's network", target.ip());
-                    return Failure::BadRequest(text.into()).into();
-                }
-                outcome => outcome,
-            };
-            let Outcome::Fail(failure) = &outcome else { return outcome };
-            // Nobody tells a connection that its route is gone: its packets are lost without a word.
-            let (heard, looked) = match failure {
-                Failure::Timeout { .. } => {
-                    let way = socket::look_for_way(target);
-                    let looked = way
-                        .and_then(|way| if paths.is_open() { Ok(()) } else { loopback.look(way, timeout) });
-                    (false, looked)
-                }
-                // What a path that leads elsewhere for a moment may bring about; but somebody answered.
-                Failure::Refused | Failure::Reset(_) | Failure::ResetAfter(_) | Failure::Closed { .. } => {
-                    (true, Ok(()))
-                }
-                // Also what this machine says when a neighbour does not answer.
-                Failure::Unreachable(_) => (false, Ok(())),
-                _ => return outcome,
-            };
-            match looked.and_then(|()| flight.fault(target, heard).map_or(Ok(()), Err)) {
-                Err(fault) => fault.into(),
-                Ok(()) => outcome,
+            let outcome = outcome.await;
+            let check = verdict::path_check(&outcome);
+            if check == PathCheck::None {
+                return outcome;
             }
+            let route = || {
+                let way = socket::look_for_way(target)?;
+                // Without the kernel's notices, the loopback interface is the one that a look at the route misses.
+                if paths.is_open() { Ok(()) } else { loopback.look(way, timeout) }
+            };
+            let fault = match check {
+                PathCheck::None => None,
+                PathCheck::Broadcast if socket::is_broadcast(target) => {
+                    return verdict::with_path(outcome, PathFinding::Broadcast, target.ip());
+                }
+                PathCheck::Broadcast => None,
+                PathCheck::Changes { answered } => flight.fault(target, answered),
+                PathCheck::RouteAndChanges => route().err().or_else(|| flight.fault(target, false)),
+            };
+            let finding = fault.map_or(PathFinding::Fine, PathFinding::Fault);
+            verdict::with_path(outcome, finding, target.ip())
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use hc_types::{Failure, Outcome, Phase, RadiusExpectation, RadiusProbe, Stray, Target, radius_code_name};
 
 use crate::deadline::{self, Progress};
-use crate::fault::Setback;
+use crate::fault::ProbeError;
 use crate::socket::Datagrams;
 use packet::{Expectation, Request, Response};
 
@@ -45,7 +45,7 @@ async fn run(
     target: &Target,
     nas_ip: Option<IpAddr>,
     progress: &Progress,
-) -> Result<Outcome, Setback> {
+) -> Result<Outcome, ProbeError> {
     let socket = Datagrams::connect(target)?;
     let nas_address = nas_ip.map_or_else(|| socket.local_addr().map(|local| local.ip()), Ok)?;
     let request = Request {

@@ -18,14 +18,14 @@ use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::Instant;
 
-use crate::fault::{self, Setback};
+use crate::fault::{self, ProbeError};
 
 pub(crate) use datagram::Datagrams;
 pub(crate) use parting::{First, Parting, Partings, Used};
 pub(crate) use stream::{Opening, Stream, connect, reset};
 
 /// A socket of the target's family that carries its mark.
-fn open(target: &Target, kind: Type, protocol: Protocol) -> Result<Socket, Setback> {
+fn open(target: &Target, kind: Type, protocol: Protocol) -> Result<Socket, ProbeError> {
     let domain = if target.ip().is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     // socket2 gives both flags to socket(2) itself.
     let socket = Socket::new(domain, kind.nonblocking().cloexec(), Some(protocol))
@@ -63,8 +63,8 @@ pub(crate) fn look_for_way(target: &Target) -> Result<Way, LocalFault> {
         Ok(socket)
     });
     let socket = match looked_up {
-        Err(Setback::Local(fault)) => return Err(fault),
-        Err(Setback::Failure(_)) => return Ok(Way { is_local: ip.is_loopback() }),
+        Err(ProbeError::Local(fault)) => return Err(fault),
+        Err(ProbeError::Failure(_)) => return Ok(Way { is_local: ip.is_loopback() }),
         Ok(socket) => socket,
     };
     let from = socket.local_addr().ok().and_then(|address| address.as_socket());

@@ -11,7 +11,7 @@ use hc_types::{Failure, Mismatch, Outcome, Phase, Target, TcpProbe};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use crate::deadline::{self, Progress};
-use crate::fault::{self, Setback};
+use crate::fault::{self, ProbeError};
 use crate::socket::{self, First, Opening, Parting, Used};
 use crate::tls::{self, Handshake, Peer};
 use crate::{CheckersConfig, Close};
@@ -71,7 +71,7 @@ async fn run<'a>(
     target: &'a Target,
     config: &'a CheckersConfig,
     progress: &'a Progress,
-) -> Result<(Result<(), Setback>, Used), Setback> {
+) -> Result<(Result<(), ProbeError>, Used), ProbeError> {
     let mut stream = socket::connect(target, opening(probe, config.close), progress).await?;
     let Some(tls) = &probe.tls else {
         let verdict = exchange(probe, &mut stream, progress).await;
@@ -112,7 +112,7 @@ fn opening(probe: &TcpProbe, close: Close) -> Opening {
     }
 }
 
-async fn exchange<S>(probe: &TcpProbe, stream: &mut S, progress: &Progress) -> Result<(), Setback>
+async fn exchange<S>(probe: &TcpProbe, stream: &mut S, progress: &Progress) -> Result<(), ProbeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -132,7 +132,7 @@ where
 
 /// Reads until as many bytes as expected are there, or they cannot become the expected ones. Holds none of them: what came is
 /// what was expected, up to the piece that differs.
-async fn receive<S: AsyncRead + Unpin>(expected: &[u8], stream: &mut S) -> Result<(), Setback> {
+async fn receive<S: AsyncRead + Unpin>(expected: &[u8], stream: &mut S) -> Result<(), ProbeError> {
     let mut equal = 0;
     while equal < expected.len() {
         let read = poll_fn(|context| poll_piece(&expected[equal..], stream, context)).await;

@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
 
 use crate::deadline::Progress;
-use crate::fault::{self, Setback};
+use crate::fault::{self, ProbeError};
 use crate::socket::{self, Opening, Stream, Used};
 
 pub(crate) use der::public_key;
@@ -67,7 +67,7 @@ pub(crate) struct Handshake<'a, 'n> {
 }
 
 /// Why there is no session, and the connection, to be closed, if there is one.
-pub(crate) type Refused<'a> = (Setback, Option<Stream<'a>>);
+pub(crate) type Refused<'a> = (ProbeError, Option<Stream<'a>>);
 
 impl<'a> Handshake<'a, '_> {
     /// Shakes hands. Without verification any certificate will do, but the peer must hold its key, as with Go's
@@ -90,7 +90,7 @@ impl<'a> Handshake<'a, '_> {
                 // No certificate can hold it, and SNI has no way to say it. Without verification neither is needed.
                 Err(_) if !verify => ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into()),
                 Err(_) => {
-                    let reason = fault::told(format!("{name:?} is not a host name"));
+                    let reason = fault::truncate_text(format!("{name:?} is not a host name"));
                     return Err((Failure::Tls(reason).into(), Some(stream)));
                 }
             },
@@ -142,7 +142,7 @@ impl<'a> Handshake<'a, '_> {
             Ok(()) => Ok(TlsStream::Libssl(session)),
             Err(reason) => {
                 let (stream, _) = session.leave();
-                Err((Failure::Tls(fault::told(reason)).into(), Some(stream.into_inner())))
+                Err((Failure::Tls(fault::truncate_text(reason)).into(), Some(stream.into_inner())))
             }
         }
     }
@@ -158,7 +158,7 @@ fn is_too_long(error: &io::Error) -> bool {
     )
 }
 
-fn name_handshake_error(error: &io::Error, heard: &[u8]) -> Setback {
+fn name_handshake_error(error: &io::Error, heard: &[u8]) -> ProbeError {
     if error.raw_os_error().is_some() {
         return fault::after_sending(error, Phase::Tls);
     }
@@ -167,23 +167,23 @@ fn name_handshake_error(error: &io::Error, heard: &[u8]) -> Setback {
         Some(error) => reason::of(error),
         None => "the peer closed the connection during the handshake".into(),
     };
-    Failure::Tls(fault::told(reason)).into()
+    Failure::Tls(fault::truncate_text(reason)).into()
 }
 
 /// Names an error of reading or writing, with or without TLS.
-pub(crate) fn name_error(error: &io::Error, phase: Phase) -> Setback {
+pub(crate) fn name_error(error: &io::Error, phase: Phase) -> ProbeError {
     if let Some(error) = rustls_error(error) {
-        return Failure::Tls(fault::told(reason::of(error))).into();
+        return Failure::Tls(fault::truncate_text(reason::of(error))).into();
     }
     match libssl::error_in(error) {
-        Some(error) => Failure::Tls(fault::told(reason::of_openssl(error, &[]))).into(),
+        Some(error) => Failure::Tls(fault::truncate_text(reason::of_openssl(error, &[]))).into(),
         None => fault::after_sending(error, phase),
     }
 }
 
 /// What a read brought, with or without TLS; the default is the end. A peer that closes the connection without saying so in
 /// TLS first ends like any other, as in Go: many do it.
-pub(crate) fn name_read<R: Default>(read: io::Result<R>) -> Result<R, Setback> {
+pub(crate) fn name_read<R: Default>(read: io::Result<R>) -> Result<R, ProbeError> {
     match read {
         Ok(read) => Ok(read),
         Err(error) if error.raw_os_error().is_none() && error.kind() == io::ErrorKind::UnexpectedEof => {

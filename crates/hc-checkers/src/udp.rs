@@ -5,7 +5,7 @@ use std::time::Duration;
 use hc_types::{Failure, Mismatch, Outcome, Phase, Target, UdpProbe};
 
 use crate::deadline::{self, Progress};
-use crate::fault::Setback;
+use crate::fault::ProbeError;
 use crate::socket::Datagrams;
 
 /// Sends one datagram to `target` and passes if the first datagram that comes back begins with `probe.receive`. Both may be
@@ -25,7 +25,7 @@ pub async fn probe_udp(probe: &UdpProbe, target: &Target, timeout: Duration) -> 
     deadline::within(timeout, async |progress| run(probe, target, progress).await).await
 }
 
-async fn run(probe: &UdpProbe, target: &Target, progress: &Progress) -> Result<Outcome, Setback> {
+async fn run(probe: &UdpProbe, target: &Target, progress: &Progress) -> Result<Outcome, ProbeError> {
     let socket = Datagrams::connect(target)?;
     socket.send(probe.send.as_slice(), progress)?;
     progress.enter(Phase::Response);

@@ -96,11 +96,11 @@ mod manager;
 mod memory;
 mod phases;
 mod plan;
-mod punctuality;
 mod schedule;
 mod shard;
 #[cfg(test)]
 mod simulation;
+mod stall;
 mod stats;
 pub mod stepped;
 mod threads;

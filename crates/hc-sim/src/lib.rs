@@ -1,6 +1,6 @@
 //! Hours of trouble in a fraction of a second: the health checker under one seed, in virtual time.
 //!
-//! The real decisions of hc-manager (plan, schedule, state machine, memory, punctuality), hc-notifier (the outbox) and hc-ipc
+//! The real decisions of hc-manager (plan, schedule, state machine, memory, stalls), hc-notifier (the outbox) and hc-ipc
 //! (the assembly of sets) run here as they do in hc-server, between models of hc-proxy, of the engine and of the backends.
 //! Processes crash, stand still and come back, connections break, acknowledgements get lost or come twice, clocks jump,
 //! local faults come and go, and every id may mean something else after the engine has restarted. After each step

@@ -1,10 +1,176 @@
-//! What a result means.
+//! What a result means: every rule that turns evidence into a verdict, in one file.
+//!
+//! A verdict is about the backend (`Pass` or `Fail`). A fault of this node is `Inconclusive`: the check keeps
+//! its state. The rules are applied in this order, and each function here is one block of the table:
+//!
+//! | evidence | verdict | rule |
+//! |---|---|---|
+//! | a system call fails before a packet has left, e.g. `ENETUNREACH` from `connect` | [`LocalFault`] by call and error number | [`call_failed`] |
+//! | a system call fails with what the network said, e.g. `ECONNREFUSED` | [`Failure`] by error number | [`call_failed`] |
+//! | an answer, right or wrong | as the protocol says | (the probe) |
+//! | the deadline passed | [`Failure::Timeout`] | [`timed_out`] |
+//! | … and the last bytes went or came in the first 1/10 of the timeout, and the socket has nothing | `Timeout`, `silent` | [`timed_out`] |
+//! | … and datagrams came that answer other requests | `Timeout` with the [`Stray`] (label `wrong_answer`) | [`timed_out`] |
+//! | a timeout, and there is no route, source address or working interface now | that local fault | [`with_path`] |
+//! | a timeout or "unreachable", and the path is down or changed while the probe ran | [`LocalFault::InterfaceDown`], [`LocalFault::PathChanged`] | [`with_path`] |
+//! | refused, reset or closed, and the path changed while the probe ran | the same | [`with_path`] |
+//! | no route, route prohibited or no permission, and the target is a broadcast address of this node | [`Failure::BadRequest`] | [`with_path`] |
+//! | a timeout, reset, close, TLS failure, HTTP 408 or other bytes than expected, and the checker was stalled for more than 20 ms and 1/10 of the timeout | [`LocalFault::Late`] | [`with_stall`] |
+//! | … but silent for the third time in a row, for 2 s or more | the failure stands | [`SilentRun`] |
+//! | a local fault of the checker alone | inconclusive for as long as it lasts | [`PathOutage`] |
+//! | a local fault that forwarded traffic shares, for `hold_unreachable` and three probes | [`Failure::PathDown`] | [`PathOutage`] |
+//!
+//! hc-checkers applies the rules up to [`with_path`], so that a single probe gives the same result without a
+//! manager. hc-manager knows whether its own loop was stalled and applies the rest. No rule reads a clock:
+//! moments are durations since any fixed moment.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::{Failure, Outcome, Phase, Stray, TimeoutEvidence};
+use crate::{Failure, FaultClass, LocalFault, Outcome, Phase, Stray, TimeoutEvidence, Unreachable};
 
-/// A peer is proven silent only if our last bytes left, or its last ones came, within the first 1/10 of the timeout.
+/// Why a probe ended without an answer that passes: the backend failed it, or this node could not run it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeError {
+    /// The backend's fault.
+    #[error("{}", .0.label())]
+    Failure(Failure),
+    /// This node's fault.
+    #[error("{0}")]
+    Local(LocalFault),
+}
+
+impl From<Failure> for ProbeError {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<LocalFault> for ProbeError {
+    fn from(fault: LocalFault) -> Self {
+        Self::Local(fault)
+    }
+}
+
+impl From<ProbeError> for Outcome {
+    fn from(error: ProbeError) -> Self {
+        match error {
+            ProbeError::Failure(failure) => failure.into(),
+            ProbeError::Local(fault) => fault.into(),
+        }
+    }
+}
+
+// ---- System calls ------------------------------------------------------------------------------------
+
+/// Which system call failed. The same error number means different things from different calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// `socket`, `setsockopt`, or registering with the poller.
+    Open {
+        /// The socket's family is IPv6.
+        ipv6: bool,
+    },
+    /// `connect`, which looks up a route, a source address and a port.
+    Connect {
+        /// The target.
+        to: IpAddr,
+    },
+    /// The first send, which looks up a route and a source address, and passes the packet filters of this node.
+    FirstSend {
+        /// The target.
+        to: IpAddr,
+    },
+    /// Another call before a packet has left.
+    BeforeSending,
+    /// `SO_ERROR`, reads and writes after packets have left.
+    AfterSending {
+        /// Where the probe is.
+        phase: Phase,
+    },
+}
+
+/// What is known about this node. Asked only where an error number alone does not say enough.
+pub trait Node {
+    /// The kernel has IPv6.
+    fn has_ipv6(&self) -> bool;
+    /// IPv6 is switched off (`net.ipv6.conf.all.disable_ipv6`), or the kernel does not have it.
+    fn ipv6_is_off(&self) -> bool;
+    /// The loopback interface is down.
+    fn loopback_is_down(&self) -> bool;
+}
+
+/// What the error of a system call means. `errno` is `None` for an error that comes from a layer above the socket.
+#[must_use]
+pub fn call_failed(call: Call, errno: Option<i32>, node: &impl Node) -> ProbeError {
+    // Errors without a number have names of their own in the layer that they come from.
+    let Some(errno) = errno else { return LocalFault::Other(0).into() };
+    match call {
+        Call::Open { ipv6 } => match errno {
+            // The kernel was started without IPv6, or a sandbox (`RestrictAddressFamilies`) forbids the family.
+            libc::EAFNOSUPPORT if ipv6 && !node.has_ipv6() => LocalFault::NoIpv6.into(),
+            libc::EACCES | libc::EPERM | libc::EAFNOSUPPORT => LocalFault::Permission.into(),
+            _ => before_sending(errno),
+        },
+        // UDP says so when the local ports are used up; TCP says EADDRNOTAVAIL.
+        Call::Connect { .. } if errno == libc::EAGAIN => LocalFault::Ports.into(),
+        Call::Connect { to } | Call::FirstSend { to } => routing(errno, to, node),
+        Call::BeforeSending => before_sending(errno),
+        Call::AfterSending { phase } => after_sending(errno, phase),
+    }
+}
+
+/// `connect` or the first send. The network cannot have answered yet, so the routing table of this node did.
+fn routing(errno: i32, to: IpAddr, node: &impl Node) -> ProbeError {
+    match errno {
+        libc::ENETUNREACH | libc::EADDRNOTAVAIL if to.is_ipv6() && node.ipv6_is_off() => LocalFault::NoIpv6,
+        // An interface that goes down loses its IPv6 addresses.
+        libc::EADDRNOTAVAIL if to.is_loopback() && node.loopback_is_down() => LocalFault::InterfaceDown,
+        libc::EADDRNOTAVAIL => LocalFault::NoAddress,
+        libc::EACCES => LocalFault::RouteProhibited,
+        libc::EINVAL => LocalFault::RouteBlackhole,
+        libc::EPERM => LocalFault::Filter,
+        _ => return before_sending(errno),
+    }
+    .into()
+}
+
+fn before_sending(errno: i32) -> ProbeError {
+    match errno {
+        libc::ENETUNREACH => LocalFault::NoRoute.into(),
+        libc::EHOSTUNREACH => LocalFault::RouteUnreachable.into(),
+        libc::EACCES | libc::EPERM => LocalFault::Permission.into(),
+        libc::EAGAIN => LocalFault::Buffers.into(),
+        _ => after_sending(errno, Phase::Connect),
+    }
+}
+
+fn after_sending(errno: i32, phase: Phase) -> ProbeError {
+    match errno {
+        libc::ECONNREFUSED => Failure::Refused.into(),
+        libc::ECONNRESET | libc::ECONNABORTED | libc::EPIPE => Failure::Reset(phase).into(),
+        // The kernel stopped retransmitting before our deadline.
+        libc::ETIMEDOUT => Failure::timeout(phase).into(),
+        libc::ENETUNREACH => Failure::Unreachable(Unreachable::Network).into(),
+        libc::EHOSTUNREACH | libc::EHOSTDOWN | libc::ENONET => Failure::Unreachable(Unreachable::Host).into(),
+        libc::EACCES | libc::ENOPROTOOPT | libc::EPROTO | libc::EOPNOTSUPP => {
+            Failure::Unreachable(Unreachable::Protocol).into()
+        }
+        libc::EMSGSIZE => Failure::BadRequest("message too long for a datagram".into()).into(),
+        libc::EMFILE | libc::ENFILE => LocalFault::Descriptors.into(),
+        libc::EADDRNOTAVAIL | libc::EADDRINUSE => LocalFault::Ports.into(),
+        libc::ENOBUFS => LocalFault::Buffers.into(),
+        libc::ENOMEM => LocalFault::Memory.into(),
+        libc::ENETDOWN => LocalFault::InterfaceDown.into(),
+        // No ICMP error becomes EPERM: a packet filter of this node does.
+        libc::EPERM => LocalFault::Filter.into(),
+        other => LocalFault::Other(other).into(),
+    }
+}
+
+// ---- The deadline ------------------------------------------------------------------------------------
+
+/// A peer is proven silent only if the last bytes went to it or came from it in the first 1/10 of the timeout.
 const EARLY_FRACTION: u32 = 10;
 
 /// What a probe knows when its deadline has passed.
@@ -14,7 +180,7 @@ pub struct AtDeadline {
     pub phase: Phase,
     /// How long it was given.
     pub timeout: Duration,
-    /// When something last went to the peer or came from it, counted from the start of the probe.
+    /// When bytes last went to the peer or came from it, counted from the start of the probe.
     pub last_exchange: Duration,
     /// The socket itself was read after the deadline, and had nothing.
     pub nothing_at_socket: bool,
@@ -23,6 +189,9 @@ pub struct AtDeadline {
 }
 
 /// The failure of a probe whose deadline has passed.
+///
+/// Example: with a timeout of 1 s, a request that left after 80 ms and was not answered proves the peer silent.
+/// One that left after 120 ms does not: the checker was late, and the peer had less than its time.
 #[must_use]
 pub fn timed_out(at: &AtDeadline) -> Failure {
     let silent = at.nothing_at_socket && at.last_exchange <= at.timeout / EARLY_FRACTION;
@@ -34,3 +203,229 @@ pub fn timed_out(at: &AtDeadline) -> Failure {
 pub fn is_silence(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Fail(Failure::Timeout { evidence, .. }) if *evidence == TimeoutEvidence::SILENT)
 }
+
+// ---- The path ----------------------------------------------------------------------------------------
+
+/// What has to be found out about this node's path to the target before a result counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathCheck {
+    /// Nothing, as for every result that passes.
+    None,
+    /// Whether the target is a broadcast address of one of this node's networks.
+    Broadcast,
+    /// Whether something on the path changed while the probe ran.
+    Changes {
+        /// The peer or the network answered, so there is a path now, and only a change can have caused the result.
+        answered: bool,
+    },
+    /// Whether there is a route now, and whether something on the path changed while the probe ran. A route that
+    /// is removed raises no error on an open socket.
+    RouteAndChanges,
+}
+
+/// Which check of the path `outcome` needs.
+#[must_use]
+pub fn path_check(outcome: &Outcome) -> PathCheck {
+    match outcome {
+        Outcome::Pass { .. } => PathCheck::None,
+        // The kernel refuses to connect to a broadcast address with the same numbers.
+        Outcome::Inconclusive(LocalFault::NoRoute | LocalFault::RouteProhibited | LocalFault::Permission) => {
+            PathCheck::Broadcast
+        }
+        Outcome::Inconclusive(_) => PathCheck::None,
+        Outcome::Fail(failure) => match failure {
+            Failure::Timeout { .. } => PathCheck::RouteAndChanges,
+            // A path that leads elsewhere for a moment may cause these; but somebody answered.
+            Failure::Refused | Failure::Reset(_) | Failure::ResetAfter(_) | Failure::Closed { .. } => {
+                PathCheck::Changes { answered: true }
+            }
+            // This node says so too, when a neighbour does not answer.
+            Failure::Unreachable(_) => PathCheck::Changes { answered: false },
+            // The peer's own words, and what was never sent.
+            Failure::PathDown { .. }
+            | Failure::Tls(_)
+            | Failure::Status { .. }
+            | Failure::BodyMismatch(_)
+            | Failure::DnsRcode(_)
+            | Failure::WrongAnswer(_)
+            | Failure::RadiusCode(_)
+            | Failure::BadAuthenticator(_)
+            | Failure::MalformedReply(_)
+            | Failure::BadRequest(_) => PathCheck::None,
+        },
+    }
+}
+
+/// What a [`PathCheck`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathFinding {
+    /// Nothing is wrong with the path.
+    Fine,
+    /// The target is a broadcast address of one of this node's networks.
+    Broadcast,
+    /// There is no path, or it was away while the probe ran.
+    Fault(LocalFault),
+}
+
+/// What `outcome` means, given what its [`PathCheck`] found. `to` is the address of the target.
+#[must_use]
+pub fn with_path(outcome: Outcome, finding: PathFinding, to: IpAddr) -> Outcome {
+    match finding {
+        PathFinding::Fine => outcome,
+        PathFinding::Broadcast => {
+            let text = format!("{to} is a broadcast address of this machine's network");
+            Failure::BadRequest(text.into()).into()
+        }
+        PathFinding::Fault(fault) => fault.into(),
+    }
+}
+
+// ---- Stalls of the checker ---------------------------------------------------------------------------
+
+/// A delay of this much is no stall: timers, other threads and the scheduler's slices stay below it.
+pub const TOLERATED_DELAY: Duration = Duration::from_millis(20);
+
+/// A stall matters if it took more than this part of the timeout.
+const STALL_FRACTION: u32 = 10;
+
+/// What `outcome` means when the checker's own loop was stalled for `stalled` while the probe ran.
+///
+/// It is [`LocalFault::Late`] if the stall was longer than 20 ms and than 1/10 of `timeout`, and may have caused
+/// the result. Other answers stand, however late they were read: a peer that sent "503" means it.
+#[must_use]
+pub fn with_stall(outcome: Outcome, stalled: Duration, timeout: Duration) -> Outcome {
+    let is_long = stalled > TOLERATED_DELAY.max(timeout / STALL_FRACTION);
+    match &outcome {
+        Outcome::Fail(failure) if is_long && may_be_caused_by_stall(failure) => LocalFault::Late.into(),
+        _ => outcome,
+    }
+}
+
+/// A deadline that passed, or what a peer does that waited for us for too long: it closes, resets, says so in
+/// words of its protocol, sends a TLS alert (one of the reasons of [`Failure::Tls`]) or an HTTP 408 (RFC 9110
+/// section 15.5.9).
+fn may_be_caused_by_stall(failure: &Failure) -> bool {
+    let is_408 = |status: &str| status.starts_with("408");
+    match failure {
+        Failure::Timeout { .. }
+        | Failure::Reset(_)
+        | Failure::ResetAfter(_)
+        | Failure::Closed { .. }
+        | Failure::Tls(_) => true,
+        Failure::Status { got } => is_408(got),
+        Failure::BodyMismatch(mismatch) => mismatch.status.as_deref().is_none_or(is_408),
+        Failure::Refused
+        | Failure::Unreachable(_)
+        | Failure::PathDown { .. }
+        | Failure::DnsRcode(_)
+        | Failure::WrongAnswer(_)
+        | Failure::RadiusCode(_)
+        | Failure::BadAuthenticator(_)
+        | Failure::MalformedReply(_)
+        | Failure::BadRequest(_) => false,
+    }
+}
+
+/// So many silences in a row count in spite of stalls, if they also took [`SILENT_TIME`].
+///
+/// One does not: when the whole machine is stopped, an answer may be lost or wait in the network. But this does
+/// not happen each time, and where every probe meets a stall, as under a quota of processor time that is used up
+/// again and again, nothing else shows that a backend is dead.
+const SILENT_PROBES: u8 = 3;
+
+/// An inconclusive probe is soon repeated, so with short timeouts one disturbance could hit three of them.
+const SILENT_TIME: u32 = 2000;
+
+/// The results of one check in a row that prove its peer silent, up to the latest. Eight bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SilentRun {
+    probes: u8,
+    /// When the first of these probes began, in milliseconds. It wraps around: differences of up to 49 days are right.
+    since: u32,
+}
+
+impl SilentRun {
+    /// Takes the next result, of a probe that ran from `began` to `ended`. Gives whether it is a silence that
+    /// counts in spite of a stall: the third in a row or a later one, 2 s or more after the first began.
+    pub fn note(&mut self, outcome: &Outcome, began: Duration, ended: Duration) -> bool {
+        if !is_silence(outcome) {
+            self.probes = 0;
+            return false;
+        }
+        if self.probes == 0 {
+            self.since = milliseconds(began);
+        }
+        self.probes = self.probes.saturating_add(1);
+        self.probes >= SILENT_PROBES && milliseconds(ended).wrapping_sub(self.since) >= SILENT_TIME
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "it is meant to wrap around")]
+fn milliseconds(at: Duration) -> u32 {
+    at.as_millis() as u32
+}
+
+// ---- Local faults that last --------------------------------------------------------------------------
+
+/// Fewer probes without a path do not end the holding: a path that was away at two moments was there in between.
+const OUTAGE_PROBES: u32 = 3;
+
+/// For how long local faults hold the state of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldLimits {
+    /// How long a path may be down before that is a failure.
+    pub hold: Duration,
+    /// How far apart two probes that find the path down may be and still belong together.
+    pub gap: Duration,
+}
+
+impl HoldLimits {
+    /// Those of a check: `hold_unreachable`, but at least two intervals, so that three probes fit in.
+    #[must_use]
+    pub fn new(hold_unreachable: Duration, interval: Duration, timeout: Duration) -> Self {
+        let hold = hold_unreachable.max(interval.saturating_mul(2));
+        Self { hold, gap: hold.max(interval.saturating_add(timeout).saturating_mul(2)) }
+    }
+}
+
+/// Local faults of one check in a row, and what each amounts to.
+///
+/// Example: with `hold_unreachable` of 10 s and an interval of 5 s, a route that is gone for 8 s changes nothing.
+/// From 10 s on the check is unhealthy. The first probe that passes makes it healthy again.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PathOutage(Option<Outage>);
+
+#[derive(Clone, Copy, Debug)]
+struct Outage {
+    /// End of the first probe: it may have begun while there was a path.
+    since: Duration,
+    /// End of the latest.
+    latest: Duration,
+    probes: u32,
+}
+
+impl PathOutage {
+    /// Takes a probe that ended at `ended` in a local fault, and gives what it amounts to: inconclusive, or
+    /// [`Failure::PathDown`] when the path has been down for long enough.
+    ///
+    /// A fault of the checker alone in between neither prolongs nor ends an outage. But the path must have been
+    /// found down within [`HoldLimits::gap`]: nobody knows what it was like for longer than that.
+    pub fn note(&mut self, fault: LocalFault, ended: Duration, limits: HoldLimits) -> Outcome {
+        if fault.class() == FaultClass::OwnAlone {
+            return fault.into();
+        }
+        let before = self.0.filter(|outage| ended.saturating_sub(outage.latest) <= limits.gap);
+        let since = before.map_or(ended, |outage| outage.since);
+        let probes = before.map_or(1, |outage| outage.probes.saturating_add(1));
+        self.0 = Some(Outage { since, latest: ended, probes });
+        let down = ended.saturating_sub(since);
+        if down < limits.hold || probes < OUTAGE_PROBES {
+            return fault.into();
+        }
+        let seconds = u32::try_from(down.as_secs()).unwrap_or(u32::MAX);
+        Failure::PathDown { fault, seconds }.into()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use tokio::net::UdpSocket;
 
 use super::error_queue;
 use crate::deadline::Progress;
-use crate::fault::{self, Setback};
+use crate::fault::{self, ProbeError};
 
 thread_local! {
     /// Room for any datagram, once for each thread: probes in flight hold none.
@@ -42,7 +42,7 @@ pub(crate) struct Datagrams<'a> {
 
 impl<'a> Datagrams<'a> {
     /// Opens, marks and connects the socket. Nothing is sent.
-    pub(crate) fn connect(target: &Target) -> Result<Self, Setback> {
+    pub(crate) fn connect(target: &Target) -> Result<Self, ProbeError> {
         let ipv4 = target.ip().is_ipv4();
         let socket = super::open(target, Type::DGRAM, Protocol::UDP)?;
         // Without it the kernel keeps "host unreachable" and the like to itself, and the probe would wait for its deadline.
@@ -58,13 +58,13 @@ impl<'a> Datagrams<'a> {
     }
 
     /// Our own address on the way to the target.
-    pub(crate) fn local_addr(&self) -> Result<SocketAddr, Setback> {
+    pub(crate) fn local_addr(&self) -> Result<SocketAddr, ProbeError> {
         self.socket.local_addr().map_err(|error| fault::before_sending(&error))
     }
 
     /// Sends one datagram, which may be empty, and notes it in `progress`. Does not wait: a queue that is full is a local fault.
     /// A datagram longer than UDP can carry is [`Failure::BadRequest`](hc_types::Failure::BadRequest).
-    pub(crate) fn send(&self, datagram: &'a [u8], progress: &Progress) -> Result<(), Setback> {
+    pub(crate) fn send(&self, datagram: &'a [u8], progress: &Progress) -> Result<(), ProbeError> {
         self.sent.set(datagram);
         loop {
             match SockRef::from(&self.socket).send(datagram) {
@@ -105,7 +105,7 @@ impl<'a> Datagrams<'a> {
         &self,
         progress: &Progress,
         mut judge: impl FnMut(&[u8]) -> R,
-    ) -> Result<R, Setback> {
+    ) -> Result<R, ProbeError> {
         let read = |mut socket: &Socket| {
             LARGEST.with_borrow_mut(|buffer| {
                 let length = socket.read(buffer)?;
@@ -119,7 +119,7 @@ impl<'a> Datagrams<'a> {
         &self,
         read: impl FnMut(&Socket) -> io::Result<R>,
         progress: &Progress,
-    ) -> Result<R, Setback> {
+    ) -> Result<R, ProbeError> {
         let read = RefCell::new(read);
         let read = || (read.borrow_mut())(&SockRef::from(&self.socket));
         loop {
@@ -142,7 +142,7 @@ impl<'a> Datagrams<'a> {
         }
     }
 
-    fn named(&self, error: &io::Error) -> Setback {
+    fn named(&self, error: &io::Error) -> ProbeError {
         if self.ipv4 && matches!(error.raw_os_error(), Some(libc::EHOSTUNREACH | libc::ENETUNREACH)) {
             // IPv4 has the same numbers for what is gone and for what a filter forbids; the queue tells them apart.
             if let Some(unreachable) = error_queue::reason(&SockRef::from(&self.socket)) {

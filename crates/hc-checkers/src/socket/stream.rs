@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 use super::dropped;
 use crate::deadline::Progress;
-use crate::fault::{self, Setback};
+use crate::fault::{self, ProbeError};
 
 /// What the probe does with the connection first. It decides which packets the handshake takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub(crate) async fn connect<'a>(
     target: &Target,
     opening: Opening,
     progress: &'a Progress,
-) -> Result<Stream<'a>, Setback> {
+) -> Result<Stream<'a>, ProbeError> {
     for _ in 0..=SELF_CONNECT_RETRIES {
         let stream = connect_once(target, opening, progress).await?;
         if !met_itself(&stream, target.socket_addr())? {
@@ -62,7 +62,11 @@ pub(crate) async fn connect<'a>(
     Err(Failure::Refused.into())
 }
 
-async fn connect_once(target: &Target, opening: Opening, progress: &Progress) -> Result<TcpStream, Setback> {
+async fn connect_once(
+    target: &Target,
+    opening: Opening,
+    progress: &Progress,
+) -> Result<TcpStream, ProbeError> {
     let socket = super::open(target, Type::STREAM, Protocol::TCP)?;
     let (hold_ack, no_delay) = match opening {
         Opening::Touch => (true, false),
@@ -89,20 +93,20 @@ async fn connect_once(target: &Target, opening: Opening, progress: &Progress) ->
     Ok(stream)
 }
 
-async fn connected(stream: &TcpStream) -> Result<(), Setback> {
+async fn connected(stream: &TcpStream) -> Result<(), ProbeError> {
     let ready = stream.ready(Interest::WRITABLE).await.map_err(|error| fault::before_sending(&error))?;
     // A connection that stands is writable and no more; only one that failed has an error to be asked for.
     if ready.is_write_closed() { failed(stream).map_or(Ok(()), Err) } else { Ok(()) }
 }
 
-fn failed(stream: &TcpStream) -> Option<Setback> {
+fn failed(stream: &TcpStream) -> Option<ProbeError> {
     match stream.take_error() {
         Ok(None) => None,
         Ok(Some(error)) | Err(error) => Some(fault::after_sending(&error, Phase::Connect)),
     }
 }
 
-fn look_whether_connected(stream: &TcpStream, target: &Target) -> Poll<Result<(), Setback>> {
+fn look_whether_connected(stream: &TcpStream, target: &Target) -> Poll<Result<(), ProbeError>> {
     match failed(stream) {
         Some(setback) => Poll::Ready(Err(setback)),
         None if stream.peer_addr().is_ok() => Poll::Ready(Ok(())),
@@ -113,7 +117,7 @@ fn look_whether_connected(stream: &TcpStream, target: &Target) -> Poll<Result<()
     }
 }
 
-fn met_itself(stream: &TcpStream, target: SocketAddr) -> Result<bool, Setback> {
+fn met_itself(stream: &TcpStream, target: SocketAddr) -> Result<bool, ProbeError> {
     if !ephemeral_ports().contains(&target.port()) {
         return Ok(false);
     }
@@ -262,7 +266,7 @@ mod tests {
 
         let closed = ClosedPort::reserve([127, 0, 0, 1].into()).unwrap();
         let refused = poll_once(connect(&to(closed.address()), Opening::Listen, &progress));
-        assert!(matches!(refused, Poll::Ready(Err(Setback::Failure(Failure::Refused)))));
+        assert!(matches!(refused, Poll::Ready(Err(ProbeError::Failure(Failure::Refused)))));
         let full = FullPort::start([127, 0, 0, 1].into()).unwrap();
         assert!(poll_once(connect(&to(full.address()), Opening::Listen, &progress)).is_pending());
     }

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_openssl::SslStream;
 
 use super::{Overheard, reason};
-use crate::fault::{self, Setback};
+use crate::fault::{self, ProbeError};
 
 /// The suites of TLS 1.2 that Go takes by default (`crypto/tls/cipher_suites.go`).
 const SUITES: &str = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA:\
@@ -89,7 +89,7 @@ impl<'a> Session<'a> {
         stream: Overheard<'a>,
         server_name: Option<&str>,
         tls: Tls,
-    ) -> Result<Self, (Setback, Overheard<'a>)> {
+    ) -> Result<Self, (ProbeError, Overheard<'a>)> {
         let mut lower = Some(Lower { stream: Some(stream), kept: Vec::new() });
         let made = context(tls).map_err(ToString::to_string).and_then(|context| {
             let mut ssl = Ssl::new(context).map_err(|error| error.to_string())?;
@@ -104,7 +104,7 @@ impl<'a> Session<'a> {
         let mut session = match (made, lower) {
             (Ok(session), _) => Self(Box::new(session)),
             (Err(error), Some(Lower { stream: Some(stream), .. })) => {
-                let reason = fault::told(format!("OpenSSL cannot be used: {error}"));
+                let reason = fault::truncate_text(format!("OpenSSL cannot be used: {error}"));
                 return Err((Failure::Tls(reason).into(), stream));
             }
             (Err(error), _) => unreachable!("a session was made of the connection: {error}"),
@@ -141,11 +141,11 @@ impl<'a> Session<'a> {
     }
 }
 
-fn name_handshake_error(error: &Error, heard: &[u8]) -> Setback {
+fn name_handshake_error(error: &Error, heard: &[u8]) -> ProbeError {
     if let Some(error) = error.io_error().filter(|error| error.raw_os_error().is_some()) {
         return fault::after_sending(error, Phase::Tls);
     }
-    Failure::Tls(fault::told(reason::of_openssl(error, heard))).into()
+    Failure::Tls(fault::truncate_text(reason::of_openssl(error, heard))).into()
 }
 
 /// The error of OpenSSL in an error of reading or writing.

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
+use hc_types::verdict::{self, HoldLimits, SilentRun};
 use hc_types::{CheckId, CheckSpec, Failure, LocalFault, Outcome, Progress, Status, StatusUpdate};
 use tracing::{debug, info};
 
 use crate::config::ManagerConfig;
 use crate::episodes::Episodes;
 use crate::flaps::Flaps;
-use crate::holding::{self, Holding};
+use crate::holding::Holding;
 use crate::known::Known;
 use crate::memory::{Kept, Memory};
 use crate::plan::{Check, Order};
-use crate::punctuality::{Punctuality, Silences, excused};
 use crate::schedule::{Nanos, Schedule, nanos};
+use crate::stall::StallDetector;
 use crate::stats::Gauges;
 use crate::timers::Timers;
 
@@ -74,7 +75,7 @@ struct Record {
     tries: u32,
     /// What made them so. Rare, so a check at rest has no room for it.
     held: Option<Box<Holding>>,
-    silences: Silences,
+    silences: SilentRun,
     /// This life of the id has been told at least once.
     told: bool,
 }
@@ -90,7 +91,7 @@ pub(crate) struct ShardCore {
     checks: usize,
     memory: Memory,
     hold_unreachable: Nanos,
-    punctuality: Punctuality,
+    stalls: StallDetector,
     episodes: Episodes,
     flaps: Flaps,
     gauges: Arc<Gauges>,
@@ -108,7 +109,7 @@ impl ShardCore {
             checks: 0,
             memory: Memory::new(nanos(config.remember)),
             hold_unreachable: nanos(config.hold_unreachable),
-            punctuality: Punctuality::default(),
+            stalls: StallDetector::default(),
             episodes: Episodes::new(shard, Arc::clone(&gauges)),
             flaps: Flaps::default(),
             gauges,
@@ -119,7 +120,7 @@ impl ShardCore {
     /// A turn of the loop begins. To be called before the probes that ended are handed in: it finds out whether time was
     /// lost while they were in flight.
     pub(crate) fn wake(&mut self, now: Nanos) {
-        if let Some(length) = self.punctuality.beat(now) {
+        if let Some(length) = self.stalls.tick(now) {
             self.gauges.stalled(length);
             debug!(milliseconds = length / 1_000_000, "this shard stood still");
         }
@@ -135,7 +136,7 @@ impl ShardCore {
 
     /// The turn that began at `now` is over.
     pub(crate) fn rest(&mut self, now: Nanos) {
-        self.punctuality.rest(now, !self.flights.is_empty());
+        self.stalls.rest(now, !self.flights.is_empty());
         self.gauges.checks.store(self.checks, Relaxed);
         self.gauges.in_flight.store(self.flights.len(), Relaxed);
         self.gauges.waiting.store(self.timers.due_count(), Relaxed);
@@ -144,10 +145,7 @@ impl ShardCore {
     /// When the next turn is due. `None` while there is nothing to wait for but orders and landings.
     pub(crate) fn next_wake(&self) -> Option<Nanos> {
         let flaps = self.flaps.next();
-        [self.timers.next(), self.punctuality.expected(), self.episodes.next(), flaps]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.timers.next(), self.stalls.expected(), self.episodes.next(), flaps].into_iter().flatten().min()
     }
 
     /// Whether a probe could be started now.
@@ -167,7 +165,7 @@ impl ShardCore {
         self.next_flight = self.next_flight.saturating_add(1);
         record.flight = Some(flight);
         let spec = Arc::clone(&record.check.spec);
-        let stalled = self.punctuality.stalled();
+        let stalled = self.stalls.stalled();
         self.flights.insert(flight, Flight { slot, stalled, wall, timeout: spec.timeout() });
         self.gauges.started(now.saturating_sub(due));
         Some(Start { flight, spec })
@@ -179,10 +177,9 @@ impl ShardCore {
         let Some(Flight { slot, stalled, wall, timeout }) = self.flights.remove(&flight) else { return };
         let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         record.flight = None;
-        let lost = self.punctuality.stalled().saturating_sub(stalled);
-        let is_proven = record.silences.note(&outcome, began, ended);
-        let is_excused = !is_proven && excused(&outcome, lost, timeout);
-        let mut outcome = if is_excused { LocalFault::Late.into() } else { outcome };
+        let stalled = Duration::from_nanos(self.stalls.stalled().saturating_sub(stalled));
+        let counts = record.silences.note(&outcome, Duration::from_nanos(began), Duration::from_nanos(ended));
+        let mut outcome = if counts { outcome } else { verdict::with_stall(outcome, stalled, timeout) };
         let local = if let Outcome::Inconclusive(fault) = outcome { Some(fault) } else { None };
         let before = record.held.as_ref().map(|held| held.fault());
         if let Some(fault) = local {
@@ -364,7 +361,7 @@ impl Record {
             flight: None,
             tries: 0,
             held: None,
-            silences: Silences::default(),
+            silences: SilentRun::default(),
             told: false,
         }
     }
@@ -378,9 +375,10 @@ impl Record {
         hold_unreachable: Nanos,
     ) -> Outcome {
         let spec = &self.check.spec;
-        let (hold, gap) = holding::limits(hold_unreachable, spec.interval(), spec.timeout());
+        let hold_unreachable = Duration::from_nanos(hold_unreachable);
+        let limits = HoldLimits::new(hold_unreachable, spec.interval(), spec.timeout());
         let held = self.held.get_or_insert_with(|| Box::new(Holding::new(fault, wall)));
-        held.note(fault, ended, hold, gap)
+        held.note(fault, ended, limits)
     }
 
     /// Where the check stands, and whether that is held.
