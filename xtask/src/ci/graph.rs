@@ -18,6 +18,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hc-api", &["hc-types"]),
     ("hc-admin", &["hc-api"]),
     ("hc-metrics", &["hc-types"]),
+    ("hc-resolve", &[]),
     ("hcctl", &["hc-api", "hc-types"]),
     ("hc-sinks", &["hc-api", "hc-types"]),
     ("hc-config", &["hc-types"]),

@@ -1,0 +1,178 @@
+//! Asks by the system's configuration.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::Name;
+use hickory_resolver::system_conf::parse_resolv_conf;
+use tokio::time::Instant;
+
+/// Name servers and search domains.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Names that are known without asking.
+const HOSTS: &str = "/etc/hosts";
+
+/// The longest that one server is waited for.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The addresses of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The addresses; none when the name does not exist or has no addresses.
+    pub addresses: BTreeSet<IpAddr>,
+    /// How long that is good for: the shortest TTL, or that of the negative answer (RFC 2308).
+    pub valid_for: Duration,
+}
+
+/// Why there is no answer. It says nothing about the name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// The text is no name of a host.
+    #[error("{0:?} is not a host name")]
+    NotAName(String),
+    /// No server answered, or each said that it cannot.
+    #[error("no resolver answers: {0}")]
+    Unavailable(String),
+}
+
+/// Finds addresses of names. Cheap to clone; all clones share one configuration.
+#[derive(Clone)]
+pub struct Resolver(Arc<Mutex<Configured>>);
+
+struct Configured {
+    resolver: TokioResolver,
+    /// `None` for name servers that were given by hand.
+    files: Option<[(PathBuf, Stamp); 2]>,
+}
+
+/// What shows that a file has changed.
+type Stamp = Option<(SystemTime, u64)>;
+
+fn stamp(path: &Path) -> Stamp {
+    let meta = fs::metadata(path).ok()?;
+    Some((meta.modified().ok()?, meta.len()))
+}
+
+impl std::fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Resolver")
+    }
+}
+
+impl Resolver {
+    /// By `/etc/resolv.conf` and `/etc/hosts`, which are read again when they change. Without the former the server on this machine is
+    /// asked, as resolv.conf(5) has it.
+    ///
+    /// # Errors
+    /// When the file cannot be read or names no server that can be asked.
+    pub fn system() -> io::Result<Self> {
+        let files = [RESOLV_CONF, HOSTS].map(|path| (PathBuf::from(path), stamp(Path::new(path))));
+        Ok(Self(Arc::new(Mutex::new(Configured { resolver: by_system()?, files: Some(files) }))))
+    }
+
+    /// By these servers over UDP, and TCP for long answers; no search domains and no hosts file.
+    ///
+    /// # Errors
+    /// When the library refuses them.
+    pub fn with_servers(servers: &[SocketAddr]) -> io::Result<Self> {
+        let servers = servers.iter().map(|server| {
+            let mut connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
+            connections.iter_mut().for_each(|connection| connection.port = server.port());
+            NameServerConfig::new(server.ip(), true, connections.into())
+        });
+        let config = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
+        let resolver = build(config, ResolverOpts::default(), ResolveHosts::Never)?;
+        Ok(Self(Arc::new(Mutex::new(Configured { resolver, files: None }))))
+    }
+
+    /// The files that are read: for a sandbox.
+    #[must_use]
+    pub fn files() -> [&'static Path; 2] {
+        [RESOLV_CONF, HOSTS].map(Path::new)
+    }
+
+    /// The addresses of `host`, IPv4 and IPv6. A name without a dot at its end is also looked for in the search domains.
+    ///
+    /// # Errors
+    /// [`ResolveError`] when nothing can be said about the name.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub async fn resolve(&self, host: &str) -> Result<Answer, ResolveError> {
+        let name = Name::from_utf8(host).map_err(|_| ResolveError::NotAName(host.to_owned()))?;
+        let resolver = self.current();
+        match resolver.lookup_ip(name).await {
+            Ok(found) => {
+                let valid_for = found.valid_until().saturating_duration_since(Instant::now().into_std());
+                // IPv4-mapped addresses are IPv4 addresses.
+                Ok(Answer { addresses: found.iter().map(|ip| ip.to_canonical()).collect(), valid_for })
+            }
+            Err(NetError::Dns(DnsError::NoRecordsFound(none)))
+                if matches!(none.response_code, ResponseCode::NXDomain | ResponseCode::NoError) =>
+            {
+                let valid_for = Duration::from_secs(none.negative_ttl.unwrap_or_default().into());
+                Ok(Answer { addresses: BTreeSet::new(), valid_for })
+            }
+            Err(error) => Err(ResolveError::Unavailable(error.to_string())),
+        }
+    }
+
+    /// The library's resolver, by the files as they are.
+    fn current(&self) -> TokioResolver {
+        let mut configured = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Configured { resolver, files } = &mut *configured;
+        if let Some(files) = files {
+            let now = files.each_ref().map(|(path, _)| stamp(path));
+            if files.iter().zip(&now).any(|((_, old), new)| old != new) {
+                match by_system() {
+                    Ok(new) => {
+                        *resolver = new;
+                        tracing::info!("the resolver's configuration has changed and was read again");
+                    }
+                    // Perhaps half written: what is known stands, and it is read when it changes next.
+                    Err(error) => {
+                        tracing::warn!(%error, "the resolver's configuration cannot be read: the old one stands")
+                    }
+                }
+                for ((_, old), new) in files.iter_mut().zip(now) {
+                    *old = new;
+                }
+            }
+        }
+        resolver.clone()
+    }
+}
+
+fn by_system() -> io::Result<TokioResolver> {
+    let text = match fs::read(RESOLV_CONF) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => b"nameserver 127.0.0.1\n".to_vec(),
+        read => read?,
+    };
+    let (config, options) = parse_resolv_conf(text).map_err(io::Error::other)?;
+    build(config, options, ResolveHosts::Always)
+}
+
+fn build(config: ResolverConfig, options: ResolverOpts, hosts: ResolveHosts) -> io::Result<TokioResolver> {
+    let mut builder =
+        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
+    let options = builder.options_mut();
+    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    options.use_hosts_file = hosts;
+    options.timeout = options.timeout.min(TIMEOUT);
+    // Answers are kept by those who ask, for as long as they are good.
+    options.cache_size = 0;
+    builder.build().map_err(io::Error::other)
+}

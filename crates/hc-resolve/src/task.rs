@@ -1,0 +1,111 @@
+//! Asks for names when they are due.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Change, Names, NamesConfig, Resolver};
+
+/// Names that are asked for at once.
+const AT_ONCE: usize = 64;
+
+/// Says which names are followed.
+#[derive(Clone, Debug)]
+pub struct Handle(watch::Sender<BTreeSet<Arc<str>>>);
+
+impl Handle {
+    /// These names are followed from now on, and no others.
+    pub fn set(&self, names: BTreeSet<Arc<str>>) {
+        self.0.send_replace(names);
+    }
+}
+
+/// Follows names: every change goes to `changes`, the first addresses of a name included. The future runs until `shutdown`.
+///
+/// What is logged: the first failure of a name, and its end.
+pub fn follow(
+    resolver: Resolver,
+    config: NamesConfig,
+    changes: mpsc::Sender<Change>,
+    shutdown: CancellationToken,
+) -> (Handle, impl Future<Output = ()>) {
+    let (sender, wanted) = watch::channel(BTreeSet::new());
+    (Handle(sender), run(resolver, Names::new(config), wanted, changes, shutdown))
+}
+
+async fn run(
+    resolver: Resolver,
+    mut names: Names,
+    mut wanted: watch::Receiver<BTreeSet<Arc<str>>>,
+    changes: mpsc::Sender<Change>,
+    shutdown: CancellationToken,
+) {
+    let mut asked = JoinSet::new();
+    let mut waiting: Vec<Arc<str>> = Vec::new();
+    let mut troubled: BTreeSet<Arc<str>> = BTreeSet::new();
+    loop {
+        waiting.extend(names.due(Instant::now().into_std()));
+        while asked.len() < AT_ONCE
+            && let Some(name) = waiting.pop()
+        {
+            let resolver = resolver.clone();
+            asked.spawn(async move {
+                let answer = resolver.resolve(&name).await;
+                (name, answer)
+            });
+        }
+        let due = names.next_due();
+        let wait = async {
+            match due {
+                Some(due) => sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = wanted.changed() => {
+                if changed.is_err() {
+                    // Nobody can want anything any more.
+                    return;
+                }
+                let wanted = wanted.borrow_and_update().clone();
+                names.set(wanted, Instant::now().into_std());
+            }
+            Some(Ok((name, answer))) = asked.join_next() => {
+                let change = names.answered(&name, answer, Instant::now().into_std());
+                log_troubles(&names, &mut troubled);
+                if let Some(change) = change
+                    && changes.send(change).await.is_err()
+                {
+                    return;
+                }
+            }
+            () = wait => {}
+        }
+    }
+}
+
+fn log_troubles(names: &Names, troubled: &mut BTreeSet<Arc<str>>) {
+    let mut now = BTreeSet::new();
+    for (name, trouble) in names.troubles() {
+        if !troubled.contains(name) {
+            let addresses = names.addresses(name).map_or(0, BTreeSet::<IpAddr>::len);
+            tracing::warn!(
+                name = &**name,
+                problem = trouble.problem,
+                addresses,
+                "a name cannot be resolved: its last addresses stand"
+            );
+        }
+        now.insert(name.clone());
+    }
+    for name in troubled.difference(&now) {
+        tracing::info!(name = &**name, "a name is resolved again");
+    }
+    *troubled = now;
+}
