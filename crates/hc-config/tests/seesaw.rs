@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use hc_config::{Checks, ConfigErrors, Limits, NoFiles, SourceFile, parse};
-use hc_types::wire::{CheckLine, parse_check};
+use hc_wire::{CheckLine, parse_check};
 use serde_json::Value;
 
 fn directory() -> PathBuf {

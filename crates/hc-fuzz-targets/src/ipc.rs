@@ -1,8 +1,8 @@
 //! A connection of hc-server: lines out of a stream, and a whole conversation.
 
 use hc_ipc::{Assembled, Assembly, IpcConfig, IpcEvent, memory, serve};
-use hc_types::wire::{MAX_LINE, PROTOCOL, ToProxy, ToServer, decode};
 use hc_types::{Rejection, SetChange};
+use hc_wire::{MAX_LINE, PROTOCOL, ToProxy, ToServer, decode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
@@ -100,7 +100,7 @@ async fn converse(said: &[u8], step: usize) -> (Vec<u8>, Sets) {
                     sets.push((change, rejected.clone()));
                     reply.applied(rejected);
                 }
-                IpcEvent::StatusRequest { reply } => reply.statuses(Vec::new()),
+                IpcEvent::StatusRequest { reply } => reply.statuses(Vec::<hc_types::CheckStatus>::new()),
                 IpcEvent::Connected { .. } | IpcEvent::Disconnected { .. } => {}
             }
         }

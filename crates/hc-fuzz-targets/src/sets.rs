@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hc_ipc::{Assembled, Assembly};
-use hc_types::wire::{CheckEntry, CheckLine, UpdateConfigs, UpdateDelta};
 use hc_types::{CheckId, CheckSpec, ProbeSpec, Rejection, SetChange, Target, TcpProbe};
+use hc_wire::{CheckEntry, CheckLine, UpdateConfigs, UpdateDelta};
 
 use crate::input::Input;
 

@@ -2,8 +2,8 @@
 
 use std::fmt::Debug;
 
-use hc_types::wire::{CheckEntry, MAX_LINE, Message, ToProxy, ToServer, decode, encode};
 use hc_types::{Failure, Outcome, Phase};
+use hc_wire::{CheckEntry, MAX_LINE, Message, ToProxy, ToServer, decode, encode};
 use serde_json::value::RawValue;
 
 /// A line of hc-proxy: what is read writes to one line, which reads as the same message.
@@ -29,12 +29,12 @@ pub fn wire_to_proxy(data: &[u8]) {
 /// key.
 pub fn parse_check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let entry = hc_types::wire::parse_check(text);
+    let entry = hc_wire::parse_check(text);
     if let Ok(json) = serde_json::from_str::<&RawValue>(text) {
         let set = format!("{{\"type\":\"update_configs\",\"configs\":[{}]}}", json.get());
         match decode::<ToServer>(set.as_bytes()) {
             Ok(ToServer::UpdateConfigs(update)) => {
-                assert_eq!(update.configs, [hc_types::wire::parse_check(json.get())])
+                assert_eq!(update.configs, [hc_wire::parse_check(json.get())])
             }
             other => panic!("a check spoils its set: {other:?}"),
         }
@@ -44,7 +44,7 @@ pub fn parse_check(data: &[u8]) {
         Err(rejection) => return assert!(!rejection.reason.is_empty()),
     };
     let written = serde_json::to_string(line).expect("a check is written");
-    let again = hc_types::wire::parse_check(&written).expect("what is written is a check");
+    let again = hc_wire::parse_check(&written).expect("what is written is a check");
     assert_eq!(*line, again);
     assert_eq!(line.spec.key(), again.spec.key());
     assert!(line.spec.same_key(&again.spec));

@@ -4,15 +4,13 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use hc_types::wire::{CheckEntry, ErrorCode, ErrorMessage, UpdateConfigs, UpdateDelta};
-use hc_types::{CheckId, CheckSpec, Rejection, SetChange};
-
-use crate::split::cut;
+use hc_types::{CheckId, CheckSpec, Rejection, SetChange, cut};
+use hc_wire::{CheckEntry, ErrorCode, ErrorMessage, UpdateConfigs, UpdateDelta};
 
 /// What is kept of a reason for a rejection: it may quote a field of any length.
 const LONGEST_REASON: usize = 1024;
 
-/// The most parts of a set, each of at most [`MAX_LINE`](hc_types::wire::MAX_LINE) bytes: a bound on what a peer can have kept for it. 128 are what
+/// The most parts of a set, each of at most [`MAX_LINE`](hc_wire::MAX_LINE) bytes: a bound on what a peer can have kept for it. 128 are what
 /// hc-proxy has queued at most.
 const MOST_PARTS: u32 = 1024;
 

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hc_types::wire::{PROTOCOL, Ready, ToProxy, ToServer};
+use hc_wire::{PROTOCOL, Ready, ToProxy, ToServer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
 use tokio::select;
 use tokio::sync::{mpsc, watch};
@@ -20,13 +20,12 @@ use crate::conversation::{Conversation, Ended};
 use crate::event::Numbered;
 use crate::frame::LineReader;
 use crate::handle::Link;
-use crate::outgoing::OutLine;
+use crate::outgoing::{OutLine, line};
 use crate::parser::{Parser, Understood};
 use crate::reader::{self, Turn};
 use crate::repeats::Repeats;
 use crate::seats::{Guest, Seat};
 use crate::session::{Session, other_protocol};
-use crate::split::line;
 use crate::throttle::Chatter;
 use crate::{DisconnectReason, IpcConfig, IpcEvent, Peer};
 

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::sync::Arc;
 
 use hc_types::Rejection;
-use hc_types::wire::{ErrorMessage, ToServer};
+use hc_wire::{ErrorMessage, ToServer};
 use tokio::select;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -224,7 +224,7 @@ async fn answer<T>(asked: &mut Option<oneshot::Receiver<T>>) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
-    use hc_types::wire::UpdateConfigs;
+    use hc_wire::UpdateConfigs;
 
     use super::*;
     use crate::throttle::Chatter;

@@ -2,12 +2,11 @@
 
 use std::fmt;
 
-use hc_types::wire::Notification;
 use hc_types::{Rejection, SetChange};
+use hc_wire::{Notification, fitting, pieces, writable};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Peer;
-use crate::split::{fitting, pieces, writable};
 
 /// Something that the owner has to know or to do.
 #[derive(Debug)]
@@ -99,16 +98,17 @@ impl fmt::Debug for Statuses {
 
 impl StatusReply {
     /// The status of every check, those not yet probed included. Split over several messages if it must be.
-    pub fn statuses(self, statuses: Vec<Notification>) {
+    pub fn statuses<T: Into<Notification>>(self, statuses: Vec<T>) {
         self.send(pieces(writable(statuses)).into_iter());
     }
 
     /// The same in pages of the owner's choice, each a message of its own: a page is fetched when the one before has been
     /// written, so an answer about very many checks is never in memory as a whole. Where a page does not fit into a
     /// line, its texts are cut; up to 500 statuses always fit.
-    pub fn pages<I>(self, pages: I)
+    pub fn pages<I, T>(self, pages: I)
     where
-        I: ExactSizeIterator<Item = Vec<Notification>> + Send + 'static,
+        I: ExactSizeIterator<Item = Vec<T>> + Send + 'static,
+        T: Into<Notification> + 'static,
     {
         self.send(pages.map(fitting));
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use hc_types::wire::MAX_LINE;
+use hc_wire::MAX_LINE;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Room for at least so many bytes is made before each read.

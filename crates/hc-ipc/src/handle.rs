@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hc_types::wire::Notification;
+use hc_wire::{Notification, writable};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Why a batch was not delivered, or may not have been.
@@ -29,6 +29,7 @@ fn format_seconds(duration: Duration) -> String {
 /// A batch on its way to the connection.
 #[derive(Debug)]
 pub(crate) struct Delivery {
+    /// Each can be written.
     pub(crate) batch: Vec<Notification>,
     pub(crate) generation: Option<u64>,
     pub(crate) reply: oneshot::Sender<Result<(), DeliverError>>,
@@ -68,7 +69,7 @@ impl IpcHandle {
         self.link.borrow().is_some()
     }
 
-    /// Delivers a batch: until the peer that said `hello` has acknowledged it, or, to one that never did, until it is
+    /// Delivers a batch, made in the set `generation`: until the peer that said `hello` has acknowledged it, or, to one that never did, until it is
     /// written. What does not fit into one line goes as several batches, each acknowledged before the next.
     ///
     /// Resolves within the two timeouts of [`IpcConfig`](crate::IpcConfig) for each line.
@@ -78,15 +79,15 @@ impl IpcHandle {
     ///
     /// # Cancel safety
     /// Dropping the future does not take the batch back; the next one waits until it is acknowledged or has failed.
-    pub async fn deliver(
+    pub async fn deliver<T: Into<Notification>>(
         &self,
-        batch: Vec<Notification>,
+        batch: Vec<T>,
         generation: Option<u64>,
     ) -> Result<(), DeliverError> {
         let link = self.link.borrow().clone();
         let link = link.filter(|link| link.in_effect).ok_or(DeliverError::NotConnected)?;
         let (reply, answer) = oneshot::channel();
-        let delivery = Delivery { batch, generation, reply };
+        let delivery = Delivery { batch: writable(batch), generation, reply };
         link.deliveries.send(delivery).await.map_err(|_| DeliverError::Disconnected)?;
         answer.await.unwrap_or(Err(DeliverError::Disconnected))
     }

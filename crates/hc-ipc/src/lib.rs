@@ -61,7 +61,6 @@ mod repeats;
 mod seats;
 mod session;
 mod socket_file;
-mod split;
 mod task;
 mod throttle;
 

@@ -6,12 +6,11 @@
 use std::collections::VecDeque;
 
 use hc_types::Rejection;
-use hc_types::wire::{Rejected, StatusResponse, ToProxy};
+use hc_wire::{MAX_LINE, Message, Rejected, StatusResponse, ToProxy, encode, pieces};
 use tokio::sync::oneshot;
 
 use crate::DeliverError;
 use crate::event::Statuses;
-use crate::split::{line, pieces};
 
 /// Short messages that may wait; with more of them no further input is taken.
 const SHORT: usize = 64;
@@ -123,4 +122,14 @@ impl Outgoing {
         }
         Some(StatusResponse { statuses, part, parts }.into())
     }
+}
+
+/// A message as a line. What is sent here can always be written ([`hc_wire::writable`]).
+pub(crate) fn line(message: &impl Message) -> Vec<u8> {
+    let mut line = Vec::new();
+    if let Err(error) = encode(message, &mut line) {
+        tracing::error!(%error, "a message cannot be written");
+    }
+    debug_assert!((1..=MAX_LINE).contains(&line.len()), "{} bytes", line.len());
+    line
 }

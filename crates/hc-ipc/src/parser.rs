@@ -3,10 +3,9 @@
 use std::io;
 use std::thread::Builder;
 
-use hc_types::wire::{DecodeError, ErrorMessage, ToServer, decode};
+use hc_types::cut;
+use hc_wire::{DecodeError, ErrorMessage, ToServer, decode};
 use tokio::sync::{mpsc, oneshot};
-
-use crate::split::cut;
 
 /// A line of more bytes is understood by a thread of its own: 1 MiB of good checks takes 6 ms of a processor, and of what
 /// is no check at all up to 350 ms, in which nothing else of this runtime would go on.

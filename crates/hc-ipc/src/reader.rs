@@ -4,16 +4,15 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use hc_types::wire::{ErrorCode, ErrorMessage, ToProxy, ToServer};
+use hc_wire::{ErrorCode, ErrorMessage, ToProxy, ToServer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::event::{Numbered, READER};
 use crate::frame::LineReader;
-use crate::outgoing::Outgoing;
+use crate::outgoing::{Outgoing, line};
 use crate::parser::{ASIDE, Parser};
-use crate::split::line;
 use crate::{IpcEvent, StatusReply};
 
 /// How long a reader may take for one line of the answer.

@@ -2,20 +2,19 @@
 
 use std::collections::VecDeque;
 
-use hc_types::wire::{
-    Ack, BatchBody, ErrorCode, ErrorMessage, Hello, Notification, NotificationBatch, PROTOCOL,
-    RequestConfigs, ToProxy, ToServer,
-};
 use hc_types::{Rejection, SetChange};
+use hc_wire::{
+    Ack, BatchBody, ErrorCode, ErrorMessage, Hello, Notification, NotificationBatch, PROTOCOL,
+    RequestConfigs, ToProxy, ToServer, pieces,
+};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::assembly::{Assembled, Assembly};
 use crate::event::Statuses;
 use crate::handle::Delivery;
-use crate::outgoing::{OutLine, Outgoing};
+use crate::outgoing::{OutLine, Outgoing, line};
 use crate::repeats::Repeats;
-use crate::split::{line, pieces, writable};
 use crate::throttle::Chatter;
 use crate::{DeliverError, DisconnectReason, IpcConfig};
 
@@ -212,7 +211,7 @@ impl Session {
     /// Begins to deliver a batch; only when [`may_deliver`](Self::may_deliver).
     pub(crate) fn deliver(&mut self, delivery: Delivery) {
         let Delivery { batch, generation, reply } = delivery;
-        let mut rest: VecDeque<_> = pieces(writable(batch)).into();
+        let mut rest: VecDeque<_> = pieces(batch).into();
         if self.greeted {
             self.send_piece(rest, generation, reply);
             return;

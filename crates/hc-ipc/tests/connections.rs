@@ -6,7 +6,7 @@ mod rig;
 use std::time::Duration;
 
 use hc_ipc::{DeliverError, DisconnectReason, IpcConfig};
-use hc_types::wire::Notification;
+use hc_wire::Notification;
 use rig::{Client, HELLO, READY, Server, check, full_set, notification, on_socket, soon};
 use tokio::time::Instant;
 
@@ -291,7 +291,7 @@ async fn statuses_asked_for_again_come_after_the_sets_that_wait() {
     client.send(&full_set(3, &[3])).await;
     // In virtual time: until nobody has anything to do.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    reply.statuses(Vec::new());
+    reply.statuses(Vec::<Notification>::new());
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(server.apply().await, (Some(2), vec![2]));
     assert_eq!(server.apply().await, (Some(3), vec![3]));

@@ -4,8 +4,8 @@
 mod rig;
 
 use hc_ipc::{DeliverError, DisconnectReason, IpcEvent};
-use hc_types::wire::MAX_LINE;
 use hc_types::{CheckId, Rejection, SetChange};
+use hc_wire::MAX_LINE;
 use rig::{READY, check, full_set, notification, on_socket, soon};
 
 /// The two messages that are given.

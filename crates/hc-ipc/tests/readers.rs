@@ -6,7 +6,7 @@ mod rig;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hc_types::wire::Notification;
+use hc_wire::Notification;
 use rig::{Client, READY, Server, full_set, notification, on_socket, soon};
 use tokio::time::Instant;
 
@@ -39,7 +39,7 @@ async fn a_reader_may_change_nothing() {
     let mut reader = on.connect().await;
     reader.expect(READY).await;
     reader.send(REQUEST).await;
-    on.server.status_request().await.statuses(Vec::new());
+    on.server.status_request().await.statuses(Vec::<Notification>::new());
     reader.json().await;
     let long = full_set(2, &(0..1000).collect::<Vec<_>>());
     for line in [
@@ -56,7 +56,7 @@ async fn a_reader_may_change_nothing() {
     assert_eq!(reader.json().await["code"], "malformed");
     // It may still ask.
     reader.send(REQUEST).await;
-    on.server.status_request().await.statuses(Vec::new());
+    on.server.status_request().await.statuses(Vec::<Notification>::new());
     assert_eq!(reader.json().await["type"], "status_response");
     reader.send(r#"{"type":"shutdown"}"#).await;
     assert_eq!(reader.next().await, None);
@@ -107,7 +107,7 @@ async fn a_reader_that_never_reads_costs_a_page_and_is_closed() {
     next.send(REQUEST).await;
     let event = server.status_request().await;
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-    event.statuses(Vec::new());
+    event.statuses(Vec::<Notification>::new());
     next.expect(READY).await;
     next.json().await;
     served.send(&full_set(2, &[5])).await;

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use hc_types::wire::Notification;
+use hc_types::Batch;
 
 /// Carries batches to whoever wants to know.
 pub trait Delivery: Send + Sync + 'static {
@@ -13,8 +13,8 @@ pub trait Delivery: Send + Sync + 'static {
     /// Dropping the future has no effect.
     fn ready(&self) -> impl Future<Output = ()> + Send;
 
-    /// Delivers one batch and says whether the consumer has it. `generation` names the set of checks that was in effect
-    /// when the batch was made. Only one delivery is under way at a time.
+    /// Delivers one batch, which is never empty, and says whether the consumer has it. Only one delivery is under way at a
+    /// time.
     ///
     /// The future must resolve within a bounded time: nothing is told while it is pending.
     ///
@@ -23,11 +23,7 @@ pub trait Delivery: Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// Dropped only when the grace of a shutdown has passed; the batch may then have been delivered or not.
-    fn deliver(
-        &self,
-        batch: Vec<Notification>,
-        generation: Option<u64>,
-    ) -> impl Future<Output = Result<(), DeliveryError>> + Send;
+    fn deliver(&self, batch: Batch) -> impl Future<Output = Result<(), DeliveryError>> + Send;
 }
 
 /// It is not certain that the consumer has the batch.

@@ -15,8 +15,7 @@
 //! use std::sync::Arc;
 //! use std::time::{Duration, SystemTime};
 //! use hc_notifier::{Delivery, DeliveryError, NotifierConfig, NotifierTask, SharedOutbox};
-//! use hc_types::wire::Notification;
-//! use hc_types::{CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink, Status, StatusUpdate, Target};
+//! use hc_types::{Batch, CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink, Status, StatusUpdate, Target};
 //! use tokio_util::sync::CancellationToken;
 //!
 //! struct Print;
@@ -24,9 +23,9 @@
 //! impl Delivery for Print {
 //!     async fn ready(&self) {}
 //!
-//!     async fn deliver(&self, batch: Vec<Notification>, _: Option<u64>) -> Result<(), DeliveryError> {
-//!         for told in batch {
-//!             println!("{}: {}", told.id, told.status.state);
+//!     async fn deliver(&self, batch: Batch) -> Result<(), DeliveryError> {
+//!         for check in batch.statuses {
+//!             println!("{}: {}", check.id, check.status.health);
 //!         }
 //!         Ok(())
 //!     }
@@ -63,7 +62,6 @@
 //!
 //! [`Sink`]: hc_types::Sink
 
-mod batch;
 mod config;
 mod delivery;
 mod outbox;
@@ -72,7 +70,6 @@ mod shared;
 mod slots;
 mod task;
 
-pub use batch::Batch;
 pub use config::NotifierConfig;
 pub use delivery::{Delivery, DeliveryError};
 pub use outbox::{Due, Outbox, Stats};

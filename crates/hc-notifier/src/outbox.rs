@@ -16,11 +16,11 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use hc_types::{CheckId, Health, Incarnation, StatusUpdate};
+use hc_types::{Batch, CheckId, CheckStatus, Health, Incarnation, StatusUpdate};
 
 use crate::pace::{Pace, nanos};
 use crate::slots::{Known, Place, Queue, Slots};
-use crate::{Batch, DeliveryError, NotifierConfig};
+use crate::{DeliveryError, NotifierConfig};
 
 /// The pause after the first failed delivery.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -238,8 +238,8 @@ impl Outbox {
         let now = self.nanos(now);
         let room = self.config.batch_size.get();
         let mut batch =
-            Batch { generation: self.generation, items: Vec::with_capacity(room.min(self.known)) };
-        while batch.len() < room
+            Batch { generation: self.generation, statuses: Vec::with_capacity(room.min(self.known)) };
+        while batch.statuses.len() < room
             && let Some(at) = self.slots.pop(&mut self.news).or_else(|| self.slots.pop(&mut self.again))
         {
             self.put_under_way(at, &mut batch);
@@ -253,7 +253,7 @@ impl Outbox {
     fn take_refresh(&mut self, room: usize, now: u64, batch: &mut Batch) {
         let allowed = self.pace.allowed(self.known, now);
         let mut told = 0;
-        while batch.len() < room
+        while batch.statuses.len() < room
             && let Some(oldest) = self.slots.first(&self.told)
             && (told < allowed || self.pace.deadline_of(oldest.since) <= now)
             && let Some(at) = self.slots.pop(&mut self.told)
@@ -269,7 +269,8 @@ impl Outbox {
         let slot = self.slots.get(at);
         if let Some(known) = &slot.known {
             self.under_way.push(Taken { id: slot.id, incarnation: slot.incarnation });
-            batch.items.push((slot.id, known.spec.clone(), known.status.clone()));
+            let (spec, status) = (known.spec.clone(), known.status.clone());
+            batch.statuses.push(CheckStatus { id: slot.id, spec, status });
         }
     }
 

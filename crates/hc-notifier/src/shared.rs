@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hc_types::{CheckId, CheckSpec, Incarnation, Sink, StatusUpdate};
+use hc_types::{Batch, CheckId, CheckSpec, Incarnation, Sink, StatusUpdate};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use crate::{Batch, DeliveryError, Due, NotifierConfig, Outbox, Stats};
+use crate::{DeliveryError, Due, NotifierConfig, Outbox, Stats};
 
 /// An [`Outbox`] behind one lock, which is held for as long as it takes to move a few links; never for a delivery.
 #[derive(Debug)]

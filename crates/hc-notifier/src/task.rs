@@ -52,8 +52,9 @@ impl<D: Delivery> NotifierTask<D> {
         while self.outbox.due().await && self.consumer().await {
             // Made only now: with what is true now, of the set that is in effect now.
             let Some(batch) = self.outbox.take() else { continue };
-            let result = self.delivery.deliver(batch.notifications(), batch.generation).await;
-            self.log(&result, batch.len());
+            let notifications = batch.statuses.len();
+            let result = self.delivery.deliver(batch).await;
+            self.log(&result, notifications);
             self.outbox.settle(&result);
         }
     }

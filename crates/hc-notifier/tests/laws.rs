@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hc_notifier::{DeliveryError, Due, NotifierConfig, Outbox};
-use hc_types::wire::Notification;
 use hc_types::{
-    CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Progress, Status, StatusUpdate, Target,
+    CheckId, CheckSpec, CheckStatus, Health, Incarnation, Outcome, ProbeSpec, Progress, Status, StatusUpdate,
+    Target,
 };
 use proptest::prelude::*;
 
@@ -73,11 +73,11 @@ struct World {
     generation: Option<u64>,
     /// The current life of each id and its latest status.
     live: BTreeMap<u64, (Incarnation, Option<Status>)>,
-    under_way: Option<Vec<Notification>>,
+    under_way: Option<Vec<CheckStatus>>,
     /// How often the clock was moved.
     steps: u32,
     /// What the consumer last heard of each id, and when.
-    heard: BTreeMap<u64, (Notification, Instant)>,
+    heard: BTreeMap<u64, (CheckStatus, Instant)>,
 }
 
 impl World {
@@ -155,12 +155,12 @@ impl World {
         let Some(batch) = self.outbox.take(self.now) else { return };
         assert!(self.under_way.is_none(), "one batch at a time");
         assert_eq!(batch.generation, self.generation);
-        let notifications = batch.notifications();
+        let notifications = batch.statuses;
         assert!((1..=self.config.batch_size.get()).contains(&notifications.len()));
         for told in &notifications {
             let (_, latest) = self.live.get(&told.id.0).expect("only checks that live are told");
             let latest = latest.as_ref().expect("nothing is told before a first status");
-            assert_eq!((told.status.state, told.status.successes), (latest.health, latest.successes));
+            assert_eq!((told.status.health, told.status.successes), (latest.health, latest.successes));
         }
         self.under_way = Some(notifications);
     }
@@ -236,7 +236,7 @@ proptest! {
         for (id, (_, latest)) in &world.live {
             let Some(latest) = latest else { continue };
             let (heard, _) = world.heard.get(id).expect("every check with a status is told");
-            prop_assert_eq!(heard.status.state, latest.health, "check {}", id);
+            prop_assert_eq!(heard.status.health, latest.health, "check {}", id);
         }
         let end = world.now + world.config.notify_interval;
         while world.now < end {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use hc_types::RawBytes;
+use hc_wire::bytes::JsonBytes;
 use serde_json::{Value, json};
 
 use crate::serve::Server;
@@ -97,5 +97,5 @@ impl fmt::Display for Case {
 
 /// Bytes as they stand in a check.
 pub(crate) fn bytes(bytes: impl AsRef<[u8]>) -> Value {
-    serde_json::to_value(RawBytes::from(bytes.as_ref())).unwrap_or_default()
+    serde_json::to_value(JsonBytes(bytes.as_ref().into())).unwrap_or_default()
 }

@@ -9,8 +9,8 @@ use std::thread;
 
 use anyhow::{Context as _, Result, anyhow};
 use hc_checkers::{Checkers, CheckersConfig, Roots};
-use hc_types::wire::parse_check;
 use hc_types::{Outcome, Prober as _};
+use hc_wire::parse_check;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::case::Case;

@@ -6,8 +6,7 @@ use std::vec::IntoIter;
 use anyhow::Result;
 use hc_ipc::{IpcEvent, IpcEvents};
 use hc_manager::Manager;
-use hc_types::wire::{Notification, StatusLine};
-use hc_types::{CheckId, CheckSpec, Status};
+use hc_types::{CheckId, CheckSpec, CheckStatus, Status};
 use tracing::warn;
 
 /// Rejected checks of one set that the log names.
@@ -21,15 +20,11 @@ const PAGE: usize = 500;
 struct Pages(IntoIter<(CheckId, Arc<CheckSpec>, Status)>);
 
 impl Iterator for Pages {
-    type Item = Vec<Notification>;
+    type Item = Vec<CheckStatus>;
 
-    fn next(&mut self) -> Option<Vec<Notification>> {
-        let page: Vec<_> = self
-            .0
-            .by_ref()
-            .take(PAGE)
-            .map(|(id, spec, status)| Notification { id, status: StatusLine::new(&spec, &status) })
-            .collect();
+    fn next(&mut self) -> Option<Vec<CheckStatus>> {
+        let page: Vec<_> =
+            self.0.by_ref().take(PAGE).map(|(id, spec, status)| CheckStatus { id, spec, status }).collect();
         (!page.is_empty()).then_some(page)
     }
 

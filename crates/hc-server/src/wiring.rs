@@ -7,8 +7,7 @@ use hc_ipc::IpcHandle;
 use hc_manager::Manager;
 use hc_notifier::{Delivery, DeliveryError};
 use hc_pipeline::Reprobe;
-use hc_types::wire::Notification;
-use hc_types::{CheckId, CheckSpec, Incarnation, Sink, StatusUpdate};
+use hc_types::{Batch, CheckId, CheckSpec, Incarnation, Sink, StatusUpdate};
 
 /// Batches of the outbox travel over the socket.
 pub(crate) struct IpcDelivery(IpcHandle);
@@ -24,8 +23,8 @@ impl Delivery for IpcDelivery {
         self.0.ready().await;
     }
 
-    async fn deliver(&self, batch: Vec<Notification>, generation: Option<u64>) -> Result<(), DeliveryError> {
-        self.0.deliver(batch, generation).await.map_err(DeliveryError::new)
+    async fn deliver(&self, batch: Batch) -> Result<(), DeliveryError> {
+        self.0.deliver(batch.statuses, batch.generation).await.map_err(DeliveryError::new)
     }
 }
 

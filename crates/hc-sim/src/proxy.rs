@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use fastrand::Rng;
-use hc_types::wire::{CheckEntry, CheckLine, UpdateConfigs, UpdateDelta};
 use hc_types::{CheckId, CheckSpec};
+use hc_wire::{CheckEntry, CheckLine, UpdateConfigs, UpdateDelta};
 
 /// A set of checks.
 pub(crate) type Set = BTreeMap<CheckId, Arc<CheckSpec>>;

@@ -15,16 +15,17 @@ use socket2::SockRef;
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     /// Writes these bytes.
-    Send(RawBytes),
+    Send(#[serde(with = "hc_wire::bytes")] RawBytes),
     /// Writes these bytes one by one, with a pause before each.
     Drip {
         /// The bytes.
+        #[serde(with = "hc_wire::bytes")]
         bytes: RawBytes,
         /// The pause, in milliseconds.
         pause_ms: u64,
     },
     /// Writes these bytes again and again, until the peer has enough.
-    Repeat(RawBytes),
+    Repeat(#[serde(with = "hc_wire::bytes")] RawBytes),
     /// Reads this many bytes.
     Read(usize),
     /// Reads up to an empty line: the head of an HTTP request.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use hc_types::RawBytes;
+use hc_wire::bytes::JsonBytes;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
@@ -34,7 +34,7 @@ pub enum Command {
         ip: IpAddr,
         /// The answers.
         #[serde(default)]
-        replies: Vec<RawBytes>,
+        replies: Vec<JsonBytes>,
     },
     /// A TCP port where nobody listens.
     Closed {
@@ -93,7 +93,7 @@ pub enum Answer {
     /// Where it is.
     Address(SocketAddr),
     /// It has ended; what each connection or datagram brought.
-    Received(Vec<RawBytes>),
+    Received(Vec<JsonBytes>),
     /// It was not done.
     Error(String),
 }
@@ -149,7 +149,7 @@ impl Stage {
                 (backend.address(), Act::Tcp(backend))
             }
             Command::Udp { ip, replies } => {
-                let replies: Vec<_> = replies.iter().map(|reply| reply.as_slice().to_vec()).collect();
+                let replies: Vec<_> = replies.iter().map(|reply| reply.0.as_slice().to_vec()).collect();
                 let server = DatagramServer::start(ip, move |_| replies.clone())?;
                 (server.address(), Act::Udp(server))
             }
@@ -170,8 +170,12 @@ impl Stage {
     fn stop(&mut self, address: SocketAddr) -> io::Result<Answer> {
         let received = match self.acts.remove(&address) {
             None => return Err(io::Error::other(format!("nothing is at {address}"))),
-            Some(Act::Tcp(backend)) => backend.seen().into_iter().map(|seen| seen.received.into()).collect(),
-            Some(Act::Udp(server)) => server.seen().into_iter().map(RawBytes::from).collect(),
+            Some(Act::Tcp(backend)) => {
+                backend.seen().into_iter().map(|seen| JsonBytes(seen.received.into())).collect()
+            }
+            Some(Act::Udp(server)) => {
+                server.seen().into_iter().map(|bytes| JsonBytes(bytes.into())).collect()
+            }
             Some(Act::Closed { .. } | Act::Full { .. }) => Vec::new(),
         };
         Ok(Answer::Received(received))

@@ -2,17 +2,9 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::de::{self, MapAccess, Visitor};
-use serde::ser::SerializeMap as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use crate::text::quote;
 
 /// Bytes that need not be UTF-8: what a check sends, and what it expects.
-///
-/// In JSON a string when the bytes are UTF-8, `{"base64":"…"}` (standard alphabet, padded) when they are not.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct RawBytes(Box<[u8]>);
 
@@ -78,66 +70,9 @@ impl fmt::Debug for RawBytes {
     }
 }
 
-impl Serialize for RawBytes {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if let Ok(text) = std::str::from_utf8(&self.0) {
-            return serializer.serialize_str(text);
-        }
-        let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry("base64", &BASE64.encode(&self.0))?;
-        map.end()
-    }
-}
-
-impl<'de> Deserialize<'de> for RawBytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RawBytesVisitor)
-    }
-}
-
-struct RawBytesVisitor;
-
-impl<'de> Visitor<'de> for RawBytesVisitor {
-    type Value = RawBytes;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string or {\"base64\": \"...\"}")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<RawBytes, E> {
-        Ok(text.into())
-    }
-
-    fn visit_string<E: de::Error>(self, text: String) -> Result<RawBytes, E> {
-        Ok(text.into())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawBytes, A::Error> {
-        let mut bytes = None;
-        while let Some(key) = map.next_key::<String>()? {
-            if key == "base64" {
-                let text: String = map.next_value()?;
-                bytes = Some(BASE64.decode(&text).map_err(|e| de::Error::custom(format!("base64: {e}")))?);
-            } else {
-                map.next_value::<de::IgnoredAny>()?;
-            }
-        }
-        bytes.map(RawBytes::from).ok_or_else(|| de::Error::missing_field("base64"))
-    }
-}
-
 /// Bytes that must not reach a log, a metric or an error: [`Debug`](fmt::Debug) hides them, and there is no `Display`.
-#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Secret(RawBytes);
-
-/// What is no secret may have been meant as one (a number, say), so the error does not quote it.
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bytes = RawBytes::deserialize(deserializer);
-        bytes.map(Self).map_err(|_| de::Error::custom("not a string or {\"base64\": \"...\"}"))
-    }
-}
 
 impl Secret {
     /// The bytes, for the one place that needs them.
@@ -168,38 +103,6 @@ impl fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[track_caller]
-    fn check(bytes: &[u8], json: &str) {
-        let value = RawBytes::from(bytes);
-        assert_eq!(serde_json::to_string(&value).unwrap(), json);
-        assert_eq!(serde_json::from_str::<RawBytes>(json).unwrap(), value);
-    }
-
-    #[test]
-    fn text_stays_text_and_the_rest_becomes_base64() {
-        check(b"220 ", r#""220 ""#);
-        check("é\n".as_bytes(), "\"é\\n\"");
-        check(b"\x00\xff", r#"{"base64":"AP8="}"#);
-        check(b"", r#""""#);
-    }
-
-    #[test]
-    fn bad_base64_is_an_error_that_says_so() {
-        let error = serde_json::from_str::<RawBytes>(r#"{"base64":"%"}"#).unwrap_err();
-        assert!(error.to_string().contains("base64"), "{error}");
-        assert!(serde_json::from_str::<RawBytes>("{}").is_err());
-        assert!(serde_json::from_str::<RawBytes>("7").is_err());
-    }
-
-    #[test]
-    fn errors_do_not_quote_secrets() {
-        for json in ["31337", "31337.5", r#"{"base64":"31337!"}"#, r#"{"31337":1}"#] {
-            let error = serde_json::from_str::<Secret>(json).unwrap_err().to_string();
-            assert!(error.starts_with("not a string or") && !error.contains("31337"), "{error}");
-        }
-        assert_eq!(serde_json::from_str::<Secret>(r#"{"base64":"AP8="}"#).unwrap().expose(), b"\x00\xff");
-    }
 
     #[test]
     fn debug_hides_secrets() {

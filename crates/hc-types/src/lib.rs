@@ -1,8 +1,8 @@
-//! The vocabulary of the health checker: what is checked, what a probe found, what is told to whom.
+//! The vocabulary of the health checker: what is checked, what a probe found, what is reported.
 //!
 //! This crate holds no I/O, no async runtime and no clock. Values that make no sense cannot be built: a [`CheckSpec`]
 //! exists only with an interval and a timeout above zero, a port where the probe needs one, and a mark where the mode
-//! needs one. The JSON of the protocol between hc-proxy and hc-server is in [`wire`].
+//! needs one. The JSON of the protocol between hc-proxy and hc-server is in the crate `hc-wire`.
 //!
 //! ```
 //! use std::time::Duration;
@@ -33,7 +33,6 @@ mod throttle;
 mod traits;
 pub mod verdict;
 mod wall;
-pub mod wire;
 
 pub use bytes::{RawBytes, Secret};
 pub use id::{CheckId, Incarnation};
@@ -42,15 +41,15 @@ pub use outcome::{
     Failure, FaultClass, Heard, LocalFault, Mismatch, Outcome, Phase, Stray, TimeoutEvidence, Unreachable,
 };
 pub use probe::{
-    DnsExpectation, DnsProbe, HttpProbe, ProbeSpec, RadiusExpectation, RadiusProbe, RecordClass, RecordType,
-    TcpProbe, Tls, UdpProbe,
+    DnsExpectation, DnsProbe, HttpProbe, ProbeSpec, RadiusExpectation, RadiusProbe, RecordClass,
+    RecordNameError, RecordType, TcpProbe, Tls, UdpProbe,
 };
 pub use recognise::{RECOGNISED, recognise, wants_https};
 pub use set::{Rejection, SetChange};
 pub use spec::{CheckSpec, MAX_PERIOD, MIN_INTERVAL, SpecError};
-pub use status::{Health, Held, Progress, Remembered, Status, StatusUpdate};
+pub use status::{Batch, CheckStatus, Health, Held, Progress, Remembered, Status, StatusUpdate};
 pub use target::{Mark, Mode, Target};
-pub use text::{quote, radius_code_name};
+pub use text::{cut, quote, radius_code_name};
 pub use throttle::Throttle;
 pub use traits::{Observer, Prober, Sink};
 pub use wall::WallTime;

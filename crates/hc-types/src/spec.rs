@@ -27,7 +27,8 @@ pub struct SpecError {
 }
 
 impl SpecError {
-    pub(crate) fn new(field: &'static str, problem: impl Into<String>) -> Self {
+    /// An error about a field, for readers of checks: of a file or of a protocol.
+    pub fn new(field: &'static str, problem: impl Into<String>) -> Self {
         Self { field, problem: problem.into() }
     }
 }

@@ -108,6 +108,26 @@ pub struct Progress {
     pub next_due: Option<SystemTime>,
 }
 
+/// The status of one check, with what it checks: words are made from both.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckStatus {
+    /// The check.
+    pub id: CheckId,
+    /// What is checked.
+    pub spec: Arc<CheckSpec>,
+    /// Where it stands.
+    pub status: Status,
+}
+
+/// Statuses that are delivered together: the latest ones at the moment when the batch was made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// The set of checks that was in effect then.
+    pub generation: Option<u64>,
+    /// The statuses, the oldest change first. No check twice.
+    pub statuses: Vec<CheckStatus>,
+}
+
 /// A status on its way from a shard to observers and consumers.
 ///
 /// Carries what the text is made from instead of the text: most updates are overtaken by the next one before anybody

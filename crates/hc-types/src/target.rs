@@ -75,13 +75,8 @@ impl Target {
     }
 
     /// All fields as they come. Whether they fit together is checked by [`CheckSpec::new`](crate::CheckSpec::new).
-    pub(crate) fn from_parts(
-        ip: IpAddr,
-        port: u16,
-        mode: Mode,
-        mark: Option<Mark>,
-        host: Option<IpAddr>,
-    ) -> Self {
+    #[must_use]
+    pub fn from_parts(ip: IpAddr, port: u16, mode: Mode, mark: Option<Mark>, host: Option<IpAddr>) -> Self {
         Self { ip: ip.to_canonical(), port, mode, mark, host: host.map(|ip| ip.to_canonical()) }
     }
 

@@ -181,6 +181,14 @@ pub fn quote(bytes: &[u8]) -> String {
     text
 }
 
+/// Shortens a text to at most `longest` bytes, and a `…` behind them where something was cut off.
+pub fn cut(text: &mut String, longest: usize) {
+    if text.len() > longest {
+        text.truncate(text.floor_char_boundary(longest));
+        text.push('…');
+    }
+}
+
 fn push_hex(text: &mut String, byte: u8) {
     // Writing to a String cannot fail.
     let _ = write!(text, "\\x{byte:02x}");

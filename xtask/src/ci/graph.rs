@@ -12,7 +12,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hc-checkers", &["hc-libssl", "hc-types"]),
     ("hc-manager", &["hc-types"]),
     ("hc-notifier", &["hc-types"]),
-    ("hc-ipc", &["hc-types"]),
+    ("hc-wire", &["hc-types"]),
+    ("hc-ipc", &["hc-types", "hc-wire"]),
     ("hc-pipeline", &["hc-types"]),
     ("hc-snapshot", &["hc-types"]),
     ("hc-api", &["hc-types"]),
@@ -36,22 +37,26 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "hc-types",
         ],
     ),
-    ("hc-testkit", &["hc-types"]),
+    ("hc-testkit", &["hc-types", "hc-wire"]),
     ("hc-bench", &["hc-checkers", "hc-ipc", "hc-manager", "hc-notifier", "hc-snapshot", "hc-types"]),
     ("hc-fuzz", &["hc-fuzz-targets"]),
-    ("hc-fuzz-targets", &["hc-checkers", "hc-config", "hc-ipc", "hc-server", "hc-snapshot", "hc-types"]),
-    ("hc-parity", &["hc-checkers", "hc-testkit", "hc-types"]),
-    ("hc-sim", &["hc-ipc", "hc-manager", "hc-notifier", "hc-snapshot", "hc-types"]),
+    (
+        "hc-fuzz-targets",
+        &["hc-checkers", "hc-config", "hc-ipc", "hc-server", "hc-snapshot", "hc-types", "hc-wire"],
+    ),
+    ("hc-parity", &["hc-checkers", "hc-testkit", "hc-types", "hc-wire"]),
+    ("hc-sim", &["hc-ipc", "hc-manager", "hc-notifier", "hc-snapshot", "hc-types", "hc-wire"]),
     ("xtask", &[]),
 ];
 
 /// What any crate's tests may know on top.
-const TESTS_MAY_KNOW: &[&str] = &["hc-types", "hc-testkit"];
+const TESTS_MAY_KNOW: &[&str] = &["hc-types", "hc-testkit", "hc-wire"];
 
 /// Foreign crates that a crate of ours must not use, because of what it must not do.
 const MUST_NOT_USE: &[(&str, &str, &str)] = &[
     ("hc-types", "tokio", "the vocabulary does no I/O"),
     ("hc-types", "socket2", "the vocabulary does no I/O"),
+    ("hc-types", "serde_json", "the JSON of the protocol is in hc-wire"),
     ("hc-config", "tokio", "files are read without a runtime"),
     ("hc-manager", "socket2", "the manager opens no sockets"),
     ("hc-manager", "serde_json", "the manager knows nothing of JSON"),
@@ -145,7 +150,13 @@ mod tests {
 
     #[test]
     fn some_foreign_crates_are_out_of_place() {
-        check("hc-types", None, "serde_json", None);
+        check("hc-wire", None, "serde_json", None);
+        check(
+            "hc-types",
+            None,
+            "serde_json",
+            Some("hc-types must not depend on serde_json: the JSON of the protocol is in hc-wire"),
+        );
         check(
             "hc-types",
             None,

@@ -1,4 +1,4 @@
-use hc_types::wire::{ToServer, decode};
+use hc_wire::{ToServer, decode};
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn check(id: u64, port: u16) -> String {
 }
 
 fn entries(checks: &[String]) -> Vec<CheckEntry> {
-    checks.iter().map(|json| hc_types::wire::parse_check(json)).collect()
+    checks.iter().map(|json| hc_wire::parse_check(json)).collect()
 }
 
 fn part(generation: Option<u64>, part: Option<u32>, parts: Option<u32>, checks: &[String]) -> UpdateConfigs {

@@ -8,8 +8,8 @@ use hc_ipc::{
     Dialer, DisconnectReason, Incoming, IpcConfig, IpcEvent, IpcEvents, IpcHandle, Listener, SetReply,
     SocketConfig, StatusReply, memory, serve,
 };
-use hc_types::wire::{Notification, StatusLine};
 use hc_types::{CheckId, Health, Rejection, SetChange};
+use hc_wire::{Notification, StatusLine};
 use tempfile::TempDir;
 use tokio::io::{
     AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf, split,

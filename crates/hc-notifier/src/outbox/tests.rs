@@ -66,7 +66,7 @@ impl Desk {
         let Due::At(due) = self.outbox.due() else { panic!("{:?}", self.outbox.due()) };
         self.now = self.now.max(due);
         let batch = self.outbox.take(self.now).unwrap();
-        batch.items.iter().map(|(id, _, status)| (id.0, status.health)).collect()
+        batch.statuses.iter().map(|check| (check.id.0, check.status.health)).collect()
     }
 
     #[track_caller]

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hc_notifier::{Delivery, DeliveryError, NotifierConfig, NotifierTask, SharedOutbox};
-use hc_types::wire::Notification;
 use hc_types::{
-    CheckId, CheckSpec, Failure, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink, Status,
-    StatusUpdate, Target, TcpProbe,
+    Batch, CheckId, CheckSpec, CheckStatus, Failure, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink,
+    Status, StatusUpdate, Target, TcpProbe,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -20,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Told {
     /// Milliseconds since the rig began.
     pub(crate) at: u128,
-    pub(crate) batch: Vec<Notification>,
+    pub(crate) batch: Vec<CheckStatus>,
     pub(crate) generation: Option<u64>,
 }
 
@@ -30,7 +29,7 @@ impl Told {
     }
 
     pub(crate) fn states(&self) -> Vec<(u64, Health)> {
-        self.batch.iter().map(|told| (told.id.0, told.status.state)).collect()
+        self.batch.iter().map(|told| (told.id.0, told.status.health)).collect()
     }
 }
 
@@ -53,7 +52,8 @@ impl Delivery for Consumer {
         }
     }
 
-    async fn deliver(&self, batch: Vec<Notification>, generation: Option<u64>) -> Result<(), DeliveryError> {
+    async fn deliver(&self, batch: Batch) -> Result<(), DeliveryError> {
+        let Batch { generation, statuses: batch } = batch;
         let (answer, answered) = oneshot::channel();
         let at = self.start.elapsed().as_millis();
         let arrival = Arrival { told: Told { at, batch, generation }, answer };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hc_notifier::{DeliveryError, Due};
-use hc_types::{CheckId, CheckSpec, Health, Incarnation, Status, StatusUpdate};
+use hc_types::{CheckId, CheckSpec, CheckStatus, Health, Incarnation, Status, StatusUpdate};
 
 use super::{Server, differs, same};
 use crate::clock::{MILLISECOND, Nanos, SECOND, nanos};
@@ -106,14 +106,16 @@ impl Server {
     pub(crate) fn take_batch(&mut self, ctx: &mut Context<'_>) -> Step<Option<(u32, Batched)>> {
         let Some(conn) = self.link.as_ref().map(|link| link.conn) else { return Ok(None) };
         let batch = self.outbox.take(self.instant(ctx.now));
-        let sized = batch.as_ref().is_some_and(|batch| batch.len() <= self.setup.notifier.batch_size.get());
+        let sized =
+            batch.as_ref().is_some_and(|batch| batch.statuses.len() <= self.setup.notifier.batch_size.get());
         hold(sized, Invariant::LatestIsTold, ctx.now, || format!("{batch:?} was due"))?;
         let Some(batch) = batch else { return Ok(None) };
         hold(batch.generation == self.generation, Invariant::LatestIsTold, ctx.now, || {
             format!("a batch of {:?} in {:?}", batch.generation, self.generation)
         })?;
-        let mut items = Vec::with_capacity(batch.len());
-        for (id, spec, status) in batch.iter() {
+        let mut items = Vec::with_capacity(batch.statuses.len());
+        for CheckStatus { id, spec, status } in &batch.statuses {
+            let id = *id;
             let latest = self.latest.get(&id);
             let of_the_set = same(self.desired.get(&id), spec);
             hold(of_the_set, Invariant::IdsMeanTheSame, ctx.now, || format!("{id} is told as {spec:?}"))?;

@@ -6,16 +6,16 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hc_types::{
+    CheckId, CheckSpec, DnsExpectation, DnsProbe, HttpProbe, Mark, Mode, ProbeSpec, RadiusExpectation,
+    RadiusProbe, RawBytes, RecordClass, RecordNameError, RecordType, Rejection, Secret, SpecError, Target,
+    TcpProbe, Tls, UdpProbe,
+};
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Deserialize, Deserializer, Serializer};
 use serde_json::value::RawValue;
 
-use crate::probe::RecordNameError;
-use crate::{
-    CheckId, CheckSpec, DnsExpectation, DnsProbe, HttpProbe, Mark, Mode, ProbeSpec, RadiusExpectation,
-    RadiusProbe, RawBytes, RecordClass, RecordType, Rejection, Secret, SpecError, Target, TcpProbe, Tls,
-    UdpProbe,
-};
+use crate::bytes::{JsonBytes, SecretBytes};
 
 /// One check of a set: its id and what it checks, or why it does not run.
 pub type CheckEntry = Result<CheckLine, Rejection>;
@@ -75,17 +75,17 @@ struct RawCheck<'a> {
     mark: Option<i64>,
     #[serde(borrow)]
     host: Option<Cow<'a, str>>,
-    send: Option<RawBytes>,
-    receive: Option<RawBytes>,
+    send: Option<JsonBytes>,
+    receive: Option<JsonBytes>,
     secure: Option<bool>,
     tls_verify: Option<bool>,
     tls_old_versions: Option<bool>,
     tls_rsa_key_exchange: Option<bool>,
     tls_sha1: Option<bool>,
     method: Option<Box<str>>,
-    path: Option<RawBytes>,
+    path: Option<JsonBytes>,
     expected_codes: Option<Vec<i64>>,
-    expected_body: Option<RawBytes>,
+    expected_body: Option<JsonBytes>,
     proxy: Option<bool>,
     query: Option<Box<str>>,
     #[serde(borrow)]
@@ -95,9 +95,9 @@ struct RawCheck<'a> {
     #[serde(borrow)]
     expected_ips: Option<Vec<Cow<'a, str>>>,
     expected_answer: Option<Box<str>>,
-    username: Option<RawBytes>,
-    password: Option<Secret>,
-    secret: Option<Secret>,
+    username: Option<JsonBytes>,
+    password: Option<SecretBytes>,
+    secret: Option<SecretBytes>,
     #[serde(borrow)]
     expected_response: Option<Cow<'a, str>>,
     require_message_authenticator: Option<bool>,
@@ -154,13 +154,10 @@ impl<'a> RawCheck<'a> {
         let kind = self.checker_type.clone().ok_or_else(|| SpecError::new("checker_type", "missing"))?;
         Ok(match &*kind {
             "icmp" => ProbeSpec::Icmp,
-            "udp" => ProbeSpec::Udp(Box::new(UdpProbe {
-                send: self.send.unwrap_or_default(),
-                receive: self.receive.unwrap_or_default(),
-            })),
+            "udp" => ProbeSpec::Udp(Box::new(UdpProbe { send: raw(self.send), receive: raw(self.receive) })),
             "tcp" => {
                 let tls = self.tls();
-                let (send, receive) = (self.send.unwrap_or_default(), self.receive.unwrap_or_default());
+                let (send, receive) = (raw(self.send), raw(self.receive));
                 ProbeSpec::Tcp(TcpProbe { send, receive, tls })
             }
             "http" => ProbeSpec::Http(Box::new(self.http()?)),
@@ -177,9 +174,9 @@ impl<'a> RawCheck<'a> {
         Ok(HttpProbe {
             tls,
             method: self.method.filter(|m| !m.is_empty()).unwrap_or_else(|| "GET".into()),
-            request: self.path.unwrap_or_else(|| "/".into()),
+            request: self.path.map_or_else(|| "/".into(), |JsonBytes(path)| path),
             expected_codes: codes.collect::<Result<_, _>>()?,
-            expected_body: self.expected_body.unwrap_or_default(),
+            expected_body: raw(self.expected_body),
             proxy: self.proxy.unwrap_or(false),
         })
     }
@@ -214,13 +211,17 @@ impl<'a> RawCheck<'a> {
             }
         };
         Ok(RadiusProbe {
-            username: self.username.ok_or_else(|| SpecError::new("username", "missing"))?,
-            password: self.password.unwrap_or_default(),
-            secret: self.secret.ok_or_else(|| SpecError::new("secret", "missing"))?,
+            username: self.username.ok_or_else(|| SpecError::new("username", "missing"))?.0,
+            password: self.password.map_or_else(Secret::default, |SecretBytes(password)| password),
+            secret: self.secret.ok_or_else(|| SpecError::new("secret", "missing"))?.0,
             expect,
             require_message_authenticator: self.require_message_authenticator.unwrap_or(false),
         })
     }
+}
+
+fn raw(bytes: Option<JsonBytes>) -> RawBytes {
+    bytes.map_or_else(RawBytes::default, |JsonBytes(bytes)| bytes)
 }
 
 fn period(field: &'static str, text: Option<&str>) -> Result<Duration, SpecError> {
@@ -249,7 +250,8 @@ fn address(field: &'static str, text: &str) -> Result<IpAddr, SpecError> {
     text.parse().map_err(|_| SpecError::new(field, format!("{text:?} is not an IP address")))
 }
 
-/// Serde for the checks of a set: each entry is read on its own feet, and whatever is wrong with it stays with it.
+/// Serde for the checks of a set: each entry is read on its own, so that an invalid one does not affect
+/// the others.
 pub(crate) mod entries {
     use super::*;
 

@@ -1,13 +1,14 @@
 //! Checks, written.
 
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
-
-use crate::wire::CheckLine;
-use crate::{
+use hc_types::{
     CheckSpec, DnsExpectation, DnsProbe, HttpProbe, Mode, ProbeSpec, RadiusExpectation, RadiusProbe,
     RawBytes, RecordClass, RecordType, Tls,
 };
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::CheckLine;
+use crate::bytes::AsJson;
 
 /// The fields stand in the order of `docs/protocol.md`, defaults left out.
 impl Serialize for CheckLine {
@@ -60,10 +61,10 @@ fn serialize_exchange<M: SerializeMap>(
     receive: &RawBytes,
 ) -> Result<(), M::Error> {
     if !send.is_empty() {
-        map.serialize_entry("send", send)?;
+        map.serialize_entry("send", &AsJson(send.as_slice()))?;
     }
     if !receive.is_empty() {
-        map.serialize_entry("receive", receive)?;
+        map.serialize_entry("receive", &AsJson(receive.as_slice()))?;
     }
     Ok(())
 }
@@ -93,13 +94,13 @@ fn serialize_http<M: SerializeMap>(map: &mut M, http: &HttpProbe) -> Result<(), 
         map.serialize_entry("method", &http.method)?;
     }
     if http.request.as_slice() != b"/" {
-        map.serialize_entry("path", &http.request)?;
+        map.serialize_entry("path", &AsJson(http.request.as_slice()))?;
     }
     if !http.expected_codes.is_empty() {
         map.serialize_entry("expected_codes", &http.expected_codes)?;
     }
     if !http.expected_body.is_empty() {
-        map.serialize_entry("expected_body", &http.expected_body)?;
+        map.serialize_entry("expected_body", &AsJson(http.expected_body.as_slice()))?;
     }
     if http.proxy {
         map.serialize_entry("proxy", &true)?;
@@ -123,11 +124,11 @@ fn serialize_dns<M: SerializeMap>(map: &mut M, dns: &DnsProbe) -> Result<(), M::
 }
 
 fn serialize_radius<M: SerializeMap>(map: &mut M, radius: &RadiusProbe) -> Result<(), M::Error> {
-    map.serialize_entry("username", &radius.username)?;
+    map.serialize_entry("username", &AsJson(radius.username.as_slice()))?;
     if !radius.password.expose().is_empty() {
-        map.serialize_entry("password", &radius.password)?;
+        map.serialize_entry("password", &AsJson(radius.password.expose()))?;
     }
-    map.serialize_entry("secret", &radius.secret)?;
+    map.serialize_entry("secret", &AsJson(radius.secret.expose()))?;
     if radius.expect != RadiusExpectation::Accept {
         map.serialize_entry("expected_response", &radius.expect)?;
     }

@@ -4,8 +4,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use hc_types::wire::{MAX_LINE, Message, Notification, encode};
 use hc_types::{RawBytes, Rejection};
+
+use crate::{MAX_LINE, Notification};
 
 /// What a line holds beside the elements of its list, generously.
 const FRAME: usize = 1024;
@@ -19,7 +20,7 @@ const CUT_TEXT: usize = 280;
 const YEAR_10000: Duration = Duration::from_secs(253_402_300_800);
 
 /// An element of a list that may be split.
-pub(crate) trait Element {
+pub trait Element {
     /// A bound on its bytes in JSON, and the comma after it.
     fn bound(&self) -> usize;
 }
@@ -38,7 +39,7 @@ impl Element for Rejection {
 }
 
 /// Cuts a list into pieces of which each fits into one line. At least one piece, which may be empty.
-pub(crate) fn pieces<T: Element>(items: Vec<T>) -> Vec<Vec<T>> {
+pub fn pieces<T: Element>(items: Vec<T>) -> Vec<Vec<T>> {
     let mut pieces = Vec::new();
     let mut piece = Vec::new();
     let mut room = MAX_LINE - FRAME;
@@ -56,8 +57,10 @@ pub(crate) fn pieces<T: Element>(items: Vec<T>) -> Vec<Vec<T>> {
 }
 
 /// Makes sure that each notification can be written: its text is cut to a length that always fits, and an instant that
-/// the protocol cannot express (before 1970, after 9999: a clock that is wrong) is left out. The state is what counts, and it is always told.
-pub(crate) fn writable(mut notifications: Vec<Notification>) -> Vec<Notification> {
+/// the protocol cannot express (before 1970, after 9999: a clock that is wrong) is left out. The state is what counts, and it is always sent.
+#[must_use]
+pub fn writable<T: Into<Notification>>(statuses: Vec<T>) -> Vec<Notification> {
+    let mut notifications: Vec<Notification> = statuses.into_iter().map(Into::into).collect();
     for status in notifications.iter_mut().map(|notification| &mut notification.status) {
         shorten(&mut status.message, LONGEST_TEXT);
         let expressible = |instant: &SystemTime| {
@@ -69,8 +72,9 @@ pub(crate) fn writable(mut notifications: Vec<Notification>) -> Vec<Notification
 }
 
 /// Makes a list fit into one line, by cutting texts if it must be: 500 notifications always fit then.
-pub(crate) fn fitting(notifications: Vec<Notification>) -> Vec<Notification> {
-    let mut notifications = writable(notifications);
+#[must_use]
+pub fn fitting<T: Into<Notification>>(statuses: Vec<T>) -> Vec<Notification> {
+    let mut notifications = writable(statuses);
     let bound: usize = notifications.iter().map(Element::bound).sum();
     if bound > MAX_LINE - FRAME {
         for message in notifications.iter_mut().map(|notification| &mut notification.status.message) {
@@ -89,30 +93,18 @@ fn shorten(message: &mut RawBytes, longest: usize) {
     }
 }
 
-/// A message as a line. What is sent here can always be written ([`writable`]).
-pub(crate) fn line(message: &impl Message) -> Vec<u8> {
-    let mut line = Vec::new();
-    if let Err(error) = encode(message, &mut line) {
-        tracing::error!(%error, "a message cannot be written");
-    }
-    debug_assert!((1..=MAX_LINE).contains(&line.len()), "{} bytes", line.len());
-    line
-}
-
-/// Shortens a text to at most `longest` bytes.
-pub(crate) fn cut(text: &mut String, longest: usize) {
-    if text.len() > longest {
-        text.truncate(text.floor_char_boundary(longest));
-        text.push('…');
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use hc_types::wire::{BatchBody, NotificationBatch, StatusLine, ToProxy};
     use hc_types::{CheckId, Health};
 
     use super::*;
+    use crate::{BatchBody, Message, NotificationBatch, StatusLine, StatusResponse, ToProxy, encode};
+
+    fn length(message: &impl Message) -> usize {
+        let mut line = Vec::new();
+        encode(message, &mut line).unwrap();
+        line.len()
+    }
 
     fn notification(message: RawBytes) -> Notification {
         let status = StatusLine {
@@ -152,7 +144,7 @@ mod tests {
             let batch = BatchBody { notifications: piece.clone() };
             let message =
                 ToProxy::from(NotificationBatch { batch, seq: Some(u64::MAX), generation: Some(u64::MAX) });
-            assert!(line(&message).len() <= MAX_LINE);
+            assert!(length(&message) <= MAX_LINE);
         }
         assert_eq!(pieces.concat(), all);
         assert_eq!(super::pieces(Vec::<Rejection>::new()), vec![Vec::new()]);
@@ -164,12 +156,9 @@ mod tests {
         for text in [vec![0; 100_000].into(), vec![0xff; 100_000].into(), "é".repeat(50_000).as_str().into()]
         {
             let statuses = page(text);
-            let message = ToProxy::from(hc_types::wire::StatusResponse {
-                statuses,
-                part: Some(u32::MAX),
-                parts: Some(u32::MAX),
-            });
-            assert!(line(&message).len() <= MAX_LINE);
+            let message =
+                ToProxy::from(StatusResponse { statuses, part: Some(u32::MAX), parts: Some(u32::MAX) });
+            assert!(length(&message) <= MAX_LINE);
         }
         assert_eq!(page("short".into())[0].status.message.as_slice(), b"short");
     }

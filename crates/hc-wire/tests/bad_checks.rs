@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use hc_types::wire::{ToServer, decode, parse_check};
 use hc_types::{CheckId, Rejection};
+use hc_wire::{ToServer, decode, parse_check};
 
 const GOOD: &str =
     r#"{"id":1,"interval":"5s","timeout":"1s","retries":2,"checker_type":"tcp","ip":"192.0.2.1","port":80}"#;

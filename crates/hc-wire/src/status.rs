@@ -3,9 +3,8 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
+use hc_types::{CheckId, CheckSpec, CheckStatus, Health, Held, RawBytes, Status};
 use serde::{Deserialize, Serialize};
-
-use crate::{CheckId, CheckSpec, Health, Held, RawBytes, Status};
 
 /// The status of one check.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +22,7 @@ pub struct StatusLine {
     /// The state.
     pub state: Health,
     /// The latest result in words; of a check that is held, also since when and why.
+    #[serde(with = "crate::bytes")]
     pub message: RawBytes,
 }
 
@@ -56,4 +56,11 @@ pub struct Notification {
     pub id: CheckId,
     /// Where it stands.
     pub status: StatusLine,
+}
+
+/// Puts the status into words.
+impl From<CheckStatus> for Notification {
+    fn from(CheckStatus { id, spec, status }: CheckStatus) -> Self {
+        Self { id, status: StatusLine::new(&spec, &status) }
+    }
 }

@@ -1,11 +1,11 @@
 //! The protocol between hc-proxy and hc-server, version 1: one JSON object a line, over a Unix stream socket.
 //!
 //! `docs/protocol.md` is the reference; `wire/v1/*.json` in the repository holds one example of every message, which the
-//! Rust and the Go tests read and write back. This module turns lines into values and values into lines; the socket, the
+//! Rust and the Go tests read and write back. This crate turns lines into values and values into lines; the socket, the
 //! handshake and the order of messages are in `hc-ipc`.
 //!
 //! ```
-//! use hc_types::wire::{ToServer, decode};
+//! use hc_wire::{ToServer, decode};
 //!
 //! let line = br#"{"type":"update_configs","configs":[{"id":1,"interval":"5s","timeout":"1s","retries":2,
 //!     "checker_type":"tcp","ip":"192.0.2.1","port":80},{"id":2,"interval":"0s","timeout":"1s",
@@ -14,12 +14,14 @@
 //! let (good, bad) = (&update.configs[0], &update.configs[1]);
 //! assert!(good.is_ok());
 //! assert_eq!(bad.as_ref().unwrap_err().reason, "interval: must be above 0");
-//! # Ok::<(), hc_types::wire::DecodeError>(())
+//! # Ok::<(), hc_wire::DecodeError>(())
 //! ```
 
+pub mod bytes;
 mod check;
 mod message;
 mod print;
+mod split;
 mod status;
 
 pub use check::{CheckEntry, CheckLine, parse_check};
@@ -28,6 +30,7 @@ pub use message::{
     RequestConfigs, RequestStatus, Shutdown, StatusResponse, ToProxy, ToServer, UpdateConfigs, UpdateDelta,
     decode, encode,
 };
+pub use split::{Element, fitting, pieces, writable};
 pub use status::{Notification, StatusLine};
 
 /// The version of the protocol.

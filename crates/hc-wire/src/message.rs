@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
+use hc_types::{CheckId, Rejection};
 use serde::{Deserialize, Serialize};
 
-use crate::wire::check::entries;
-use crate::wire::{CheckEntry, MAX_LINE, Notification};
-use crate::{CheckId, Rejection};
+use crate::check::entries;
+use crate::{CheckEntry, MAX_LINE, Notification};
 
 /// Declares the messages of one direction: the enum, its decoding by `type`, its encoding.
 macro_rules! direction {
@@ -172,7 +172,7 @@ pub struct Hello {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename = "update_configs")]
 pub struct UpdateConfigs {
-    /// The checks, each on its own feet: a bad one does not spoil its neighbours.
+    /// The checks, each parsed on its own: an invalid one does not affect the others.
     #[serde(with = "entries")]
     pub configs: Vec<CheckEntry>,
     /// Name of the set.

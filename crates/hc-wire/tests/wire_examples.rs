@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use hc_types::wire::{self, Message, ToProxy, ToServer};
+use hc_wire::{Message, ToProxy, ToServer};
 
 fn examples() -> Vec<(String, Vec<u8>)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../wire/v1");
@@ -20,10 +20,10 @@ fn examples() -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-fn round_trip<M: Message>(line: &[u8]) -> Result<Vec<u8>, wire::DecodeError> {
-    let message: M = wire::decode(line)?;
+fn round_trip<M: Message>(line: &[u8]) -> Result<Vec<u8>, hc_wire::DecodeError> {
+    let message: M = hc_wire::decode(line)?;
     let mut written = Vec::new();
-    wire::encode(&message, &mut written).unwrap();
+    hc_wire::encode(&message, &mut written).unwrap();
     Ok(written)
 }
 
