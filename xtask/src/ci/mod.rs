@@ -5,6 +5,7 @@ mod package;
 pub(crate) mod tally;
 mod units;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -16,8 +17,9 @@ use crate::setup::{self, Purpose};
 use crate::workspace::Workspace;
 use crate::{chaos, command, integration, parity, proxy, sim};
 
-/// One step: its name, what it shows, and how it is done. A step that runs tests returns their tally.
+/// One step: its group and name, what it shows, and how it is done. A step that runs tests returns their tally.
 struct Step {
+    group: &'static str,
     name: &'static str,
     shows: &'static str,
     run: Run,
@@ -28,30 +30,44 @@ enum Run {
     Tests(fn(&Workspace) -> Result<Tally>),
 }
 
-const fn check(name: &'static str, shows: &'static str, run: fn(&Workspace) -> Result<()>) -> Step {
-    Step { name, shows, run: Run::Check(run) }
+const fn check(
+    group: &'static str,
+    name: &'static str,
+    shows: &'static str,
+    run: fn(&Workspace) -> Result<()>,
+) -> Step {
+    Step { group, name, shows, run: Run::Check(run) }
 }
 
-const fn tests(name: &'static str, shows: &'static str, run: fn(&Workspace) -> Result<Tally>) -> Step {
-    Step { name, shows, run: Run::Tests(run) }
+const fn tests(
+    group: &'static str,
+    name: &'static str,
+    shows: &'static str,
+    run: fn(&Workspace) -> Result<Tally>,
+) -> Step {
+    Step { group, name, shows, run: Run::Tests(run) }
 }
 
+/// The groups are the jobs of `.github/workflows/ci.yml`, which run on machines of their own.
 const STEPS: &[Step] = &[
-    check("format", "rustfmt has nothing to change", format),
-    check("graph", "crates depend on each other as designed", graph),
-    check("deny", "licences, sources and duplicates of dependencies", deny),
-    check("units", "systemd units are valid and well confined", units),
-    check("proxy-lint", "gofmt and go vet have nothing to say", proxy::lint),
-    check("clippy", "clippy has nothing to say, in the fuzz binary either", clippy),
-    tests("test", "Rust tests, wire examples and documentation examples", test),
-    check("docs", "the documentation of every crate builds", docs),
-    tests("proxy-test", "Go tests with the race detector, wire examples", proxy::test),
-    check("package", "what would be published builds by itself", package::check),
-    check("sim", "200 hours of trouble in virtual time break no invariant", sim::quick),
-    tests("integration", "the whole chain against real servers and the real engine", integration),
-    check("parity", "verdicts, requests and programs agree with Seesaw's own", parity::quick),
-    check("chaos", "nothing false and nothing lost while programs die and starve", chaos::quick),
+    check(LINT, "format", "rustfmt has nothing to change", format),
+    check(LINT, "graph", "crates depend on each other as designed", graph),
+    check(LINT, "deny", "licences, sources and duplicates of dependencies", deny),
+    check(LINT, "units", "systemd units are valid and well confined", units),
+    check(LINT, "clippy", "clippy has nothing to say, in the fuzz binary either", clippy),
+    check(LINT, "docs", "the documentation of every crate builds", docs),
+    check(LINT, "package", "what would be published builds by itself", package::check),
+    tests("test", "test", "Rust tests, wire examples and documentation examples", test),
+    check("go", "proxy-lint", "gofmt and go vet have nothing to say", proxy::lint),
+    tests("go", "proxy-test", "Go tests with the race detector, wire examples", proxy::test),
+    tests("e2e", "integration", "the whole chain against real servers and the real engine", integration),
+    check("e2e", "parity", "verdicts, requests and programs agree with Seesaw's own", parity::quick),
+    check("slow", "sim", "200 hours of trouble in virtual time break no invariant", sim::quick),
+    check("slow", "chaos", "nothing false and nothing lost while programs die and starve", chaos::quick),
 ];
+
+/// The group whose steps need tools that no other needs.
+const LINT: &str = "lint";
 
 /// Which steps `cargo xtask ci` runs.
 #[derive(Debug, Args)]
@@ -62,21 +78,30 @@ pub(crate) struct Options {
     /// Name the steps and end.
     #[arg(long)]
     list: bool,
-    /// The steps to run [default: all].
-    #[arg(value_name = "STEP", value_parser = PossibleValuesParser::new(STEPS.iter().map(|step| step.name)))]
+    /// The steps, or groups of steps, to run [default: all].
+    #[arg(value_name = "STEP", value_parser = PossibleValuesParser::new(names()))]
     steps: Vec<String>,
+}
+
+/// The names of all groups and steps, each once.
+fn names() -> BTreeSet<&'static str> {
+    STEPS.iter().flat_map(|step| [step.group, step.name]).collect()
 }
 
 /// `cargo xtask ci`.
 pub(crate) fn main(options: &Options) -> Result<()> {
     if options.list {
-        STEPS.iter().for_each(|step| println!("{:12} {}", step.name, step.shows));
+        STEPS.iter().for_each(|step| println!("{:5} {:12} {}", step.group, step.name, step.shows));
         return Ok(());
     }
-    let named = |step: &&Step| options.steps.is_empty() || options.steps.iter().any(|name| name == step.name);
-    let steps: Vec<&Step> = STEPS.iter().filter(named).collect();
+    let wanted = |step: &&Step| {
+        options.steps.is_empty()
+            || options.steps.iter().any(|name| [step.group, step.name].contains(&name.as_str()))
+    };
+    let steps: Vec<&Step> = STEPS.iter().filter(wanted).collect();
     let workspace = Workspace::load()?;
-    setup::ensure(&workspace, Purpose::Ci)?;
+    let lint = steps.iter().any(|step| step.group == LINT);
+    setup::ensure(&workspace, if lint { Purpose::Ci } else { Purpose::Integration })?;
     let report = run(&workspace, &steps, options.keep_going);
     report.print();
     report.verdict()
@@ -219,4 +244,18 @@ fn docs(workspace: &Workspace) -> Result<()> {
 
 fn integration(workspace: &Workspace) -> Result<Tally> {
     integration::test(workspace, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workflow_has_a_job_for_each_group() {
+        let workflow = include_str!("../../../.github/workflows/ci.yml");
+        let groups =
+            workflow.lines().find_map(|line| line.trim().strip_prefix("group: [")?.strip_suffix(']'));
+        let jobs: BTreeSet<&str> = groups.unwrap().split(", ").collect();
+        assert_eq!(jobs, STEPS.iter().map(|step| step.group).collect());
+    }
 }
