@@ -28,6 +28,23 @@ pub(crate) struct Table {
     pub(crate) exclusive: &'static [&'static [&'static str]],
 }
 
+impl Table {
+    pub(crate) fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().copied().find(|key| key.name == name)
+    }
+}
+
+impl Form {
+    /// The table that a key holds.
+    pub(crate) fn table(&self) -> Option<&'static Table> {
+        match self {
+            Form::Table(table) | Form::FlagOrTable(table) | Form::Named(table) => Some(table),
+            Form::List(item) | Form::OneOrMany(item) => item.table(),
+            _ => None,
+        }
+    }
+}
+
 /// What a key may hold.
 pub(crate) enum Form {
     Flag,
@@ -196,7 +213,7 @@ impl Settings {
             for others in table.exclusive.iter().filter(|names| names.contains(name)) {
                 self.keys.retain(|key, _| key == name || !others.contains(key));
             }
-            let form = table.keys.iter().find(|key| key.name == *name).map(|key| &key.form);
+            let form = table.key(name).map(|key| &key.form);
             match (self.keys.get_mut(name), form) {
                 (Some(farther), Some(form)) => farther.overlay(value, form),
                 _ => {

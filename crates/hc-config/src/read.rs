@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use toml::Spanned;
-use toml::de::{DeInteger, DeTable, DeValue};
+use toml::de::{DeInteger, DeString, DeTable, DeValue};
 
 use crate::diagnostic::{Report, Span};
 use crate::form::{Form, Located, Settings, Syntax, Table, Value};
@@ -36,12 +36,14 @@ pub(crate) fn document(
     if !errors.is_empty() {
         return None;
     }
-    Some(Reader { file, report }.table(document.get_ref(), table, ""))
+    Some(Reader { file, report, around: Vec::new() }.table(document.get_ref(), table, ""))
 }
 
 struct Reader<'r> {
     file: usize,
     report: &'r mut Report,
+    /// The tables around the one that is read, and their paths.
+    around: Vec<(&'static Table, String)>,
 }
 
 impl Reader<'_> {
@@ -51,22 +53,42 @@ impl Reader<'_> {
 
     fn table(&mut self, source: &DeTable<'_>, table: &'static Table, path: &str) -> Settings {
         let mut settings = Settings::default();
+        self.around.push((table, path.to_owned()));
         for (name, value) in source {
-            let path = join(path, name.get_ref());
-            let Some(key) = table.keys.iter().copied().find(|key| key.name == name.get_ref().as_ref()) else {
-                let names = table.keys.iter().map(|key| key.name);
-                let suggestion = nearest(name.get_ref(), names);
-                self.report.add(self.span(name), path, "is not a key of this table").suggest(suggestion);
+            let Some(key) = table.key(name.get_ref()) else {
+                self.unknown_key(name, table, path);
                 continue;
             };
+            let path = join(path, name.get_ref());
             let at = self.span(value);
             let value = self.value(value, &key.form, &path);
             settings.insert(key, value.unwrap_or(Located { value: Value::Wrong, at }));
         }
+        self.around.pop();
         for names in table.exclusive {
             self.one_of(&settings, names, path);
         }
         settings
+    }
+
+    /// Reports a key that the table does not have: it may be misspelt, or belong into another table.
+    fn unknown_key(&mut self, name: &Spanned<DeString<'_>>, table: &'static Table, path: &str) {
+        let (word, at, key) = (name.get_ref(), self.span(name), join(path, name.get_ref()));
+        // What follows `[check.http]` belongs to that table, which is easily forgotten.
+        let outer = self.around.iter().rev().skip(1).find(|(table, _)| table.key(word).is_some());
+        if let Some((_, outer)) = outer {
+            let outer = if outer.is_empty() { "the file".to_owned() } else { format!("`{outer}`") };
+            let problem = format!("is not a key of this table but of {outer}: write it above `[{path}]`");
+            self.report.add(at, key, problem);
+            return;
+        }
+        let inner =
+            table.keys.iter().find(|key| key.form.table().is_some_and(|inner| inner.key(word).is_some()));
+        let suggestion = match inner {
+            Some(inner) => Some(format!("{}.{word}", inner.name)),
+            None => nearest(word, table.keys.iter().map(|key| key.name)).map(str::to_owned),
+        };
+        self.report.add(at, key, "is not a key of this table").suggest(suggestion);
     }
 
     fn one_of(&mut self, settings: &Settings, names: &[&str], path: &str) {

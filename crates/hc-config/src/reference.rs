@@ -38,17 +38,9 @@ fn table(table: &'static Table, page: &mut String, seen: &mut BTreeSet<&'static 
         let _ = writeln!(page, "| `{name}` | {} | {default} | {doc} |", type_name(&key.form));
     }
     for key in table.keys {
-        if let Some(inner) = inner(&key.form) {
+        if let Some(inner) = key.form.table() {
             self::table(inner, page, seen);
         }
-    }
-}
-
-fn inner(form: &'static Form) -> Option<&'static Table> {
-    match form {
-        Form::Table(table) | Form::FlagOrTable(table) | Form::Named(table) => Some(table),
-        Form::List(item) | Form::OneOrMany(item) => inner(item),
-        _ => None,
     }
 }
 

@@ -36,6 +36,26 @@ fn everything_is_reported_at_once() {
 }
 
 #[test]
+fn keys_in_the_wrong_table() {
+    wrong_check(
+        "[check.http]\npath = '/'\ntimeout = '1s'\n[check.http.tls]\nmethod = 'HEAD'\nname = 'b'",
+        &[
+            "f:6:1: check.http.timeout: is not a key of this table but of `check`: write it above `[check.http]`",
+            "f:8:1: check.http.tls.method: is not a key of this table but of `check.http`: write it above `[check.http.tls]`",
+            "f:9:1: check.http.tls.name: is not a key of this table but of `check`: write it above `[check.http.tls]`",
+        ],
+    );
+    wrong_check(
+        "icmp = {}\npath = '/'",
+        &["f:5:1: check.path: is not a key of this table; did you mean `http.path`?"],
+    );
+    wrong(
+        "interval = '5s'\n",
+        &["f:1:1: interval: is not a key of this table; did you mean `check.interval`?"],
+    );
+}
+
+#[test]
 fn bad_syntax() {
     wrong("[[check]\n", &["f:1:9: unclosed array table, expected `]`"]);
     wrong("a = 1\na = 2\n", &["f:2:1: duplicate key"]);
