@@ -190,6 +190,24 @@ fn the_nearest_value_wins() {
 }
 
 #[test]
+fn a_nearer_file_replaces_a_farther_secret() {
+    let files: BTreeMap<PathBuf, Vec<u8>> = [(PathBuf::from("secret"), b"near".to_vec())].into();
+    let text = "
+        [template.radius.radius]
+        username = 'u'
+        secret = 'far'
+        [[check]]
+        name = 'a'
+        target = '192.0.2.1'
+        extends = 'radius'
+        radius.secret_file = 'secret'
+    ";
+    let read = parse(&[SourceFile::new("checks.toml", text)], &Limits::default(), &files).unwrap();
+    let ProbeSpec::Radius(radius) = read.checks[0].spec.probe() else { panic!("{:?}", read.checks[0]) };
+    assert_eq!(radius.secret.expose(), b"near");
+}
+
+#[test]
 fn a_nearer_secret_replaces_a_farther_file() {
     let text = "
         [template.radius.radius]

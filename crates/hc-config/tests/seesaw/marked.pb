@@ -19,7 +19,12 @@ vserver: <
 vserver: <
   name: "dsr2" rp: "x"
   entry_address: < fqdn: "dsr2." ipv4: "192.0.2.2/32" status: TESTING >
-  vserver_entry: < protocol: TCP port: 80 healthcheck: < type: TCP mode: DSR > >
+  # The same checks as in "dsr", but through another VIP.
+  vserver_entry: <
+    protocol: TCP port: 80
+    healthcheck: < type: TCP mode: DSR >
+    healthcheck: < type: HTTP mode: TUN port: 8080 send: "/a" >
+  >
   backend: < host: < fqdn: "b1." ipv4: "10.0.0.1/24" status: PRODUCTION > >
 >
 metadata: < last_updated: 1 >

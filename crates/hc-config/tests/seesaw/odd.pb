@@ -1,6 +1,7 @@
 # Odd ways to write it, and values that make no sense.
 seesaw_vip { fqdn: 'vip.' ipv4: "127.0.0.100/8"; status: 1 }
-node: [ < fqdn: "node1." ipv4: "127.0.0.1/8" status: PRODUCTION > ]
+node:	[
+< fqdn: "node1." ipv4: "127.0.0.1/8" status: PRODUCTION > ]
 vserver {
   name: "od" 'd'
     "ities", rp: "\x78"
