@@ -114,24 +114,32 @@ pub(crate) enum Value {
 /// The keys of one table, or of several that were put over each other.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Settings {
-    keys: BTreeMap<&'static str, Located>,
+    /// Few of them, and a map of its own for each check would take a kilobyte.
+    keys: Vec<(&'static str, Located)>,
 }
 
 impl Settings {
     pub(crate) fn insert(&mut self, key: &'static Key, value: Located) {
-        self.keys.insert(key.name, value);
+        self.set(key.name, value);
+    }
+
+    fn set(&mut self, name: &'static str, value: Located) {
+        match self.keys.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, old)) => *old = value,
+            None => self.keys.push((name, value)),
+        }
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<&Located> {
-        self.keys.get(key.name)
+        self.by_name(key.name)
     }
 
     pub(crate) fn by_name(&self, name: &str) -> Option<&Located> {
-        self.keys.get(name)
+        self.keys.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
     }
 
     pub(crate) fn has(&self, key: &Key) -> bool {
-        self.keys.contains_key(key.name)
+        self.get(key).is_some()
     }
 
     pub(crate) fn text(&self, key: &Key) -> Option<&str> {
@@ -211,14 +219,12 @@ impl Settings {
     pub(crate) fn overlay(&mut self, nearer: &Settings, table: &Table) {
         for (name, value) in &nearer.keys {
             for others in table.exclusive.iter().filter(|names| names.contains(name)) {
-                self.keys.retain(|key, _| key == name || !others.contains(key));
+                self.keys.retain(|(key, _)| key == name || !others.contains(key));
             }
             let form = table.key(name).map(|key| &key.form);
-            match (self.keys.get_mut(name), form) {
-                (Some(farther), Some(form)) => farther.overlay(value, form),
-                _ => {
-                    self.keys.insert(name, value.clone());
-                }
+            match (self.keys.iter_mut().find(|(other, _)| other == name), form) {
+                (Some((_, farther)), Some(form)) => farther.overlay(value, form),
+                _ => self.set(name, value.clone()),
             }
         }
     }
