@@ -8,8 +8,9 @@ use std::time::Duration;
 use hc_types::{CheckSpec, Mark, Mode, ProbeSpec, SpecError, Target};
 
 use crate::diagnostic::{Report, Span};
-use crate::expand::{Expansion, Place};
+use crate::expand::{Expansion, Host, Place};
 use crate::form::{Key, Settings, Value};
+use crate::host::{self, HostCheck, Resolve};
 use crate::inherit::Layer;
 use crate::{Files, SourceFile, expand, keys, probe};
 
@@ -19,6 +20,19 @@ pub(crate) struct Draft {
     pub(crate) labels: Arc<BTreeMap<String, String>>,
     pub(crate) spec: CheckSpec,
     pub(crate) at: Span,
+}
+
+/// One check of a host name, and the place that names it.
+pub(crate) struct HostDraft {
+    pub(crate) check: HostCheck,
+    pub(crate) at: Span,
+}
+
+/// The checks of one `[[check]]`, or of all files.
+#[derive(Default)]
+pub(crate) struct Drafts {
+    pub(crate) checks: Vec<Draft>,
+    pub(crate) hosts: Vec<HostDraft>,
 }
 
 /// Where the contents of files come from that the settings name.
@@ -55,7 +69,7 @@ pub(crate) struct Build<'a> {
 
 impl Build<'_> {
     /// The checks of one `[[check]]`; none if something is wrong.
-    pub(crate) fn checks(mut self, expansion: &mut Expansion) -> Vec<Draft> {
+    pub(crate) fn checks(mut self, expansion: &mut Expansion) -> Drafts {
         let settings = &self.layer.settings;
         let name = settings.text(&keys::NAME);
         // A name that is wrong has been reported.
@@ -66,10 +80,11 @@ impl Build<'_> {
         let targets = expand::targets(self.layer, self.header, expansion, self.report);
         let marked = self.has_mark_if_needed();
         let (Some(name), Some(probe), Some(targets), true) = (name, probe, targets, marked) else {
-            return Vec::new();
+            return Drafts::default();
         };
         let labels = Arc::new(self.labels());
-        let mut drafts = Vec::with_capacity(targets.places.len());
+        let excluded = expand::excluded(self.layer);
+        let mut drafts = Drafts::default();
         let mut wrong_at = None;
         for place in targets.places {
             // One address of a range that cannot be is enough of an example.
@@ -81,9 +96,16 @@ impl Build<'_> {
                 true => (format!("{name}/{}", place.suffix()), place.at),
                 false => (name.to_owned(), settings.get(&keys::NAME).map_or(self.header, |name| name.at)),
             };
-            match spec {
-                Ok(spec) => drafts.push(Draft { name, labels: Arc::clone(&labels), spec, at }),
-                Err(error) => {
+            let labels = Arc::clone(&labels);
+            match (spec, place.host) {
+                (Ok(spec), Host::Ip(_)) => drafts.checks.push(Draft { name, labels, spec, at }),
+                (Ok(spec), Host::Name(host)) => {
+                    let (port, excluded) = (place.port, Arc::clone(&excluded));
+                    let (resolve, template) = (self.resolve(), Arc::new(spec));
+                    let check = HostCheck { name, labels, host, port, resolve, template, excluded };
+                    drafts.hosts.push(HostDraft { check, at });
+                }
+                (Err(error), _) => {
                     wrong_at = Some(place.at);
                     self.spec_error(&error, place.at);
                 }
@@ -102,6 +124,14 @@ impl Build<'_> {
             return None;
         };
         probe::read(kind, self.layer, self.secrets, self.report)
+    }
+
+    fn resolve(&self) -> Resolve {
+        match self.layer.settings.word(&keys::RESOLVE) {
+            Some("any") => Resolve::Any,
+            Some("all") => Resolve::All,
+            _ => Resolve::Each,
+        }
     }
 
     fn has_mark_if_needed(&mut self) -> bool {
@@ -128,7 +158,11 @@ impl Build<'_> {
         let interval = settings.duration(&keys::INTERVAL).unwrap_or(Duration::from_secs(10));
         let timeout = settings.duration(&keys::TIMEOUT).unwrap_or(Duration::from_secs(5));
         let retries = settings.integer(&keys::RETRIES).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
-        CheckSpec::new(self.target(place), probe.clone(), interval, timeout, retries)
+        let probe = match &place.host {
+            Host::Ip(_) => probe.clone(),
+            Host::Name(name) => host::probe_of(name, place.port, probe),
+        };
+        CheckSpec::new(self.target(place), probe, interval, timeout, retries)
     }
 
     fn target(&self, place: &Place) -> Target {
@@ -144,9 +178,13 @@ impl Build<'_> {
             Some(Value::Address(ip)) => Some(*ip),
             _ => None,
         };
+        let ip = match place.host {
+            Host::Ip(ip) => ip,
+            Host::Name(_) => host::PLACEHOLDER,
+        };
         match mark {
-            Some(mark) => Target::marked(place.ip, place.port, mode, mark, backend),
-            None => Target::plain(place.ip, place.port),
+            Some(mark) => Target::marked(ip, place.port, mode, mark, backend),
+            None => Target::plain(ip, place.port),
         }
     }
 

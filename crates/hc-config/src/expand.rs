@@ -1,6 +1,7 @@
 //! Targets and ports of one `[[check]]`, one by one.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use crate::Limits;
 use crate::build::default_port;
@@ -10,10 +11,17 @@ use crate::inherit::Layer;
 use crate::keys;
 use crate::range::{PortRange, TargetItem};
 
-/// One address and port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An address or a host name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Host {
+    Ip(IpAddr),
+    Name(Arc<str>),
+}
+
+/// One address or name, and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    pub(crate) ip: IpAddr,
+    pub(crate) host: Host,
     /// 0 for ICMP.
     pub(crate) port: u16,
     /// The entry that it comes from.
@@ -23,9 +31,11 @@ pub(crate) struct Place {
 impl Place {
     /// What distinguishes its check from the others of the same `[[check]]`.
     pub(crate) fn suffix(&self) -> String {
-        match self.port {
-            0 => self.ip.to_string(),
-            port => SocketAddr::new(self.ip, port).to_string(),
+        match (&self.host, self.port) {
+            (Host::Ip(ip), 0) => ip.to_string(),
+            (Host::Ip(ip), port) => SocketAddr::new(*ip, port).to_string(),
+            (Host::Name(name), 0) => name.to_string(),
+            (Host::Name(name), port) => format!("{name}:{port}"),
         }
     }
 }
@@ -79,8 +89,7 @@ pub(crate) fn targets(
     };
     let items: Vec<(&TargetItem, Span)> =
         settings.items(&keys::TARGET).iter().filter_map(as_target).collect();
-    let excluded: Vec<&TargetItem> =
-        settings.items(&keys::EXCLUDE).iter().filter_map(as_target).map(|(item, _)| item).collect();
+    let excluded = excluded(layer);
     let icmp = layer.kind.is_some_and(|kind| kind.name == keys::ICMP.name);
     let mut ports: Vec<PortRange> =
         settings.items(&keys::PORT).iter().filter_map(|item| as_ports(&item.value)).collect();
@@ -109,10 +118,13 @@ pub(crate) fn targets(
         if !within_limits(item, *at, ports, expansion, report) {
             return None;
         }
-        let addresses =
-            item.addresses().flat_map(|ip| ports.iter().cloned().flatten().map(move |port| (ip, port)));
+        let ports = || ports.iter().cloned().flatten();
+        if let TargetItem::Host(name, _) = item {
+            places.extend(ports().map(|port| Place { host: Host::Name(Arc::clone(name)), port, at: *at }));
+        }
+        let addresses = item.addresses().flat_map(|ip| ports().map(move |port| (ip, port)));
         let kept = addresses.filter(|(ip, port)| !excluded.iter().any(|item| item.contains(*ip, *port)));
-        places.extend(kept.map(|(ip, port)| Place { ip, port, at: *at }));
+        places.extend(kept.map(|(ip, port)| Place { host: Host::Ip(ip), port, at: *at }));
     }
     if places.is_empty() {
         let wrong = settings.items(&keys::TARGET).len() > items.len();
@@ -122,6 +134,12 @@ pub(crate) fn targets(
         return None;
     }
     Some(Targets { places, several })
+}
+
+/// What `exclude` names.
+pub(crate) fn excluded(layer: &Layer) -> Arc<[TargetItem]> {
+    let items = layer.settings.items(&keys::EXCLUDE).iter().filter_map(as_target);
+    items.map(|(item, _)| item.clone()).collect()
 }
 
 /// Counts before anything is made of a range: `::/0` must cost no memory.

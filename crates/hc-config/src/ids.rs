@@ -6,9 +6,9 @@ use std::sync::Arc;
 use hc_types::CheckId;
 use sha2::{Digest as _, Sha256};
 
-use crate::Check;
-use crate::build::Draft;
-use crate::diagnostic::Report;
+use crate::build::Drafts;
+use crate::diagnostic::{Report, Span};
+use crate::{Check, Checks};
 
 /// The id of the check with this name: the first eight bytes of the SHA-256 of the name in UTF-8,
 /// as a big-endian number.
@@ -24,29 +24,41 @@ pub fn check_id(name: &str) -> CheckId {
     CheckId(u64::from_be_bytes(id))
 }
 
-/// Gives each draft its id. A name that two of them have is reported, and two names with one id.
-pub(crate) fn assign(drafts: Vec<Draft>, id_of: fn(&str) -> CheckId, report: &mut Report) -> Vec<Check> {
-    let ids: Vec<CheckId> = drafts.iter().map(|draft| id_of(&draft.name)).collect();
-    let mut first_by_id: HashMap<CheckId, usize> = HashMap::with_capacity(drafts.len());
+/// Gives each check its id. A name that two of them have is reported, and two names with one id.
+pub(crate) fn assign(drafts: Drafts, id_of: fn(&str) -> CheckId, report: &mut Report) -> Checks {
+    let checks = drafts.checks.iter().map(|draft| (&*draft.name, draft.at));
+    let hosts = drafts.hosts.iter().map(|draft| (&*draft.check.name, draft.at));
+    let named: Vec<(CheckId, &str, Span)> =
+        checks.chain(hosts).map(|(name, at)| (id_of(name), name, at)).collect();
+    report_collisions(&named, report);
+    let ids: Vec<CheckId> = named.into_iter().map(|(id, ..)| id).collect();
+    let checks = ids.into_iter().zip(drafts.checks).map(|(id, draft)| Check {
+        id,
+        name: draft.name,
+        labels: draft.labels,
+        spec: Arc::new(draft.spec),
+    });
+    let hosts = drafts.hosts.into_iter().map(|draft| draft.check);
+    Checks { checks: checks.collect(), hosts: hosts.collect(), warnings: Vec::new() }
+}
+
+fn report_collisions(named: &[(CheckId, &str, Span)], report: &mut Report) {
+    let mut first_by_id: HashMap<CheckId, usize> = HashMap::with_capacity(named.len());
     // Two ranges that overlap are one mistake, however many names they share.
     let mut reported = HashSet::new();
-    for (index, id) in ids.iter().enumerate() {
+    for (index, (id, name, at)) in named.iter().enumerate() {
         let first = *first_by_id.entry(*id).or_insert(index);
-        let (draft, other) = (&drafts[index], &drafts[first]);
-        if first == index || !reported.insert((draft.at, other.at)) {
+        let (_, other_name, other_at) = named[first];
+        if first == index || !reported.insert((*at, other_at)) {
             continue;
         }
-        let problem = if draft.name == other.name {
-            format!("another check has the name {:?}", draft.name)
+        let problem = if *name == other_name {
+            format!("another check has the name {name:?}")
         } else {
-            format!("{:?} and {:?} have the same id {}: rename one", other.name, draft.name, id.0)
+            format!("{other_name:?} and {name:?} have the same id {}: rename one", id.0)
         };
-        report.add(draft.at, "check.name", problem).see(other.at);
+        report.add(*at, "check.name", problem).see(other_at);
     }
-    let checks = ids.into_iter().zip(drafts);
-    checks
-        .map(|(id, draft)| Check { id, name: draft.name, labels: draft.labels, spec: Arc::new(draft.spec) })
-        .collect()
 }
 
 #[cfg(test)]
@@ -57,7 +69,7 @@ mod tests {
 
     use super::*;
     use crate::SourceFile;
-    use crate::diagnostic::Span;
+    use crate::build::Draft;
 
     /// Ids are in snapshots, in lists and in what other programs keep: these values must never
     /// change.
@@ -85,7 +97,8 @@ mod tests {
         let mut report = Report::default();
         // The length stands for a hash, since nobody has found two names for SHA-256.
         let id_of = |name: &str| CheckId(name.len() as u64);
-        assign(vec![draft("a", 0), draft("bb", 2), draft("c", 5)], id_of, &mut report);
+        let checks = vec![draft("a", 0), draft("bb", 2), draft("c", 5)];
+        assign(Drafts { checks, hosts: Vec::new() }, id_of, &mut report);
         let found = report.finish(&[SourceFile::new("f", "a\nbb\nc\n")]);
         let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert_eq!(lines, [r#"f:3:1: check.name: "a" and "c" have the same id 1: rename one (see f:1:1)"#]);

@@ -71,6 +71,7 @@ pub(crate) static CHECK_TABLE: Table = Table {
         &EXTENDS,
         &TARGET,
         &EXCLUDE,
+        &RESOLVE,
         &PORT,
         &INTERVAL,
         &TIMEOUT,
@@ -90,8 +91,8 @@ pub(crate) static CHECK_TABLE: Table = Table {
 };
 /// What a check can inherit.
 pub(crate) static SHARED_KEYS: &[&Key] = &[
-    &EXTENDS, &TARGET, &EXCLUDE, &PORT, &INTERVAL, &TIMEOUT, &RETRIES, &LABELS, &MODE, &MARK, &BACKEND, &TCP,
-    &HTTP, &UDP, &DNS, &RADIUS, &ICMP,
+    &EXTENDS, &TARGET, &EXCLUDE, &RESOLVE, &PORT, &INTERVAL, &TIMEOUT, &RETRIES, &LABELS, &MODE, &MARK,
+    &BACKEND, &TCP, &HTTP, &UDP, &DNS, &RADIUS, &ICMP,
 ];
 
 pub(crate) static NAME: Key = Key {
@@ -117,14 +118,21 @@ pub(crate) static TARGET: Key = Key {
     name: "target",
     form: Form::OneOrMany(&Form::Text(&TARGET_SYNTAX)),
     default: "required",
-    doc: "Where the probe goes: an address, an address with a port, a CIDR range, or a list of these. An IPv4 range up to /30 \
-          has neither its network nor its broadcast address.",
+    doc: "Where the probe goes: an address or a host name, with a port if need be, a CIDR range, or a list of these. An IPv4 \
+          range up to /30 has neither its network nor its broadcast address.",
 };
 pub(crate) static EXCLUDE: Key = Key {
     name: "exclude",
-    form: Form::OneOrMany(&Form::Text(&TARGET_SYNTAX)),
+    form: Form::OneOrMany(&Form::Text(&EXCLUDE_SYNTAX)),
     default: "none",
     doc: "Addresses and ranges that are left out of `target`. With a port, only that port is left out.",
+};
+pub(crate) static RESOLVE: Key = Key {
+    name: "resolve",
+    form: Form::Word(&["each", "any", "all"]),
+    default: "\"each\"",
+    doc: "For a target that is a host name: a check for each of its addresses, or one check that passes if the probes of any or of \
+          all addresses do.",
 };
 pub(crate) static PORT: Key = Key {
     name: "port",
@@ -309,7 +317,7 @@ pub(crate) static PATH: Key = Key {
 pub(crate) static HOST: Key = Key {
     name: "host",
     form: Form::Text(&HOST_SYNTAX),
-    default: "the address and port of the target",
+    default: "the host name of the target, or its address and port",
     doc: "The Host header, and with TLS the name for SNI and verification.",
 };
 pub(crate) static EXPECTED_CODES: Key = Key {
@@ -403,10 +411,16 @@ static TABLE_NAME: Syntax =
     Syntax { noun: "the name of a table", pattern: None, integer: None, read: words::any };
 static ANY_TEXT: Syntax = Syntax { noun: "a string", pattern: None, integer: None, read: words::any };
 static TARGET_SYNTAX: Syntax = Syntax {
-    noun: "an address, an address with a port, or a CIDR range",
+    noun: "an address, a host name, one of these with a port, or a CIDR range",
     pattern: None,
     integer: None,
     read: |text| TargetItem::read(text).map(Value::Target),
+};
+static EXCLUDE_SYNTAX: Syntax = Syntax {
+    noun: "an address, an address with a port, or a CIDR range",
+    pattern: None,
+    integer: None,
+    read: words::exclusion,
 };
 static PORT_SYNTAX: Syntax = Syntax {
     noun: "a port or a range of ports",

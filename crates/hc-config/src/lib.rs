@@ -34,6 +34,7 @@ mod build;
 mod diagnostic;
 mod expand;
 mod form;
+mod host;
 mod ids;
 mod inherit;
 mod keys;
@@ -56,13 +57,14 @@ use std::sync::Arc;
 use hc_types::{CheckId, CheckSpec};
 
 pub use diagnostic::{ConfigErrors, Diagnostic, Place};
+pub use host::{HostCheck, Resolve};
 pub use ids::check_id;
 pub use load::{Disk, load};
 pub use print::{PrintError, print};
 pub use reference::reference;
 pub use schema::schema;
 
-use build::{Build, Draft, SecretFiles};
+use build::{Build, Drafts, SecretFiles};
 use diagnostic::Report;
 use expand::Expansion;
 use form::{Settings, Value};
@@ -153,6 +155,8 @@ impl Limits {
 pub struct Checks {
     /// The checks, in the order of the files and of what stands in them.
     pub checks: Vec<Check>,
+    /// The checks whose target is a host name, in the same order.
+    pub hosts: Vec<HostCheck>,
     /// What Seesaw's engine leaves out of a `cluster.pb`, and checks of it that cannot run. The
     /// other checks are not affected.
     pub warnings: Vec<Diagnostic>,
@@ -170,11 +174,12 @@ pub fn parse(sources: &[SourceFile], limits: &Limits, files: &dyn Files) -> Resu
     let mut report = Report::default();
     let mut warnings = Report::default();
     let mut expansion = Expansion::new(*limits);
-    let mut drafts: Vec<Draft> = Vec::new();
+    let mut drafts = Drafts::default();
     let mut documents: Vec<Settings> = Vec::new();
     for (index, source) in sources.iter().enumerate() {
         if seesaw::is_cluster(&source.name) {
-            drafts.extend(seesaw::read(&source.bytes, index, &mut expansion, &mut report, &mut warnings));
+            let cluster = seesaw::read(&source.bytes, index, &mut expansion, &mut report, &mut warnings);
+            drafts.checks.extend(cluster);
         } else {
             documents.extend(read::document(&source.bytes, index, &keys::DOCUMENT, &mut report));
         }
@@ -187,7 +192,9 @@ pub fn parse(sources: &[SourceFile], limits: &Limits, files: &dyn Files) -> Resu
             let Value::Table(check) = &item.value else { continue };
             let layer = catalog.flatten_check(check, &defaults, &mut report);
             let build = Build { layer: &layer, header: item.at, secrets: &secrets, report: &mut report };
-            drafts.extend(build.checks(&mut expansion));
+            let new = build.checks(&mut expansion);
+            drafts.checks.extend(new.checks);
+            drafts.hosts.extend(new.hosts);
         }
     }
     let checks = ids::assign(drafts, check_id, &mut report);
@@ -195,5 +202,5 @@ pub fn parse(sources: &[SourceFile], limits: &Limits, files: &dyn Files) -> Resu
     if !problems.is_empty() {
         return Err(ConfigErrors(problems));
     }
-    Ok(Checks { checks, warnings: warnings.finish(sources) })
+    Ok(Checks { warnings: warnings.finish(sources), ..checks })
 }

@@ -1,5 +1,6 @@
 //! Checks as a TOML file.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use hc_types::{
@@ -8,7 +9,8 @@ use hc_types::{
 };
 use toml::{Table, Value};
 
-use crate::{Check, words};
+use crate::range::TargetItem;
+use crate::{Checks, HostCheck, Resolve, words};
 
 /// Why a check has no form in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,10 +38,16 @@ impl std::error::Error for PrintError {}
 /// # Errors
 /// [`PrintError`] for a check that only a `cluster.pb` can hold, such as an HTTP request target
 /// with a blank in it.
-pub fn print(checks: &[Check]) -> Result<String, PrintError> {
+pub fn print(checks: &Checks) -> Result<String, PrintError> {
     let mut out = String::new();
-    for check in checks {
-        let table = table(check).map_err(|problem| PrintError { name: check.name.clone(), problem })?;
+    let error = |name: &str, problem| PrintError { name: name.to_owned(), problem };
+    let of_checks = checks.checks.iter().map(|check| {
+        table(&check.name, &check.labels, &check.spec).map_err(|problem| error(&check.name, problem))
+    });
+    let of_hosts =
+        checks.hosts.iter().map(|host| host_table(host).map_err(|problem| error(&host.name, problem)));
+    for table in of_checks.chain(of_hosts) {
+        let table = table?;
         let mut file = Table::new();
         file.insert("check".to_owned(), Value::Array(vec![Value::Table(table)]));
         out.push_str(&file.to_string());
@@ -48,16 +56,32 @@ pub fn print(checks: &[Check]) -> Result<String, PrintError> {
     Ok(out)
 }
 
-fn table(check: &Check) -> Result<Table, String> {
-    words::check_name(&check.name).map_err(|problem| format!("the name {problem}"))?;
-    let spec = &*check.spec;
+fn host_table(check: &HostCheck) -> Result<Table, String> {
+    let mut table = table(&check.name, &check.labels, &check.template)?;
+    let target = TargetItem::Host(check.host.clone(), (check.port != 0).then_some(check.port));
+    put(&mut table, "target", target.to_string());
+    let resolve = match check.resolve {
+        Resolve::Each => "each",
+        Resolve::Any => "any",
+        Resolve::All => "all",
+    };
+    put(&mut table, "resolve", resolve);
+    if !check.excluded.is_empty() {
+        let excluded = check.excluded.iter().map(|item| Value::from(item.to_string()));
+        put(&mut table, "exclude", excluded.collect::<Vec<Value>>());
+    }
+    Ok(table)
+}
+
+fn table(name: &str, labels: &BTreeMap<String, String>, spec: &CheckSpec) -> Result<Table, String> {
+    words::check_name(name).map_err(|problem| format!("the name {problem}"))?;
     let mut table = Table::new();
-    put(&mut table, "name", &*check.name);
+    put(&mut table, "name", name);
     put(&mut table, "interval", humantime::format_duration(spec.interval()).to_string());
     put(&mut table, "timeout", humantime::format_duration(spec.timeout()).to_string());
     put(&mut table, "retries", i64::from(spec.retries()));
-    if !check.labels.is_empty() {
-        let labels = check.labels.iter().map(|(name, value)| (name.clone(), Value::from(&**value)));
+    if !labels.is_empty() {
+        let labels = labels.iter().map(|(name, value)| (name.clone(), Value::from(&**value)));
         put(&mut table, "labels", labels.collect::<Table>());
     }
     put_target(&mut table, spec)?;

@@ -1,7 +1,9 @@
 //! Targets and ports as they are written: single ones and ranges.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -17,6 +19,8 @@ pub(crate) enum TargetItem {
     Address(IpAddr, Option<u16>),
     /// A network in CIDR form.
     Network(IpNet),
+    /// A host name in lower case, and its own port if it has one.
+    Host(Arc<str>, Option<u16>),
 }
 
 impl TargetItem {
@@ -48,16 +52,26 @@ impl TargetItem {
             Err(_) if text.contains('%') => {
                 Err(format!("{} names a zone, which a check cannot have", quoted(text)))
             }
-            Err(_) => {
-                Err(format!("{} is not an address, an address with a port, or a CIDR range", quoted(text)))
-            }
+            Err(_) => Self::read_host(text).ok_or_else(|| {
+                let shown = quoted(text);
+                format!("{shown} is not an address, a host name, one of these with a port, or a CIDR range")
+            }),
         }
+    }
+
+    /// `www.example.com` or `www.example.com:80`.
+    fn read_host(text: &str) -> Option<Self> {
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => (host, Some(port_number(port)?)),
+            None => (text, None),
+        };
+        is_host_name(host).then(|| Self::Host(host.to_ascii_lowercase().into(), port))
     }
 
     /// How many addresses it stands for.
     pub(crate) fn len(&self) -> u128 {
         match self {
-            Self::Address(..) => 1,
+            Self::Address(..) | Self::Host(..) => 1,
             Self::Network(network) => {
                 let size = 1_u128.checked_shl(u32::from(network.max_prefix_len() - network.prefix_len()));
                 size.map_or(u128::MAX, |size| size - reserved(network))
@@ -70,6 +84,7 @@ impl TargetItem {
     pub(crate) fn addresses(&self) -> Box<dyn Iterator<Item = IpAddr>> {
         match self {
             Self::Address(ip, _) => Box::new(std::iter::once(*ip)),
+            Self::Host(..) => Box::new(std::iter::empty()),
             // Other than its IPv4 twin this begins with the first address, which IPv6 gives to
             // routers only by habit.
             Self::Network(network) => Box::new(network.hosts()),
@@ -78,7 +93,7 @@ impl TargetItem {
 
     pub(crate) fn port(&self) -> Option<u16> {
         match self {
-            Self::Address(_, port) => *port,
+            Self::Address(_, port) | Self::Host(_, port) => *port,
             Self::Network(_) => None,
         }
     }
@@ -88,6 +103,19 @@ impl TargetItem {
         match self {
             Self::Address(own, own_port) => *own == ip && own_port.is_none_or(|own_port| own_port == port),
             Self::Network(network) => network.contains(&ip),
+            Self::Host(..) => false,
+        }
+    }
+}
+
+impl fmt::Display for TargetItem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(ip, None) => write!(f, "{ip}"),
+            Self::Address(ip, Some(port)) => write!(f, "{}", SocketAddr::new(*ip, *port)),
+            Self::Network(network) => write!(f, "{network}"),
+            Self::Host(name, None) => f.write_str(name),
+            Self::Host(name, Some(port)) => write!(f, "{name}:{port}"),
         }
     }
 }
@@ -99,15 +127,26 @@ fn reserved(network: &IpNet) -> u128 {
     }
 }
 
+/// RFC 1123 section 2.1, with the underscores that are in use. The last label has a letter, since
+/// what has none is a mistake in an address.
+fn is_host_name(text: &str) -> bool {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(fits);
+    let last = name.rsplit('.').next().unwrap_or_default();
+    name.len() <= 253 && name.split('.').all(label) && last.bytes().any(|byte| byte.is_ascii_alphabetic())
+}
+
+fn port_number(text: &str) -> Option<u16> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let port = if digits { text.parse().ok() } else { None };
+    port.filter(|port| *port != 0)
+}
+
 /// `80` or `8000-8010`.
 pub(crate) fn read_ports(text: &str) -> Result<PortRange, String> {
-    let port = |text: &str| {
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let port = if digits { text.parse().ok() } else { None };
-        port.filter(|port| *port != 0)
-    };
     let (first, last) = text.split_once('-').unwrap_or((text, text));
-    match (port(first.trim()), port(last.trim())) {
+    match (port_number(first.trim()), port_number(last.trim())) {
         (Some(first), Some(last)) if first <= last => Ok(first..=last),
         (Some(_), Some(_)) => Err(format!("{} ends before it begins", quoted(text))),
         _ => Err(format!("{} is not a port from 1 to 65535 or a range such as \"8000-8010\"", quoted(text))),
@@ -157,6 +196,8 @@ mod tests {
             ("192.0.2.1:80", TargetItem::Address(ip("192.0.2.1"), Some(80))),
             ("[2001:db8::1]:80", TargetItem::Address(ip("2001:db8::1"), Some(80))),
             ("192.0.2.0/28", TargetItem::Network("192.0.2.0/28".parse().unwrap())),
+            ("WWW.Example.com", TargetItem::Host("www.example.com".into(), None)),
+            ("localhost.:80", TargetItem::Host("localhost.".into(), Some(80))),
         ] {
             assert_eq!(TargetItem::read(text).unwrap(), expected, "{text}");
         }
@@ -165,7 +206,11 @@ mod tests {
         wrong("192.0.2.1:0", "port 0");
         wrong("fe80::1%eth0", "zone");
         wrong("[fe80::1%2]:80", "zone");
-        wrong("web.example.com", "not an address");
+        for text in
+            ["", "192.0.2.300", "192.0.2", "a..b", ".", "a b", "a:0", "a:b", "é.example", "10.0.0.1-10.0.0.9"]
+        {
+            wrong(text, "not an address, a host name");
+        }
     }
 
     /// `len` is computed, `addresses` is counted: they must agree.

@@ -71,7 +71,8 @@ impl Reader<'_> {
         settings
     }
 
-    /// Reports a key that the table does not have: it may be misspelt, or belong into another table.
+    /// Reports a key that the table does not have: it may be misspelt, or belong into another
+    /// table.
     fn unknown_key(&mut self, name: &Spanned<DeString<'_>>, table: &'static Table, path: &str) {
         let (word, at, key) = (name.get_ref(), self.span(name), join(path, name.get_ref()));
         // What follows `[check.http]` belongs to that table, which is easily forgotten.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use hc_types::{RecordClass, RecordType};
 
 use crate::form::Value;
+use crate::range::TargetItem;
 
 /// A string of the file for an error: quoted, and not longer than a line.
 pub(crate) fn quoted(text: &str) -> String {
@@ -33,6 +34,14 @@ pub(crate) fn check_name(text: &str) -> Result<Value, String> {
         return Err(format!("has {character:?}; a name has neither blanks nor control characters"));
     }
     any(text)
+}
+
+/// Addresses of a host name are not known here, so a name excludes nothing.
+pub(crate) fn exclusion(text: &str) -> Result<Value, String> {
+    match TargetItem::read(text)? {
+        TargetItem::Host(..) => Err(format!("{} is a host name; name its addresses", quoted(text))),
+        item => Ok(Value::Target(item)),
+    }
 }
 
 pub(crate) fn address(text: &str) -> Result<Value, String> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hc_config::{Check, Limits, NoFiles, SourceFile, parse};
+use hc_config::{Check, Limits, NoFiles, Resolve, SourceFile, check_id, parse};
 use hc_types::{
     CheckSpec, DnsExpectation, DnsProbe, HttpProbe, Mark, Mode, ProbeSpec, RadiusExpectation, RadiusProbe,
     RecordClass, RecordType, Target, TcpProbe, Tls, UdpProbe,
@@ -240,6 +240,48 @@ fn lists_and_ranges_of_targets_and_ports() {
         names("[[check]]\nname = 'p'\nicmp = {}\ntarget = ['192.0.2.1', '2001:db8::1']\n"),
         ["p/192.0.2.1", "p/2001:db8::1"],
     );
+}
+
+#[test]
+fn targets_that_are_host_names() {
+    let text = "
+        [[check]]
+        name = 'web'
+        target = 'WWW.example.com'
+        http = { path = '/a', tls = true }
+        [[check]]
+        name = 'all'
+        target = ['db.example:5432', '192.0.2.1']
+        port = 5433
+        tcp = {}
+        resolve = 'all'
+        exclude = ['198.51.100.0/28', '198.51.100.77:5433']
+    ";
+    let read = parse(&[SourceFile::new("f", text)], &Limits::default(), &NoFiles).unwrap();
+    assert_eq!(read.checks.len(), 1);
+    let [web, all] = &read.hosts[..] else { panic!("{:?}", read.hosts) };
+    assert_eq!(
+        (&*web.name, &*web.host, web.port, web.resolve),
+        ("web", "www.example.com", 443, Resolve::Each)
+    );
+    assert_eq!((&*all.name, &*all.host, all.port), ("all/db.example:5432", "db.example", 5432));
+    assert_eq!(all.resolve, Resolve::All);
+    assert_eq!(all.id(), check_id("all/db.example:5432"));
+
+    let check = web.check("2001:db8::1".parse().unwrap()).unwrap().unwrap();
+    let http = HttpProbe {
+        tls: Some(Tls::new(true)),
+        request: "http://www.example.com/a".into(),
+        expected_codes: [200].into(),
+        ..HttpProbe::default()
+    };
+    assert_eq!(*check.spec, spec("[2001:db8::1]:443", ProbeSpec::Http(Box::new(http))));
+    assert_eq!((&*check.name, check.id), ("web/2001:db8::1", check_id("web/2001:db8::1")));
+
+    let of = |ip: &str| all.check(ip.parse().unwrap());
+    assert!(of("198.51.100.1").is_none(), "excluded");
+    assert!(of("198.51.100.77").unwrap().is_ok(), "excluded on another port");
+    assert!(of("224.0.0.1").unwrap().is_err());
 }
 
 #[test]

@@ -24,11 +24,11 @@ fn wrong_check(keys: &str, expected: &[&str]) {
 #[test]
 fn everything_is_reported_at_once() {
     wrong(
-        "[defaults]\nintervall = '5s'\ntimeout = 5\n[[check]]\nname = 'a'\ntarget = 'web.example.com'\nhttp.methd = 'GET'\nretries = -1\n",
+        "[defaults]\nintervall = '5s'\ntimeout = 5\n[[check]]\nname = 'a'\ntarget = '192.0.2.300'\nhttp.methd = 'GET'\nretries = -1\n",
         &[
             "f:2:1: defaults.intervall: is not a key of this table; did you mean `interval`?",
             "f:3:11: defaults.timeout: expected a duration such as \"5s\", found an integer",
-            "f:6:10: check.target: \"web.example.com\" is not an address, an address with a port, or a CIDR range",
+            "f:6:10: check.target: \"192.0.2.300\" is not an address, a host name, one of these with a port, or a CIDR range",
             "f:7:6: check.http.methd: is not a key of this table; did you mean `method`?",
             "f:8:11: check.retries: -1 is not in 0 to 4294967295",
         ],
@@ -180,6 +180,10 @@ fn ranges_beyond_the_limits() {
     wrong_check(
         "tcp = {}\nport = ['1-65535', '1-65535']",
         &["f:3:10: check.target: with this there are more than 100000 checks in all"],
+    );
+    wrong_check(
+        "icmp = {}\nexclude = 'a.example'",
+        &["f:5:11: check.exclude: \"a.example\" is a host name; name its addresses"],
     );
     wrong_check("icmp = {}\nexclude = '192.0.2.0/24'", &["f:3:10: check.target: no target is left"]);
 }

@@ -20,9 +20,9 @@ fn holds(name: &str, bytes: &[u8]) {
 
 fn prints_and_reads_back(first: &Checks) {
     // Only a `cluster.pb` can hold what a TOML file cannot say.
-    let Ok(printed) = print(&first.checks) else { return };
+    let Ok(printed) = print(first) else { return };
     let again = read("printed.toml", &*printed).unwrap_or_else(|errors| panic!("{errors}\n{printed}"));
-    assert_eq!(again.checks, first.checks, "{printed}");
+    assert_eq!((&again.checks, &again.hosts), (&first.checks, &first.hosts), "{printed}");
 }
 
 fn seeds() -> Vec<(&'static str, Vec<u8>)> {
@@ -109,6 +109,10 @@ fn document() -> impl Strategy<Value = String> {
         Just("'192.0.2.1'"),
         Just("['192.0.2.1', '2001:db8::1']"),
         Just("'192.0.2.0/29'\nexclude = ['192.0.2.2']"),
+        Just("'www.example.com'"),
+        Just(
+            "['a.example', '192.0.2.1', 'B.example']\nresolve = 'any'\nexclude = ['192.0.2.0/30', '10.0.0.1:80']"
+        ),
     ];
     let port = prop_oneof![Just("80"), Just("'80-81'"), Just("[80, '90-91']")];
     let place = prop_oneof![
@@ -161,7 +165,7 @@ proptest! {
         let first = read("a.toml", &*text);
         prop_assert!(first.is_ok(), "{}\n{text}", first.unwrap_err());
         let first = first.unwrap();
-        prop_assert!(print(&first.checks).is_ok());
+        prop_assert!(print(&first).is_ok());
         prints_and_reads_back(&first);
     }
 }
@@ -170,7 +174,7 @@ proptest! {
 fn a_cluster_becomes_a_file_of_its_own() {
     for (name, bytes) in seeds().into_iter().skip(1) {
         let first = read(name, bytes).unwrap();
-        assert!(print(&first.checks).is_ok());
+        assert!(print(&first).is_ok());
         prints_and_reads_back(&first);
     }
 }

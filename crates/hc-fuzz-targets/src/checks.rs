@@ -38,9 +38,11 @@ fn read(name: &str, data: &[u8]) -> bool {
     assert_eq!(ids.len(), read.checks.len());
     assert!(read.checks.iter().all(|check| check.id == check_id(&check.name)));
     // A `cluster.pb` may hold what a TOML file cannot say.
-    if let Ok(printed) = print(&read.checks) {
+    if let Ok(printed) = print(&read) {
         match parse(&[SourceFile::new("printed.toml", &*printed)], &limits, &NoFiles) {
-            Ok(again) => assert_eq!(again.checks, read.checks),
+            Ok(again) => {
+                assert_eq!((&again.checks, &again.hosts), (&read.checks, &read.hosts));
+            }
             Err(errors) => panic!("what was written is refused: {errors}"),
         }
     }

@@ -1,0 +1,95 @@
+//! Checks whose target is a host name.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use hc_types::{CheckId, CheckSpec, ProbeSpec, SpecError, Target};
+
+use crate::range::TargetItem;
+use crate::{Check, check_id};
+
+/// The address in a spec whose address is not known yet (RFC 5737).
+pub(crate) const PLACEHOLDER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+/// What the addresses of a name make of its check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Resolve {
+    /// Each address has a check of its own.
+    #[default]
+    Each,
+    /// One check, which passes if that of any address does.
+    Any,
+    /// One check, which passes if those of all addresses do.
+    All,
+}
+
+/// A check whose target is a host name. Its addresses are found by who runs the checks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostCheck {
+    /// Unique over all files, as the names of checks are.
+    pub name: String,
+    /// Labels by name.
+    pub labels: Arc<BTreeMap<String, String>>,
+    /// The host name, in lower case.
+    pub host: Arc<str>,
+    /// The port; 0 for ICMP.
+    pub port: u16,
+    /// What its addresses make of it.
+    pub resolve: Resolve,
+    pub(crate) template: Arc<CheckSpec>,
+    pub(crate) excluded: Arc<[TargetItem]>,
+}
+
+impl HostCheck {
+    /// The id of the check as a whole, for [`Resolve::Any`] and [`Resolve::All`].
+    #[must_use]
+    pub fn id(&self) -> CheckId {
+        check_id(&self.name)
+    }
+
+    /// The check of one address, named `NAME/ADDRESS`. `None` if the address is excluded.
+    ///
+    /// # Errors
+    /// [`SpecError`] for an address that no backend can have, such as a multicast address.
+    pub fn check(&self, ip: IpAddr) -> Option<Result<Check, SpecError>> {
+        let ip = ip.to_canonical();
+        if self.excluded.iter().any(|item| item.contains(ip, self.port)) {
+            return None;
+        }
+        let name = format!("{}/{ip}", self.name);
+        let spec = with_address(&self.template, ip);
+        Some(spec.map(|spec| Check {
+            id: check_id(&name),
+            name,
+            labels: Arc::clone(&self.labels),
+            spec: Arc::new(spec),
+        }))
+    }
+}
+
+/// The same check of another address.
+fn with_address(template: &CheckSpec, ip: IpAddr) -> Result<CheckSpec, SpecError> {
+    let target = template.target();
+    let target = match target.mark() {
+        Some(mark) => Target::marked(ip, target.port(), target.mode(), mark, target.host()),
+        None => Target::plain(ip, target.port()),
+    };
+    let probe = template.probe().clone();
+    CheckSpec::new(target, probe, template.interval(), template.timeout(), template.retries())
+}
+
+/// The probe of a host: an HTTP request names the host unless the file names another one.
+pub(crate) fn probe_of(host: &str, port: u16, probe: &ProbeSpec) -> ProbeSpec {
+    let mut probe = probe.clone();
+    if let ProbeSpec::Http(http) = &mut probe
+        && http.request.as_slice().starts_with(b"/")
+    {
+        let host = host.trim_end_matches('.');
+        let usual = if http.tls.is_some() { 443 } else { 80 };
+        let authority = if port == usual { host.to_owned() } else { format!("{host}:{port}") };
+        http.request = [b"http://", authority.as_bytes(), http.request.as_slice()].concat().into();
+    }
+    probe
+}
