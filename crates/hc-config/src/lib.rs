@@ -50,9 +50,9 @@ mod suggest;
 mod words;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fmt, io};
 
 use hc_types::{CheckId, CheckSpec};
 
@@ -84,7 +84,7 @@ pub struct Check {
 }
 
 /// A file: its name for errors, and what is in it. Files that it names are looked for beside it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SourceFile {
     /// The path, as errors show it.
     pub name: String,
@@ -97,6 +97,13 @@ impl SourceFile {
     #[must_use]
     pub fn new(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
         Self { name: name.into(), bytes: bytes.into() }
+    }
+}
+
+/// Without the contents, which may hold secrets.
+impl fmt::Debug for SourceFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceFile").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

@@ -226,6 +226,21 @@ fn names_cannot_forge_lines() {
 }
 
 #[test]
+fn files_are_found_by_globs_and_read_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let check = |name: &str| format!("[[check]]\nname = '{name}'\ntarget = '192.0.2.1'\nicmp = {{}}\n");
+    for (file, name) in [("b.toml", "b"), ("a.toml", "a"), ("c.conf", "c")] {
+        std::fs::write(dir.path().join(file), check(name)).unwrap();
+    }
+    std::fs::create_dir(dir.path().join("d.toml")).unwrap();
+    let globs = [format!("{path}/*.toml"), format!("{path}/a.toml"), format!("{path}/c*")];
+    let read = load(&globs.each_ref().map(String::as_str), &Limits::default()).unwrap();
+    let names: Vec<&str> = read.checks.iter().map(|check| &*check.name).collect();
+    assert_eq!(names, ["a", "b", "c"]);
+}
+
+#[test]
 fn files_that_cannot_be_read() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
