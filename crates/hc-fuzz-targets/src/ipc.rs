@@ -1,7 +1,7 @@
 //! A connection of hc-server: lines out of a stream, and a whole conversation.
 
 use hc_ipc::{Assembled, Assembly, IpcConfig, IpcEvent, memory, serve};
-use hc_types::{Rejection, SetChange};
+use hc_types::{Proposal, Rejection, SetChange};
 use hc_wire::{MAX_LINE, PROTOCOL, ToProxy, ToServer, decode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
@@ -96,7 +96,7 @@ async fn converse(said: &[u8], step: usize) -> (Vec<u8>, Sets) {
         let mut sets = Vec::new();
         while let Some(event) = events.recv().await {
             match event {
-                IpcEvent::Set { change, rejected, reply } => {
+                IpcEvent::Set(Proposal { change, rejected, reply, .. }) => {
                     sets.push((change, rejected.clone()));
                     reply.applied(rejected);
                 }

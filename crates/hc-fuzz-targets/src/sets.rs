@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hc_ipc::{Assembled, Assembly};
-use hc_types::{CheckId, CheckSpec, ProbeSpec, Rejection, SetChange, Target, TcpProbe};
+use hc_sources::{Admission, Admitted};
+use hc_types::{CheckId, CheckSpec, ProbeSpec, Proposal, Rejection, SetChange, Target, TcpProbe};
 use hc_wire::{CheckEntry, CheckLine, UpdateConfigs, UpdateDelta};
 
 use crate::input::Input;
@@ -31,12 +32,12 @@ pub fn ipc_sets(data: &[u8]) {
                 generation,
             };
             run.take(&update);
-            match assembly.configs(update) {
+            match judged(assembly.configs(update)) {
                 Assembled::Set(SetChange::Full { generation: of, checks }, rejected) => {
                     assert!(run.is_whole(), "a set out of nothing");
                     assert_eq!(of, generation);
                     check_sorted(&run.entries, &checks, &rejected);
-                    (base, size) = (generation, checks.len());
+                    (base, size) = (generation, run.entries.iter().filter(|entry| entry.is_ok()).count());
                     run = Run::default();
                 }
                 other => {
@@ -58,7 +59,7 @@ pub fn ipc_sets(data: &[u8]) {
             }
             let (upserted, removed) = (update.upsert.clone(), update.remove.clone());
             let result = update.generation;
-            match assembly.delta(update) {
+            match judged(assembly.delta(update)) {
                 Assembled::Set(SetChange::Delta { generation, upsert, remove }, rejected) => {
                     assert!(fits, "a delta upon nothing");
                     assert_eq!(generation, Some(result));
@@ -76,6 +77,16 @@ pub fn ipc_sets(data: &[u8]) {
             }
         }
     }
+}
+
+/// What comes of a set in a server without other sources.
+fn judged(assembled: Assembled) -> Assembled {
+    let Assembled::Set(change, rejected) = assembled else { return assembled };
+    let mut admission = Admission::new(Arc::default());
+    let source = admission.add("fuzz");
+    let (Admitted { change, rejected }, _) =
+        admission.admit(source, Proposal { rejected, ..Proposal::new(change) });
+    Assembled::Set(change, rejected)
 }
 
 /// The parts since the last part 1.

@@ -1,14 +1,9 @@
 //! Sets of checks out of the messages that carry them.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use hc_types::{CheckId, CheckSpec, Rejection, SetChange, cut};
+use hc_types::{CheckId, CheckSpec, Rejection, SetChange};
 use hc_wire::{CheckEntry, ErrorCode, ErrorMessage, UpdateConfigs, UpdateDelta};
-
-/// What is kept of a reason for a rejection: it may quote a field of any length.
-const LONGEST_REASON: usize = 1024;
 
 /// The most parts of a set, each of at most [`MAX_LINE`](hc_wire::MAX_LINE) bytes: a bound on what a peer can have kept for it. 128 are what
 /// hc-proxy has queued at most.
@@ -19,7 +14,7 @@ const MOST_PARTS: u32 = 1024;
 pub enum Assembled {
     /// Nothing yet, or nothing new.
     Nothing,
-    /// A change of the set, and the checks in it that do not run.
+    /// A change of the set, in which ids may be repeated, and the invalid checks that came with it.
     Set(SetChange, Vec<Rejection>),
     /// Something is missing: the full set is needed. Why, for the peer's log.
     Ask(String),
@@ -99,14 +94,14 @@ impl Assembly {
             return Assembled::Nothing;
         }
         self.base = generation;
-        let (checks, rejected) = sort_out(set.entries);
+        let (checks, rejected) = partition(set.entries);
         self.size = checks.len();
         Assembled::Set(SetChange::Full { generation, checks }, rejected)
     }
 
     /// A change against the latest whole set.
     pub fn delta(&mut self, update: UpdateDelta) -> Assembled {
-        let UpdateDelta { generation, base, upsert, mut remove } = update;
+        let UpdateDelta { generation, base, upsert, remove } = update;
         if self.base != Some(base) {
             if std::mem::replace(&mut self.asked, true) {
                 return Assembled::Nothing;
@@ -126,11 +121,7 @@ impl Assembly {
         }
         self.size += upsert.len();
         self.base = Some(generation);
-        let (upsert, rejected) = sort_out(upsert);
-        // A rejected check is no part of the set, so it stops if it ran.
-        remove.extend(rejected.iter().filter_map(|rejection| rejection.id));
-        let upserted: std::collections::HashSet<CheckId> = upsert.iter().map(|(id, _)| *id).collect();
-        remove.retain(|id| !upserted.contains(id));
+        let (upsert, rejected) = partition(upsert);
         Assembled::Set(SetChange::Delta { generation: Some(generation), upsert, remove }, rejected)
     }
 
@@ -149,52 +140,17 @@ fn malformed(message: String) -> Assembled {
     Assembled::Refuse(ErrorMessage { code: ErrorCode::Malformed, message })
 }
 
-/// Parts the checks that run from those that do not. Of an id that comes twice no copy runs, unless all are equal.
-fn sort_out(entries: Vec<CheckEntry>) -> (Vec<(CheckId, Arc<CheckSpec>)>, Vec<Rejection>) {
-    let mut checks: Vec<Option<(CheckId, Arc<CheckSpec>)>> = Vec::with_capacity(entries.len());
+/// The valid checks, and the others.
+fn partition(entries: Vec<CheckEntry>) -> (Vec<(CheckId, Arc<CheckSpec>)>, Vec<Rejection>) {
+    let mut checks = Vec::with_capacity(entries.len());
     let mut rejected = Vec::new();
-    // Where the good copy of an id stands; `None` when the id has been rejected.
-    let mut seen: HashMap<CheckId, Option<usize>> = HashMap::with_capacity(entries.len());
     for entry in entries {
-        let id = match &entry {
-            Ok(line) => Some(line.id),
-            Err(rejection) => rejection.id,
-        };
-        let mut reject = |mut reason: String| {
-            cut(&mut reason, LONGEST_REASON);
-            rejected.push(Rejection { id, reason });
-        };
-        let Some(id) = id else {
-            if let Err(rejection) = entry {
-                reject(rejection.reason);
-            }
-            continue;
-        };
-        match (seen.entry(id), entry) {
-            (Entry::Vacant(place), Ok(line)) => {
-                place.insert(Some(checks.len()));
-                checks.push(Some((id, line.spec)));
-            }
-            (Entry::Vacant(place), Err(rejection)) => {
-                place.insert(None);
-                reject(rejection.reason);
-            }
-            (Entry::Occupied(mut place), entry) => {
-                let Some(first) = *place.get() else { continue };
-                let reason = match entry {
-                    Ok(line) if checks[first].as_ref().is_some_and(|(_, spec)| *spec == line.spec) => {
-                        continue;
-                    }
-                    Ok(_) => "id: comes more than once, with different contents".to_owned(),
-                    Err(rejection) => rejection.reason,
-                };
-                place.insert(None);
-                checks[first] = None;
-                reject(reason);
-            }
+        match entry {
+            Ok(line) => checks.push((line.id, line.spec)),
+            Err(rejection) => rejected.push(rejection),
         }
     }
-    (checks.into_iter().flatten().collect(), rejected)
+    (checks, rejected)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::future::pending;
 use std::sync::Arc;
 
-use hc_types::Rejection;
+use hc_types::{Proposal, Rejection, Reply};
 use hc_wire::{ErrorMessage, ToServer};
 use tokio::select;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -15,7 +15,7 @@ use crate::event::{Numbered, Statuses};
 use crate::handle::{Delivery, Link};
 use crate::outgoing::OutLine;
 use crate::session::{Session, Wish};
-use crate::{DisconnectReason, IpcEvent, SetReply, StatusReply};
+use crate::{DisconnectReason, IpcEvent, StatusReply};
 
 /// Sets that the owner has not applied yet; with more of them no further input is taken.
 const APPLYING: usize = 4;
@@ -172,7 +172,9 @@ impl Conversation {
             Wish::Apply(change, rejected) => {
                 let (reply, applied) = oneshot::channel();
                 self.applying.push_back((change.generation(), applied));
-                self.event = Some(IpcEvent::Set { change, rejected, reply: SetReply(reply) });
+                // The connection may be gone by then; the next one sends its own set.
+                let reply = Reply::new(|rejected| _ = reply.send(rejected));
+                self.event = Some(IpcEvent::Set(Proposal { change, metadata: Vec::new(), rejected, reply }));
             }
             Wish::Statuses => {
                 let (reply, statuses) = oneshot::channel();
@@ -251,8 +253,8 @@ mod tests {
             let update = UpdateConfigs { configs: Vec::new(), generation: None, part: None, parts: None };
             receive.send(Ok(ToServer::UpdateConfigs(update))).await.unwrap();
             while let Some((1, event)) = owner.recv().await {
-                if let IpcEvent::Set { reply, .. } = event {
-                    reply.applied(Vec::new());
+                if let IpcEvent::Set(proposal) = event {
+                    proposal.reply.applied(Vec::new());
                     break;
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hc_types::{Rejection, SetChange};
+use hc_types::Proposal;
 use hc_wire::{Notification, fitting, pieces, writable};
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,15 +17,9 @@ pub enum IpcEvent {
         /// Who it is.
         peer: Peer,
     },
-    /// The set of checks changes.
-    Set {
-        /// How.
-        change: SetChange,
-        /// Checks that came with it and do not run.
-        rejected: Vec<Rejection>,
-        /// To be answered when the change is in effect.
-        reply: SetReply,
-    },
+    /// The set of checks changes. If the reply is dropped, the connection ends: the peer will connect and send its set
+    /// again. Once it is answered batches can be delivered.
+    Set(Proposal),
     /// The peer, or a reader beside it, asks for the status of every check.
     StatusRequest {
         /// To be answered with it.
@@ -65,19 +59,6 @@ pub enum DisconnectReason {
     /// The server ends.
     #[error("the server ends")]
     ServerEnds,
-}
-
-/// The answer to [`IpcEvent::Set`]. Dropping it ends the connection: the peer will connect and send its set again.
-#[derive(Debug)]
-pub struct SetReply(pub(crate) oneshot::Sender<Vec<Rejection>>);
-
-impl SetReply {
-    /// The change is in effect; from now on batches can be delivered. `rejected` is told to the peer: the checks that
-    /// came with the event as rejected, and those that the owner does not run.
-    pub fn applied(self, rejected: Vec<Rejection>) {
-        // The connection may be gone; the next one sends its own set.
-        let _ = self.0.send(rejected);
-    }
 }
 
 /// The answer to [`IpcEvent::StatusRequest`]. Dropping it answers the request with an error.
@@ -158,6 +139,8 @@ impl IpcEvents {
 
 #[cfg(test)]
 mod tests {
+    use hc_types::SetChange;
+
     use super::*;
 
     #[tokio::test]
@@ -167,7 +150,7 @@ mod tests {
         let peer = Peer { uid: 0, gid: 0, pid: None };
         let set = || {
             let change = SetChange::Full { generation: None, checks: Vec::new() };
-            IpcEvent::Set { change, rejected: Vec::new(), reply: SetReply(oneshot::channel().0) }
+            IpcEvent::Set(Proposal::new(change))
         };
         let gone = || IpcEvent::Disconnected { reason: DisconnectReason::Replaced };
         for event in [
@@ -186,7 +169,7 @@ mod tests {
         while let Some(event) = heard.recv().await {
             kinds.push(match event {
                 IpcEvent::Connected { .. } => "connected",
-                IpcEvent::Set { .. } => "set",
+                IpcEvent::Set(_) => "set",
                 IpcEvent::StatusRequest { .. } => "status request",
                 IpcEvent::Disconnected { .. } => "disconnected",
             });

@@ -29,10 +29,10 @@
 //! };
 //! let owner = async {
 //!     while let Some(event) = events.recv().await {
-//!         if let IpcEvent::Set { change, rejected, reply } = event {
-//!             assert_eq!(change.generation(), Some(1));
+//!         if let IpcEvent::Set(proposal) = event {
+//!             assert_eq!(proposal.change.generation(), Some(1));
 //!             // Here the checks would be started. Then:
-//!             reply.applied(rejected);
+//!             proposal.reply.applied(proposal.rejected);
 //!         }
 //!     }
 //! };
@@ -67,7 +67,7 @@ mod throttle;
 pub use accounts::AccountError;
 pub use assembly::{Assembled, Assembly};
 pub use config::{IpcConfig, PeerConfig, SocketConfig};
-pub use event::{DisconnectReason, IpcEvent, IpcEvents, SetReply, StatusReply};
+pub use event::{DisconnectReason, IpcEvent, IpcEvents, StatusReply};
 pub use handle::{DeliverError, IpcHandle};
 pub use incoming::{Dialer, Incoming, MemoryListener, Peer, memory};
 pub use listener::{BindError, Listener};

@@ -6,6 +6,7 @@ use std::vec::IntoIter;
 use anyhow::Result;
 use hc_ipc::{IpcEvent, IpcEvents};
 use hc_manager::Manager;
+use hc_sources::{Admission, Admitted};
 use hc_types::{CheckId, CheckSpec, CheckStatus, Status};
 use tracing::warn;
 
@@ -38,11 +39,14 @@ impl ExactSizeIterator for Pages {}
 
 /// Hands everything that the peer wants to the manager, until the socket is closed.
 pub(crate) async fn serve(mut events: IpcEvents, manager: Manager) -> Result<()> {
+    let mut admission = Admission::new(Arc::default());
+    let source = admission.add("hc-proxy");
     while let Some(event) = events.recv().await {
         match event {
             // Checks run on, whoever comes or goes.
             IpcEvent::Connected { .. } | IpcEvent::Disconnected { .. } => {}
-            IpcEvent::Set { change, rejected, reply } => {
+            IpcEvent::Set(proposal) => {
+                let (Admitted { change, rejected }, reply) = admission.admit(source, proposal);
                 // A manager that has ended takes the process with it: there is nobody to answer.
                 let Ok(_) = manager.apply(change).await else { continue };
                 for rejection in rejected.iter().take(NAMED) {

@@ -25,6 +25,7 @@ mod outcome;
 mod probe;
 mod recognise;
 mod set;
+mod source;
 mod spec;
 mod status;
 mod target;
@@ -46,6 +47,7 @@ pub use probe::{
 };
 pub use recognise::{RECOGNISED, recognise, wants_https};
 pub use set::{Rejection, SetChange};
+pub use source::{Metadata, Proposal, Reply, Source};
 pub use spec::{CheckSpec, MAX_PERIOD, MIN_INTERVAL, SpecError};
 pub use status::{Batch, CheckStatus, Health, Held, Progress, Remembered, Status, StatusUpdate};
 pub use target::{Mark, Mode, Target};

@@ -13,14 +13,14 @@ pub enum SetChange {
     Full {
         /// The name that the sender gave to this set, if any.
         generation: Option<u64>,
-        /// Every check. No id twice.
+        /// Every check. No id twice, but in a [`Proposal`](crate::Proposal).
         checks: Vec<(CheckId, Arc<CheckSpec>)>,
     },
     /// A change against the set in effect.
     Delta {
         /// The name of the set that results.
         generation: Option<u64>,
-        /// Checks that are new or different. No id twice.
+        /// Checks that are new or different. No id twice, but in a [`Proposal`](crate::Proposal).
         upsert: Vec<(CheckId, Arc<CheckSpec>)>,
         /// Checks that stop, unless they are in `upsert` too. Unknown ids are no error.
         remove: Vec<CheckId>,

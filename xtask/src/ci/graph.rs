@@ -23,6 +23,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hcctl", &["hc-api", "hc-types"]),
     ("hc-sinks", &["hc-api", "hc-types"]),
     ("hc-config", &["hc-types"]),
+    ("hc-sources", &["hc-types"]),
     ("hc-sandbox", &[]),
     (
         "hc-server",
@@ -34,6 +35,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "hc-pipeline",
             "hc-sandbox",
             "hc-snapshot",
+            "hc-sources",
             "hc-types",
         ],
     ),
@@ -42,7 +44,16 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hc-fuzz", &["hc-fuzz-targets"]),
     (
         "hc-fuzz-targets",
-        &["hc-checkers", "hc-config", "hc-ipc", "hc-server", "hc-snapshot", "hc-types", "hc-wire"],
+        &[
+            "hc-checkers",
+            "hc-config",
+            "hc-ipc",
+            "hc-server",
+            "hc-snapshot",
+            "hc-sources",
+            "hc-types",
+            "hc-wire",
+        ],
     ),
     ("hc-parity", &["hc-checkers", "hc-testkit", "hc-types", "hc-wire"]),
     ("hc-sim", &["hc-ipc", "hc-manager", "hc-notifier", "hc-snapshot", "hc-types", "hc-wire"]),

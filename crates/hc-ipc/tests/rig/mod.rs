@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use hc_ipc::{
-    Dialer, DisconnectReason, Incoming, IpcConfig, IpcEvent, IpcEvents, IpcHandle, Listener, SetReply,
-    SocketConfig, StatusReply, memory, serve,
+    Dialer, DisconnectReason, Incoming, IpcConfig, IpcEvent, IpcEvents, IpcHandle, Listener, SocketConfig,
+    StatusReply, memory, serve,
 };
-use hc_types::{CheckId, Health, Rejection, SetChange};
+use hc_types::{CheckId, Health, Proposal, Rejection, Reply, SetChange};
 use hc_wire::{Notification, StatusLine};
 use tempfile::TempDir;
 use tokio::io::{
@@ -59,10 +59,10 @@ impl Server {
     }
 
     /// The next set, past connections that come.
-    pub(crate) async fn set(&mut self) -> (SetChange, Vec<Rejection>, SetReply) {
+    pub(crate) async fn set(&mut self) -> (SetChange, Vec<Rejection>, Reply) {
         loop {
             match self.event().await {
-                IpcEvent::Set { change, rejected, reply } => return (change, rejected, reply),
+                IpcEvent::Set(Proposal { change, rejected, reply, .. }) => return (change, rejected, reply),
                 IpcEvent::Connected { .. } => {}
                 other => panic!("{other:?}"),
             }
