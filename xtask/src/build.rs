@@ -19,9 +19,6 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Packages whose programs nobody runs out of `target/bin`.
-const NOT_FOR_BIN: &[&str] = &["xtask", "hc-bench", "hc-fuzz", "hc-parity", "hc-sim"];
-
 /// `cargo xtask build`.
 pub(crate) fn main(release: bool) -> Result<()> {
     let workspace = Workspace::load()?;
@@ -37,35 +34,26 @@ pub(crate) fn all(workspace: &Workspace, profile: Profile) -> Result<()> {
     go_programs(workspace)
 }
 
-/// Builds the Rust programs. What ships is built apart from what does not, so that no feature which only a test
-/// program asks for gets into it.
+/// Builds the Rust programs that ship, apart from everything else, so that no feature which only a test asks for gets into
+/// them.
 fn rust(workspace: &Workspace, profile: Profile) -> Result<()> {
-    let with_programs: Vec<Package<'_>> = workspace
-        .packages()
-        .filter(|package| !NOT_FOR_BIN.contains(&package.name()) && !package.programs().is_empty())
-        .collect();
-    let (ships, rest): (Vec<&Package<'_>>, Vec<&Package<'_>>) =
-        with_programs.iter().partition(|package| package.is_published());
-    for group in [ships, rest] {
-        if group.is_empty() {
-            continue;
-        }
-        let mut cargo = workspace.cargo();
-        cargo.args(["build", "--bins"]);
-        if profile == Profile::Release {
-            cargo.arg("--release");
-        }
-        for package in &group {
-            cargo.args(["--package", package.name()]);
-        }
-        command::run(&mut cargo)?;
+    let ships = |package: &Package<'_>| package.is_published() && !package.programs().is_empty();
+    let packages: Vec<Package<'_>> = workspace.packages().filter(ships).collect();
+    let mut cargo = workspace.cargo();
+    cargo.args(["build", "--bins"]);
+    if profile == Profile::Release {
+        cargo.arg("--release");
     }
+    for package in &packages {
+        cargo.args(["--package", package.name()]);
+    }
+    command::run(&mut cargo)?;
     let built = workspace.target().join(match profile {
         Profile::Dev => "debug",
         Profile::Release => "release",
     });
     fs::create_dir_all(workspace.bin()).context("cannot make target/bin")?;
-    for program in with_programs.iter().flat_map(Package::programs) {
+    for program in packages.iter().flat_map(Package::programs) {
         install(&built.join(program), &workspace.bin().join(program))?;
     }
     Ok(())

@@ -18,7 +18,6 @@ mod workspace;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Parser;
@@ -39,12 +38,9 @@ enum Xtask {
         #[arg(long)]
         release: bool,
     },
-    /// Run the whole chain with backends that die and come back
-    Demo {
-        /// End after this time, as `20s`; without it Ctrl-C does.
-        #[arg(long = "for", value_name = "LENGTH", value_parser = humantime::parse_duration)]
-        length: Option<Duration>,
-    },
+    /// Run the whole chain with backends that die and come back; --for 20s ends it
+    #[command(disable_help_flag = true)]
+    Demo(Passed),
     /// Run every check of this project, or the named ones
     Ci(ci::Options),
     /// Build, test or check the Go side
@@ -94,7 +90,7 @@ fn run(command: Xtask) -> Result<()> {
     match command {
         Xtask::Setup => setup::main(),
         Xtask::Build { release } => build::main(release),
-        Xtask::Demo { length } => demo::main(length),
+        Xtask::Demo(Passed { args }) => demo::main(&args),
         Xtask::Ci(options) => ci::main(&options),
         Xtask::Proxy { what } => proxy::main(what),
         Xtask::Integration { filter } => integration::main(filter.as_deref()),

@@ -46,6 +46,8 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Connections {
+    /// What is played on the next one.
+    steps: Arc<[Step]>,
     seen: Vec<Seen>,
     /// Copies, for the end of the backend.
     open: Vec<Option<TcpStream>>,
@@ -68,7 +70,15 @@ impl Backend {
     /// # Errors
     /// When the socket cannot be bound.
     pub fn start(ip: IpAddr, steps: Vec<Step>) -> io::Result<Self> {
-        Self::serve(TcpListener::bind((ip, 0))?, None, steps)
+        Self::start_at(SocketAddr::new(ip, 0), steps)
+    }
+
+    /// Plays `steps` at `address`, where another backend may have been before.
+    ///
+    /// # Errors
+    /// When the socket cannot be bound.
+    pub fn start_at(address: SocketAddr, steps: Vec<Step>) -> io::Result<Self> {
+        Self::serve(TcpListener::bind(address)?, None, steps)
     }
 
     /// Plays `steps` on a free port of `ip`, inside TLS.
@@ -83,8 +93,9 @@ impl Backend {
     fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, steps: Vec<Step>) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let shared = Arc::<Shared>::default();
+        shared.lock().steps = Arc::from(steps);
         let ours = Arc::clone(&shared);
-        let thread = thread::spawn(move || accept(&listener, tls.as_ref(), &Arc::from(steps), &ours));
+        let thread = thread::spawn(move || accept(&listener, tls.as_ref(), &ours));
         Ok(Self { address, shared, thread: Some(thread) })
     }
 
@@ -92,6 +103,11 @@ impl Backend {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Plays `steps` on each connection that comes from now on.
+    pub fn set_steps(&self, steps: Vec<Step>) {
+        self.shared.lock().steps = Arc::from(steps);
     }
 
     /// What came of the connections so far, in the order in which they were accepted.
@@ -128,12 +144,7 @@ impl Drop for Backend {
     }
 }
 
-fn accept(
-    listener: &TcpListener,
-    tls: Option<&Arc<ServerConfig>>,
-    steps: &Arc<[Step]>,
-    shared: &Arc<Shared>,
-) {
+fn accept(listener: &TcpListener, tls: Option<&Arc<ServerConfig>>, shared: &Arc<Shared>) {
     let mut threads = Vec::new();
     while let Ok((socket, _)) = listener.accept() {
         if shared.stop.load(Ordering::Acquire) {
@@ -144,14 +155,14 @@ fn accept(
         if socket.set_nodelay(true).is_err() {
             continue;
         }
-        let index = {
+        let (index, steps) = {
             let mut connections = shared.lock();
             connections.open.push(Some(copy));
             connections.seen.push(Seen::default());
-            connections.seen.len() - 1
+            (connections.seen.len() - 1, Arc::clone(&connections.steps))
         };
         shared.changed.notify_all();
-        let (tls, steps, ours) = (tls.cloned(), Arc::clone(steps), Arc::clone(shared));
+        let (tls, ours) = (tls.cloned(), Arc::clone(shared));
         threads.push(thread::spawn(move || play(socket, index, tls, &steps, &ours)));
     }
     for open in shared.lock().open.iter().flatten() {

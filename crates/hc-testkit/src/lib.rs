@@ -1,4 +1,4 @@
-//! Scripted backends that misbehave on command, for the tests of the hc health checker.
+//! Scripted backends that misbehave on command, and the programs of the hc health checker as processes, for its tests.
 //!
 //! Everything listens on a free port and ends when it is dropped. Nothing here ships.
 //!
@@ -16,6 +16,7 @@
 
 pub mod backend;
 pub mod certificate;
+pub mod chain;
 pub mod datagram;
 pub mod dns;
 pub mod icmp;
@@ -23,6 +24,6 @@ pub mod network;
 pub mod openssl;
 pub mod outcome;
 pub mod port;
+pub mod process;
 pub mod radius;
 pub mod script;
-pub mod stage;

@@ -6,26 +6,22 @@ use std::thread;
 use std::time::Duration;
 
 use hc_types::RawBytes;
-use serde::Deserialize;
 use socket2::SockRef;
 
-/// One step of a script. In JSON `{"send":"220 ok\r\n"}`, `{"read":4}`, `"hang"`, and so on; bytes that are no text as
-/// `{"base64":"…"}`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// One step of a script.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Writes these bytes.
-    Send(#[serde(with = "hc_wire::bytes")] RawBytes),
+    Send(RawBytes),
     /// Writes these bytes one by one, with a pause before each.
     Drip {
         /// The bytes.
-        #[serde(with = "hc_wire::bytes")]
         bytes: RawBytes,
         /// The pause, in milliseconds.
         pause_ms: u64,
     },
     /// Writes these bytes again and again, until the peer has enough.
-    Repeat(#[serde(with = "hc_wire::bytes")] RawBytes),
+    Repeat(RawBytes),
     /// Reads this many bytes.
     Read(usize),
     /// Reads up to an empty line: the head of an HTTP request.

@@ -39,7 +39,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "hc-types",
         ],
     ),
-    ("hc-testkit", &["hc-types", "hc-wire"]),
+    ("hc-testkit", &["hc-types"]),
     ("hc-bench", &["hc-checkers", "hc-ipc", "hc-manager", "hc-notifier", "hc-snapshot", "hc-types"]),
     ("hc-fuzz", &["hc-fuzz-targets"]),
     (
