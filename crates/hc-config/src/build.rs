@@ -14,10 +14,12 @@ use crate::host::{self, HostCheck, Resolve};
 use crate::inherit::Layer;
 use crate::{Files, SourceFile, expand, keys, probe};
 
+type Labels = Arc<BTreeMap<String, String>>;
+
 /// One check before its id is known, and the place that names it.
 pub(crate) struct Draft {
     pub(crate) name: String,
-    pub(crate) labels: Arc<BTreeMap<String, String>>,
+    pub(crate) labels: Labels,
     pub(crate) spec: CheckSpec,
     pub(crate) at: Span,
 }
@@ -82,7 +84,7 @@ impl Build<'_> {
         let (Some(name), Some(probe), Some(targets), true) = (name, probe, targets, marked) else {
             return Drafts::default();
         };
-        let labels = Arc::new(self.labels());
+        let labels: Vec<Labels> = targets.entries.iter().map(|entry| self.labels(entry.labels)).collect();
         let excluded = expand::excluded(self.layer);
         let mut drafts = Drafts::default();
         let mut wrong_at = None;
@@ -93,10 +95,10 @@ impl Build<'_> {
             }
             let spec = self.spec(&place, &probe);
             let (name, at) = match targets.several {
-                true => (format!("{name}/{}", place.suffix()), place.at),
+                true => (format!("{name}/{}", place.suffix(&targets.entries)), place.at),
                 false => (name.to_owned(), settings.get(&keys::NAME).map_or(self.header, |name| name.at)),
             };
-            let labels = Arc::clone(&labels);
+            let labels = Arc::clone(&labels[place.entry]);
             match (spec, place.host) {
                 (Ok(spec), Host::Ip(_)) => drafts.checks.push(Draft { name, labels, spec, at }),
                 (Ok(spec), Host::Name(host)) => {
@@ -145,12 +147,13 @@ impl Build<'_> {
         true
     }
 
-    fn labels(&self) -> BTreeMap<String, String> {
+    fn labels(&self, own: Option<&BTreeMap<String, String>>) -> Labels {
         let mut labels = self.layer.settings.labels(&keys::LABELS).cloned().unwrap_or_default();
         if let Some(group) = self.layer.settings.text(&keys::GROUP_NAME) {
             labels.entry("group".to_owned()).or_insert_with(|| group.to_owned());
         }
-        labels
+        labels.extend(own.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
+        Arc::new(labels)
     }
 
     fn spec(&self, place: &Place, probe: &ProbeSpec) -> Result<CheckSpec, SpecError> {

@@ -1,5 +1,6 @@
 //! Targets and ports of one `[[check]]`, one by one.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -24,26 +25,42 @@ pub(crate) struct Place {
     pub(crate) host: Host,
     /// 0 for ICMP.
     pub(crate) port: u16,
+    /// The index of its [`Entry`].
+    pub(crate) entry: usize,
     /// The entry that it comes from.
     pub(crate) at: Span,
 }
 
+/// One entry of `target`.
+#[derive(Debug)]
+pub(crate) struct Entry<'s> {
+    item: &'s TargetItem,
+    at: Span,
+    /// Its own name and labels.
+    name: Option<&'s str>,
+    pub(crate) labels: Option<&'s BTreeMap<String, String>>,
+    several_ports: bool,
+}
+
 impl Place {
     /// What distinguishes its check from the others of the same `[[check]]`.
-    pub(crate) fn suffix(&self) -> String {
-        match (&self.host, self.port) {
-            (Host::Ip(ip), 0) => ip.to_string(),
-            (Host::Ip(ip), port) => SocketAddr::new(*ip, port).to_string(),
-            (Host::Name(name), 0) => name.to_string(),
-            (Host::Name(name), port) => format!("{name}:{port}"),
+    pub(crate) fn suffix(&self, entries: &[Entry<'_>]) -> String {
+        match (entries[self.entry].name, &self.host, self.port) {
+            (Some(name), _, port) if entries[self.entry].several_ports => format!("{name}:{port}"),
+            (Some(name), ..) => name.to_owned(),
+            (None, Host::Ip(ip), 0) => ip.to_string(),
+            (None, Host::Ip(ip), port) => SocketAddr::new(*ip, port).to_string(),
+            (None, Host::Name(name), 0) => name.to_string(),
+            (None, Host::Name(name), port) => format!("{name}:{port}"),
         }
     }
 }
 
 /// The targets of one `[[check]]`.
 #[derive(Debug)]
-pub(crate) struct Targets {
+pub(crate) struct Targets<'s> {
     pub(crate) places: Vec<Place>,
+    pub(crate) entries: Vec<Entry<'s>>,
     /// Whether there may be more than one, now or after the next edit: then each has its address in
     /// its name.
     pub(crate) several: bool,
@@ -74,12 +91,12 @@ impl Expansion {
 }
 
 /// Expands `target`, `exclude` and `port`. `None` if something is wrong.
-pub(crate) fn targets(
-    layer: &Layer,
+pub(crate) fn targets<'s>(
+    layer: &'s Layer,
     header: Span,
     expansion: &mut Expansion,
     report: &mut Report,
-) -> Option<Targets> {
+) -> Option<Targets<'s>> {
     let settings = &layer.settings;
     let Some(target) = settings.get(&keys::TARGET) else {
         if !layer.incomplete {
@@ -87,8 +104,10 @@ pub(crate) fn targets(
         }
         return None;
     };
-    let items: Vec<(&TargetItem, Span)> =
-        settings.items(&keys::TARGET).iter().filter_map(as_target).collect();
+    let mut entries: Vec<Entry<'_>> = Vec::new();
+    for item in settings.items(&keys::TARGET) {
+        entries.extend(entry(item, report));
+    }
     let excluded = excluded(layer);
     let icmp = layer.kind.is_some_and(|kind| kind.name == keys::ICMP.name);
     let mut ports: Vec<PortRange> =
@@ -96,13 +115,14 @@ pub(crate) fn targets(
     if icmp || ports.is_empty() {
         ports = default_port(layer.kind, settings).map(|port| port..=port).into_iter().collect();
     }
-    let several = is_list(target)
-        || items.iter().any(|(item, _)| matches!(item, TargetItem::Network(_)))
+    let several = matches!(target.value, Value::List(_) | Value::Table(_))
+        || entries.iter().any(|entry| matches!(entry.item, TargetItem::Network(_)))
         || (!icmp && settings.get(&keys::PORT).is_some_and(|port| is_list(port) || ranges(port)));
     let mut places = Vec::new();
-    for (item, at) in &items {
+    for (index, entry) in entries.iter_mut().enumerate() {
+        let (item, at) = (entry.item, entry.at);
         if icmp && item.port().is_some() {
-            report.add(*at, "check.target", "icmp has no port");
+            report.add(at, "check.target", "icmp has no port");
             return None;
         }
         if ports.is_empty() && item.port().is_none() {
@@ -115,25 +135,51 @@ pub(crate) fn targets(
         }
         let own = item.port().map(|port| port..=port);
         let ports = own.as_ref().map_or(&ports[..], std::slice::from_ref);
-        if !within_limits(item, *at, ports, expansion, report) {
+        if !within_limits(item, at, ports, expansion, report) {
             return None;
         }
+        entry.several_ports = ports.iter().map(ExactSizeIterator::len).sum::<usize>() > 1;
         let ports = || ports.iter().cloned().flatten();
+        let place = |host, port| Place { host, port, entry: index, at };
         if let TargetItem::Host(name, _) = item {
-            places.extend(ports().map(|port| Place { host: Host::Name(Arc::clone(name)), port, at: *at }));
+            places.extend(ports().map(|port| place(Host::Name(Arc::clone(name)), port)));
         }
         let addresses = item.addresses().flat_map(|ip| ports().map(move |port| (ip, port)));
         let kept = addresses.filter(|(ip, port)| !excluded.iter().any(|item| item.contains(*ip, *port)));
-        places.extend(kept.map(|(ip, port)| Place { host: Host::Ip(ip), port, at: *at }));
+        places.extend(kept.map(|(ip, port)| place(Host::Ip(ip), port)));
     }
     if places.is_empty() {
-        let wrong = settings.items(&keys::TARGET).len() > items.len();
+        let wrong = settings.items(&keys::TARGET).len() > entries.len();
         if !wrong {
             report.add(target.at, "check.target", "no target is left");
         }
         return None;
     }
-    Some(Targets { places, several })
+    Some(Targets { places, entries, several })
+}
+
+/// One entry of `target`; none if it is wrong, which has been reported.
+fn entry<'s>(located: &'s Located, report: &mut Report) -> Option<Entry<'s>> {
+    let entry = |item, name, labels| Entry { item, at: located.at, name, labels, several_ports: false };
+    match &located.value {
+        Value::Target(item) => Some(entry(item, None, None)),
+        Value::Table(table) => {
+            let Some(address) = table.get(&keys::ADDRESS) else {
+                report.add(located.at, "check.target.address", "a target needs an address");
+                return None;
+            };
+            let name = table.text(&keys::TARGET_NAME);
+            match &address.value {
+                Value::Target(TargetItem::Network(_)) if name.is_some() => {
+                    report.add(address.at, "check.target.address", "a range has many addresses and no name");
+                    None
+                }
+                Value::Target(item) => Some(entry(item, name, table.labels(&keys::LABELS))),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
 }
 
 /// What `exclude` names.

@@ -38,7 +38,10 @@ impl Form {
     /// The table that a key holds.
     pub(crate) fn table(&self) -> Option<&'static Table> {
         match self {
-            Form::Table(table) | Form::FlagOrTable(table) | Form::Named(table) => Some(table),
+            Form::Table(table)
+            | Form::FlagOrTable(table)
+            | Form::TextOrTable(_, table)
+            | Form::Named(table) => Some(table),
             Form::List(item) | Form::OneOrMany(item) => item.table(),
             _ => None,
         }
@@ -63,6 +66,8 @@ pub(crate) enum Form {
     List(&'static Form),
     OneOrMany(&'static Form),
     Table(&'static Table),
+    /// A string, or a table that holds such a string and more.
+    TextOrTable(&'static Syntax, &'static Table),
     /// `true` stands for an empty table.
     FlagOrTable(&'static Table),
     /// Tables by a name that the file chooses.

@@ -116,10 +116,28 @@ pub(crate) static EXTENDS: Key = Key {
 };
 pub(crate) static TARGET: Key = Key {
     name: "target",
-    form: Form::OneOrMany(&Form::Text(&TARGET_SYNTAX)),
+    form: Form::OneOrMany(&Form::TextOrTable(&TARGET_SYNTAX, &TARGET_TABLE)),
     default: "required",
     doc: "Where the probe goes: an address or a host name, with a port if need be, a CIDR range, or a list of these. An IPv4 \
           range up to /30 has neither its network nor its broadcast address.",
+};
+static TARGET_TABLE: Table = Table {
+    name: "check.target",
+    doc: "A target with a name or labels of its own.",
+    keys: &[&ADDRESS, &TARGET_NAME, &LABELS],
+    exclusive: &[],
+};
+pub(crate) static ADDRESS: Key = Key {
+    name: "address",
+    form: Form::Text(&TARGET_SYNTAX),
+    default: "required",
+    doc: "What would stand in `target` instead of the table.",
+};
+pub(crate) static TARGET_NAME: Key = Key {
+    name: "name",
+    form: Form::Text(&CHECK_NAME),
+    default: "address and port",
+    doc: "What stands behind the name of the check and a slash; with several ports, `:PORT` follows. Not for a CIDR range.",
 };
 pub(crate) static EXCLUDE: Key = Key {
     name: "exclude",

@@ -111,6 +111,9 @@ impl Reader<'_> {
                 self.judged(duration(text, *min, *max), at, path)?
             }
             (Form::Text(syntax), source) => self.text(source, syntax, form, at, path)?,
+            (Form::TextOrTable(syntax, _), source @ DeValue::String(_)) => {
+                self.text(source, syntax, form, at, path)?
+            }
             (Form::Bytes | Form::Secret, DeValue::String(text)) => Value::Bytes(text.as_bytes().to_vec()),
             (Form::Bytes | Form::Secret, DeValue::Table(table)) => {
                 self.judged(encoded(table, matches!(form, Form::Secret)), at, path)?
@@ -120,9 +123,10 @@ impl Reader<'_> {
                 Value::List(items.iter().filter_map(|entry| self.value(entry, item, path)).collect())
             }
             (Form::OneOrMany(item), _) => return self.value(source, item, path),
-            (Form::Table(table) | Form::FlagOrTable(table), DeValue::Table(source)) => {
-                Value::Table(self.table(source, table, path))
-            }
+            (
+                Form::Table(table) | Form::FlagOrTable(table) | Form::TextOrTable(_, table),
+                DeValue::Table(source),
+            ) => Value::Table(self.table(source, table, path)),
             (Form::FlagOrTable(_), DeValue::Boolean(flag)) => Value::Flag(*flag),
             (Form::Named(table), DeValue::Table(source)) => Value::Named(self.named(source, table, path)),
             (Form::Labels, DeValue::Table(source)) => Value::Labels(self.labels(source, path)),
@@ -285,6 +289,7 @@ impl Form {
             Form::Duration(..) => "a duration such as \"5s\"".to_owned(),
             Form::Text(syntax) if syntax.integer.is_some() => syntax.noun.to_owned(),
             Form::Text(syntax) => format!("{} in a string", syntax.noun),
+            Form::TextOrTable(syntax, _) => format!("{} in a string, or a table", syntax.noun),
             Form::Bytes | Form::Secret => "a string, { hex = \"...\" } or { base64 = \"...\" }".to_owned(),
             Form::Word(words) => format!("one of {}", words.join(", ")),
             Form::List(item) => format!("a list, each of its entries {}", item.noun()),

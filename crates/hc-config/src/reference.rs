@@ -58,6 +58,7 @@ fn type_name(form: &Form) -> String {
         Form::List(item) => format!("list: {}", type_name(item)),
         Form::OneOrMany(item) => format!("{}, or a list", type_name(item)),
         Form::Table(_) => "table".to_owned(),
+        Form::TextOrTable(syntax, _) => format!("{}, or a table", without_article(syntax.noun)),
         Form::FlagOrTable(_) => "true, false or table".to_owned(),
         Form::Named(_) => "tables by name".to_owned(),
         Form::Labels => "table of strings".to_owned(),

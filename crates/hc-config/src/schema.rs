@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::form::{Form, Key, Table};
+use crate::form::{Form, Key, Syntax, Table};
 use crate::keys;
 
 /// The JSON Schema (draft 2020-12) of a TOML file of checks, made from the same table of keys that
@@ -26,8 +26,8 @@ fn table_schema(table: &Table, tables: &mut Map<String, Value>) -> Value {
         properties.insert(key.name.to_owned(), key_schema(key, tables));
     }
     // Whatever else a check needs may be inherited.
-    let required: Vec<&str> =
-        table.keys.iter().filter(|key| std::ptr::eq(**key, &keys::NAME)).map(|key| key.name).collect();
+    let always = |key: &&&Key| std::ptr::eq(**key, &keys::NAME) || std::ptr::eq(**key, &keys::ADDRESS);
+    let required: Vec<&str> = table.keys.iter().filter(always).map(|key| key.name).collect();
     let mut schema = json!({
         "type": "object",
         "description": table.doc,
@@ -62,18 +62,7 @@ fn form_schema(form: &Form, tables: &mut Map<String, Value>) -> Value {
         Form::Flag => json!({ "type": "boolean" }),
         Form::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Form::Duration(..) => json!({ "type": "string", "pattern": "^[0-9]" }),
-        Form::Text(syntax) => {
-            let mut text = json!({ "type": "string" });
-            if let Some(pattern) = syntax.pattern {
-                text["pattern"] = json!(pattern);
-            }
-            match syntax.integer {
-                Some((min, max)) => {
-                    json!({ "anyOf": [text, { "type": "integer", "minimum": min, "maximum": max }] })
-                }
-                None => text,
-            }
-        }
+        Form::Text(syntax) => text_schema(syntax),
         Form::Bytes | Form::Secret => json!({ "anyOf": [
             { "type": "string" },
             encoded("hex", "^( *[0-9A-Fa-f] *[0-9A-Fa-f])* *$"),
@@ -86,6 +75,9 @@ fn form_schema(form: &Form, tables: &mut Map<String, Value>) -> Value {
             json!({ "anyOf": [item, { "type": "array", "items": item }] })
         }
         Form::Table(table) => reference(table, tables),
+        Form::TextOrTable(syntax, table) => {
+            json!({ "anyOf": [text_schema(syntax), reference(table, tables)] })
+        }
         Form::FlagOrTable(table) => json!({ "anyOf": [{ "type": "boolean" }, reference(table, tables)] }),
         Form::Named(table) => json!({ "type": "object", "additionalProperties": reference(table, tables) }),
         Form::Labels => json!({
@@ -93,6 +85,17 @@ fn form_schema(form: &Form, tables: &mut Map<String, Value>) -> Value {
             "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
             "additionalProperties": { "type": "string" },
         }),
+    }
+}
+
+fn text_schema(syntax: &Syntax) -> Value {
+    let mut text = json!({ "type": "string" });
+    if let Some(pattern) = syntax.pattern {
+        text["pattern"] = json!(pattern);
+    }
+    match syntax.integer {
+        Some((min, max)) => json!({ "anyOf": [text, { "type": "integer", "minimum": min, "maximum": max }] }),
+        None => text,
     }
 }
 

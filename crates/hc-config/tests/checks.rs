@@ -243,6 +243,40 @@ fn lists_and_ranges_of_targets_and_ports() {
 }
 
 #[test]
+fn targets_with_names_and_labels_of_their_own() {
+    let text = "
+        [defaults]
+        labels = { rack = 'none', site = 'ams' }
+        [[check]]
+        name = 'web'
+        http = {}
+        target = [
+          '192.0.2.1',
+          { address = '192.0.2.2', name = 's2', labels = { rack = 'r2' } },
+          { address = '192.0.2.8/31', labels = { rack = 'r8' } },
+        ]
+        [[check]]
+        name = 'one'
+        port = '80-81'
+        tcp = {}
+        target = { address = 'a.example', name = 'a' }
+    ";
+    let read = parse(&[SourceFile::new("f", text)], &Limits::default(), &NoFiles).unwrap();
+    let racks: Vec<(&str, &str)> =
+        read.checks.iter().map(|check| (&*check.name, &*check.labels["rack"])).collect();
+    let expected = [
+        ("web/192.0.2.1:80", "none"),
+        ("web/s2", "r2"),
+        ("web/192.0.2.8:80", "r8"),
+        ("web/192.0.2.9:80", "r8"),
+    ];
+    assert_eq!(racks, expected);
+    assert!(read.checks.iter().all(|check| check.labels["site"] == "ams"));
+    let hosts: Vec<&str> = read.hosts.iter().map(|host| &*host.name).collect();
+    assert_eq!(hosts, ["one/a:80", "one/a:81"]);
+}
+
+#[test]
 fn targets_that_are_host_names() {
     let text = "
         [[check]]

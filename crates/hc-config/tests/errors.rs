@@ -161,6 +161,20 @@ fn template_loops() {
 }
 
 #[test]
+fn targets_in_tables() {
+    wrong(
+        "[[check]]\nname = 'a'\nicmp = {}\ntarget = [{ name = 'b' }, { address = '192.0.2.0/24', name = 'c' }, { adress = '' }, 1]\n",
+        &[
+            "f:4:11: check.target.address: a target needs an address",
+            "f:4:39: check.target.address: a range has many addresses and no name",
+            "f:4:69: check.target.address: a target needs an address",
+            "f:4:71: check.target.adress: is not a key of this table; did you mean `address`?",
+            "f:4:86: check.target: expected an address, a host name, one of these with a port, or a CIDR range in a string, or a table, found an integer",
+        ],
+    );
+}
+
+#[test]
 fn ranges_beyond_the_limits() {
     let check = |target: &str| format!("[[check]]\nname = 'a'\nicmp = {{}}\ntarget = {target}\n");
     wrong(
