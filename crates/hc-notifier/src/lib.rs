@@ -1,21 +1,21 @@
-//! Tells somebody where checks stand, without ever losing the latest state of one.
+//! Delivers to one consumer where checks stand, without ever losing the latest state of one.
 //!
-//! The [`Outbox`] keeps the latest status of each check and decides what is told when; [`SharedOutbox`] is the [`Sink`]
-//! that whoever runs the checks writes to; [`NotifierTask`] empties it through a [`Delivery`], of which this crate does
-//! not know how it travels.
+//! The statuses are in a [`View`], once for all consumers. An [`Outbox`] keeps which of them its consumer has not got yet
+//! and decides what is delivered when; [`SharedOutbox`] follows the view as one of its outlets; [`NotifierTask`] empties it
+//! through a [`Delivery`], of which this crate does not know how it travels.
 //!
-//! - News (a check whose health changed) waits at most `batch_delay` for company and is told oldest first, at most
-//!   `batch_size` in a batch.
-//! - A batch that was not delivered is told again, with what is true *then*, after a pause that doubles from 100 ms to 2 s.
-//! - Every check is told again within `notify_interval`, evenly spread and never in a burst.
-//! - Nothing blocks whoever records a status, and memory is bounded by the number of checks.
-//! - Nothing is told about a check before its first status.
+//! - A transition waits at most `batch_delay` for company and is delivered oldest first, at most `batch_size` in a batch.
+//! - A batch that was not delivered is sent again, with what is true *then*, after a pause that doubles from 100 ms to 2 s.
+//! - Every check is delivered again within `notify_interval`, evenly spread and never in a burst.
+//! - A consumer that is slow or hangs blocks nobody: 24 bytes a check is all that its outbox ever needs.
+//! - Nothing of a check is delivered before its first report.
 //!
 //! ```
 //! use std::sync::Arc;
 //! use std::time::{Duration, SystemTime};
 //! use hc_notifier::{Delivery, DeliveryError, NotifierConfig, NotifierTask, SharedOutbox};
 //! use hc_types::{Batch, CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink, Status, StatusUpdate, Target};
+//! use hc_view::{View, ViewConfig};
 //! use tokio_util::sync::CancellationToken;
 //!
 //! struct Print;
@@ -35,7 +35,8 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let outbox = Arc::new(SharedOutbox::new(&NotifierConfig::default()));
 //! let shutdown = CancellationToken::new();
-//! let task = NotifierTask::new(outbox.clone(), Print, Duration::from_secs(2), shutdown.clone());
+//! let view = Arc::new(View::new(&ViewConfig::default(), vec![outbox.clone()]));
+//! let task = NotifierTask::new(view.clone(), outbox, Print, Duration::from_secs(2), shutdown.clone());
 //!
 //! let second = Duration::from_secs(1);
 //! let spec = CheckSpec::new(Target::plain("192.0.2.1".parse()?, 0), ProbeSpec::Icmp, second, second, 0)?;
@@ -48,26 +49,26 @@
 //! };
 //! let (id, incarnation) = (CheckId(1), Incarnation(1));
 //! let spec = Arc::new(spec);
-//! outbox.begin(id, incarnation, &spec);
-//! outbox.record(&mut vec![StatusUpdate {
+//! view.begin(id, incarnation, &spec);
+//! view.record(&mut vec![StatusUpdate {
 //!     id, incarnation, spec, status, transition: true, reportable: true, progress: Progress::default(),
 //! }]);
 //!
-//! // A task that is told to end tells first what is left to tell.
+//! // A task that is to end delivers first what is pending.
 //! shutdown.cancel();
 //! assert_eq!(task.run().await, 0);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! [`Sink`]: hc_types::Sink
+//! [`View`]: hc_view::View
 
 mod config;
 mod delivery;
+mod links;
 mod outbox;
 mod pace;
 mod shared;
-mod slots;
 mod task;
 
 pub use config::NotifierConfig;

@@ -1,25 +1,26 @@
-//! What is told when: the decisions, without clock, lock or task.
+//! What is delivered when: the decisions, without clock, lock or task.
 //!
 //! ```text
-//!            first status           take()              delivered()
-//!   Silent ───────────────► News ───────────► UnderWay ────────────► Told
-//!                            ▲  ▲ change         │ │                  │ │
-//!                            │  └────────────────┘ │ failed()         │ │ its turn: take()
-//!                            ├─────────────────────┘                  │ └──► UnderWay
-//!                            └────────────────────────────────────────┘ change
-//!   Told, UnderWay ── in_effect(full) ──► Again ── take() ──► UnderWay
+//!              first report            take()             delivered()
+//!   Unreported ────────────► Pending ───────────► InFlight ───────────► Delivered
+//!                            ▲   ▲  transition      │ │                   │  │
+//!                            │   └──────────────────┘ │ failed()          │  │ its turn: take()
+//!                            ├────────────────────────┘                   │  └──► InFlight
+//!                            └────────────────────────────────────────────┘ transition
+//!   Delivered, InFlight ── in_effect(full) ──► Resend ── take() ──► InFlight
 //! ```
 //!
-//! A check that changes while a batch with it is under way leaves `UnderWay` for `News`, so the end of that batch finds
-//! it elsewhere and cannot take the change for told. That, the id and the incarnation do the work of a version number.
+//! A check that changes while a batch with it is in flight leaves `InFlight` for `Pending`, so the end of that batch finds
+//! it elsewhere and cannot count the change as delivered. Likewise a check that begins in the slot of another one is
+//! `Unreported` first.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use hc_types::{Batch, CheckId, CheckStatus, Health, Incarnation, StatusUpdate};
+use hc_types::Batch;
+use hc_view::{Report, Slot, Table};
 
+use crate::links::{Links, Place, Queue};
 use crate::pace::{Pace, nanos};
-use crate::slots::{Known, Place, Queue, Slots};
 use crate::{DeliveryError, NotifierConfig};
 
 /// The pause after the first failed delivery.
@@ -45,11 +46,11 @@ pub struct Stats {
     pub entries: usize,
     /// Those of them that have a status.
     pub known: usize,
-    /// Those of them that have something to be told at once, the batch under way included.
+    /// Those of them that have something to be delivered at once, the batch in flight included.
     pub untold: usize,
     /// How long the oldest of that has been waiting.
     pub oldest_untold: Option<Duration>,
-    /// Notifications in the batch under way.
+    /// Notifications in the batch in flight.
     pub under_way: usize,
     /// Batches that were delivered.
     pub delivered: u64,
@@ -63,30 +64,23 @@ pub struct Stats {
     pub generation: Option<u64>,
 }
 
-/// A check in the batch under way, and which life of it.
-#[derive(Clone, Copy, Debug)]
-struct Taken {
-    id: CheckId,
-    incarnation: Incarnation,
-}
-
-/// The latest status of each check, and what of it is still to be told.
+/// What one consumer has not got yet. The statuses themselves are in the [`Table`].
 ///
-/// One batch is under way at a time: after [`take`](Self::take) comes [`delivered`](Self::delivered) or
+/// One batch is in flight at a time: after [`take`](Self::take) comes [`delivered`](Self::delivered) or
 /// [`failed`](Self::failed). Instants that run backwards do no harm beyond a batch that comes early or late.
 #[derive(Debug)]
 pub struct Outbox {
     config: NotifierConfig,
     /// Instants are held as nanoseconds since this one.
     start: Instant,
-    slots: Slots,
-    index: HashMap<CheckId, u32>,
+    links: Links,
+    /// Checks of which something is reported.
     known: usize,
-    news: Queue,
-    again: Queue,
-    told: Queue,
-    under_way: Vec<Taken>,
-    /// The batch under way was made before the latest full set: its failure says nothing about who sent that.
+    pending: Queue,
+    resend: Queue,
+    delivered: Queue,
+    in_flight: Vec<u32>,
+    /// The batch in flight was made before the latest full set: its failure says nothing about who sent that.
     outdated: bool,
     pace: Pace,
     generation: Option<u64>,
@@ -94,8 +88,8 @@ pub struct Outbox {
     paused_until: u64,
     failures_in_a_row: u32,
     draining: bool,
-    delivered: u64,
-    failed: u64,
+    batches_delivered: u64,
+    batches_failed: u64,
     last_error: Option<String>,
 }
 
@@ -106,109 +100,91 @@ impl Outbox {
         Self {
             config: config.clone(),
             start: now,
-            slots: Slots::default(),
-            index: HashMap::new(),
+            links: Links::default(),
             known: 0,
-            news: Queue::new(Place::News),
-            again: Queue::new(Place::Again),
-            told: Queue::new(Place::Told),
-            under_way: Vec::new(),
+            pending: Queue::new(Place::Pending),
+            resend: Queue::new(Place::Resend),
+            delivered: Queue::new(Place::Delivered),
+            in_flight: Vec::new(),
             outdated: false,
             pace: Pace::new(config.notify_interval),
             generation: None,
             paused_until: 0,
             failures_in_a_row: 0,
             draining: false,
-            delivered: 0,
-            failed: 0,
+            batches_delivered: 0,
+            batches_failed: 0,
             last_error: None,
         }
     }
 
-    /// A check begins, or begins again: what was known of it is void, and nothing is told before its first status.
-    pub fn begin(&mut self, id: CheckId, incarnation: Incarnation) {
-        if let Some(&at) = self.index.get(&id) {
-            self.detach(at);
-            let slot = self.slots.get_mut(at);
-            (slot.incarnation, slot.place) = (incarnation, Place::Silent);
-            self.known -= usize::from(slot.known.take().is_some());
-        } else {
-            self.index.insert(id, self.slots.insert(id, incarnation));
+    /// A check begins in this slot, or begins again: what was queued of it is void, and nothing is delivered before its
+    /// first report.
+    pub fn begin(&mut self, slot: Slot) {
+        self.void(slot.0);
+        self.links.begin(slot);
+    }
+
+    /// The check of this slot has ended.
+    pub fn forget(&mut self, Slot(at): Slot) {
+        if self.links.place(at) != Place::Vacant {
+            self.void(at);
+            self.links.forget(at);
         }
     }
 
-    /// A check is no more. Ignored when `incarnation` is not its current one.
-    pub fn forget(&mut self, id: CheckId, incarnation: Incarnation) {
-        let Some(at) = self.find(id, incarnation) else { return };
-        self.detach(at);
-        self.known -= usize::from(self.slots.get(at).known.is_some());
-        self.slots.remove(at);
-        self.index.remove(&id);
-        if self.index.is_empty() {
-            self.index = HashMap::new();
+    /// A row has something new. A transition and the first report of a check are delivered at once, the rest with the next
+    /// refresh. Says whether [`due`](Self::due) may have come nearer.
+    pub fn reported(&mut self, report: Report, now: Instant) -> bool {
+        let Report { slot: Slot(at), transition } = report;
+        match self.links.place(at) {
+            Place::Vacant | Place::Pending => return false,
+            Place::Unreported => {}
+            Place::Resend | Place::Delivered | Place::InFlight if !transition => return false,
+            Place::Resend | Place::Delivered | Place::InFlight => self.detach(at),
         }
+        let link = self.links.get_mut(at);
+        self.known += usize::from(link.place == Place::Unreported);
+        link.since = nanos(now.saturating_duration_since(self.start));
+        self.links.push_back(&mut self.pending, at);
+        self.pending.len() == 1 || self.waiting() == self.config.batch_size.get()
     }
 
-    /// A status. It is news when it is marked as a transition, when the health differs from the one held, and when it is
-    /// the first. Otherwise it replaces the one held and waits for the next refresh. Ignored when the incarnation is not
-    /// the current one of its id, or the health is [`Health::Unknown`], which is never told.
-    ///
-    /// Says whether [`due`](Self::due) may have come nearer.
-    pub fn record(&mut self, update: StatusUpdate, now: Instant) -> bool {
-        let StatusUpdate { id, incarnation, spec, status, transition, .. } = update;
-        let Some(at) = self.find(id, incarnation).filter(|_| status.health != Health::Unknown) else {
-            return false;
-        };
-        let slot = self.slots.get_mut(at);
-        let held = slot.known.replace(Known { spec, status });
-        let health = slot.known.as_ref().map(|known| known.status.health);
-        self.known += usize::from(held.is_none());
-        let news = transition || held.map(|known| known.status.health) != health;
-        if !news || slot.place == Place::News {
-            return false;
-        }
-        self.detach(at);
-        self.slots.get_mut(at).since = self.nanos(now);
-        self.slots.push_back(&mut self.news, at);
-        self.news.len() == 1 || self.waiting() == self.config.batch_size.get()
-    }
-
-    /// A set of checks is in effect. After a `full` one everything known is told again, behind the news; and at once,
-    /// even in the pause after a failure or when the batch under way fails: whoever sent the set is there.
+    /// A set of checks is in effect. A `full` one queues every known status for resending, behind pending transitions, and
+    /// ends any back-off, also when the batch in flight fails: its arrival proves that the consumer is connected.
     pub fn in_effect(&mut self, generation: Option<u64>, full: bool, now: Instant) {
         self.generation = generation;
         if !full {
             return;
         }
         let since = self.nanos(now);
-        while let Some(at) = self.slots.pop(&mut self.told) {
-            self.slots.get_mut(at).since = since;
-            self.slots.push_back(&mut self.again, at);
+        while let Some(at) = self.links.pop(&mut self.delivered) {
+            self.links.get_mut(at).since = since;
+            self.links.push_back(&mut self.resend, at);
         }
-        for taken in &self.under_way {
-            if let Some(&at) = self.index.get(&taken.id)
-                && self.slots.get(at).place == Place::UnderWay
-            {
-                self.slots.push_back(&mut self.again, at);
+        for at in &self.in_flight {
+            if self.links.place(*at) == Place::InFlight {
+                self.links.push_back(&mut self.resend, *at);
             }
         }
-        self.outdated = !self.under_way.is_empty();
+        self.outdated = !self.in_flight.is_empty();
         self.resume();
     }
 
     /// When a batch can be taken.
     #[must_use]
     pub fn due(&self) -> Due {
-        if !self.under_way.is_empty() {
+        if !self.in_flight.is_empty() {
             return Due::OnChange;
         }
         let waiting = match self.waiting() {
             0 => None,
             n if self.draining || n >= self.config.batch_size.get() => Some(0),
             _ => {
-                let since = [&self.news, &self.again].into_iter().filter_map(|queue| self.slots.first(queue));
+                let since =
+                    [&self.pending, &self.resend].into_iter().filter_map(|queue| self.links.first(queue));
                 since
-                    .map(|slot| slot.since)
+                    .map(|link| link.since)
                     .min()
                     .map(|since| since.saturating_add(nanos(self.config.batch_delay)))
             }
@@ -223,88 +199,75 @@ impl Outbox {
     }
 
     fn refresh_due(&self) -> Option<u64> {
-        let oldest = self.slots.first(&self.told).filter(|_| !self.draining)?;
-        let batch_size = self.config.batch_size.get().min(self.told.len());
+        let oldest = self.links.first(&self.delivered).filter(|_| !self.draining)?;
+        let batch_size = self.config.batch_size.get().min(self.delivered.len());
         Some(self.pace.due(self.known, batch_size, oldest.since))
     }
 
-    /// Makes a batch if one is due: news first, then what is told once more, then the checks whose turn of the refresh it
-    /// is, while there is room.
-    pub fn take(&mut self, now: Instant) -> Option<Batch> {
+    /// Makes a batch of what `table` says now, if one is due: transitions first, then what is sent once more, then the
+    /// checks whose turn of the refresh it is, while there is room.
+    pub fn take(&mut self, table: &Table, now: Instant) -> Option<Batch> {
         match self.due() {
             Due::At(due) if due <= now => {}
             _ => return None,
         }
         let now = self.nanos(now);
         let room = self.config.batch_size.get();
-        let mut batch =
-            Batch { generation: self.generation, statuses: Vec::with_capacity(room.min(self.known)) };
-        while batch.statuses.len() < room
-            && let Some(at) = self.slots.pop(&mut self.news).or_else(|| self.slots.pop(&mut self.again))
+        while self.in_flight.len() < room
+            && let Some(at) = self.links.pop(&mut self.pending).or_else(|| self.links.pop(&mut self.resend))
         {
-            self.put_under_way(at, &mut batch);
+            self.in_flight.push(at);
         }
         if self.refresh_due().is_some_and(|due| due <= now) {
-            self.take_refresh(room, now, &mut batch);
+            self.take_refresh(room, now);
         }
-        Some(batch)
+        let statuses = self.in_flight.iter().filter_map(|at| table.reported(Slot(*at)));
+        Some(Batch { generation: self.generation, statuses: statuses.collect() })
     }
 
-    fn take_refresh(&mut self, room: usize, now: u64, batch: &mut Batch) {
+    fn take_refresh(&mut self, room: usize, now: u64) {
         let allowed = self.pace.allowed(self.known, now);
-        let mut told = 0;
-        while batch.statuses.len() < room
-            && let Some(oldest) = self.slots.first(&self.told)
-            && (told < allowed || self.pace.deadline_of(oldest.since) <= now)
-            && let Some(at) = self.slots.pop(&mut self.told)
+        let mut taken = 0;
+        while self.in_flight.len() < room
+            && let Some(oldest) = self.links.first(&self.delivered)
+            && (taken < allowed || self.pace.deadline_of(oldest.since) <= now)
+            && let Some(at) = self.links.pop(&mut self.delivered)
         {
-            self.slots.get_mut(at).since = now;
-            self.put_under_way(at, batch);
-            told += 1;
+            self.links.get_mut(at).since = now;
+            self.in_flight.push(at);
+            taken += 1;
         }
-        self.pace.used(told.min(allowed), self.known);
+        self.pace.used(taken.min(allowed), self.known);
     }
 
-    fn put_under_way(&mut self, at: u32, batch: &mut Batch) {
-        let slot = self.slots.get(at);
-        if let Some(known) = &slot.known {
-            self.under_way.push(Taken { id: slot.id, incarnation: slot.incarnation });
-            let (spec, status) = (known.spec.clone(), known.status.clone());
-            batch.statuses.push(CheckStatus { id: slot.id, spec, status });
-        }
-    }
-
-    /// The consumer has the batch. A check in it that changed meanwhile stays news.
+    /// The consumer has the batch. A check in it that changed meanwhile stays pending.
     pub fn delivered(&mut self, now: Instant) {
         let now = self.nanos(now);
-        if self.told.len() == 0 {
+        if self.delivered.len() == 0 {
             self.pace.restart(now);
         }
-        for Taken { id, incarnation } in std::mem::take(&mut self.under_way) {
-            if let Some(at) = self.find(id, incarnation)
-                && self.slots.get(at).place == Place::UnderWay
-            {
-                self.slots.get_mut(at).since = now;
-                self.slots.push_back(&mut self.told, at);
+        for at in std::mem::take(&mut self.in_flight) {
+            if self.links.place(at) == Place::InFlight {
+                self.links.get_mut(at).since = now;
+                self.links.push_back(&mut self.delivered, at);
             }
         }
-        self.delivered += 1;
+        self.batches_delivered += 1;
         self.outdated = false;
         self.resume();
     }
 
-    /// It is not certain that the consumer has the batch: all that is in it is news again, in its order and before all
-    /// other, after a pause of 100 ms that doubles with each failure in a row up to 2 s.
+    /// It is not certain that the consumer has the batch: all that is in it is pending again, in its order and before all
+    /// else, after a pause of 100 ms that doubles with each failure in a row up to 2 s.
     pub fn failed(&mut self, error: &DeliveryError, now: Instant) {
-        for Taken { id, incarnation } in std::mem::take(&mut self.under_way).into_iter().rev() {
-            let Some(at) = self.find(id, incarnation) else { continue };
-            if self.slots.get(at).place == Place::Silent {
+        for at in std::mem::take(&mut self.in_flight).into_iter().rev() {
+            if matches!(self.links.place(at), Place::Vacant | Place::Unreported) {
                 continue;
             }
             self.detach(at);
-            self.slots.push_front(&mut self.news, at);
+            self.links.push_front(&mut self.pending, at);
         }
-        self.failed += 1;
+        self.batches_failed += 1;
         self.last_error = Some(error.to_string());
         if std::mem::take(&mut self.outdated) {
             return;
@@ -314,7 +277,7 @@ impl Outbox {
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
     }
 
-    /// From now on news is due at once and nothing is refreshed; when all is told, [`due`](Self::due) says
+    /// From now on transitions are due at once and nothing is refreshed; when all is delivered, [`due`](Self::due) says
     /// [`Due::Never`].
     pub fn drain(&mut self) {
         self.draining = true;
@@ -324,18 +287,18 @@ impl Outbox {
     /// A look at it.
     #[must_use]
     pub fn stats(&self, now: Instant) -> Stats {
-        let first_taken = self.under_way.iter().find_map(|taken| self.find(taken.id, taken.incarnation));
-        let first_taken = first_taken.map(|at| self.slots.get(at));
-        let firsts = [self.slots.first(&self.news), self.slots.first(&self.again), first_taken];
-        let oldest = firsts.into_iter().flatten().map(|slot| slot.since).min();
+        let first_taken = self.in_flight.iter().find(|at| self.links.place(**at) != Place::Vacant);
+        let first_taken = first_taken.map(|at| self.links.get(*at));
+        let firsts = [self.links.first(&self.pending), self.links.first(&self.resend), first_taken];
+        let oldest = firsts.into_iter().flatten().map(|link| link.since).min();
         Stats {
-            entries: self.index.len(),
+            entries: self.links.len(),
             known: self.known,
-            untold: self.known - self.told.len(),
+            untold: self.known - self.delivered.len(),
             oldest_untold: oldest.map(|since| Duration::from_nanos(self.nanos(now).saturating_sub(since))),
-            under_way: self.under_way.len(),
-            delivered: self.delivered,
-            failed: self.failed,
+            under_way: self.in_flight.len(),
+            delivered: self.batches_delivered,
+            failed: self.batches_failed,
             failures_in_a_row: self.failures_in_a_row,
             last_error: self.last_error.clone(),
             generation: self.generation,
@@ -349,20 +312,22 @@ impl Outbox {
     }
 
     fn waiting(&self) -> usize {
-        self.news.len() + self.again.len()
+        self.pending.len() + self.resend.len()
     }
 
-    fn find(&self, id: CheckId, incarnation: Incarnation) -> Option<u32> {
-        self.index.get(&id).copied().filter(|at| self.slots.get(*at).incarnation == incarnation)
+    /// Nothing is known of a check any more; its place is then the caller's to say.
+    fn void(&mut self, at: u32) {
+        self.detach(at);
+        self.known -= usize::from(!matches!(self.links.place(at), Place::Vacant | Place::Unreported));
     }
 
-    /// Takes an entry out of its queue, if it is in one.
+    /// Takes a check out of the queue that it is in, if any; its place is then the caller's to say.
     fn detach(&mut self, at: u32) {
-        match self.slots.get(at).place {
-            Place::News => self.slots.unlink(&mut self.news, at),
-            Place::Again => self.slots.unlink(&mut self.again, at),
-            Place::Told => self.slots.unlink(&mut self.told, at),
-            Place::Silent | Place::UnderWay => {}
+        match self.links.place(at) {
+            Place::Pending => self.links.unlink(&mut self.pending, at),
+            Place::Resend => self.links.unlink(&mut self.resend, at),
+            Place::Delivered => self.links.unlink(&mut self.delivered, at),
+            Place::Vacant | Place::Unreported | Place::InFlight => {}
         }
     }
 

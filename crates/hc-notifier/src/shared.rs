@@ -1,14 +1,17 @@
-//! The outbox between the threads that find news and the task that tells it.
+//! The outbox between the table of statuses and the task that delivers.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use hc_types::{Batch, CheckId, CheckSpec, Incarnation, Sink, StatusUpdate};
+use hc_types::Batch;
+use hc_view::{Outlet, Report, Slot, View};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{DeliveryError, Due, NotifierConfig, Outbox, Stats};
 
 /// An [`Outbox`] behind one lock, which is held for as long as it takes to move a few links; never for a delivery.
+///
+/// Where both locks are needed, that of the [`View`] is taken first.
 #[derive(Debug)]
 pub struct SharedOutbox {
     outbox: Mutex<Outbox>,
@@ -29,7 +32,7 @@ impl SharedOutbox {
         self.lock().stats(now())
     }
 
-    /// Waits until a batch is due; `false` when nothing is left to tell and nothing will be.
+    /// Waits until a batch is due; `false` when nothing is left to deliver and nothing will be.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
@@ -49,8 +52,9 @@ impl SharedOutbox {
         }
     }
 
-    pub(crate) fn take(&self) -> Option<Batch> {
-        self.lock().take(now())
+    /// A batch of what the view says now, if one is due. Under both locks, so that no set comes into effect in between.
+    pub(crate) fn take(&self, view: &View) -> Option<Batch> {
+        view.read(|table| self.lock().take(table, now()))
     }
 
     pub(crate) fn settle(&self, result: &Result<(), DeliveryError>) {
@@ -66,31 +70,30 @@ impl SharedOutbox {
         self.changed.notify_one();
     }
 
-    /// The outbox is whole after each of its calls' single steps, so a panic elsewhere is no reason to stop telling.
+    /// The outbox is whole after each of its calls' single steps, so a panic elsewhere is no reason to stop.
     fn lock(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Sink for SharedOutbox {
-    fn begin(&self, id: CheckId, incarnation: Incarnation, _: &Arc<CheckSpec>) {
-        self.lock().begin(id, incarnation);
+impl Outlet for SharedOutbox {
+    fn begin(&self, slot: Slot) {
+        self.lock().begin(slot);
     }
 
-    fn record(&self, updates: &mut Vec<StatusUpdate>) {
+    fn reported(&self, reports: &[Report]) {
         let now = now();
         let mut outbox = self.lock();
-        // Every update counts, so no short circuit.
-        let updates = updates.drain(..).filter(|update| update.reportable);
-        let nearer = updates.fold(false, |nearer, update| outbox.record(update, now) | nearer);
+        // Every report counts, so no short circuit.
+        let nearer = reports.iter().fold(false, |nearer, report| outbox.reported(*report, now) | nearer);
         drop(outbox);
         if nearer {
             self.changed.notify_one();
         }
     }
 
-    fn forget(&self, id: CheckId, incarnation: Incarnation) {
-        self.lock().forget(id, incarnation);
+    fn forget(&self, slot: Slot) {
+        self.lock().forget(slot);
     }
 
     fn in_effect(&self, generation: Option<u64>, full: bool) {

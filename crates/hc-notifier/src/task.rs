@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hc_view::View;
 use tokio::select;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +13,7 @@ use crate::{Delivery, DeliveryError, SharedOutbox};
 /// Takes batches from a [`SharedOutbox`] and gives them to a [`Delivery`], one at a time, until it is told to end.
 #[derive(Debug)]
 pub struct NotifierTask<D> {
+    view: Arc<View>,
     outbox: Arc<SharedOutbox>,
     delivery: D,
     grace: Duration,
@@ -19,11 +21,17 @@ pub struct NotifierTask<D> {
 }
 
 impl<D: Delivery> NotifierTask<D> {
-    /// A task that ends after `shutdown`. It then tells at once what is left to tell, for at most `grace`, and does not
+    /// A task that delivers from `view` what `outbox`, which must be one of its outlets, has queued. It ends after `shutdown`. It then tells at once what is left to tell, for at most `grace`, and does not
     /// wait for a consumer that is not there.
     #[must_use]
-    pub fn new(outbox: Arc<SharedOutbox>, delivery: D, grace: Duration, shutdown: CancellationToken) -> Self {
-        Self { outbox, delivery, grace, shutdown }
+    pub fn new(
+        view: Arc<View>,
+        outbox: Arc<SharedOutbox>,
+        delivery: D,
+        grace: Duration,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { view, outbox, delivery, grace, shutdown }
     }
 
     /// Runs until the shutdown is done; never ends before. Says how many checks had news that could not be told.
@@ -51,7 +59,7 @@ impl<D: Delivery> NotifierTask<D> {
     async fn serve(&self) {
         while self.outbox.due().await && self.consumer().await {
             // Made only now: with what is true now, of the set that is in effect now.
-            let Some(batch) = self.outbox.take() else { continue };
+            let Some(batch) = self.outbox.take(&self.view) else { continue };
             let notifications = batch.statuses.len();
             let result = self.delivery.deliver(batch).await;
             self.log(&result, notifications);

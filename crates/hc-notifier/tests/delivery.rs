@@ -23,7 +23,7 @@ async fn without_a_consumer_nothing_is_made_and_what_is_true_later_is_told_later
     rig.first(1, Healthy);
     advance(Duration::from_secs(3600)).await;
     rig.record(1, Unhealthy);
-    rig.outbox.in_effect(Some(2), true);
+    rig.view.in_effect(Some(2), true);
     assert_eq!((rig.outbox.stats().failed, rig.outbox.stats().under_way), (0, 0));
     rig.present.send_replace(true);
     let batch = rig.accept().await;
@@ -53,7 +53,7 @@ async fn a_full_set_is_answered_at_once_even_in_a_pause() {
         rig.refuse().await;
     }
     let before = Instant::now();
-    rig.outbox.in_effect(Some(2), true);
+    rig.view.in_effect(Some(2), true);
     assert_eq!(rig.accept().await.ids(), [1]);
     assert_eq!(before.elapsed(), Duration::ZERO);
 }
@@ -114,7 +114,7 @@ async fn the_failure_of_what_was_under_way_before_a_full_set_does_not_delay_it()
     let mut rig = rig(NotifierConfig::default()).await;
     rig.first(1, Healthy);
     let under_way = rig.arrival().await;
-    rig.outbox.in_effect(Some(2), true);
+    rig.view.in_effect(Some(2), true);
     drop(under_way.answer);
     let again = rig.accept().await;
     assert_eq!((again.at, again.generation), (100, Some(2)));

@@ -11,6 +11,7 @@ use hc_types::{
     CheckId, CheckSpec, CheckStatus, Health, Incarnation, Outcome, ProbeSpec, Progress, Status, StatusUpdate,
     Target,
 };
+use hc_view::Table;
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -64,6 +65,7 @@ fn event() -> impl Strategy<Value = Event> {
 
 /// The outbox, what it should know, and what its consumer does know.
 struct World {
+    table: Table,
     outbox: Outbox,
     config: NotifierConfig,
     now: Instant,
@@ -92,6 +94,7 @@ impl World {
         let target = Target::plain("192.0.2.1".parse().unwrap(), 0);
         let spec = Arc::new(CheckSpec::new(target, ProbeSpec::Icmp, second, second, 0).unwrap());
         Self {
+            table: Table::new(0, 0),
             outbox: Outbox::new(&config, now),
             config,
             now,
@@ -110,13 +113,15 @@ impl World {
         self.lives += 1;
         let incarnation = Incarnation(self.lives);
         self.live.insert(id, (incarnation, None));
-        self.outbox.begin(CheckId(id), incarnation);
+        self.outbox.begin(self.table.begin(CheckId(id), incarnation, &self.spec));
     }
 
     fn forget(&mut self, id: u64, late: bool) {
         let Some((incarnation, _)) = self.live.get(&id) else { return };
         let incarnation = Incarnation(incarnation.0 - u64::from(late));
-        self.outbox.forget(CheckId(id), incarnation);
+        if let Some(slot) = self.table.forget(CheckId(id), incarnation) {
+            self.outbox.forget(slot);
+        }
         if !late {
             self.live.remove(&id);
         }
@@ -139,7 +144,9 @@ impl World {
             reportable: true,
             progress: Progress::default(),
         };
-        self.outbox.record(update, self.now);
+        if let Some(report) = self.table.record(update) {
+            self.outbox.reported(report, self.now);
+        }
         if let Some((_, latest)) = self.live.get_mut(&id).filter(|_| !late) {
             *latest = Some(status);
         }
@@ -152,7 +159,7 @@ impl World {
 
     /// Takes a batch if one is due, and checks that it is as it must be.
     fn take(&mut self) {
-        let Some(batch) = self.outbox.take(self.now) else { return };
+        let Some(batch) = self.outbox.take(&self.table, self.now) else { return };
         assert!(self.under_way.is_none(), "one batch at a time");
         assert_eq!(batch.generation, self.generation);
         let notifications = batch.statuses;

@@ -22,7 +22,7 @@ async fn test_notifier_batches_notifications() {
     rig.first(1, Healthy);
     tokio::time::advance(Duration::from_millis(60)).await;
     rig.first(2, Unhealthy);
-    rig.outbox.in_effect(Some(17), false);
+    rig.view.in_effect(Some(17), false);
 
     let batch = rig.accept().await;
     assert_eq!((batch.at, batch.ids(), batch.generation), (100, vec![1, 2], Some(17)));
@@ -108,9 +108,9 @@ async fn test_notifier_with_mixed_states() {
     rig.first(1, Healthy);
     rig.first(2, Unhealthy);
     rig.first(3, Unknown);
-    rig.outbox.begin(CheckId(4), Incarnation(0), &update(4, Health::Unknown).spec);
+    rig.view.begin(CheckId(4), Incarnation(0), &update(4, Health::Unknown).spec);
     rig.first(5, Unhealthy);
-    rig.outbox.record(&mut vec![update(5, Healthy), update(6, Healthy)]);
+    rig.view.record(&mut vec![update(5, Healthy), update(6, Healthy)]);
 
     let batch = rig.accept().await;
     assert_eq!(batch.states(), [(1, Healthy), (2, Unhealthy), (5, Healthy)]);

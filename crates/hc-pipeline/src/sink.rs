@@ -142,10 +142,11 @@ impl<S: Sink + ?Sized> Sink for GuardedSink<S> {
 
     fn record(&self, updates: &mut Vec<StatusUpdate>) {
         self.step(|guard, now, actions| {
-            updates
-                .drain(..)
-                .filter(|update| update.reportable)
-                .for_each(|update| guard.record(update, now, actions));
+            let (reportable, mut rest): (Vec<_>, Vec<_>) =
+                updates.drain(..).partition(|update| update.reportable);
+            // Readers see those at once.
+            self.sink.record(&mut rest);
+            reportable.into_iter().for_each(|update| guard.record(update, now, actions));
         });
     }
 

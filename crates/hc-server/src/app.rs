@@ -11,6 +11,7 @@ use hc_manager::{Manager, ManagerConfig, ManagerTask};
 use hc_notifier::{NotifierConfig, NotifierTask, SharedOutbox};
 use hc_pipeline::{Grouping, GuardTask, GuardedSink};
 use hc_types::Sink;
+use hc_view::{View, ViewConfig};
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
@@ -87,10 +88,11 @@ pub async fn run(
         (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let outbox = Arc::new(SharedOutbox::new(&notifier_config(&notify)));
     let changed = ChangeFlag::default();
-    let guarded = guard_config(&guard).map(|config| Arc::new(GuardedSink::new(config, outbox.clone())));
+    let view = Arc::new(View::new(&ViewConfig::default(), vec![outbox.clone()]));
+    let guarded = guard_config(&guard).map(|config| Arc::new(GuardedSink::new(config, view.clone())));
     let told: Arc<dyn Sink> = match &guarded {
         Some(guarded) => guarded.clone(),
-        None => outbox.clone(),
+        None => view.clone(),
     };
     let sink = Arc::new(WatchedSink::new(told, changed.clone()));
     let (manager, manager_task) =
@@ -103,7 +105,8 @@ pub async fn run(
             .context("cannot start the thread of the socket")?;
     startup::descriptors()?;
     let dumping = dump::serve(dump, manager.clone(), outbox.clone(), stop_manager.clone());
-    let notifier_task = NotifierTask::new(outbox, IpcDelivery::new(ipc), ends.grace, stop_notifier.clone());
+    let delivery = IpcDelivery::new(ipc);
+    let notifier_task = NotifierTask::new(view.clone(), outbox, delivery, ends.grace, stop_notifier.clone());
 
     let mut parts = Parts::default();
     parts.start(Part::Manager, {
@@ -126,7 +129,7 @@ pub async fn run(
         ipc_task.run().await;
         Ok(())
     });
-    parts.start(Part::Sets, sets::serve(events, manager.clone()));
+    parts.start(Part::Sets, sets::serve(events, manager.clone(), view));
     parts.start(Part::Snapshots, snapshots.keep(manager, changed, shutdown.clone()));
 
     parts.start(Part::Dump, dumping);

@@ -1,44 +1,59 @@
 //! From the socket to the manager: sets of checks, and questions about them.
 
 use std::sync::Arc;
-use std::vec::IntoIter;
 
 use anyhow::Result;
 use hc_ipc::{IpcEvent, IpcEvents};
 use hc_manager::Manager;
 use hc_sources::{Admission, Admitted};
-use hc_types::{CheckId, CheckSpec, CheckStatus, Status};
+use hc_types::CheckStatus;
+use hc_view::{CheckView, Cursor, Page, View};
 use tracing::warn;
 
 /// Rejected checks of one set that the log names.
 const NAMED: usize = 100;
 
-/// Statuses in one message. They are put into words when it is written: a million at once would hold up everything else on
-/// this thread for more than a second.
+/// Slots of the view that one message covers. A message is made when it is written, so that the statuses of a million
+/// checks do not hold up everything else on this thread for more than a second.
 const PAGE: usize = 500;
 
-/// Statuses, page by page.
-struct Pages(IntoIter<(CheckId, Arc<CheckSpec>, Status)>);
+/// The statuses of all checks, page by page.
+struct Pages {
+    view: Arc<View>,
+    next: Option<Cursor>,
+    left: usize,
+}
+
+impl Pages {
+    /// So many as the view has now. What begins or ends meanwhile may be in them or not.
+    fn new(view: Arc<View>) -> Self {
+        let left = view.slots().div_ceil(PAGE);
+        Self { view, next: Some(Cursor::default()), left }
+    }
+}
 
 impl Iterator for Pages {
     type Item = Vec<CheckStatus>;
 
     fn next(&mut self) -> Option<Vec<CheckStatus>> {
-        let page: Vec<_> =
-            self.0.by_ref().take(PAGE).map(|(id, spec, status)| CheckStatus { id, spec, status }).collect();
-        (!page.is_empty()).then_some(page)
+        self.left = self.left.checked_sub(1)?;
+        // The set may have become smaller, but as many pages were promised.
+        let Some(from) = self.next.take() else { return Some(Vec::new()) };
+        let Page { checks, next } = self.view.page(from, PAGE);
+        self.next = next;
+        let status = |CheckView { id, spec, status, .. }| CheckStatus { id, spec, status };
+        Some(checks.into_iter().map(status).collect())
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let pages = self.0.len().div_ceil(PAGE);
-        (pages, Some(pages))
+        (self.left, Some(self.left))
     }
 }
 
 impl ExactSizeIterator for Pages {}
 
-/// Hands everything that the peer wants to the manager, until the socket is closed.
-pub(crate) async fn serve(mut events: IpcEvents, manager: Manager) -> Result<()> {
+/// Hands every set to the manager and answers questions from the view, until the socket is closed.
+pub(crate) async fn serve(mut events: IpcEvents, manager: Manager, view: Arc<View>) -> Result<()> {
     let mut admission = Admission::new(Arc::default());
     let source = admission.add("hc-proxy");
     while let Some(event) = events.recv().await {
@@ -58,8 +73,7 @@ pub(crate) async fn serve(mut events: IpcEvents, manager: Manager) -> Result<()>
                 reply.applied(rejected);
             }
             IpcEvent::StatusRequest { reply } => {
-                let Ok(rows) = manager.statuses().await else { continue };
-                reply.pages(Pages(rows.into_iter()));
+                reply.pages(Pages::new(view.clone()));
             }
         }
     }

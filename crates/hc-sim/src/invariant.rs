@@ -42,6 +42,8 @@ pub enum Invariant {
     BoundedMemory,
     /// An export holds what is known, and nothing else.
     ExportIsTrue,
+    /// The view shows of each check what its shard says, and of no life but the present one.
+    ViewIsTrue,
     /// At the end, when all is calm, engine, outbox and truth agree.
     Quiescence,
 }
@@ -68,6 +70,7 @@ impl Invariant {
             Self::CountersGrow => "counters-grow",
             Self::BoundedMemory => "bounded-memory",
             Self::ExportIsTrue => "export-is-true",
+            Self::ViewIsTrue => "view-is-true",
             Self::Quiescence => "quiescence",
         }
     }

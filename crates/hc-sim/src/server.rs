@@ -14,6 +14,7 @@ use hc_manager::ManagerConfig;
 use hc_manager::stepped::{Orders, Planned, Stepped};
 use hc_notifier::{NotifierConfig, Outbox};
 use hc_types::{CheckId, CheckKey, CheckSpec, Incarnation, Remembered, SetChange, Status};
+use hc_view::Table;
 
 use crate::clock::{MILLISECOND, Nanos, SECOND, nanos};
 use crate::context::{Context, Event};
@@ -63,6 +64,7 @@ pub(crate) struct Server {
     pub(crate) stalled_until: Nanos,
     setup: Setup,
     manager: Stepped,
+    table: Table,
     outbox: Outbox,
     start: Instant,
     pub(crate) link: Option<Link>,
@@ -102,6 +104,7 @@ impl Server {
             born: ctx.now,
             stalled_until: 0,
             manager,
+            table: Table::new(life.into(), 16),
             outbox: Outbox::new(&setup.notifier, start),
             start,
             link: None,
@@ -187,11 +190,13 @@ impl Server {
         let Planned { forget, begin, orders, applied } = self.manager.plan(change, planned);
         ctx.trace(|| format!("server: set {generation:?}, full {full}, {applied:?}"));
         for (id, incarnation) in forget {
-            self.outbox.forget(id, incarnation);
+            if let Some(slot) = self.table.forget(id, incarnation) {
+                self.outbox.forget(slot);
+            }
             self.forgotten(id, incarnation);
         }
-        for (id, incarnation, _spec) in begin {
-            self.outbox.begin(id, incarnation);
+        for (id, incarnation, spec) in begin {
+            self.outbox.begin(self.table.begin(id, incarnation, &spec));
             self.latest.insert(id, Latest { incarnation, known: None });
         }
         self.generation = generation;
@@ -305,6 +310,7 @@ impl Server {
     /// Writes a snapshot, if a state has changed or one was not written for long.
     pub(crate) fn snapshot(&mut self, keys: &[CheckKey], ctx: &mut Context<'_>) -> Step<Snapshot> {
         self.snapshot_asked = false;
+        self.check_view(ctx)?;
         let records = self.manager.export(ctx.now - self.born);
         for record in &records {
             let known = self.reference.knows(ctx.subject(record.key), record);

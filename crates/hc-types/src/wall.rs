@@ -12,6 +12,14 @@ pub struct WallTime(
     NonZeroU64,
 );
 
+impl WallTime {
+    /// Nanoseconds since 1970.
+    #[must_use]
+    pub fn nanos(self) -> u64 {
+        self.0.get() - 1
+    }
+}
+
 impl From<SystemTime> for WallTime {
     fn from(time: SystemTime) -> Self {
         let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -21,8 +29,8 @@ impl From<SystemTime> for WallTime {
 }
 
 impl From<WallTime> for SystemTime {
-    fn from(WallTime(time): WallTime) -> Self {
-        Self::UNIX_EPOCH + Duration::from_nanos(time.get() - 1)
+    fn from(time: WallTime) -> Self {
+        Self::UNIX_EPOCH + Duration::from_nanos(time.nanos())
     }
 }
 

@@ -11,7 +11,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hc-libssl", &[]),
     ("hc-checkers", &["hc-libssl", "hc-types"]),
     ("hc-manager", &["hc-types"]),
-    ("hc-notifier", &["hc-types"]),
+    ("hc-view", &["hc-types"]),
+    ("hc-notifier", &["hc-types", "hc-view"]),
     ("hc-wire", &["hc-types"]),
     ("hc-ipc", &["hc-types", "hc-wire"]),
     ("hc-pipeline", &["hc-types"]),
@@ -37,6 +38,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "hc-snapshot",
             "hc-sources",
             "hc-types",
+            "hc-view",
         ],
     ),
     ("hc-testkit", &["hc-types"]),
@@ -56,7 +58,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("hc-parity", &["hc-checkers", "hc-testkit", "hc-types", "hc-wire"]),
-    ("hc-sim", &["hc-ipc", "hc-manager", "hc-notifier", "hc-snapshot", "hc-types", "hc-wire"]),
+    ("hc-sim", &["hc-ipc", "hc-manager", "hc-notifier", "hc-snapshot", "hc-types", "hc-view", "hc-wire"]),
     ("xtask", &[]),
 ];
 

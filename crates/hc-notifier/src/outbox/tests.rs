@@ -1,7 +1,9 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use hc_types::{CheckSpec, Outcome, ProbeSpec, Progress, Status, Target};
+use hc_types::{
+    CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Progress, Status, StatusUpdate, Target,
+};
 
 use super::*;
 
@@ -10,6 +12,7 @@ const FIRST_LIFE: Incarnation = Incarnation(1);
 /// An outbox and a clock that the test moves.
 struct Desk {
     outbox: Outbox,
+    table: Table,
     now: Instant,
 }
 
@@ -17,7 +20,8 @@ struct Desk {
 fn desk(batch_size: usize) -> Desk {
     let now = Instant::now();
     let batch_size = NonZeroUsize::new(batch_size).unwrap();
-    Desk { outbox: Outbox::new(&NotifierConfig { batch_size, ..NotifierConfig::default() }, now), now }
+    let outbox = Outbox::new(&NotifierConfig { batch_size, ..NotifierConfig::default() }, now);
+    Desk { outbox, table: Table::new(0, 0), now }
 }
 
 fn update(id: u64, incarnation: Incarnation, health: Health, transition: bool) -> StatusUpdate {
@@ -41,13 +45,28 @@ impl Desk {
         self.now += Duration::from_millis(milliseconds);
     }
 
+    fn begin(&mut self, id: u64, life: Incarnation) {
+        let slot = self.table.begin(CheckId(id), life, &update(id, life, Health::Unknown, false).spec);
+        self.outbox.begin(slot);
+    }
+
+    fn forget(&mut self, id: u64, life: Incarnation) {
+        if let Some(slot) = self.table.forget(CheckId(id), life) {
+            self.outbox.forget(slot);
+        }
+    }
+
+    fn update(&mut self, update: StatusUpdate) -> bool {
+        self.table.record(update).is_some_and(|report| self.outbox.reported(report, self.now))
+    }
+
     fn record(&mut self, id: u64, health: Health) -> bool {
-        self.outbox.record(update(id, FIRST_LIFE, health, true), self.now)
+        self.update(update(id, FIRST_LIFE, health, true))
     }
 
     fn begin_up(&mut self, ids: impl IntoIterator<Item = u64>) {
         for id in ids {
-            self.outbox.begin(CheckId(id), FIRST_LIFE);
+            self.begin(id, FIRST_LIFE);
             self.record(id, Health::Healthy);
         }
     }
@@ -65,7 +84,7 @@ impl Desk {
     fn take(&mut self) -> Vec<(u64, Health)> {
         let Due::At(due) = self.outbox.due() else { panic!("{:?}", self.outbox.due()) };
         self.now = self.now.max(due);
-        let batch = self.outbox.take(self.now).unwrap();
+        let batch = self.outbox.take(&self.table, self.now).unwrap();
         batch.statuses.iter().map(|check| (check.id.0, check.status.health)).collect()
     }
 
@@ -92,9 +111,9 @@ impl Desk {
 fn an_empty_outbox_waits_for_a_change() {
     let mut desk = desk(100);
     assert_eq!(desk.outbox.due(), Due::OnChange);
-    desk.outbox.begin(CheckId(1), FIRST_LIFE);
+    desk.begin(1, FIRST_LIFE);
     assert_eq!(desk.outbox.due(), Due::OnChange);
-    assert!(desk.outbox.take(desk.now).is_none());
+    assert!(desk.outbox.take(&desk.table, desk.now).is_none());
 }
 
 #[test]
@@ -102,7 +121,7 @@ fn the_task_is_woken_by_the_first_news_and_by_a_full_batch_only() {
     let mut desk = desk(3);
     let woken: Vec<bool> = (1..=4)
         .map(|id| {
-            desk.outbox.begin(CheckId(id), FIRST_LIFE);
+            desk.begin(id, FIRST_LIFE);
             desk.record(id, Health::Healthy)
         })
         .collect();
@@ -128,7 +147,7 @@ fn a_failed_batch_is_told_again_in_order_with_what_is_true_then() {
     desk.takes([1, 2, 3]);
     desk.begin_up([4]);
     desk.record(2, Health::Unhealthy);
-    desk.outbox.record(update(3, FIRST_LIFE, Health::Healthy, false), desk.now);
+    desk.update(update(3, FIRST_LIFE, Health::Healthy, false));
     desk.fail();
     let up = Health::Healthy;
     assert_eq!(desk.take(), [(1, up), (2, Health::Unhealthy), (3, up), (4, up)]);
@@ -239,13 +258,13 @@ fn a_new_life_voids_the_old_one() {
     let second_life = Incarnation(2);
     desk.begin_up([1, 2]);
     desk.takes([1, 2]);
-    desk.outbox.begin(CheckId(1), second_life);
+    desk.begin(1, second_life);
     desk.fail();
     desk.takes([2]);
     desk.deliver();
     assert!(!desk.record(1, Health::Unhealthy));
-    desk.outbox.forget(CheckId(1), FIRST_LIFE);
-    assert!(desk.outbox.record(update(1, second_life, Health::Healthy, false), desk.now));
+    desk.forget(1, FIRST_LIFE);
+    assert!(desk.update(update(1, second_life, Health::Healthy, false)));
     desk.takes([1]);
 }
 
@@ -254,7 +273,7 @@ fn the_end_of_a_batch_does_not_touch_a_check_that_began_again() {
     let mut desk = desk(100);
     desk.begin_up([1]);
     desk.takes([1]);
-    desk.outbox.forget(CheckId(1), FIRST_LIFE);
+    desk.forget(1, FIRST_LIFE);
     desk.begin_up([1]);
     desk.deliver();
     desk.takes([1]);
@@ -264,9 +283,9 @@ fn the_end_of_a_batch_does_not_touch_a_check_that_began_again() {
 fn a_forgotten_check_is_told_no_more() {
     let mut desk = desk(100);
     desk.begin_up([1, 2]);
-    desk.outbox.forget(CheckId(1), FIRST_LIFE);
+    desk.forget(1, FIRST_LIFE);
     desk.takes([2]);
-    desk.outbox.forget(CheckId(2), FIRST_LIFE);
+    desk.forget(2, FIRST_LIFE);
     desk.fail();
     assert_eq!(desk.outbox.due(), Due::OnChange);
     assert_eq!(Stats { failed: 0, ..desk.outbox.stats(desk.now) }.entries, 0);
@@ -275,7 +294,7 @@ fn a_forgotten_check_is_told_no_more() {
 #[test]
 fn unknown_is_never_told() {
     let mut desk = desk(100);
-    desk.outbox.begin(CheckId(1), FIRST_LIFE);
+    desk.begin(1, FIRST_LIFE);
     assert!(!desk.record(1, Health::Unknown));
     desk.full_set();
     assert_eq!(desk.outbox.due(), Due::OnChange);
@@ -287,9 +306,9 @@ fn a_health_that_differs_is_news_even_without_the_mark() {
     desk.begin_up([1]);
     desk.takes([1]);
     desk.deliver();
-    desk.outbox.record(update(1, FIRST_LIFE, Health::Healthy, false), desk.now);
+    desk.update(update(1, FIRST_LIFE, Health::Healthy, false));
     assert!(desk.due_in().unwrap() > 10_000);
-    desk.outbox.record(update(1, FIRST_LIFE, Health::Unhealthy, false), desk.now);
+    desk.update(update(1, FIRST_LIFE, Health::Unhealthy, false));
     assert_eq!(desk.due_in(), Some(100));
 }
 
@@ -344,7 +363,7 @@ fn a_drained_outbox_tells_its_news_at_once_and_nothing_else() {
 fn the_statistics_say_what_waits_and_for_how_long() {
     let mut desk = desk(2);
     desk.begin_up([1, 2, 3]);
-    desk.outbox.begin(CheckId(4), FIRST_LIFE);
+    desk.begin(4, FIRST_LIFE);
     desk.take();
     desk.wait(70);
     let stats = desk.outbox.stats(desk.now);

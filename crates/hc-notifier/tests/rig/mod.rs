@@ -9,6 +9,7 @@ use hc_types::{
     Batch, CheckId, CheckSpec, CheckStatus, Failure, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink,
     Status, StatusUpdate, Target, TcpProbe,
 };
+use hc_view::{View, ViewConfig};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -63,6 +64,7 @@ impl Delivery for Consumer {
 }
 
 pub(crate) struct Rig {
+    pub(crate) view: Arc<View>,
     pub(crate) outbox: Arc<SharedOutbox>,
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
     pub(crate) present: watch::Sender<bool>,
@@ -76,25 +78,28 @@ pub(crate) const SOON: Duration = Duration::from_secs(3600);
 /// A task with a grace of a second, which has begun to wait, and a consumer that is there.
 pub(crate) async fn rig(config: NotifierConfig) -> Rig {
     let outbox = Arc::new(SharedOutbox::new(&config));
+    let view = Arc::new(View::new(&ViewConfig::default(), vec![outbox.clone()]));
     let (arrive, arrivals) = mpsc::channel(1);
     let (present, is_present) = watch::channel(true);
     let shutdown = CancellationToken::new();
     let consumer = Consumer { start: Instant::now(), arrivals: arrive, present: is_present };
     let mut task = JoinSet::new();
-    task.spawn(NotifierTask::new(outbox.clone(), consumer, Duration::from_secs(1), shutdown.clone()).run());
+    let grace = Duration::from_secs(1);
+    let notifier = NotifierTask::new(view.clone(), outbox.clone(), consumer, grace, shutdown.clone());
+    task.spawn(notifier.run());
     tokio::task::yield_now().await;
-    Rig { outbox, arrivals, present, shutdown, task }
+    Rig { view, outbox, arrivals, present, shutdown, task }
 }
 
 impl Rig {
     /// A check begins and has its first status.
     pub(crate) fn first(&self, id: u64, health: Health) {
-        self.outbox.begin(CheckId(id), Incarnation(0), &update(id, Health::Unknown).spec);
+        self.view.begin(CheckId(id), Incarnation(0), &update(id, Health::Unknown).spec);
         self.record(id, health);
     }
 
     pub(crate) fn record(&self, id: u64, health: Health) {
-        self.outbox.record(&mut vec![update(id, health)]);
+        self.view.record(&mut vec![update(id, health)]);
     }
 
     /// The next batch, not answered.

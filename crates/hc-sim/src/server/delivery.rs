@@ -55,6 +55,8 @@ impl Server {
         let updates: Vec<StatusUpdate> = self.manager.shards()[shard].updates().drain(..).collect();
         for update in updates {
             if !update.reportable {
+                let report = self.table.record(update);
+                hold(report.is_none(), Invariant::ViewIsTrue, ctx.now, || format!("{report:?}"))?;
                 continue;
             }
             let StatusUpdate { id, incarnation, spec, status, transition, .. } = &update;
@@ -80,13 +82,38 @@ impl Server {
                 let at = ctx.now + ctx.rng.u64(..500 * MILLISECOND);
                 ctx.agenda.put(at, Event::CrashAfterNews);
             }
-            self.outbox.record(update, now);
+            let report = self.table.record(update);
+            if let Some(report) = report {
+                self.outbox.reported(report, now);
+            }
             if news && self.outstanding.is_none() && !self.failing {
                 let latest = now + self.setup.notifier.batch_delay;
                 let due = self.outbox.due();
                 let soon = matches!(due, Due::At(due) if due <= latest);
                 hold(soon, Invariant::BatchDelay, ctx.now, || format!("news is {due:?}"))?;
             }
+        }
+        Ok(())
+    }
+
+    /// The view shows of every check what its shard says of it, unless it has just begun: then nothing.
+    pub(super) fn check_view(&mut self, ctx: &Context<'_>) -> Step {
+        hold(self.table.len() == self.desired.len(), Invariant::ViewIsTrue, ctx.now, || {
+            format!("{} in the view of {}", self.table.len(), self.desired.len())
+        })?;
+        let table = &self.table;
+        for (id, spec, status) in self.manager.shards().iter().flat_map(|core| core.statuses()) {
+            // A shard that has not read its orders yet runs what the set no longer has, or has under another life.
+            let Some(check) = table.check(id).filter(|_| self.obeying.is_none()) else { continue };
+            let latest = self.latest.get(&id);
+            let lives = latest.is_some_and(|latest| latest.incarnation == check.incarnation);
+            let is_true = lives && check.spec == spec && check.status == status;
+            hold(is_true, Invariant::ViewIsTrue, ctx.now, || {
+                format!("{check:?} in the view, {status:?} of {spec:?} in the shard, {latest:?}")
+            })?;
+            let known = latest.and_then(|latest| latest.known.as_ref());
+            let reported = check.reported_health() == known.map(|(_, status)| status.health);
+            hold(reported, Invariant::ViewIsTrue, ctx.now, || format!("{check:?}, but heard {latest:?}"))?;
         }
         Ok(())
     }
@@ -105,7 +132,7 @@ impl Server {
     /// Takes the batch that is due, and says over which connection it goes.
     pub(crate) fn take_batch(&mut self, ctx: &mut Context<'_>) -> Step<Option<(u32, Batched)>> {
         let Some(conn) = self.link.as_ref().map(|link| link.conn) else { return Ok(None) };
-        let batch = self.outbox.take(self.instant(ctx.now));
+        let batch = self.outbox.take(&self.table, self.instant(ctx.now));
         let sized =
             batch.as_ref().is_some_and(|batch| batch.statuses.len() <= self.setup.notifier.batch_size.get());
         hold(sized, Invariant::LatestIsTold, ctx.now, || format!("{batch:?} was due"))?;

@@ -1,0 +1,168 @@
+//! A row of the table: small, since a million of them may exist.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hc_types::{
+    CheckId, CheckSpec, Health, Held, Incarnation, Outcome, Progress, Status, StatusUpdate, WallTime,
+};
+
+use crate::check::{CheckView, Reported};
+
+/// One check.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) id: CheckId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) spec: Arc<CheckSpec>,
+    last_check: Option<WallTime>,
+    since: Option<WallTime>,
+    next_due: Option<WallTime>,
+    /// Nanoseconds.
+    duration: u64,
+    failures: u64,
+    successes: u64,
+    outcome: Option<Outcome>,
+    /// What few checks have.
+    aside: Option<Box<Aside>>,
+    in_a_row: u32,
+    health: Health,
+    /// Consumers get something of it: the reported status if one stands aside, else the status itself.
+    is_reported: bool,
+}
+
+/// What a check has only while it is held, or while consumers get another status than the present one.
+#[derive(Debug, Default)]
+struct Aside {
+    held: Option<Held>,
+    /// While it is held: later than the latest probe with a verdict.
+    last_probe: Option<WallTime>,
+    reported: Option<Status>,
+}
+
+impl Row {
+    pub(crate) fn new(id: CheckId, incarnation: Incarnation, spec: &Arc<CheckSpec>) -> Self {
+        Self {
+            id,
+            incarnation,
+            spec: Arc::clone(spec),
+            last_check: None,
+            since: None,
+            next_due: None,
+            duration: 0,
+            failures: 0,
+            successes: 0,
+            outcome: None,
+            aside: None,
+            in_a_row: 0,
+            health: Health::Unknown,
+            is_reported: false,
+        }
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        self.health
+    }
+
+    /// What consumers get.
+    pub(crate) fn reported(&self) -> Option<Status> {
+        if !self.is_reported {
+            return None;
+        }
+        Some(self.reported_aside().cloned().unwrap_or_else(|| self.status()))
+    }
+
+    /// The health that consumers get.
+    pub(crate) fn reported_health(&self) -> Option<Health> {
+        let health = self.reported_aside().map_or(self.health, |status| status.health);
+        self.is_reported.then_some(health)
+    }
+
+    fn reported_aside(&self) -> Option<&Status> {
+        self.aside.as_ref().and_then(|aside| aside.reported.as_ref())
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        Status {
+            health: self.health,
+            last_check: self.last_check.map(SystemTime::from),
+            duration: Duration::from_nanos(self.duration),
+            failures: self.failures,
+            successes: self.successes,
+            outcome: self.outcome.clone(),
+            held: self.aside.as_ref().and_then(|aside| aside.held).map(Box::new),
+        }
+    }
+
+    pub(crate) fn view(&self) -> CheckView {
+        let last_probe = self.aside.as_ref().and_then(|aside| aside.last_probe).or(self.last_check);
+        let reported = match self.reported_aside() {
+            _ if !self.is_reported => Reported::Nothing,
+            None => Reported::Status,
+            Some(status) => Reported::Other(Box::new(status.clone())),
+        };
+        CheckView {
+            id: self.id,
+            incarnation: self.incarnation,
+            spec: Arc::clone(&self.spec),
+            status: self.status(),
+            progress: Progress {
+                since: self.since.map(SystemTime::from),
+                in_a_row: self.in_a_row,
+                last_probe: last_probe.map(SystemTime::from),
+                next_due: self.next_due.map(SystemTime::from),
+            },
+            reported,
+        }
+    }
+
+    /// The check stands so now, and that is what consumers get.
+    pub(crate) fn pass(&mut self, update: StatusUpdate) {
+        self.write(update, None);
+        self.is_reported = true;
+    }
+
+    /// The check stands so now; consumers go on getting what they got.
+    pub(crate) fn hold_back(&mut self, update: StatusUpdate) {
+        let before = self.reported().filter(|before| *before != update.status);
+        self.write(update, before);
+    }
+
+    /// Consumers get this from now on, whatever the check's own status is.
+    pub(crate) fn report(&mut self, status: Status) {
+        let reported = (status != self.status()).then_some(status);
+        let Aside { held, last_probe, .. } = self.aside.take().map(|aside| *aside).unwrap_or_default();
+        self.set_aside(Aside { held, last_probe, reported });
+        self.is_reported = true;
+    }
+
+    fn write(&mut self, update: StatusUpdate, reported: Option<Status>) {
+        let StatusUpdate { spec, status, progress, .. } = update;
+        let Status { health, last_check, duration, failures, successes, outcome, held } = status;
+        self.spec = spec;
+        self.health = health;
+        self.last_check = last_check.map(WallTime::from);
+        self.since = progress.since.map(WallTime::from);
+        self.next_due = progress.next_due.map(WallTime::from);
+        self.duration = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        (self.failures, self.successes, self.in_a_row) = (failures, successes, progress.in_a_row);
+        self.outcome = outcome;
+        let last_probe = progress.last_probe.map(WallTime::from).filter(|_| held.is_some());
+        self.set_aside(Aside { held: held.map(|held| *held), last_probe, reported });
+    }
+
+    fn set_aside(&mut self, aside: Aside) {
+        let is_needed = aside.held.is_some() || aside.reported.is_some();
+        self.aside = is_needed.then(|| Box::new(aside));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_small() {
+        assert!(size_of::<Option<Row>>() <= 112, "{}", size_of::<Option<Row>>());
+    }
+}

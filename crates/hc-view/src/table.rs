@@ -1,0 +1,215 @@
+//! The table: rows by slot, found by id. Synchronous, without a clock or a lock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use hc_types::{CheckId, CheckSpec, CheckStatus, Health, Incarnation, Status, StatusUpdate};
+
+use crate::check::CheckView;
+use crate::journal::{Journal, Transition, Transitions};
+use crate::outlet::{Report, Slot};
+use crate::row::Row;
+
+/// Where to go on reading.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor(u32);
+
+/// Some checks, and where to go on.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The checks, in the order of their slots.
+    pub checks: Vec<CheckView>,
+    /// Where the next page begins; `None` after the last one.
+    pub next: Option<Cursor>,
+}
+
+/// The latest status of each check.
+#[derive(Debug)]
+pub struct Table {
+    rows: Vec<Option<Row>>,
+    free: Vec<u32>,
+    index: HashMap<CheckId, u32>,
+    journal: Journal,
+}
+
+impl Table {
+    /// An empty table. `epoch` tells this process from others in its journal, which keeps `transitions` of them.
+    #[must_use]
+    pub fn new(epoch: u64, transitions: usize) -> Self {
+        Self {
+            rows: Vec::new(),
+            free: Vec::new(),
+            index: HashMap::new(),
+            journal: Journal::new(epoch, transitions),
+        }
+    }
+
+    /// A check begins, or begins again: what was known of this id is void.
+    ///
+    /// # Panics
+    /// At 2^32 checks, which need more than half a terabyte.
+    pub fn begin(&mut self, id: CheckId, incarnation: Incarnation, spec: &Arc<CheckSpec>) -> Slot {
+        let row = Some(Row::new(id, incarnation, spec));
+        if let Some(&at) = self.index.get(&id) {
+            self.rows[at as usize] = row;
+            return Slot(at);
+        }
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.rows.push(None);
+            u32::try_from(self.rows.len() - 1).expect("fewer than 2^32 checks")
+        });
+        self.rows[at as usize] = row;
+        self.index.insert(id, at);
+        Slot(at)
+    }
+
+    /// A check has ended. `None` when `incarnation` is not the current one of its id.
+    pub fn forget(&mut self, id: CheckId, incarnation: Incarnation) -> Option<Slot> {
+        let Slot(at) = self.slot(id, incarnation)?;
+        self.index.remove(&id);
+        self.rows[at as usize] = None;
+        self.free.push(at);
+        if self.index.is_empty() {
+            // Give the memory back.
+            (self.rows, self.free, self.index) = (Vec::new(), Vec::new(), HashMap::new());
+        }
+        Some(Slot(at))
+    }
+
+    /// Takes an update as it is: where the check stands, and, if it is reportable, what consumers get. `None` when the
+    /// incarnation is not the current one, or consumers get nothing new.
+    pub fn record(&mut self, update: StatusUpdate) -> Option<Report> {
+        let slot = self.slot(update.id, update.incarnation)?;
+        if !update.reportable || update.status.health == Health::Unknown {
+            self.hold_back(update);
+            return None;
+        }
+        self.journalize(slot, &update);
+        let row = self.row_mut(slot)?;
+        let transition = update.transition || row.reported_health() != Some(update.status.health);
+        row.pass(update);
+        Some(Report { slot, transition })
+    }
+
+    /// Takes an update of which consumers get nothing: they go on getting what they got. Ignored when the incarnation is
+    /// not the current one.
+    pub fn hold_back(&mut self, update: StatusUpdate) {
+        let Some(slot) = self.slot(update.id, update.incarnation) else { return };
+        self.journalize(slot, &update);
+        if let Some(row) = self.row_mut(slot) {
+            row.hold_back(update);
+        }
+    }
+
+    /// Consumers get this of a check, and readers go on seeing where it stands. `None` when the incarnation is not the
+    /// current one.
+    pub fn report(
+        &mut self,
+        id: CheckId,
+        incarnation: Incarnation,
+        status: Status,
+        transition: bool,
+    ) -> Option<Report> {
+        let slot = self.slot(id, incarnation)?;
+        let row = self.row_mut(slot)?;
+        let transition = transition || row.reported_health() != Some(status.health);
+        row.report(status);
+        Some(Report { slot, transition })
+    }
+
+    /// What consumers get of the check in this slot. `None` when that is nothing.
+    #[must_use]
+    pub fn reported(&self, slot: Slot) -> Option<CheckStatus> {
+        let row = self.row(slot)?;
+        Some(CheckStatus { id: row.id, spec: Arc::clone(&row.spec), status: row.reported()? })
+    }
+
+    /// Whether this is the current life of the id.
+    #[must_use]
+    pub fn is_current(&self, id: CheckId, incarnation: Incarnation) -> bool {
+        self.slot(id, incarnation).is_some()
+    }
+
+    /// One check.
+    #[must_use]
+    pub fn check(&self, id: CheckId) -> Option<CheckView> {
+        self.index.get(&id).and_then(|at| self.row(Slot(*at))).map(Row::view)
+    }
+
+    /// Checks from `from` on, of at most `slots` slots. A check that is there from the first page to the last is in exactly
+    /// one of them.
+    #[must_use]
+    pub fn page(&self, Cursor(from): Cursor, slots: usize) -> Page {
+        let from = from as usize;
+        let until = from.saturating_add(slots).min(self.rows.len());
+        let rows = self.rows.get(from..until).unwrap_or_default();
+        let next = u32::try_from(until).ok().filter(|_| until < self.rows.len());
+        Page { checks: rows.iter().flatten().map(Row::view).collect(), next: next.map(Cursor) }
+    }
+
+    /// At most `most` transitions after the one with this number; 0 is before the first.
+    #[must_use]
+    pub fn transitions(&self, after: u64, most: usize) -> Transitions {
+        self.journal.after(after, most)
+    }
+
+    /// Transitions that the journal no longer has, since the start.
+    #[must_use]
+    pub fn dropped_transitions(&self) -> u64 {
+        self.journal.dropped()
+    }
+
+    /// How many checks there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether there is no check.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// How many slots there are, also of checks that ended.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// A change of health goes into the journal when a probe brought it about. A check that goes on under another id, or
+    /// whose health was restored, has not changed: such updates do not come from a probe and know no next one.
+    fn journalize(&mut self, slot: Slot, update: &StatusUpdate) {
+        let Some(row) = self.row(slot) else { return };
+        let (from, to) = (row.health(), update.status.health);
+        if from == to || update.progress.next_due.is_none() {
+            return;
+        }
+        self.journal.push(Transition {
+            sequence: 0,
+            at: update.status.last_check.unwrap_or(SystemTime::UNIX_EPOCH),
+            id: update.id,
+            spec: Arc::clone(&update.spec),
+            from,
+            to,
+            outcome: update.status.outcome.clone(),
+        });
+    }
+
+    fn slot(&self, id: CheckId, incarnation: Incarnation) -> Option<Slot> {
+        let slot = Slot(*self.index.get(&id)?);
+        self.row(slot).filter(|row| row.incarnation == incarnation).map(|_| slot)
+    }
+
+    fn row(&self, Slot(at): Slot) -> Option<&Row> {
+        self.rows.get(at as usize)?.as_ref()
+    }
+
+    fn row_mut(&mut self, Slot(at): Slot) -> Option<&mut Row> {
+        self.rows.get_mut(at as usize)?.as_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests;

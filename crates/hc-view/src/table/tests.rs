@@ -1,0 +1,167 @@
+use std::time::Duration;
+
+use hc_types::{Failure, Held, LocalFault, Outcome, ProbeSpec, Progress, Target};
+
+use super::*;
+use crate::check::Reported;
+
+const FIRST: Incarnation = Incarnation(1);
+const SECOND: Incarnation = Incarnation(2);
+
+fn wall(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn spec() -> Arc<CheckSpec> {
+    let target = Target::plain("192.0.2.1".parse().unwrap(), 0);
+    let second = Duration::from_secs(1);
+    Arc::new(CheckSpec::new(target, ProbeSpec::Icmp, second, second, 0).unwrap())
+}
+
+/// What a probe that began at this second made of a check.
+fn update(id: u64, incarnation: Incarnation, health: Health, at: u64) -> StatusUpdate {
+    let outcome = match health {
+        Health::Healthy => Outcome::PASS,
+        Health::Unhealthy | Health::Unknown => Failure::Refused.into(),
+    };
+    let status = Status {
+        health,
+        last_check: Some(wall(at)),
+        duration: Duration::from_millis(at),
+        failures: 3,
+        successes: 4,
+        outcome: Some(outcome),
+        held: None,
+    };
+    let (since, next) = (Some(wall(at)), Some(wall(at + 1)));
+    StatusUpdate {
+        id: CheckId(id),
+        incarnation,
+        spec: spec(),
+        status,
+        transition: false,
+        reportable: true,
+        progress: Progress { since, in_a_row: 2, last_probe: since, next_due: next },
+    }
+}
+
+fn table(ids: std::ops::RangeInclusive<u64>) -> Table {
+    let mut table = Table::new(7, 3);
+    for id in ids {
+        table.begin(CheckId(id), FIRST, &spec());
+    }
+    table
+}
+
+#[test]
+fn a_row_gives_back_what_was_written() {
+    let mut table = table(1..=1);
+    let before = table.check(CheckId(1)).unwrap();
+    assert_eq!((before.status, before.progress), (Status::NEW, Progress::default()));
+    assert_eq!((before.reported, before.spec), (Reported::Nothing, spec()));
+    let mut update = update(1, FIRST, Health::Unhealthy, 5);
+    for held in [None, Some(Box::new(Held { fault: LocalFault::Ports, since: wall(6) }))] {
+        if held.is_some() {
+            update.progress.last_probe = Some(wall(9));
+        }
+        update.status.held = held;
+        table.record(update.clone());
+        let check = table.check(CheckId(1)).unwrap();
+        assert_eq!((&check.status, check.progress), (&update.status, update.progress));
+        assert_eq!((&check.reported, check.reported_health()), (&Reported::Status, Some(Health::Unhealthy)));
+        assert_eq!(table.reported(Slot(0)).unwrap().status, update.status);
+    }
+}
+
+#[test]
+fn a_late_update_of_an_old_life_is_dropped() {
+    let mut table = table(1..=1);
+    table.begin(CheckId(1), SECOND, &spec());
+    assert_eq!(table.record(update(1, FIRST, Health::Healthy, 5)), None);
+    table.hold_back(update(1, FIRST, Health::Healthy, 5));
+    let status = update(1, FIRST, Health::Healthy, 5).status;
+    assert_eq!(table.report(CheckId(1), FIRST, status, true), None);
+    assert_eq!(table.check(CheckId(1)).unwrap().status, Status::NEW);
+    assert_eq!(table.forget(CheckId(1), FIRST), None);
+    assert_eq!((table.forget(CheckId(1), SECOND), table.len(), table.slots()), (Some(Slot(0)), 0, 0));
+}
+
+#[test]
+fn what_is_held_back_is_seen_by_readers_and_not_by_consumers() {
+    use Health::{Healthy, Unhealthy};
+    let mut table = table(1..=1);
+    let id = CheckId(1);
+    let healthy = update(1, FIRST, Healthy, 5);
+    // Restored, and not confirmed yet.
+    assert_eq!(table.record(StatusUpdate { reportable: false, ..healthy.clone() }), None);
+    assert_eq!((table.check(id).unwrap().reported, table.reported(Slot(0))), (Reported::Nothing, None));
+    let report = |transition| Some(Report { slot: Slot(0), transition });
+    assert_eq!(table.record(healthy.clone()), report(true));
+    assert_eq!(table.record(update(1, FIRST, Healthy, 6)), report(false));
+    for at in 7..9 {
+        table.hold_back(update(1, FIRST, Unhealthy, at));
+        let check = table.check(id).unwrap();
+        assert_eq!((check.status.health, check.reported_health()), (Unhealthy, Some(Healthy)));
+        assert_eq!(table.reported(Slot(0)).unwrap().status, update(1, FIRST, Healthy, 6).status);
+    }
+    let released = update(1, FIRST, Unhealthy, 8).status;
+    assert_eq!(table.report(id, FIRST, released, false), report(true));
+    assert_eq!(table.check(id).unwrap().reported, Reported::Status);
+    // A stage may say otherwise than the probes.
+    let forced = Status { health: Healthy, ..update(1, FIRST, Unhealthy, 9).status };
+    assert_eq!(table.report(id, FIRST, forced.clone(), false), report(true));
+    assert_eq!(table.check(id).unwrap().reported, Reported::Other(Box::new(forced)));
+}
+
+#[test]
+fn pages_have_each_check_once() {
+    let mut table = table(1..=10);
+    table.forget(CheckId(4), FIRST);
+    let mut ids = Vec::new();
+    let mut next = Some(Cursor::default());
+    while let Some(from) = next {
+        let page = table.page(from, 3);
+        ids.extend(page.checks.iter().map(|check| check.id.0));
+        next = page.next;
+        // Slots of checks that ended are used again, so no other one moves.
+        table.forget(CheckId(1), FIRST);
+        table.begin(CheckId(20), FIRST, &spec());
+    }
+    assert_eq!(ids, [1, 2, 3, 5, 6, 7, 8, 9, 10]);
+    assert_eq!(table.page(Cursor(99), 3).checks, []);
+    assert!(table.page(Cursor::default(), usize::MAX).next.is_none());
+}
+
+#[test]
+fn the_journal_has_the_latest_transitions_and_counts_the_rest() {
+    use Health::{Healthy, Unhealthy, Unknown};
+    let mut table = table(1..=1);
+    for (at, health) in [(1, Healthy), (2, Healthy), (3, Unhealthy), (4, Healthy), (5, Unhealthy)] {
+        table.record(update(1, FIRST, health, at));
+    }
+    let all = table.transitions(0, 10);
+    let shown: Vec<_> = all.transitions.iter().map(|one| (one.sequence, one.at, one.from, one.to)).collect();
+    let expected = [
+        (2, wall(3), Healthy, Unhealthy),
+        (3, wall(4), Unhealthy, Healthy),
+        (4, wall(5), Healthy, Unhealthy),
+    ];
+    assert_eq!((shown, all.missed, all.last, all.epoch), (expected.to_vec(), 1, 4, 7));
+    assert_eq!(table.dropped_transitions(), 1);
+    let some = table.transitions(2, 1);
+    assert_eq!((some.transitions.len(), some.missed, some.last), (1, 0, 3));
+    let none = table.transitions(4, 1);
+    assert_eq!((none.transitions.len(), none.missed, none.last), (0, 0, 4));
+    // Of another process, or made up.
+    assert_eq!(table.transitions(99, 1).last, 4);
+    // Under another id, or restored: nothing has changed.
+    table.begin(CheckId(2), FIRST, &spec());
+    let mut moved = update(2, FIRST, Unhealthy, 5);
+    moved.progress.next_due = None;
+    table.record(moved);
+    table.record(update(2, FIRST, Unhealthy, 6));
+    assert_eq!(table.transitions(4, 9).transitions, []);
+    table.begin(CheckId(3), FIRST, &spec());
+    table.hold_back(update(3, FIRST, Healthy, 7));
+    assert_eq!(table.transitions(4, 9).transitions[0].from, Unknown);
+}
