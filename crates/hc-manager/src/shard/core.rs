@@ -225,7 +225,10 @@ impl ShardCore {
                     self.add(slot, record, now.saturating_add(after), known, now);
                 }
                 Order::Move { slot, check, offset, after } => self.rename(slot, check, offset, after, now),
-                Order::Retime { slot, spec, offset, after } => self.retime(slot, spec, offset, after, now),
+                Order::Retime { slot, spec, offset, after } => {
+                    self.retime(slot, spec, offset, after, now);
+                    self.announce(slot, false);
+                }
                 Order::Remove { slot } => cancelled.extend(self.remove(slot, now)),
             }
         }
@@ -304,12 +307,13 @@ impl ShardCore {
         record.check.id = check.id;
         record.check.incarnation = check.incarnation;
         record.told = false;
-        self.updates.push(record.update(false, record.known.is_certain(), None));
         if retimed {
             self.retime(slot, timing, offset, after, now);
         } else {
             record.check.spec = timing;
         }
+        // Only now, so that it carries the spec that goes with the new id.
+        self.announce(slot, true);
         // A probe in flight is as good as a new one.
         if let Some(due) = self.timers.armed_at(slot) {
             self.timers.arm(slot, due.min(now.saturating_add(after)));
@@ -319,7 +323,6 @@ impl ShardCore {
     fn retime(&mut self, slot: u32, spec: Arc<CheckSpec>, offset: Nanos, after: Nanos, now: Nanos) {
         let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         let before = std::mem::replace(&mut record.check.spec, spec);
-        self.updates.push(record.update(false, false, None));
         if before.interval() == record.check.spec.interval() {
             return;
         }
@@ -334,6 +337,14 @@ impl ShardCore {
             // A probe that is tried again soon stays so.
             Some(armed) if record.tries > 0 => self.timers.arm(slot, due.min(armed)),
             Some(_) => self.timers.arm(slot, due),
+        }
+    }
+
+    /// An update that comes from a change of the set; consumers get it if it is `reportable` and certain.
+    fn announce(&mut self, slot: u32, reportable: bool) {
+        if let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) {
+            let reportable = reportable && record.known.is_certain();
+            self.updates.push(record.update(false, reportable, None));
         }
     }
 
