@@ -1,26 +1,27 @@
-//! What passes, what is held, what is probed again: the decisions, without clock, lock or task.
+//! The guard: a stage that holds verdicts while many checks fail at once.
 //!
 //! ```text
 //!                 healthy → unhealthy              window over, no group of it tripped
-//!   passed on ──────────────────────────► Fresh ────────────────────────────────────────► told
+//!   passed on ─────────────────────────► Window ─────────────────────────────────────► passed on
 //!      ▲                                 ▲  │ window over, a group has tripped             ▲ ▲
 //!      │                           fails │  ▼                     sample fails, max_hold   │ │
-//!      │                           again │ Kept ───────────────────────────────────────────┘ │
+//!      │                           again │ Tripped ────────────────────────────────────────┘ │
 //!      │ healthy again                   │  │ sample recovers, or the share falls            │
 //!      │ (from any of the three)         │  ▼                                       max_hold │
-//!      └─────────────────────────────── Awaiting ────────────────────────────────────────────┘
+//!      └─────────────────────────────── Recheck ─────────────────────────────────────────────┘
 //! ```
 //!
-//! Only fresh failures count towards the share: those are the failures of the last `window`, since that is how long they
-//! stay fresh. Fresh ones of a tripped group are told or await with the kept ones.
+//! Only failures in `Window` count towards the share: those of the last `window`. When a group trips, they are released or
+//! rechecked with the others that it holds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hc_types::{CheckId, CheckSpec, Health, Incarnation, StatusUpdate};
+use hc_types::{CheckId, CheckSpec, Health, StatusUpdate};
 
-use crate::actions::{Actions, Cause, Event};
+use crate::effects::{Cause, Effects, Event};
+use crate::stage::Stage;
 use crate::trial::{Finding, Trial};
 use crate::{Group, GuardConfig};
 
@@ -31,7 +32,8 @@ use crate::{Group, GuardConfig};
 #[derive(Debug)]
 pub struct Guard {
     config: GuardConfig,
-    checks: HashMap<CheckId, Check>,
+    /// Where each check stands, from its first status on.
+    checks: HashMap<CheckId, Seen>,
     held: BTreeMap<CheckId, Held>,
     /// When each held verdict has to be looked at.
     due: BTreeSet<(Instant, CheckId)>,
@@ -41,13 +43,6 @@ pub struct Guard {
     alarms: BTreeMap<Group, Alarm>,
     /// Alarms so far.
     begun: u64,
-}
-
-#[derive(Debug)]
-struct Check {
-    incarnation: Incarnation,
-    /// Where it stands, from its first status on.
-    seen: Option<Seen>,
 }
 
 #[derive(Debug)]
@@ -68,17 +63,18 @@ struct Held {
     update: StatusUpdate,
     since: Instant,
     due: Instant,
-    stage: Stage,
+    wait: Wait,
 }
 
+/// What a held verdict waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// Failed within the window.
-    Fresh,
-    /// Held by a tripped group.
-    Kept,
-    /// Its next probe decides.
-    Awaiting,
+enum Wait {
+    /// For the end of its window.
+    Window,
+    /// For the sample of a tripped group.
+    Tripped,
+    /// For the next probe of its check, which decides.
+    Recheck,
 }
 
 /// The checks of a group that have a status.
@@ -110,59 +106,27 @@ impl GuardConfig {
     }
 }
 
-impl Guard {
-    /// A guard without checks.
-    #[must_use]
-    pub fn new(config: GuardConfig) -> Self {
-        Self {
-            config,
-            checks: HashMap::new(),
-            held: BTreeMap::new(),
-            due: BTreeSet::new(),
-            tallies: HashMap::new(),
-            trials: BTreeMap::new(),
-            alarms: BTreeMap::new(),
-            begun: 0,
-        }
+impl Stage for Guard {
+    fn name(&self) -> &'static str {
+        "guard"
     }
 
-    /// A check begins, or begins again: a verdict that was held is void.
-    pub fn begin(&mut self, id: CheckId, incarnation: Incarnation, now: Instant, actions: &mut Actions) {
-        if let Some(before) = self.checks.insert(id, Check { incarnation, seen: None }) {
-            self.remove(id, before, now, actions);
-        }
-    }
-
-    /// A check is no more. Ignored when `incarnation` is not its current one.
-    pub fn forget(&mut self, id: CheckId, incarnation: Incarnation, now: Instant, actions: &mut Actions) {
-        if self.checks.get(&id).is_some_and(|check| check.incarnation == incarnation)
-            && let Some(check) = self.checks.remove(&id)
-        {
-            self.remove(id, check, now, actions);
-        }
-    }
-
-    /// A probe has ended with a verdict. Updates of lives that are not the current one are dropped.
-    pub fn record(&mut self, update: StatusUpdate, now: Instant, actions: &mut Actions) {
+    fn update(&mut self, update: StatusUpdate, now: Instant, out: &mut Effects) {
         if self.config.groups.is_empty() {
-            actions.pass.push(update);
+            out.pass.push(update);
             return;
         }
         let (id, spec) = (update.id, Arc::clone(&update.spec));
-        let Some(check) = self.checks.get_mut(&id).filter(|check| check.incarnation == update.incarnation)
-        else {
-            return;
-        };
         let (health, failed) = (update.status.health, update.status.health == Health::Unhealthy);
-        let first = check.seen.is_none();
+        let first = !self.checks.contains_key(&id);
         let fresh = || Seen { spec: Arc::clone(&spec), told: Health::Unknown, alarms_before: 0, down: false };
-        let seen = check.seen.get_or_insert_with(fresh);
+        let seen = self.checks.entry(id).or_insert_with(fresh);
         seen.spec = Arc::clone(&spec);
         let turned = std::mem::replace(&mut seen.down, failed) != failed;
         let told = seen.told;
         if !first && !turned && told == health && self.trials.is_empty() {
             // Nearly every update: as before.
-            actions.pass.push(update);
+            out.pass.push(update);
             return;
         }
         let falls = failed && told == Health::Healthy;
@@ -185,47 +149,67 @@ impl Guard {
         let mut tripped = groups.clone();
         tripped.retain(|group| self.trials.contains_key(group));
         if falls {
-            self.hold(update, &groups, now, actions);
+            self.hold(update, &groups, now, out);
         } else {
-            self.pass(update, told, &groups, actions);
+            self.pass(update, told, &groups, out);
         }
         for group in tripped {
             let finding =
                 self.trials.get_mut(&group).map(|trial| trial.answer(id, failed, now, &self.config));
-            self.conclude(group, finding, now, actions);
+            self.conclude(group, finding, now, out);
         }
         // One of them is up again, or there is one more.
         if !failed && (turned || first) {
-            self.end_alarms(&groups, now, actions);
+            self.end_alarms(&groups, now, out);
         }
     }
 
-    /// Time has come to `now`.
-    pub fn expire(&mut self, now: Instant, actions: &mut Actions) {
+    fn forget(&mut self, id: CheckId, now: Instant, out: &mut Effects) {
+        if let Some(seen) = self.checks.remove(&id) {
+            self.remove(id, seen, now, out);
+        }
+    }
+
+    fn expire(&mut self, now: Instant, out: &mut Effects) {
         while let Some((_, id)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             let Some(held) = self.held.get(&id) else { break };
             let (cap, spec) = (later(held.since, self.config.max_hold), Arc::clone(&held.update.spec));
             let mut tripped = self.groups(&spec);
             tripped.retain(|group| self.trials.contains_key(group));
             if tripped.is_empty() {
-                self.tell(id, actions);
+                self.tell(id, out);
             } else if cap <= now {
-                tripped.into_iter().for_each(|group| self.release(group, Cause::MaxHold, actions));
+                tripped.into_iter().for_each(|group| self.release(group, Cause::MaxHold, out));
             } else {
-                self.stage(id, Stage::Kept, cap);
+                self.wait_for(id, Wait::Tripped, cap);
             }
         }
         for trial in self.trials.values_mut().filter(|trial| trial.next().is_some_and(|next| next <= now)) {
             trial.begin_round();
-            actions.probe.extend(trial.sample());
+            out.probe.extend(trial.sample());
         }
     }
 
-    /// When [`expire`](Self::expire) has something to do; `None` while only a status gives it that.
-    #[must_use]
-    pub fn next_due(&self) -> Option<Instant> {
+    fn next_due(&self) -> Option<Instant> {
         let rounds = self.trials.values().filter_map(Trial::next);
         self.due.first().map(|(due, _)| *due).into_iter().chain(rounds).min()
+    }
+}
+
+impl Guard {
+    /// A guard without checks.
+    #[must_use]
+    pub fn new(config: GuardConfig) -> Self {
+        Self {
+            config,
+            checks: HashMap::new(),
+            held: BTreeMap::new(),
+            due: BTreeSet::new(),
+            tallies: HashMap::new(),
+            trials: BTreeMap::new(),
+            alarms: BTreeMap::new(),
+            begun: 0,
+        }
     }
 
     /// Verdicts that are held now, those included that only wait for company.
@@ -252,29 +236,29 @@ impl Guard {
         held.filter(|(_, held)| self.groups(&held.update.spec).contains(&group)).map(|(id, _)| *id).collect()
     }
 
-    fn hold(&mut self, update: StatusUpdate, groups: &[Group], now: Instant, actions: &mut Actions) {
+    fn hold(&mut self, update: StatusUpdate, groups: &[Group], now: Instant, out: &mut Effects) {
         let id = update.id;
         let window = later(now, self.config.window);
         let (since, fresh) = match self.held.get_mut(&id) {
             Some(held) => {
                 held.update = update;
-                (held.since, held.stage == Stage::Awaiting)
+                (held.since, held.wait == Wait::Recheck)
             }
             None => {
                 // Not fresh yet, so that there is one place where it becomes so.
-                let held = Held { update, since: now, due: now, stage: Stage::Awaiting };
+                let held = Held { update, since: now, due: now, wait: Wait::Recheck };
                 self.due.insert((now, id));
                 self.held.insert(id, held);
                 (now, true)
             }
         };
         if fresh {
-            self.stage(id, Stage::Fresh, window.min(later(since, self.config.max_hold)));
-            groups.iter().for_each(|group| self.trip(*group, actions));
+            self.wait_for(id, Wait::Window, window.min(later(since, self.config.max_hold)));
+            groups.iter().for_each(|group| self.trip(*group, out));
         }
     }
 
-    fn trip(&mut self, group: Group, actions: &mut Actions) {
+    fn trip(&mut self, group: Group, out: &mut Effects) {
         let Tally { members, healthy: size, fresh, .. } =
             self.tallies.get(&group).copied().unwrap_or_default();
         let confirmed = self.alarms.get(&group).is_some_and(|alarm| alarm.released);
@@ -286,35 +270,36 @@ impl Guard {
         }
         let failed = self.held_of(group);
         let trial = Trial::new(&failed, &self.config);
-        actions.probe.extend(trial.sample());
+        out.probe.extend(trial.sample());
         self.trials.insert(group, trial);
         self.alarms.entry(group).or_insert_with(|| {
             self.begun += 1;
             Alarm { number: self.begun, before: members - size, released: false }
         });
-        actions.events.push(Event::Tripped { group, failed: failed.len(), size });
+        let share = self.config.share;
+        out.events.push(Event::Tripped { group, failed: failed.len(), size, share });
     }
 
     /// Passes on what is no verdict to hold.
-    fn pass(&mut self, mut update: StatusUpdate, told: Health, groups: &[Group], actions: &mut Actions) {
+    fn pass(&mut self, mut update: StatusUpdate, told: Health, groups: &[Group], out: &mut Effects) {
         if let Some(held) = self.unhold(update.id) {
-            self.count_fresh(groups, held.stage, None);
+            self.count_fresh(groups, held.wait, None);
         }
         // To whom the fall was not told, the rise is no news. The first status of a life always is.
         update.transition &= told != update.status.health;
-        actions.pass.push(update);
+        out.pass.push(update);
     }
 
-    fn conclude(&mut self, group: Group, finding: Option<Finding>, now: Instant, actions: &mut Actions) {
+    fn conclude(&mut self, group: Group, finding: Option<Finding>, now: Instant, out: &mut Effects) {
         match finding {
             None | Some(Finding::Open) => {}
-            Some(Finding::Fails) => self.release(group, Cause::Confirmed, actions),
-            Some(Finding::Recovers) => self.recover(group, now, actions),
+            Some(Finding::Fails) => self.release(group, Cause::Confirmed, out),
+            Some(Finding::Recovers) => self.recover(group, now, out),
         }
     }
 
     /// Tells all held verdicts of a group.
-    fn release(&mut self, group: Group, cause: Cause, actions: &mut Actions) {
+    fn release(&mut self, group: Group, cause: Cause, out: &mut Effects) {
         if self.trials.remove(&group).is_none() {
             return;
         }
@@ -322,12 +307,12 @@ impl Guard {
             alarm.released = true;
         }
         let held = self.held_of(group);
-        held.iter().for_each(|id| self.tell(*id, actions));
-        actions.events.push(Event::Released { group, verdicts: held.len(), cause });
+        held.iter().for_each(|id| self.tell(*id, out));
+        out.events.push(Event::Released { group, verdicts: held.len(), cause });
     }
 
     /// Lets the next probe of each held check of a group decide.
-    fn recover(&mut self, group: Group, now: Instant, actions: &mut Actions) {
+    fn recover(&mut self, group: Group, now: Instant, out: &mut Effects) {
         if self.trials.remove(&group).is_none() {
             return;
         }
@@ -339,23 +324,23 @@ impl Guard {
                 continue;
             }
             awaiting += 1;
-            self.stage(id, Stage::Awaiting, cap);
+            self.wait_for(id, Wait::Recheck, cap);
             // A verdict of which doubt is left should not be told just because the check is rarely probed.
             if later(now, spec.interval() + spec.timeout()) >= cap {
-                actions.probe.insert(id);
+                out.probe.insert(id);
             }
         }
-        actions.events.push(Event::Recovered { group, awaiting });
+        out.events.push(Event::Recovered { group, awaiting });
     }
 
-    fn end_alarms(&mut self, groups: &[Group], now: Instant, actions: &mut Actions) {
+    fn end_alarms(&mut self, groups: &[Group], now: Instant, out: &mut Effects) {
         for group in groups {
             let Tally { members, down, .. } = self.tallies.get(group).copied().unwrap_or_default();
             let Some(Alarm { before, .. }) = self.alarms.get(group) else { continue };
             if !self.config.exceeded(down - before, members - before) {
-                self.recover(*group, now, actions);
+                self.recover(*group, now, out);
                 self.alarms.remove(group);
-                actions.events.push(Event::Ended { group: *group });
+                out.events.push(Event::Ended { group: *group });
             }
         }
     }
@@ -369,26 +354,25 @@ impl Guard {
         }
     }
 
-    fn tell(&mut self, id: CheckId, actions: &mut Actions) {
-        let Some(Held { mut update, stage, .. }) = self.unhold(id) else { return };
+    fn tell(&mut self, id: CheckId, out: &mut Effects) {
+        let Some(Held { mut update, wait, .. }) = self.unhold(id) else { return };
         let groups = self.groups(&update.spec);
-        self.count_fresh(&groups, stage, None);
+        self.count_fresh(&groups, wait, None);
         for group in groups {
             self.tallies.entry(group).or_default().healthy -= 1;
         }
-        if let Some(seen) = self.checks.get_mut(&id).and_then(|check| check.seen.as_mut()) {
+        if let Some(seen) = self.checks.get_mut(&id) {
             (seen.told, seen.alarms_before) = (Health::Unhealthy, self.begun);
         }
         // The latest status may have come after the one that turned.
         update.transition = true;
-        actions.pass.push(update);
+        out.pass.push(update);
     }
 
-    fn remove(&mut self, id: CheckId, check: Check, now: Instant, actions: &mut Actions) {
-        let Some(seen) = check.seen else { return };
+    fn remove(&mut self, id: CheckId, seen: Seen, now: Instant, out: &mut Effects) {
         let groups = self.groups(&seen.spec);
         if let Some(held) = self.unhold(id) {
-            self.count_fresh(&groups, held.stage, None);
+            self.count_fresh(&groups, held.wait, None);
         }
         for group in &groups {
             let tally = self.tallies.entry(*group).or_default();
@@ -404,9 +388,9 @@ impl Guard {
         }
         for group in &groups {
             let finding = self.trials.get_mut(group).map(|trial| trial.leave(id, now, &self.config));
-            self.conclude(*group, finding, now, actions);
+            self.conclude(*group, finding, now, out);
         }
-        self.end_alarms(&groups, now, actions);
+        self.end_alarms(&groups, now, out);
     }
 
     fn unhold(&mut self, id: CheckId) -> Option<Held> {
@@ -415,23 +399,23 @@ impl Guard {
         Some(held)
     }
 
-    /// Moves a held verdict to another stage, to be looked at again at `due`.
-    fn stage(&mut self, id: CheckId, stage: Stage, due: Instant) {
+    /// Moves a held verdict to another wait, to be looked at again at `due`.
+    fn wait_for(&mut self, id: CheckId, wait: Wait, due: Instant) {
         let Some(held) = self.held.get_mut(&id) else { return };
         self.due.remove(&(held.due, id));
         self.due.insert((due, id));
         held.due = due;
-        let before = std::mem::replace(&mut held.stage, stage);
+        let before = std::mem::replace(&mut held.wait, wait);
         let spec = Arc::clone(&held.update.spec);
         let groups = self.groups(&spec);
-        self.count_fresh(&groups, before, Some(stage));
+        self.count_fresh(&groups, before, Some(wait));
     }
 
-    fn count_fresh(&mut self, groups: &[Group], before: Stage, after: Option<Stage>) {
+    fn count_fresh(&mut self, groups: &[Group], before: Wait, after: Option<Wait>) {
         for group in groups {
             let tally = self.tallies.entry(*group).or_default();
-            tally.fresh += usize::from(after == Some(Stage::Fresh));
-            tally.fresh -= usize::from(before == Stage::Fresh);
+            tally.fresh += usize::from(after == Some(Wait::Window));
+            tally.fresh -= usize::from(before == Wait::Window);
         }
     }
 }

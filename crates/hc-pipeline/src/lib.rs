@@ -1,45 +1,44 @@
-//! Holds the verdicts when many checks fail at once.
+//! What consumers get of the statuses that shards find.
 //!
-//! Everything down at once is more often the checker's own network than all backends. A [`GuardedSink`] stands in front of
-//! any [`Sink`](hc_types::Sink). When more than a share of the healthy checks of a [`Group`] fails within a window, it
+//! A [`Pipeline`] stands between the shards and a [`View`](hc_view::View). [Observers](hc_types::Observer) see every update as
+//! it is. Then a chain of [`Stage`]s decides what is reported to consumers: a stage passes an update on, holds it back, or
+//! changes it. Readers of the view see both, where a check stands and what consumers get of it. Without a stage, which is
+//! the default of hc-server, updates go straight into the view.
 //!
-//! 1. holds their verdicts, and those that follow in the group: the sink behind keeps telling that they are healthy;
+//! To add a stage: implement [`Stage`] in a file of its own, and add it to the list that hc-server gives to
+//! [`Pipeline::new`].
+//!
+//! # The guard
+//!
+//! Everything down at once is more often the checker's own network than all backends. When more than a share of the healthy
+//! checks of a [`Group`] fails within a window, the [`Guard`]
+//!
+//! 1. holds their verdicts, and those that follow in the group: consumers go on getting that they are healthy;
 //! 2. has a sample of them probed at once, in a few quick rounds, and logs an alarm;
-//! 3. tells the held verdicts if the sample fails in every round, or when [`GuardConfig::max_hold`] is over; if the sample
+//! 3. passes the held verdicts on if the sample fails in every round, or when [`GuardConfig::max_hold`] is over; if the sample
 //!    recovers, the next probe of each held check decides.
 //!
-//! After verdicts were told nothing is held again until the alarm is over: when no more than the share of the group is down,
-//! as the group is by then, without the checks that were down before the alarm and still are.
+//! After verdicts were passed on, nothing is held again until the alarm is over: when no more than the share of the group is
+//! down, as the group is by then, without the checks that were down before the alarm and still are.
 //!
-//! # What it costs
+//! A verdict that has left cannot be called back, so every step from healthy to unhealthy waits for [`GuardConfig::window`],
+//! also that of a lone failure. Detection takes that much longer, all the time. Everything else, a recovery above all, passes
+//! at once. Failures that come more slowly than the window are never held.
 //!
-//! A verdict that has left cannot be called back, so every step from healthy to unhealthy waits for [`GuardConfig::window`]
-//! before it is told, also that of a lone failure. Detection takes that much longer, all the time. Everything else, a
-//! recovery above all, passes at once. Failures that come more slowly than the window are never held.
-//!
-//! # What it does not do
-//!
-//! It remembers nothing across processes, and the first status of each life of an id passes: a new consumer hears where
-//! checks stand. Inconclusive probes are no statuses, so they count neither as failed nor as passed.
+//! The guard remembers nothing across processes, and the first status of each life of an id passes, since a new consumer
+//! needs to know where checks stand. Inconclusive probes count neither as failed nor as passed.
 //!
 //! ```
 //! use std::sync::Arc;
 //! use std::time::{Duration, SystemTime};
-//! use hc_pipeline::{GuardConfig, GuardTask, GuardedSink, Reprobe};
-//! use hc_types::{CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink, Status, StatusUpdate, Target};
+//! use hc_pipeline::{Guard, GuardConfig, Pipeline, PipelineTask, Reprobe};
+//! use hc_types::{
+//!     CheckId, CheckSpec, Health, Incarnation, ProbeSpec, Progress, Sink, Status, StatusUpdate, Target,
+//! };
+//! use hc_view::{View, ViewConfig};
 //! use tokio_util::sync::CancellationToken;
 //!
-//! struct Print;
-//! impl Sink for Print {
-//!     fn begin(&self, _: CheckId, _: Incarnation, _: &Arc<CheckSpec>) {}
-//!     fn record(&self, updates: &mut Vec<StatusUpdate>) {
-//!         updates.drain(..).for_each(|update| println!("{} is {}", update.id, update.status.health));
-//!     }
-//!     fn forget(&self, _: CheckId, _: Incarnation) {}
-//!     fn in_effect(&self, _: Option<u64>, _: bool) {}
-//! }
-//!
-//! /// Whoever runs the checks probes these at once.
+//! /// Has checks probed at once: in hc-server that is the manager.
 //! struct Checker;
 //! impl Reprobe for Checker {
 //!     async fn probe_now(&self, ids: Vec<CheckId>) {
@@ -49,42 +48,50 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let guarded = Arc::new(GuardedSink::new(GuardConfig::default(), Arc::new(Print)));
+//! let view = Arc::new(View::new(&ViewConfig::default(), Vec::new()));
+//! let guard = Guard::new(GuardConfig::default());
+//! let pipeline = Arc::new(Pipeline::new(view.clone(), Vec::new(), vec![Box::new(guard)]));
 //! let stop = CancellationToken::new();
-//! let task = GuardTask::new(Arc::clone(&guarded), Checker);
+//! let task = PipelineTask::new(pipeline.clone(), Checker);
 //!
 //! let (second, target) = (Duration::from_secs(1), Target::plain("192.0.2.1".parse()?, 0));
 //! let spec = Arc::new(CheckSpec::new(target, ProbeSpec::Icmp, second, second, 0)?);
-//! let status = |health| Status { health, last_check: Some(SystemTime::now()), ..Status::NEW };
 //! for health in [Health::Healthy, Health::Unhealthy] {
 //!     for id in 1..=5 {
 //!         let (id, incarnation, spec) = (CheckId(id), Incarnation(1), Arc::clone(&spec));
 //!         if health == Health::Healthy {
-//!             guarded.begin(id, incarnation, &spec);
+//!             pipeline.begin(id, incarnation, &spec);
 //!         }
-//!         guarded.record(&mut vec![StatusUpdate {
-//!             id, incarnation, spec, status: status(health), transition: true, reportable: true, progress: Progress::default(),
-//!         }]);
+//!         let status = Status { health, last_check: Some(SystemTime::now()), ..Status::NEW };
+//!         let progress = Progress::default();
+//!         let update =
+//!             StatusUpdate { id, incarnation, spec, status, transition: true, reportable: true, progress };
+//!         pipeline.record(&mut vec![update]);
 //!     }
 //! }
-//! assert_eq!((guarded.stats().held, guarded.stats().alarms.len()), (5, 1));
+//! let check = view.check(CheckId(1)).unwrap();
+//! assert_eq!(check.status.health, Health::Unhealthy);
+//! assert_eq!(check.reported_health(), Some(Health::Healthy));
 //! stop.cancel();
 //! task.run(stop).await;
 //! # Ok(())
 //! # }
 //! ```
 
-mod actions;
+mod chain;
 mod config;
+mod effects;
 mod group;
 mod guard;
-mod sink;
+mod pipeline;
+mod stage;
 mod task;
 mod trial;
 
-pub use actions::{Actions, Cause, Event};
 pub use config::GuardConfig;
+pub use effects::{Cause, Effects, Event};
 pub use group::{Group, Grouping};
 pub use guard::Guard;
-pub use sink::{GuardStats, GuardedSink};
-pub use task::{GuardTask, Reprobe};
+pub use pipeline::Pipeline;
+pub use stage::Stage;
+pub use task::{PipelineTask, Reprobe};

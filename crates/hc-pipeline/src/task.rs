@@ -1,49 +1,49 @@
-//! The task that lets held verdicts go when it is time, and has samples probed.
+//! The task that lets held statuses go when it is time, and has checks probed.
 
 use std::sync::Arc;
 
-use hc_types::{CheckId, Sink};
+use hc_types::CheckId;
 use tokio_util::sync::CancellationToken;
 
-use crate::GuardedSink;
+use crate::Pipeline;
 
 /// Has checks probed out of their turn.
 pub trait Reprobe: Send + Sync + 'static {
-    /// Makes these checks due at once; returns when that is arranged. Checks that are no more are no error. What the probes
-    /// find comes back through the sink, as always.
+    /// Makes these checks due at once; returns when that is arranged. Ids that are not in the set are no error. What the
+    /// probes find comes back through the pipeline, as always.
     fn probe_now(&self, ids: Vec<CheckId>) -> impl Future<Output = ()> + Send;
 }
 
-/// The part of a guard that has to be run.
+/// The part of a pipeline that has to be run, if it has a stage.
 #[derive(Debug)]
-pub struct GuardTask<S: ?Sized, R> {
-    sink: Arc<GuardedSink<S>>,
+pub struct PipelineTask<R> {
+    pipeline: Arc<Pipeline>,
     reprobe: R,
 }
 
-impl<S: Sink + ?Sized, R: Reprobe> GuardTask<S, R> {
-    /// The task for this guard. There must be no other one.
+impl<R: Reprobe> PipelineTask<R> {
+    /// The task for this pipeline. There must be no other one.
     #[must_use]
-    pub fn new(sink: Arc<GuardedSink<S>>, reprobe: R) -> Self {
-        Self { sink, reprobe }
+    pub fn new(pipeline: Arc<Pipeline>, reprobe: R) -> Self {
+        Self { pipeline, reprobe }
     }
 
-    /// Runs until `stop` is cancelled. Verdicts that are held then are not told: they are in doubt, and whoever checks next
-    /// finds out.
+    /// Runs until `stop` is cancelled. Statuses that are held then do not reach consumers: they are in doubt, and the next
+    /// process finds out.
     ///
     /// # Cancel safety
     /// Dropping the future is as good as cancelling `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { sink, reprobe } = self;
-        // Side by side, so that no verdict is held for longer because arranging a probe takes its time.
+        let Self { pipeline, reprobe } = self;
+        // Side by side, so that no status is held for longer because arranging a probe takes its time.
         let keep_time = async {
             loop {
-                sink.keep_time().await;
+                pipeline.expire().await;
             }
         };
         let have_probed = async {
             loop {
-                reprobe.probe_now(sink.to_probe().await).await;
+                reprobe.probe_now(pipeline.to_probe().await).await;
             }
         };
         // None of the branches comes back after another one has won.

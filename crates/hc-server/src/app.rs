@@ -9,8 +9,7 @@ use hc_checkers::{Checkers, CheckersConfig, Close, ProbeMemory, Roots, SystemRoo
 use hc_ipc::{IpcConfig, Listener, PeerConfig, serve};
 use hc_manager::{Manager, ManagerConfig, ManagerTask};
 use hc_notifier::{NotifierConfig, NotifierTask, SharedOutbox};
-use hc_pipeline::{Grouping, GuardTask, GuardedSink};
-use hc_types::Sink;
+use hc_pipeline::{Grouping, Guard, Pipeline, PipelineTask, Stage};
 use hc_view::{View, ViewConfig};
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
@@ -26,7 +25,7 @@ use crate::parts::{Part, Parts};
 use crate::roots::{RootsWatch, tell_problems};
 use crate::signals::Signals;
 use crate::snapshots::Snapshots;
-use crate::wiring::{ChangeFlag, IpcDelivery, ManagerReprobe, WatchedSink};
+use crate::wiring::{ChangeFlag, IpcDelivery, ManagerReprobe};
 use crate::{dump, logging, sandbox, sets, startup};
 
 /// Threads beside the shards: the main one, and those of the log, the signals, the snapshots, the socket
@@ -89,14 +88,9 @@ pub async fn run(
     let outbox = Arc::new(SharedOutbox::new(&notifier_config(&notify)));
     let changed = ChangeFlag::default();
     let view = Arc::new(View::new(&ViewConfig::default(), vec![outbox.clone()]));
-    let guarded = guard_config(&guard).map(|config| Arc::new(GuardedSink::new(config, view.clone())));
-    let told: Arc<dyn Sink> = match &guarded {
-        Some(guarded) => guarded.clone(),
-        None => view.clone(),
-    };
-    let sink = Arc::new(WatchedSink::new(told, changed.clone()));
+    let pipeline = Arc::new(Pipeline::new(view.clone(), vec![Arc::new(changed.clone())], stages(&guard)));
     let (manager, manager_task) =
-        Manager::start(manager_config, move || Checkers::new(checkers.clone()), sink)
+        Manager::start(manager_config, move || Checkers::new(checkers.clone()), pipeline.clone())
             .context("cannot start")?;
     let manager_task: ManagerTask =
         manager_task.with_remembered_of_older(remembered, hc_snapshot::version_1_key);
@@ -113,10 +107,10 @@ pub async fn run(
         let stop = stop_manager.clone();
         async move { Ok(manager_task.run(stop).await?) }
     });
-    if let Some(guarded) = guarded {
-        let task = GuardTask::new(guarded, ManagerReprobe::new(manager.clone()));
+    if pipeline.has_stages() {
+        let task = PipelineTask::new(pipeline, ManagerReprobe::new(manager.clone()));
         let stop = stop_manager.clone();
-        parts.start(Part::Guard, async move {
+        parts.start(Part::Pipeline, async move {
             task.run(stop).await;
             Ok(())
         });
@@ -154,7 +148,7 @@ pub async fn run(
     parts.wait_for(Part::Snapshots).await;
     stop_manager.cancel();
     parts.wait_for(Part::Manager).await;
-    parts.wait_for(Part::Guard).await;
+    parts.wait_for(Part::Pipeline).await;
     parts.wait_for(Part::Dump).await;
     stop_notifier.cancel();
     parts.wait_for(Part::Notifier).await;
@@ -215,6 +209,12 @@ fn manager_config(config: &ChecksConfig, shards: NonZeroUsize, in_flight: usize)
         hold_unreachable,
         grace: defaults.grace,
     }
+}
+
+/// What stands between the shards and the consumers, the first one first. A new stage is a line here.
+fn stages(guard: &GuardConfig) -> Vec<Box<dyn Stage>> {
+    let guard = guard_config(guard).map(|config| Box::new(Guard::new(config)) as Box<dyn Stage>);
+    guard.into_iter().collect()
 }
 
 /// `None` while the guard is off.

@@ -11,7 +11,7 @@ use tracing::error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Manager,
-    Guard,
+    Pipeline,
     Notifier,
     Ipc,
     Sets,
@@ -147,7 +147,7 @@ mod tests {
         });
         shutdown.cancel();
         soon(parts.wait_for_end(&shutdown)).await;
-        for part in [Part::Ipc, Part::Guard] {
+        for part in [Part::Ipc, Part::Pipeline] {
             soon(parts.wait_for(part)).await;
         }
         parts.result().unwrap();

@@ -7,7 +7,7 @@ use hc_ipc::IpcHandle;
 use hc_manager::Manager;
 use hc_notifier::{Delivery, DeliveryError};
 use hc_pipeline::Reprobe;
-use hc_types::{Batch, CheckId, CheckSpec, Incarnation, Sink, StatusUpdate};
+use hc_types::{Batch, CheckId, Observer, StatusUpdate};
 
 /// Batches of the outbox travel over the socket.
 pub(crate) struct IpcDelivery(IpcHandle);
@@ -28,7 +28,7 @@ impl Delivery for IpcDelivery {
     }
 }
 
-/// The guard's samples are probed by the manager.
+/// The manager probes what a stage of the pipeline wants to know.
 pub(crate) struct ManagerReprobe(Manager);
 
 impl ManagerReprobe {
@@ -49,46 +49,17 @@ impl Reprobe for ManagerReprobe {
 pub(crate) struct ChangeFlag(Arc<AtomicBool>);
 
 impl ChangeFlag {
-    fn raise(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
     /// Lowers it, and says whether it was raised.
     pub(crate) fn take(&self) -> bool {
         self.0.swap(false, Ordering::Relaxed)
     }
 }
 
-/// Whatever takes the statuses, and a flag for the snapshot: a change of state is worth writing down soon, also while it is
-/// held.
-pub(crate) struct WatchedSink {
-    sink: Arc<dyn Sink>,
-    changed: ChangeFlag,
-}
-
-impl WatchedSink {
-    pub(crate) fn new(sink: Arc<dyn Sink>, changed: ChangeFlag) -> Self {
-        Self { sink, changed }
-    }
-}
-
-impl Sink for WatchedSink {
-    fn begin(&self, id: CheckId, incarnation: Incarnation, spec: &Arc<CheckSpec>) {
-        self.sink.begin(id, incarnation, spec);
-    }
-
-    fn record(&self, updates: &mut Vec<StatusUpdate>) {
+/// A change of state is worth writing down soon, also while a stage of the pipeline holds it back.
+impl Observer for ChangeFlag {
+    fn updates(&self, updates: &[StatusUpdate]) {
         if updates.iter().any(|update| update.transition) {
-            self.changed.raise();
+            self.0.store(true, Ordering::Relaxed);
         }
-        self.sink.record(updates);
-    }
-
-    fn forget(&self, id: CheckId, incarnation: Incarnation) {
-        self.sink.forget(id, incarnation);
-    }
-
-    fn in_effect(&self, generation: Option<u64>, full: bool) {
-        self.sink.in_effect(generation, full);
     }
 }

@@ -1,6 +1,7 @@
 //! What readers get of one check.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use hc_types::{CheckId, CheckSpec, Health, Incarnation, Progress, Status};
 
@@ -29,8 +30,19 @@ pub enum Reported {
     Nothing,
     /// The status as it is.
     Status,
-    /// An older status: a stage of the pipeline holds the present one back, or replaces it.
-    Other(Box<Status>),
+    /// Another status: a stage of the pipeline holds the present one back, or replaces it.
+    Other(Box<Withheld>),
+}
+
+/// What consumers get instead of the status of a check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Withheld {
+    /// What they get.
+    pub status: Status,
+    /// The name of the stage that is the reason.
+    pub by: &'static str,
+    /// Start of the probe whose result was the first that consumers did not get.
+    pub since: Option<SystemTime>,
 }
 
 impl CheckView {
@@ -40,7 +52,7 @@ impl CheckView {
         match &self.reported {
             Reported::Nothing => None,
             Reported::Status => Some(self.status.health),
-            Reported::Other(status) => Some(status.health),
+            Reported::Other(other) => Some(other.status.health),
         }
     }
 

@@ -55,7 +55,7 @@ mod row;
 mod table;
 mod view;
 
-pub use check::{CheckView, Reported};
+pub use check::{CheckView, Reported, Withheld};
 pub use journal::{Transition, Transitions};
 pub use outlet::{Outlet, Report, Slot};
 pub use table::{Cursor, Page, Table};

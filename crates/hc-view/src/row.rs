@@ -7,7 +7,7 @@ use hc_types::{
     CheckId, CheckSpec, Health, Held, Incarnation, Outcome, Progress, Status, StatusUpdate, WallTime,
 };
 
-use crate::check::{CheckView, Reported};
+use crate::check::{CheckView, Reported, Withheld};
 
 /// One check.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct Aside {
     held: Option<Held>,
     /// While it is held: later than the latest probe with a verdict.
     last_probe: Option<WallTime>,
-    reported: Option<Status>,
+    reported: Option<Withheld>,
 }
 
 impl Row {
@@ -69,16 +69,16 @@ impl Row {
         if !self.is_reported {
             return None;
         }
-        Some(self.reported_aside().cloned().unwrap_or_else(|| self.status()))
+        Some(self.withheld().map_or_else(|| self.status(), |other| other.status.clone()))
     }
 
     /// The health that consumers get.
     pub(crate) fn reported_health(&self) -> Option<Health> {
-        let health = self.reported_aside().map_or(self.health, |status| status.health);
+        let health = self.withheld().map_or(self.health, |other| other.status.health);
         self.is_reported.then_some(health)
     }
 
-    fn reported_aside(&self) -> Option<&Status> {
+    fn withheld(&self) -> Option<&Withheld> {
         self.aside.as_ref().and_then(|aside| aside.reported.as_ref())
     }
 
@@ -96,10 +96,10 @@ impl Row {
 
     pub(crate) fn view(&self) -> CheckView {
         let last_probe = self.aside.as_ref().and_then(|aside| aside.last_probe).or(self.last_check);
-        let reported = match self.reported_aside() {
+        let reported = match self.withheld() {
             _ if !self.is_reported => Reported::Nothing,
             None => Reported::Status,
-            Some(status) => Reported::Other(Box::new(status.clone())),
+            Some(other) => Reported::Other(Box::new(other.clone())),
         };
         CheckView {
             id: self.id,
@@ -122,21 +122,25 @@ impl Row {
         self.is_reported = true;
     }
 
-    /// The check stands so now; consumers go on getting what they got.
-    pub(crate) fn hold_back(&mut self, update: StatusUpdate) {
+    /// The check stands so now; consumers go on getting what they got, because of the stage `by`.
+    pub(crate) fn hold_back(&mut self, update: StatusUpdate, by: &'static str) {
+        let since = self.withheld().map_or(update.status.last_check, |other| other.since);
         let before = self.reported().filter(|before| *before != update.status);
+        let before = before.map(|status| Withheld { status, by, since });
         self.write(update, before);
     }
 
-    /// Consumers get this from now on, whatever the check's own status is.
-    pub(crate) fn report(&mut self, status: Status) {
-        let reported = (status != self.status()).then_some(status);
-        let Aside { held, last_probe, .. } = self.aside.take().map(|aside| *aside).unwrap_or_default();
+    /// Consumers get this from now on, whatever the check's own status is, because of the stage `by`.
+    pub(crate) fn report(&mut self, status: Status, by: &'static str) {
+        let own = self.status();
+        let Aside { held, last_probe, reported } = self.aside.take().map(|aside| *aside).unwrap_or_default();
+        let since = reported.map_or(own.last_check, |other| other.since);
+        let reported = (status != own).then_some(Withheld { status, by, since });
         self.set_aside(Aside { held, last_probe, reported });
         self.is_reported = true;
     }
 
-    fn write(&mut self, update: StatusUpdate, reported: Option<Status>) {
+    fn write(&mut self, update: StatusUpdate, reported: Option<Withheld>) {
         let StatusUpdate { spec, status, progress, .. } = update;
         let Status { health, last_check, duration, failures, successes, outcome, held } = status;
         self.spec = spec;

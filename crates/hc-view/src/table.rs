@@ -82,7 +82,7 @@ impl Table {
     pub fn record(&mut self, update: StatusUpdate) -> Option<Report> {
         let slot = self.slot(update.id, update.incarnation)?;
         if !update.reportable || update.status.health == Health::Unknown {
-            self.hold_back(update);
+            self.hold_back(update, "unconfirmed");
             return None;
         }
         self.journalize(slot, &update);
@@ -92,29 +92,30 @@ impl Table {
         Some(Report { slot, transition })
     }
 
-    /// Takes an update of which consumers get nothing: they go on getting what they got. Ignored when the incarnation is
-    /// not the current one.
-    pub fn hold_back(&mut self, update: StatusUpdate) {
+    /// Takes an update of which consumers get nothing: they go on getting what they got, because of the stage `by`. Ignored
+    /// when the incarnation is not the current one.
+    pub fn hold_back(&mut self, update: StatusUpdate, by: &'static str) {
         let Some(slot) = self.slot(update.id, update.incarnation) else { return };
         self.journalize(slot, &update);
         if let Some(row) = self.row_mut(slot) {
-            row.hold_back(update);
+            row.hold_back(update, by);
         }
     }
 
-    /// Consumers get this of a check, and readers go on seeing where it stands. `None` when the incarnation is not the
-    /// current one.
+    /// Consumers get this of a check, because of the stage `by`, and readers go on seeing where it stands. `None` when the
+    /// incarnation is not the current one.
     pub fn report(
         &mut self,
         id: CheckId,
         incarnation: Incarnation,
         status: Status,
         transition: bool,
+        by: &'static str,
     ) -> Option<Report> {
         let slot = self.slot(id, incarnation)?;
         let row = self.row_mut(slot)?;
         let transition = transition || row.reported_health() != Some(status.health);
-        row.report(status);
+        row.report(status, by);
         Some(Report { slot, transition })
     }
 

@@ -120,6 +120,15 @@ impl View {
         result
     }
 
+    /// A check has ended, as for [`Sink::forget`]. Says whether it did: not when `incarnation` is not the current one.
+    pub fn remove(&self, id: CheckId, incarnation: Incarnation) -> bool {
+        self.write(|table, _| {
+            let slot = table.forget(id, incarnation);
+            slot.iter().for_each(|slot| self.outlets.iter().for_each(|outlet| outlet.forget(*slot)));
+            slot.is_some()
+        })
+    }
+
     /// The table is whole after each of its calls' single steps, so a panic elsewhere is no reason to stop.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -141,11 +150,7 @@ impl Sink for View {
     }
 
     fn forget(&self, id: CheckId, incarnation: Incarnation) {
-        self.write(|table, _| {
-            if let Some(slot) = table.forget(id, incarnation) {
-                self.outlets.iter().for_each(|outlet| outlet.forget(slot));
-            }
-        });
+        self.remove(id, incarnation);
     }
 
     fn in_effect(&self, generation: Option<u64>, full: bool) {

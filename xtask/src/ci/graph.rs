@@ -15,7 +15,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hc-notifier", &["hc-types", "hc-view"]),
     ("hc-wire", &["hc-types"]),
     ("hc-ipc", &["hc-types", "hc-wire"]),
-    ("hc-pipeline", &["hc-types"]),
+    ("hc-pipeline", &["hc-types", "hc-view"]),
     ("hc-snapshot", &["hc-types"]),
     ("hc-api", &["hc-types"]),
     ("hc-admin", &["hc-api"]),

@@ -5,7 +5,7 @@ mod laws;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
-use hc_types::{ProbeSpec, Progress, Status, Target};
+use hc_types::{Incarnation, ProbeSpec, Progress, Status, Target};
 
 use super::*;
 use crate::Grouping;
@@ -16,6 +16,8 @@ const MS: Duration = Duration::from_millis(1);
 /// A guard in virtual time, and all that it said.
 struct Rig {
     guard: Guard,
+    /// The current life of each check: the pipeline drops the updates of others.
+    lives: BTreeMap<u64, u64>,
     start: Instant,
     now: Instant,
     /// Statuses recorded so far, by which each can be told from all others.
@@ -38,7 +40,7 @@ impl Rig {
     fn new(config: GuardConfig) -> Self {
         let (guard, start) = (Guard::new(config), Instant::now());
         let (passed, probed, events) = (Vec::new(), Vec::new(), Vec::new());
-        Self { guard, start, now: start, recorded: 0, passed, probed, events }
+        Self { guard, lives: BTreeMap::new(), start, now: start, recorded: 0, passed, probed, events }
     }
 
     /// With these checks, which are healthy.
@@ -52,24 +54,32 @@ impl Rig {
         rig
     }
 
-    fn step(&mut self, step: impl FnOnce(&mut Guard, Instant, &mut Actions)) {
-        let mut actions = Actions::default();
-        step(&mut self.guard, self.now, &mut actions);
-        self.passed.extend(actions.pass);
-        self.probed.extend(actions.probe.into_iter().map(|id| id.0));
-        self.events.extend(actions.events);
+    fn step(&mut self, step: impl FnOnce(&mut Guard, Instant, &mut Effects)) {
+        let mut out = Effects::default();
+        step(&mut self.guard, self.now, &mut out);
+        self.passed.extend(out.pass);
+        self.probed.extend(out.probe.into_iter().map(|id| id.0));
+        self.events.extend(out.events);
     }
 
     fn begin(&mut self, id: u64, life: u64) {
-        self.step(|guard, now, actions| guard.begin(CheckId(id), Incarnation(life), now, actions));
+        if self.lives.insert(id, life).is_some() {
+            self.step(|guard, now, out| guard.forget(CheckId(id), now, out));
+        }
     }
 
     fn forget(&mut self, id: u64, life: u64) {
-        self.step(|guard, now, actions| guard.forget(CheckId(id), Incarnation(life), now, actions));
+        if self.lives.get(&id) == Some(&life) {
+            self.lives.remove(&id);
+            self.step(|guard, now, out| guard.forget(CheckId(id), now, out));
+        }
     }
 
     fn record(&mut self, id: u64, life: u64, health: Health) {
         self.recorded += 1;
+        if self.lives.get(&id) != Some(&life) {
+            return;
+        }
         let status = Status { health, failures: self.recorded, ..Status::NEW };
         let (id, incarnation, spec) = (CheckId(id), Incarnation(life), spec(id));
         let update = StatusUpdate {
@@ -81,7 +91,7 @@ impl Rig {
             reportable: true,
             progress: Progress::default(),
         };
-        self.step(|guard, now, actions| guard.record(update, now, actions));
+        self.step(|guard, now, out| guard.update(update, now, out));
     }
 
     fn up(&mut self, id: u64) {
@@ -97,7 +107,7 @@ impl Rig {
         let end = self.start + MS * millis;
         while let Some(due) = self.guard.next_due().filter(|due| *due <= end) {
             self.now = self.now.max(due);
-            self.step(|guard, now, actions| guard.expire(now, actions));
+            self.step(|guard, now, out| guard.expire(now, out));
             let stuck = self.guard.next_due().is_some_and(|next| next <= self.now);
             assert!(!stuck, "nothing was done about what is due");
         }
@@ -125,7 +135,7 @@ impl Rig {
 const ALL: Group = Group::All;
 
 fn tripped(failed: usize, size: usize) -> Event {
-    Event::Tripped { group: ALL, failed, size }
+    Event::Tripped { group: ALL, failed, size, share: 0.5 }
 }
 
 fn released(verdicts: usize, cause: Cause) -> Event {
@@ -411,7 +421,7 @@ fn what_is_told_is_the_latest_and_is_news() {
         reportable: true,
         progress: Progress::default(),
     };
-    rig.step(|guard, now, actions| guard.record(update, now, actions));
+    rig.step(|guard, now, out| guard.update(update, now, out));
     assert!(matches!(&rig.passed[..], [told] if !told.transition), "{:?}", rig.passed);
 }
 
@@ -422,7 +432,7 @@ fn groups_stand_for_themselves() {
     (20..=29).for_each(|id| rig.down(id));
     rig.down(45);
     let group = Group::Subnet { network: Ipv4Addr::new(10, 0, 2, 0).into(), prefix: 24 };
-    rig.heard(&[Event::Tripped { group, failed: 6, size: 10 }]);
+    rig.heard(&[Event::Tripped { group, failed: 6, size: 10, share: 0.5 }]);
     rig.until(2_000);
     assert_eq!(rig.told_down(), [45]);
     assert_eq!(rig.guard.held(), 10);

@@ -3,7 +3,7 @@ use std::time::Duration;
 use hc_types::{Failure, Held, LocalFault, Outcome, ProbeSpec, Progress, Target};
 
 use super::*;
-use crate::check::Reported;
+use crate::check::{Reported, Withheld};
 
 const FIRST: Incarnation = Incarnation(1);
 const SECOND: Incarnation = Incarnation(2);
@@ -78,9 +78,9 @@ fn a_late_update_of_an_old_life_is_dropped() {
     let mut table = table(1..=1);
     table.begin(CheckId(1), SECOND, &spec());
     assert_eq!(table.record(update(1, FIRST, Health::Healthy, 5)), None);
-    table.hold_back(update(1, FIRST, Health::Healthy, 5));
+    table.hold_back(update(1, FIRST, Health::Healthy, 5), "guard");
     let status = update(1, FIRST, Health::Healthy, 5).status;
-    assert_eq!(table.report(CheckId(1), FIRST, status, true), None);
+    assert_eq!(table.report(CheckId(1), FIRST, status, true, "guard"), None);
     assert_eq!(table.check(CheckId(1)).unwrap().status, Status::NEW);
     assert_eq!(table.forget(CheckId(1), FIRST), None);
     assert_eq!((table.forget(CheckId(1), SECOND), table.len(), table.slots()), (Some(Slot(0)), 0, 0));
@@ -99,18 +99,21 @@ fn what_is_held_back_is_seen_by_readers_and_not_by_consumers() {
     assert_eq!(table.record(healthy.clone()), report(true));
     assert_eq!(table.record(update(1, FIRST, Healthy, 6)), report(false));
     for at in 7..9 {
-        table.hold_back(update(1, FIRST, Unhealthy, at));
+        table.hold_back(update(1, FIRST, Unhealthy, at), "guard");
         let check = table.check(id).unwrap();
         assert_eq!((check.status.health, check.reported_health()), (Unhealthy, Some(Healthy)));
+        let Reported::Other(other) = check.reported else { panic!("{:?}", check.reported) };
+        assert_eq!((other.by, other.since), ("guard", Some(wall(7))));
         assert_eq!(table.reported(Slot(0)).unwrap().status, update(1, FIRST, Healthy, 6).status);
     }
     let released = update(1, FIRST, Unhealthy, 8).status;
-    assert_eq!(table.report(id, FIRST, released, false), report(true));
+    assert_eq!(table.report(id, FIRST, released, false, "guard"), report(true));
     assert_eq!(table.check(id).unwrap().reported, Reported::Status);
     // A stage may say otherwise than the probes.
     let forced = Status { health: Healthy, ..update(1, FIRST, Unhealthy, 9).status };
-    assert_eq!(table.report(id, FIRST, forced.clone(), false), report(true));
-    assert_eq!(table.check(id).unwrap().reported, Reported::Other(Box::new(forced)));
+    assert_eq!(table.report(id, FIRST, forced.clone(), false, "override"), report(true));
+    let withheld = Withheld { status: forced, by: "override", since: Some(wall(8)) };
+    assert_eq!(table.check(id).unwrap().reported, Reported::Other(Box::new(withheld)));
 }
 
 #[test]
@@ -162,6 +165,6 @@ fn the_journal_has_the_latest_transitions_and_counts_the_rest() {
     table.record(update(2, FIRST, Unhealthy, 6));
     assert_eq!(table.transitions(4, 9).transitions, []);
     table.begin(CheckId(3), FIRST, &spec());
-    table.hold_back(update(3, FIRST, Healthy, 7));
+    table.hold_back(update(3, FIRST, Healthy, 7), "guard");
     assert_eq!(table.transitions(4, 9).transitions[0].from, Unknown);
 }

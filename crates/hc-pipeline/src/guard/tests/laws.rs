@@ -136,15 +136,14 @@ impl Checked {
     fn count(&self) {
         let guard = &self.rig.guard;
         let mut tallies: HashMap<Group, Tally> = HashMap::new();
-        for (id, check) in &guard.checks {
-            let Some(seen) = &check.seen else { continue };
-            let stage = guard.held.get(id).map(|held| held.stage);
+        for (id, seen) in &guard.checks {
+            let wait = guard.held.get(id).map(|held| held.wait);
             for group in guard.groups(&seen.spec) {
                 let tally = tallies.entry(group).or_default();
                 tally.members += 1;
                 tally.healthy += usize::from(seen.told == Health::Healthy);
                 tally.down += usize::from(seen.down);
-                tally.fresh += usize::from(stage == Some(Stage::Fresh));
+                tally.fresh += usize::from(wait == Some(Wait::Window));
             }
         }
         assert_eq!(tallies, guard.tallies);
@@ -153,8 +152,7 @@ impl Checked {
         }
         for (group, alarm) in &guard.alarms {
             assert!(guard.tallies.contains_key(group), "{group} has an alarm and no checks");
-            let seen = guard.checks.values().filter_map(|check| check.seen.as_ref());
-            let members = seen.filter(|seen| guard.groups(&seen.spec).contains(group));
+            let members = guard.checks.values().filter(|seen| guard.groups(&seen.spec).contains(group));
             let before = members
                 .filter(|seen| seen.told == Health::Unhealthy && seen.alarms_before < alarm.number)
                 .count();

@@ -1,25 +1,27 @@
-//! What follows from a step of the guard.
+//! What follows from a step of a stage.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use hc_types::{CheckId, StatusUpdate};
+use tracing::{info, warn};
 
 use crate::Group;
 
 /// What is to be done, in this order. Steps add to it.
 #[derive(Debug, Default)]
-pub struct Actions {
-    /// Statuses to pass on, in order.
+pub struct Effects {
+    /// Statuses for the next stage, or for consumers after the last one, in order.
     pub pass: Vec<StatusUpdate>,
     /// Checks to be probed at once.
     pub probe: BTreeSet<CheckId>,
-    /// What an operator should hear.
+    /// What the log says.
     pub events: Vec<Event>,
 }
 
-/// News of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Something that a stage has done and an operator should know.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Event {
     /// Too many of its checks failed at once: their verdicts are held, a sample is probed. The alarm stands from here on.
     Tripped {
@@ -29,6 +31,8 @@ pub enum Event {
         failed: usize,
         /// Healthy checks before that.
         size: usize,
+        /// The share of them that had to be exceeded.
+        share: f64,
     },
     /// The held verdicts are told. The alarm stands until few enough checks are down.
     Released {
@@ -51,6 +55,24 @@ pub enum Event {
         /// The group.
         group: Group,
     },
+}
+
+impl Event {
+    /// Writes it to the log.
+    pub(crate) fn log(self) {
+        match self {
+            Self::Tripped { group, failed, size, share } => {
+                warn!(%group, failed, size, share, "many checks failed at once: their verdicts are held");
+            }
+            Self::Released { group, verdicts, cause } => {
+                warn!(%group, verdicts, %cause, "held verdicts are told");
+            }
+            Self::Recovered { group, awaiting } => {
+                info!(%group, awaiting, "failures are in doubt: the next probe of each held check decides");
+            }
+            Self::Ended { group } => info!(%group, "few enough checks are down: the alarm is over"),
+        }
+    }
 }
 
 /// Why held verdicts are told.
