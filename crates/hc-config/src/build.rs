@@ -12,13 +12,11 @@ use crate::expand::{Expansion, Host, Place};
 use crate::form::{Key, Settings, Value};
 use crate::host::{self, HostCheck, Resolve};
 use crate::inherit::Layer;
-use crate::{Files, SourceFile, expand, keys, probe};
-
-type Labels = Arc<BTreeMap<String, String>>;
+use crate::{Files, Labels, SourceFile, expand, keys, probe};
 
 /// One check before its id is known, and the place that names it.
 pub(crate) struct Draft {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) labels: Labels,
     pub(crate) spec: CheckSpec,
     pub(crate) at: Span,
@@ -95,8 +93,8 @@ impl Build<'_> {
             }
             let spec = self.spec(&place, &probe);
             let (name, at) = match targets.several {
-                true => (format!("{name}/{}", place.suffix(&targets.entries)), place.at),
-                false => (name.to_owned(), settings.get(&keys::NAME).map_or(self.header, |name| name.at)),
+                true => (format!("{name}/{}", place.suffix(&targets.entries)).into(), place.at),
+                false => (name.into(), settings.get(&keys::NAME).map_or(self.header, |name| name.at)),
             };
             let labels = Arc::clone(&labels[place.entry]);
             match (spec, place.host) {
@@ -153,7 +151,7 @@ impl Build<'_> {
             labels.entry("group".to_owned()).or_insert_with(|| group.to_owned());
         }
         labels.extend(own.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
-        Arc::new(labels)
+        shared(labels)
     }
 
     fn spec(&self, place: &Place, probe: &ProbeSpec) -> Result<CheckSpec, SpecError> {
@@ -210,6 +208,11 @@ impl Build<'_> {
         };
         self.report.add(at, key, problem);
     }
+}
+
+/// Labels as checks share them.
+pub(crate) fn shared(labels: BTreeMap<String, String>) -> Labels {
+    labels.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
 
 /// The port of a kind of probe where none is named; 0 for ICMP.

@@ -1,13 +1,12 @@
 //! Checks whose target is a host name.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use hc_types::{CheckId, CheckSpec, ProbeSpec, SpecError, Target};
 
 use crate::range::TargetItem;
-use crate::{Check, check_id};
+use crate::{Check, Labels, check_id};
 
 /// The address in a spec whose address is not known yet (RFC 5737).
 pub(crate) const PLACEHOLDER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -29,9 +28,9 @@ pub enum Resolve {
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostCheck {
     /// Unique over all files, as the names of checks are.
-    pub name: String,
-    /// Labels by name.
-    pub labels: Arc<BTreeMap<String, String>>,
+    pub name: Arc<str>,
+    /// Its labels.
+    pub labels: Labels,
     /// The host name, in lower case.
     pub host: Arc<str>,
     /// The port; 0 for ICMP.
@@ -58,7 +57,7 @@ impl HostCheck {
         if self.excluded.iter().any(|item| item.contains(ip, self.port)) {
             return None;
         }
-        let name = format!("{}/{ip}", self.name);
+        let name: Arc<str> = format!("{}/{ip}", self.name).into();
         let spec = with_address(&self.template, ip);
         Some(spec.map(|spec| Check {
             id: check_id(&name),

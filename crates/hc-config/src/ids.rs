@@ -89,7 +89,7 @@ mod tests {
         let target = Target::plain([192, 0, 2, 1].into(), 0);
         let second = Duration::from_secs(1);
         let spec = CheckSpec::new(target, ProbeSpec::Icmp, second, second, 0).unwrap();
-        Draft { name: name.to_owned(), labels: Arc::default(), spec, at: Span { file: 0, start } }
+        Draft { name: name.into(), labels: Arc::default(), spec, at: Span { file: 0, start } }
     }
 
     #[test]

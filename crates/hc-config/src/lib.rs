@@ -54,7 +54,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, io};
 
-use hc_types::{CheckId, CheckSpec};
+use hc_types::{CheckId, CheckSpec, Metadata, Proposal, SetChange};
 
 pub use diagnostic::{ConfigErrors, Diagnostic, Place};
 pub use host::{HostCheck, Resolve};
@@ -70,17 +70,28 @@ use expand::Expansion;
 use form::{Settings, Value};
 use inherit::Catalog;
 
+/// Labels of a check: names and values, sorted by name.
+pub type Labels = Arc<[(Box<str>, Box<str>)]>;
+
 /// One check of the files.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Check {
     /// Made from the name by [`check_id`].
     pub id: CheckId,
     /// Unique over all files.
-    pub name: String,
+    pub name: Arc<str>,
     /// Labels by name. The checks of one `[[check]]` share them.
-    pub labels: Arc<BTreeMap<String, String>>,
+    pub labels: Labels,
     /// What is checked.
     pub spec: Arc<CheckSpec>,
+}
+
+impl Check {
+    /// Its name and its labels, as they travel beside the spec.
+    #[must_use]
+    pub fn metadata(&self) -> Metadata {
+        Metadata { name: Some(Arc::clone(&self.name)), labels: Arc::clone(&self.labels) }
+    }
 }
 
 /// A file: its name for errors, and what is in it. Files that it names are looked for beside it.
@@ -167,6 +178,19 @@ pub struct Checks {
     /// What Seesaw's engine leaves out of a `cluster.pb`, and checks of it that cannot run. The
     /// other checks are not affected.
     pub warnings: Vec<Diagnostic>,
+}
+
+impl Checks {
+    /// The whole set for the [source](hc_types::Source) of these files: all checks with their names
+    /// and labels. The checks of host names are not in it, since their addresses are not known
+    /// here.
+    #[must_use]
+    pub fn proposal(&self) -> Proposal {
+        let checks = self.checks.iter().map(|check| (check.id, Arc::clone(&check.spec)));
+        let change = SetChange::Full { generation: None, checks: checks.collect() };
+        let metadata = self.checks.iter().map(|check| (check.id, Arc::new(check.metadata())));
+        Proposal { metadata: metadata.collect(), ..Proposal::new(change) }
+    }
 }
 
 /// Makes the checks of all files.

@@ -1,6 +1,5 @@
 //! Checks as a TOML file.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use hc_types::{
@@ -10,7 +9,7 @@ use hc_types::{
 use toml::{Table, Value};
 
 use crate::range::TargetItem;
-use crate::{Checks, HostCheck, Resolve, words};
+use crate::{Checks, HostCheck, Labels, Resolve, words};
 
 /// Why a check has no form in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +72,7 @@ fn host_table(check: &HostCheck) -> Result<Table, String> {
     Ok(table)
 }
 
-fn table(name: &str, labels: &BTreeMap<String, String>, spec: &CheckSpec) -> Result<Table, String> {
+fn table(name: &str, labels: &Labels, spec: &CheckSpec) -> Result<Table, String> {
     words::check_name(name).map_err(|problem| format!("the name {problem}"))?;
     let mut table = Table::new();
     put(&mut table, "name", name);
@@ -81,7 +80,7 @@ fn table(name: &str, labels: &BTreeMap<String, String>, spec: &CheckSpec) -> Res
     put(&mut table, "timeout", humantime::format_duration(spec.timeout()).to_string());
     put(&mut table, "retries", i64::from(spec.retries()));
     if !labels.is_empty() {
-        let labels = labels.iter().map(|(name, value)| (name.clone(), Value::from(&**value)));
+        let labels = labels.iter().map(|(name, value)| (name.to_string(), Value::from(&**value)));
         put(&mut table, "labels", labels.collect::<Table>());
     }
     put_target(&mut table, spec)?;

@@ -7,16 +7,20 @@ use std::time::Duration;
 
 use hc_config::{Check, Limits, NoFiles, Resolve, SourceFile, check_id, parse};
 use hc_types::{
-    CheckSpec, DnsExpectation, DnsProbe, HttpProbe, Mark, Mode, ProbeSpec, RadiusExpectation, RadiusProbe,
-    RecordClass, RecordType, Target, TcpProbe, Tls, UdpProbe,
+    CheckId, CheckSpec, DnsExpectation, DnsProbe, HttpProbe, Mark, Mode, ProbeSpec, RadiusExpectation,
+    RadiusProbe, RecordClass, RecordType, SetChange, Target, TcpProbe, Tls, UdpProbe,
 };
 
 fn read(text: &str) -> Vec<Check> {
     parse(&[SourceFile::new("checks.toml", text)], &Limits::default(), &NoFiles).unwrap().checks
 }
 
+fn label<'c>(check: &'c Check, name: &str) -> &'c str {
+    check.labels.iter().find(|(key, _)| &**key == name).map_or("", |(_, value)| value)
+}
+
 fn names(text: &str) -> Vec<String> {
-    read(text).into_iter().map(|check| check.name).collect()
+    read(text).into_iter().map(|check| check.name.to_string()).collect()
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -32,7 +36,7 @@ fn check_probe(toml: &str, target: &str, probe: ProbeSpec) {
     let checks = read(&format!("[[check]]\nname = 'a'\ntarget = '192.0.2.1'\n{toml}\n"));
     assert_eq!(checks.len(), 1);
     assert_eq!(*checks[0].spec, spec(target, probe));
-    assert_eq!(checks[0].name, "a");
+    assert_eq!(&*checks[0].name, "a");
 }
 
 #[test]
@@ -263,7 +267,7 @@ fn targets_with_names_and_labels_of_their_own() {
     ";
     let read = parse(&[SourceFile::new("f", text)], &Limits::default(), &NoFiles).unwrap();
     let racks: Vec<(&str, &str)> =
-        read.checks.iter().map(|check| (&*check.name, &*check.labels["rack"])).collect();
+        read.checks.iter().map(|check| (&*check.name, label(check, "rack"))).collect();
     let expected = [
         ("web/192.0.2.1:80", "none"),
         ("web/s2", "r2"),
@@ -271,7 +275,7 @@ fn targets_with_names_and_labels_of_their_own() {
         ("web/192.0.2.9:80", "r8"),
     ];
     assert_eq!(racks, expected);
-    assert!(read.checks.iter().all(|check| check.labels["site"] == "ams"));
+    assert!(read.checks.iter().all(|check| label(check, "site") == "ams"));
     let hosts: Vec<&str> = read.hosts.iter().map(|host| &*host.name).collect();
     assert_eq!(hosts, ["one/a:80", "one/a:81"]);
 }
@@ -327,6 +331,20 @@ fn templates_and_groups_are_known_in_all_files_and_defaults_are_not() {
     ];
     let checks = parse(&files, &Limits::default(), &NoFiles).unwrap().checks;
     assert_eq!((checks[0].spec.retries(), checks[0].spec.interval()), (0, SECOND));
+}
+
+#[test]
+fn a_proposal_has_all_checks_with_names_and_labels() {
+    let text = "[[check]]\nname = 'a'\ntarget = ['192.0.2.1', '192.0.2.2', 'a.example']\nicmp = {}\nlabels = { b = 'c' }\n";
+    let read = parse(&[SourceFile::new("f", text)], &Limits::default(), &NoFiles).unwrap();
+    let proposal = read.proposal();
+    let SetChange::Full { generation: None, checks } = proposal.change else { panic!("{proposal:?}") };
+    let ids: Vec<CheckId> = checks.iter().map(|(id, _)| *id).collect();
+    assert_eq!(ids, [check_id("a/192.0.2.1"), check_id("a/192.0.2.2")]);
+    let named: Vec<(CheckId, &str)> =
+        proposal.metadata.iter().map(|(id, metadata)| (*id, metadata.name.as_deref().unwrap())).collect();
+    assert_eq!(named, [(ids[0], "a/192.0.2.1"), (ids[1], "a/192.0.2.2")]);
+    assert_eq!(*proposal.metadata[0].1.labels, [("b".into(), "c".into())]);
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn checks_have_the_names_of_destinations_and_say_who_uses_them() {
     {
         assert!(names.contains(name), "{name} is not in {names:?}");
     }
-    let check = read.checks.iter().find(|check| check.name == "one/10.0.0.1:80/TCP/TCP/80_0").unwrap();
+    let check = read.checks.iter().find(|check| &*check.name == "one/10.0.0.1:80/TCP/TCP/80_0").unwrap();
     let labels: Vec<(&str, &str)> = check.labels.iter().map(|(k, v)| (&**k, &**v)).collect();
     assert_eq!(labels, [("backend", "b1."), ("service", "80/TCP"), ("vserver", "one,two")]);
 }

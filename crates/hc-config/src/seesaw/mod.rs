@@ -11,11 +11,10 @@ mod text;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use hc_types::{CheckSpec, Mark, Mode};
 
-use crate::build::Draft;
+use crate::build::{Draft, shared};
 use crate::diagnostic::{Report, Span};
 use crate::expand::Expansion;
 use cluster::{Vserver, warn};
@@ -194,7 +193,7 @@ impl Shared<'_> {
                 return None;
             }
         };
-        Some(Draft { name: first.name(), labels: Arc::new(self.labels()), spec, at })
+        Some(Draft { name: first.name().into(), labels: shared(self.labels()), spec, at })
     }
 
     /// Who uses it; several are separated by commas.
