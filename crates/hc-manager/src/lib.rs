@@ -111,5 +111,5 @@ pub use lateness::Lateness;
 pub use machine::{CheckMachine, Transition};
 pub use manager::{Manager, ManagerTask, Stopped};
 pub use plan::Applied;
-pub use stats::{Episode, ManagerStats};
+pub use stats::{Episode, Heartbeat, ManagerStats};
 pub use threads::{ManagerError, StartError};

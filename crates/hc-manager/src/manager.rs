@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hc_types::{CheckId, CheckKey, CheckSpec, Prober, Remembered, SetChange, Sink, Status};
+use hc_types::{CheckId, CheckKey, CheckSpec, Prober, Remembered, SetChange, Sink};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -12,8 +12,8 @@ use crate::config::ManagerConfig;
 use crate::known::Known;
 use crate::plan::{Applied, Plan, Registry};
 use crate::schedule::nanos;
-use crate::shard::{Clock, Command, Page, Standing};
-use crate::stats::{Gauges, ManagerStats};
+use crate::shard::{Clock, Command, Page};
+use crate::stats::{Gauges, Heartbeat, ManagerStats};
 use crate::threads::{ManagerError, ShardLink, StartError, Threads};
 
 /// Requests that may wait for the manager.
@@ -35,13 +35,13 @@ pub struct Stopped;
 pub struct Manager {
     requests: mpsc::Sender<Request>,
     gauges: Arc<[Arc<Gauges>]>,
+    clock: Clock,
 }
 
 #[derive(Debug)]
 enum Request {
     Apply { change: SetChange, reply: oneshot::Sender<Applied> },
     ProbeNow { ids: Vec<CheckId>, reply: oneshot::Sender<usize> },
-    Statuses { reply: oneshot::Sender<Vec<Standing>> },
     Export { reply: oneshot::Sender<Knowledge> },
 }
 
@@ -102,7 +102,7 @@ impl Manager {
             config,
             _stop_threads: stop_threads,
         };
-        Ok((Self { requests: sender, gauges }, task))
+        Ok((Self { requests: sender, gauges, clock }, task))
     }
 
     /// Changes the set of checks and waits until every shard has taken its share.
@@ -136,15 +136,6 @@ impl Manager {
         self.ask(|reply| Request::ProbeNow { ids, reply }).await
     }
 
-    /// Where each check stands, those that were never probed included, in no particular order. Each status is true by
-    /// itself; they are not of the same instant.
-    ///
-    /// # Errors
-    /// [`Stopped`] when the manager has ended.
-    pub async fn statuses(&self) -> Result<Vec<(CheckId, Arc<CheckSpec>, Status)>, Stopped> {
-        self.ask(|reply| Request::Statuses { reply }).await
-    }
-
     /// What the next process should know: the health of the checks that run, and of those that were removed and are still
     /// remembered. Where a key occurs twice the later entry is the newer. Costs about a quarter of a microsecond a check, on this thread.
     ///
@@ -170,6 +161,13 @@ impl Manager {
     #[must_use]
     pub fn shard_stats(&self) -> Vec<ManagerStats> {
         self.gauges.iter().map(|gauges| ManagerStats::collect(std::iter::once(&**gauges))).collect()
+    }
+
+    /// A sign of life of each shard, in the order of the shards. Read without asking or locking anybody.
+    #[must_use]
+    pub fn heartbeats(&self) -> Vec<Heartbeat> {
+        let now = self.clock.now();
+        (0..).zip(&*self.gauges).map(|(shard, gauges)| gauges.heartbeat(shard, now)).collect()
     }
 
     /// Begins a new histogram of [`ManagerStats::lateness`].
@@ -242,7 +240,6 @@ impl ManagerTask {
         match request {
             Request::Apply { change, reply } => drop(reply.send(self.apply(change).await?)),
             Request::ProbeNow { ids, reply } => drop(reply.send(self.probe_now(&ids).await?)),
-            Request::Statuses { reply } => drop(reply.send(self.statuses().await?)),
             Request::Export { reply } => drop(reply.send(self.known().await?)),
         }
         Ok(())
@@ -292,14 +289,6 @@ impl ManagerTask {
             done.await.map_err(|_| Unanswered)?;
         }
         Ok(found)
-    }
-
-    async fn statuses(&self) -> Result<Vec<Standing>, Unanswered> {
-        let mut rows = Vec::new();
-        for link in self.threads.links() {
-            rows.extend(read(link, |from, reply| Command::Statuses { from, reply }).await?);
-        }
-        Ok(rows)
     }
 
     async fn known(&mut self) -> Result<Knowledge, Unanswered> {

@@ -17,6 +17,10 @@ pub(crate) struct Gauges {
     pub(crate) checks: AtomicUsize,
     pub(crate) in_flight: AtomicUsize,
     pub(crate) waiting: AtomicUsize,
+    /// When the latest turn of the loop began.
+    turned: AtomicU64,
+    /// When the loop should do something next: the begin of a turn that lasts, the time of the next one, or never.
+    expected: AtomicU64,
     started: AtomicU64,
     results: [AtomicU64; LABELS],
     held: [AtomicUsize; LABELS],
@@ -38,6 +42,8 @@ impl Gauges {
             checks: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            turned: AtomicU64::new(0),
+            expected: AtomicU64::new(0),
             started: AtomicU64::new(0),
             results: [const { AtomicU64::new(0) }; LABELS],
             held: [const { AtomicUsize::new(0) }; LABELS],
@@ -46,6 +52,22 @@ impl Gauges {
             stalled: AtomicU64::new(0),
             lateness: LatenessGauge::new(),
         }
+    }
+
+    /// A turn of the loop begins.
+    pub(crate) fn turn_began(&self, now: Nanos) {
+        self.turned.store(now, Relaxed);
+        self.expected.store(now, Relaxed);
+    }
+
+    /// The turn is over, and the next one is due then; `None` while only a command or the end of a probe brings one about.
+    pub(crate) fn turn_ended(&self, next: Option<Nanos>) {
+        self.expected.store(next.unwrap_or(Nanos::MAX), Relaxed);
+    }
+
+    pub(crate) fn heartbeat(&self, shard: usize, now: Nanos) -> Heartbeat {
+        let since = |at: &AtomicU64| Duration::from_nanos(now.saturating_sub(at.load(Relaxed)));
+        Heartbeat { shard, last_turn: since(&self.turned), overdue: since(&self.expected) }
     }
 
     pub(crate) fn started(&self, late: Nanos) {
@@ -70,6 +92,18 @@ impl Gauges {
     pub(crate) fn reset_lateness(&self) {
         self.lateness.reset();
     }
+}
+
+/// A sign of life of one shard. Read without asking it, so also while it hangs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The shard, counted from 0.
+    pub shard: usize,
+    /// How long ago its loop began its latest turn. A shard with nothing to do has none for as long as that lasts.
+    pub last_turn: Duration,
+    /// How long its loop has been expected to do something and has not: zero while it waits for what is not due yet.
+    /// Milliseconds are usual under load. A shard that hangs has a value that grows for as long as it does.
+    pub overdue: Duration,
 }
 
 /// A local fault that is going on: probes of a shard end inconclusive because of it, or did so seconds ago.

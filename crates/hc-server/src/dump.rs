@@ -70,9 +70,10 @@ fn write(manager: &Manager, outbox: &SharedOutbox) {
         generation = queue.generation,
         "state: news for the engine"
     );
-    for (shard, stats) in manager.shard_stats().into_iter().take(SHARDS).enumerate() {
+    for (beat, stats) in manager.heartbeats().into_iter().zip(manager.shard_stats()).take(SHARDS) {
         info!(
-            shard,
+            shard = beat.shard,
+            overdue = ?beat.overdue,
             checks = stats.checks,
             in_flight = stats.in_flight,
             waiting = stats.waiting,

@@ -49,7 +49,6 @@ impl std::fmt::Debug for View {
 impl View {
     /// An empty view with one outlet for each consumer. The epoch of its journal is the time of this call.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the name of this process in the journal")]
     pub fn new(config: &ViewConfig, outlets: Vec<Arc<dyn Outlet>>) -> Self {
         let table = Table::new(WallTime::from(SystemTime::now()).nanos(), config.transitions);
         Self { state: Mutex::new(State { table, reports: Vec::new() }), outlets }

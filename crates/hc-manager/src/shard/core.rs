@@ -242,7 +242,11 @@ impl ShardCore {
         }
     }
 
-    /// What was found and nobody has been told yet.
+    pub(crate) fn gauges(&self) -> &Gauges {
+        &self.gauges
+    }
+
+    /// What was found and is not handed out yet.
     pub(crate) fn updates(&mut self) -> &mut Vec<StatusUpdate> {
         &mut self.updates
     }

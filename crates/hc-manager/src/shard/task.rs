@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::core::{FlightId, Landing, ShardCore, Standing};
+use super::core::{FlightId, Landing, ShardCore};
 use crate::known::Known;
 use crate::memory::Kept;
 use crate::plan::Order;
@@ -58,7 +58,6 @@ pub(crate) struct Page<T, N> {
 pub(crate) enum Command {
     Obey { orders: Vec<Order>, done: oneshot::Sender<()> },
     Hasten { slots: Vec<u32>, done: oneshot::Sender<()> },
-    Statuses { from: usize, reply: oneshot::Sender<Page<Standing, usize>> },
     Known { from: usize, reply: oneshot::Sender<Page<(Arc<CheckSpec>, Known), usize>> },
     Remembered { from: u64, reply: oneshot::Sender<Page<Kept, u64>> },
 }
@@ -86,6 +85,7 @@ impl<P: Prober, S: Sink + ?Sized> Shard<P, S> {
         let mut stopped = pin!(stop.cancelled());
         loop {
             let turn = clock.now();
+            core.gauges().turn_began(turn);
             core.wake(turn);
             while let Some(landing) = landed.take().or_else(|| flights.try_land()) {
                 core.land(landing);
@@ -99,7 +99,9 @@ impl<P: Prober, S: Sink + ?Sized> Shard<P, S> {
             }
             core.rest(turn);
             let busy = core.can_start();
-            set(sleep.as_mut(), core.next_wake().map(|at| clock.instant(at)));
+            let next = core.next_wake();
+            core.gauges().turn_ended(if busy { Some(turn) } else { next });
+            set(sleep.as_mut(), next.map(|at| clock.instant(at)));
             // Each branch may be dropped at any moment: a command or a landing that was not taken stays where it is, a
             // timer that was not awaited to its end is looked at again in the next turn.
             tokio::select! {
@@ -148,10 +150,6 @@ fn carry_out(core: &mut ShardCore, clock: Clock, command: Command) -> Vec<Flight
             let now = clock.now();
             slots.into_iter().for_each(|slot| core.hasten(slot, now));
             let _ = done.send(());
-        }
-        Command::Statuses { from, reply } => {
-            let (rows, next) = core.statuses(from, ROWS_PER_TURN);
-            let _ = reply.send(Page { rows, next });
         }
         Command::Known { from, reply } => {
             let (rows, next) = core.known(from, ROWS_PER_TURN);

@@ -478,3 +478,21 @@ async fn a_check_without_descriptors_is_held_for_as_long_as_it_lasts() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn heartbeat_is_overdue_only_when_something_is() {
+    with_shard(10, async |rig| {
+        let heartbeat = |at: Duration| rig.gauges.heartbeat(0, nanos(at));
+        rig.until(1_000).await;
+        // Without a check nothing is due, however long ago the latest turn was.
+        assert_eq!(heartbeat(3600 * SECOND).overdue, Duration::ZERO);
+        assert!(heartbeat(3600 * SECOND).last_turn > 3598 * SECOND);
+        rig.backends.set(1, Act::Answer(Outcome::PASS));
+        rig.obey(vec![add(0, tcp(1, 10 * SECOND, 0))]).await;
+        rig.until(5_000).await;
+        assert_eq!(heartbeat(5 * SECOND).overdue, Duration::ZERO);
+        // The next probe is due at 10 s: by then something should have happened.
+        assert_eq!(heartbeat(15 * SECOND).overdue, 5 * SECOND);
+    })
+    .await;
+}
