@@ -15,7 +15,7 @@ use hc_api::{
     CheckDetail, CheckState, Counts, Filter, Overview, Page, PageOf, Position, Readiness, Transition,
     Transitions,
 };
-use hc_types::{CheckId, CheckSpec, Health, ProbeSpec, Status, Target};
+use hc_types::{CheckId, CheckSpec, Health, ProbeSpec, Status, Target, Timing};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -37,9 +37,12 @@ struct Shown {
 impl Shown {
     fn new() -> Arc<Self> {
         let second = Duration::from_secs(1);
-        let spec =
-            CheckSpec::new(Target::plain([192, 0, 2, 1].into(), 0), ProbeSpec::Icmp, second, second, 0)
-                .unwrap();
+        let spec = CheckSpec::new(
+            Target::plain([192, 0, 2, 1].into(), 0),
+            ProbeSpec::Icmp,
+            Timing::every(second).timeout(second),
+        )
+        .unwrap();
         let check = |id: u64| {
             let health = if id == 3 { Health::Unhealthy } else { Health::Healthy };
             let name = format!("web/{id}");

@@ -71,16 +71,21 @@ fn probes(count: u32) -> String {
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
-    use hc_types::{CheckId, CheckSpec, Failure, Held, LocalFault, Outcome, ProbeSpec, Status, Target};
+    use hc_types::{
+        CheckId, CheckSpec, Failure, Held, LocalFault, Outcome, ProbeSpec, Status, Target, Timing,
+    };
 
     use super::*;
 
     #[track_caller]
     fn check(status: Status, failed: u32, expected: &[&str]) {
         let second = Duration::from_secs(1);
-        let spec =
-            CheckSpec::new(Target::plain([192, 0, 2, 1].into(), 0), ProbeSpec::Icmp, second, second, 2)
-                .unwrap();
+        let spec = CheckSpec::new(
+            Target::plain([192, 0, 2, 1].into(), 0),
+            ProbeSpec::Icmp,
+            Timing::every(second).timeout(second).retries(2),
+        )
+        .unwrap();
         let state = CheckState::new(CheckId(1), &spec, &status).with_schedule(failed, Some(UNIX_EPOCH));
         let mut expected: Vec<&str> = expected.to_vec();
         expected.push("The next probe is due at 1970-01-01T00:00:00.000Z.");

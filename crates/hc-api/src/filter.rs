@@ -191,14 +191,17 @@ fn health(word: &str) -> Option<Health> {
 mod tests {
     use std::time::Duration;
 
-    use hc_types::{CheckId, CheckSpec, ProbeSpec, Status, Target};
+    use hc_types::{CheckId, CheckSpec, ProbeSpec, Status, Target, Timing};
 
     use super::*;
 
     fn check() -> CheckState {
         let second = Duration::from_secs(1);
-        let spec =
-            CheckSpec::new(Target::plain([192, 0, 2, 1].into(), 0), ProbeSpec::Icmp, second, second, 0);
+        let spec = CheckSpec::new(
+            Target::plain([192, 0, 2, 1].into(), 0),
+            ProbeSpec::Icmp,
+            Timing::every(second).timeout(second),
+        );
         let status = Status { health: Health::Healthy, ..Status::NEW };
         CheckState::new(CheckId(7), &spec.unwrap(), &status)
             .with_name(Some("Web-1"))

@@ -4,10 +4,10 @@
 //! ```
 //! use std::time::Duration;
 //! use hc_api::CheckState;
-//! use hc_types::{CheckId, CheckSpec, ProbeSpec, Status, Target};
+//! use hc_types::{CheckId, CheckSpec, ProbeSpec, Status, Target, Timing};
 //!
 //! let second = Duration::from_secs(1);
-//! let spec = CheckSpec::new(Target::plain("192.0.2.1".parse()?, 0), ProbeSpec::Icmp, second, second, 0)?;
+//! let spec = CheckSpec::new(Target::plain("192.0.2.1".parse()?, 0), ProbeSpec::Icmp, Timing::every(second).timeout(second))?;
 //! let state = CheckState::new(CheckId(7), &spec, &Status::NEW).with_name(Some("gateway"));
 //! let json = serde_json::to_value(&state)?;
 //! assert_eq!(json["id"], "7");

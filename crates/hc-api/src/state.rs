@@ -179,7 +179,7 @@ fn is_plain(mode: &Mode) -> bool {
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
-    use hc_types::{Failure, Held, LocalFault, Mark, Outcome, TcpProbe};
+    use hc_types::{Failure, Held, LocalFault, Mark, Outcome, TcpProbe, Timing};
     use serde_json::{Value, json};
 
     use super::*;
@@ -187,7 +187,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn tcp(target: Target) -> CheckSpec {
-        CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), SECOND, SECOND, 0).unwrap()
+        CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), Timing::every(SECOND).timeout(SECOND))
+            .unwrap()
     }
 
     #[track_caller]
@@ -199,8 +200,11 @@ mod tests {
 
     #[test]
     fn a_new_check_says_little() {
-        let spec =
-            CheckSpec::new(Target::plain([192, 0, 2, 1].into(), 0), ProbeSpec::Icmp, SECOND, SECOND, 0);
+        let spec = CheckSpec::new(
+            Target::plain([192, 0, 2, 1].into(), 0),
+            ProbeSpec::Icmp,
+            Timing::every(SECOND).timeout(SECOND),
+        );
         check_reads_back(
             &CheckState::new(CheckId(u64::MAX), &spec.unwrap(), &Status::NEW),
             json!({

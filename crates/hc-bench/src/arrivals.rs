@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use hc_checkers::{Checkers, CheckersConfig};
 use hc_manager::{Manager, ManagerConfig};
-use hc_types::{CheckId, CheckSpec, Outcome, ProbeSpec, Prober, SetChange, Target, TcpProbe};
+use hc_types::{CheckId, CheckSpec, Outcome, ProbeSpec, Prober, SetChange, Target, TcpProbe, Timing};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +32,7 @@ impl Prober for Noting {
         if let Ok(mut starts) = self.starts.lock() {
             starts.push(Instant::now());
         }
-        self.checkers.probe(spec)
+        Prober::probe(&self.checkers, spec)
     }
 }
 
@@ -101,7 +101,10 @@ fn fullest(starts: &[Instant], from: Instant, length: Duration, checks: usize) -
 fn check(n: usize, address: usize) -> Result<(CheckId, Arc<CheckSpec>)> {
     let target = Target::plain(nginx::address(address).parse()?, nginx::PORT);
 
-    let spec =
-        CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), INTERVAL, Duration::from_secs(1), 2)?;
+    let spec = CheckSpec::new(
+        target,
+        ProbeSpec::Tcp(TcpProbe::default()),
+        Timing::every(INTERVAL).timeout(Duration::from_secs(1)).retries(2),
+    )?;
     Ok((CheckId(n as u64), Arc::new(spec)))
 }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use hc_checkers::{Checkers, CheckersConfig};
 use hc_manager::{Manager, ManagerConfig};
-use hc_types::{CheckId, CheckSpec, Incarnation, ProbeSpec, SetChange, Sink, StatusUpdate, Target, TcpProbe};
+use hc_types::{
+    CheckId, CheckSpec, Incarnation, ProbeSpec, SetChange, Sink, StatusUpdate, Target, TcpProbe, Timing,
+};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -103,7 +105,10 @@ async fn one_round() -> Result<Vec<String>> {
 
 fn check(n: usize) -> Result<(CheckId, Arc<CheckSpec>)> {
     let target = Target::plain(nginx::address(n).parse()?, nginx::PORT);
-    let spec =
-        CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), INTERVAL, Duration::from_secs(1), 2)?;
+    let spec = CheckSpec::new(
+        target,
+        ProbeSpec::Tcp(TcpProbe::default()),
+        Timing::every(INTERVAL).timeout(Duration::from_secs(1)).retries(2),
+    )?;
     Ok((CheckId(n as u64), Arc::new(spec)))
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use hc_manager::{Manager, ManagerConfig};
-use hc_types::{CheckId, CheckSpec, Outcome, ProbeSpec, Prober, SetChange, Target, TcpProbe};
+use hc_types::{CheckId, CheckSpec, Outcome, ProbeSpec, Prober, SetChange, Target, TcpProbe, Timing};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -128,6 +128,7 @@ fn processor_time() -> Duration {
 fn check(n: u32) -> Result<(CheckId, Arc<CheckSpec>)> {
     let target = Target::plain(Ipv4Addr::from(0x0a00_0000 + n).into(), 80);
     let probe = ProbeSpec::Tcp(TcpProbe::default());
-    let spec = CheckSpec::new(target, probe, INTERVAL, Duration::from_secs(1), 2)?;
+    let spec =
+        CheckSpec::new(target, probe, Timing::every(INTERVAL).timeout(Duration::from_secs(1)).retries(2))?;
     Ok((CheckId(u64::from(n)), Arc::new(spec)))
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use hc_checkers::{Checkers, CheckersConfig};
-use hc_types::{CheckSpec, HttpProbe, Outcome, ProbeSpec, Prober as _, Target, TcpProbe, Tls};
+use hc_types::{CheckSpec, HttpProbe, Outcome, ProbeSpec, Target, TcpProbe, Timing, Tls};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -57,12 +57,12 @@ fn main() -> anyhow::Result<()> {
 async fn run(probe: ProbeSpec, address: SocketAddr, count: u32, at_once: u32) -> anyhow::Result<()> {
     let target = Target::plain(address.ip(), address.port());
     let second = Duration::from_secs(1);
-    let spec = Arc::new(CheckSpec::new(target, probe, second, second, 0)?);
+    let spec = Arc::new(CheckSpec::new(target, probe, Timing::every(second).timeout(second))?);
     let checkers = Checkers::new(CheckersConfig::default());
     in_lanes(count, at_once, move || {
         let (checkers, spec) = (checkers.clone(), Arc::clone(&spec));
         async move {
-            let outcome = checkers.probe(spec).await;
+            let outcome = checkers.probe(&spec).await;
             ensure!(matches!(outcome, Outcome::Pass { .. }), "{outcome:?}");
             Ok(())
         }

@@ -6,6 +6,7 @@ use crate::{ProbeMemory, Roots};
 
 /// How a TCP connection that carried nothing is closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Close {
     /// With a reset before the handshake is complete, where the kernel allows: the backend's application sees no
     /// connection, and no TIME_WAIT is left here. What HAProxy does.
@@ -17,10 +18,11 @@ pub enum Close {
 
 /// What all probes have in common. Cheap to clone, and `Send`: each shard gets a copy.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct CheckersConfig {
     /// How a TCP connection that carried nothing is closed. Default: [`Close::Reset`].
     pub close: Close,
-    /// Whom certificates are verified against. Default: nobody, so that every verification fails; see [`Roots::system`].
+    /// What certificates are verified against. Default: the roots of the system, see [`Roots`].
     pub roots: Roots,
     /// The address that RADIUS requests name as their sender. Default: the local address of each request's socket.
     pub nas_ip: Option<IpAddr>,

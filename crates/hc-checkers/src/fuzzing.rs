@@ -1,4 +1,4 @@
-//! Ways into private parts for the fuzz targets of this repository. No part of the API: it may change at any time.
+//! Private parts, public for the fuzz targets of this repository. Not part of the API: it may change at any time.
 
 use std::time::Duration;
 
@@ -7,10 +7,33 @@ use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::fault::ProbeError;
-use crate::http::{self, Request};
+use crate::http::{Request, bad_request, exchange};
 use crate::{ProbeMemory, deadline, tls};
 
 pub use crate::tls::not_tls;
+
+/// DNS messages and names.
+pub mod dns {
+    pub use crate::dns::{answer, message, name};
+}
+
+/// Requests and responses.
+pub mod http {
+    pub use crate::http::{
+        Body, BodyError, Framing, HeadProblem, MAX_HEAD, Request, RequestError, RequestTarget,
+        RequestTargetError, ResponseError, ResponseHead, UserInfo,
+    };
+}
+
+/// Echo requests and replies.
+pub mod icmp {
+    pub use crate::icmp::echo;
+}
+
+/// RADIUS packets.
+pub mod radius {
+    pub use crate::radius::packet;
+}
 
 /// [`probe_http`](crate::probe_http) over a connection that stands.
 ///
@@ -21,10 +44,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     deadline::within(Duration::from_secs(60), async |progress| {
-        let request = Request::new(probe, target).map_err(|error| http::bad_request(&error))?;
+        let request = Request::new(probe, target).map_err(|error| bad_request(&error))?;
         let memory = ProbeMemory::default();
-        let outcome: Result<Outcome, ProbeError> =
-            http::exchange(probe, &request, stream, &memory, progress).await;
+        let outcome: Result<Outcome, ProbeError> = exchange(probe, &request, stream, &memory, progress).await;
         outcome
     })
     .await

@@ -1,40 +1,216 @@
 //! Health probes for load balancers: TCP, TLS, HTTP(S), DNS, UDP, ICMP and RADIUS, with socket marks and one deadline a probe.
 //!
-//! Each kind is one function that can be used alone:
+//! [`Checkers::probe`] runs one probe of a [`CheckSpec`](hc_types::CheckSpec) and returns its
+//! [`Outcome`](hc_types::Outcome): the backend passed, it failed and why, or nothing was learned because of this
+//! machine. An error of this machine is never a failure of the backend. No name is ever looked up: a probe goes
+//! to the address of its target.
+//!
+//! # TCP
 //!
 //! ```
 //! use std::time::Duration;
-//! use hc_checkers::{CheckersConfig, probe_tcp};
-//! use hc_types::{Outcome, Target, TcpProbe};
+//! use hc_checkers::Checkers;
+//! use hc_types::{CheckSpec, Outcome, ProbeSpec, Target, TcpProbe, Timing};
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 //! let backend = std::net::TcpListener::bind("127.0.0.1:0")?;
 //! let target = Target::plain("127.0.0.1".parse()?, backend.local_addr()?.port());
-//! let outcome = probe_tcp(&TcpProbe::default(), &target, Duration::from_secs(1), &CheckersConfig::default()).await;
-//! assert_eq!(outcome, Outcome::PASS);
+//! let timing = Timing::default().timeout(Duration::from_secs(1));
+//! let spec = CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), timing)?;
+//! assert_eq!(Checkers::default().probe(&spec).await, Outcome::PASS);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Checkers`] puts them behind [`hc_types::Prober`], for whoever runs many of them.
+//! # HTTP
 //!
-//! An error of this machine is never a verdict: it ends in [`Outcome::Inconclusive`](hc_types::Outcome::Inconclusive).
-//! No name is ever looked up: a probe goes to the address of its target.
+//! ```
+//! use std::io::{Read as _, Write as _};
+//! use hc_checkers::Checkers;
+//! use hc_types::{CheckSpec, HttpProbe, ProbeSpec, Target, Timing};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! let port = listener.local_addr()?.port();
+//! let backend = std::thread::spawn(move || {
+//!     let (mut connection, _) = listener.accept()?;
+//!     connection.read(&mut [0; 1024])?;
+//!     connection.write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+//! });
+//! let http = HttpProbe { expected_codes: [200, 204].into(), ..HttpProbe::default() };
+//! let target = Target::plain("127.0.0.1".parse()?, port);
+//! let spec = CheckSpec::new(target, ProbeSpec::Http(Box::new(http)), Timing::default())?;
+//! let outcome = Checkers::default().probe(&spec).await;
+//! let text = spec.text(&outcome);
+//! assert!(text.ends_with("; got 503 Service Unavailable; want 200 or 204"), "{text}");
+//! # backend.join().map_err(|_| "the backend panicked")??;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # HTTPS
+//!
+//! Certificates are verified against the roots of the system by default. Here they are signed by an authority of
+//! the example's own:
+//!
+//! ```
+//! use hc_checkers::{Checkers, CheckersConfig, Roots};
+//! use hc_testkit::backend::Backend;
+//! use hc_testkit::certificate::{Authority, Wish};
+//! use hc_testkit::script::Step;
+//! use hc_types::{CheckSpec, HttpProbe, Outcome, ProbeSpec, Target, Timing, Tls};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let authority = Authority::new("root", 2000, 2100)?;
+//! let identity = authority.sign(&Wish::valid_for(["127.0.0.1"]))?;
+//! let answer = Step::respond(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+//! let backend = Backend::start_tls("127.0.0.1".parse()?, &identity, answer)?;
+//!
+//! let (roots, _malformed) = Roots::new([authority.certificate()]);
+//! let mut config = CheckersConfig::default();
+//! config.roots = roots;
+//! let checkers = Checkers::new(config);
+//! let https = HttpProbe { tls: Some(Tls::new(true)), ..HttpProbe::default() };
+//! let target = Target::plain("127.0.0.1".parse()?, backend.address().port());
+//! let spec = CheckSpec::new(target, ProbeSpec::Http(Box::new(https)), Timing::default())?;
+//! assert!(matches!(checkers.probe(&spec).await, Outcome::Pass { .. }));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # UDP
+//!
+//! ```
+//! use hc_checkers::Checkers;
+//! use hc_types::{CheckSpec, Outcome, ProbeSpec, Target, Timing, UdpProbe};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+//! let port = socket.local_addr()?.port();
+//! let backend = std::thread::spawn(move || {
+//!     let (_, from) = socket.recv_from(&mut [0; 512])?;
+//!     socket.send_to(b"pong", from)
+//! });
+//! let udp = UdpProbe { send: b"ping".into(), receive: b"pong".into() };
+//! let target = Target::plain("127.0.0.1".parse()?, port);
+//! let spec = CheckSpec::new(target, ProbeSpec::Udp(Box::new(udp)), Timing::default())?;
+//! assert_eq!(Checkers::default().probe(&spec).await, Outcome::PASS);
+//! # backend.join().map_err(|_| "the backend panicked")??;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # DNS
+//!
+//! ```
+//! use hc_checkers::Checkers;
+//! use hc_testkit::dns::{DnsMessage, DnsServer};
+//! use hc_types::{
+//!     CheckSpec, DnsExpectation, DnsProbe, Outcome, ProbeSpec, RecordClass, RecordType, Target, Timing,
+//! };
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let backend = DnsServer::udp("127.0.0.1".parse()?, |query| {
+//!     vec![DnsMessage::reply_to(query).answer("www.example.com", 1, &[192, 0, 2, 1]).build()]
+//! })?;
+//! let dns = DnsProbe {
+//!     query: "www.example.com".into(),
+//!     query_type: RecordType::A,
+//!     query_class: RecordClass::IN,
+//!     expect: DnsExpectation::Ips(["192.0.2.1".parse()?].into()),
+//! };
+//! let target = Target::plain("127.0.0.1".parse()?, backend.address().port());
+//! let spec = CheckSpec::new(target, ProbeSpec::Dns(Box::new(dns)), Timing::default())?;
+//! assert!(matches!(Checkers::default().probe(&spec).await, Outcome::Pass { .. }));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # RADIUS
+//!
+//! ```
+//! use hc_checkers::Checkers;
+//! use hc_testkit::datagram::DatagramServer;
+//! use hc_testkit::radius::{RadiusReply, RadiusRequest};
+//! use hc_types::{CheckSpec, Outcome, ProbeSpec, RadiusExpectation, RadiusProbe, Target, Timing};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let backend = DatagramServer::start("127.0.0.1".parse()?, |packet| {
+//!     let request = RadiusRequest::parse(packet).into_iter();
+//!     request.map(|request| RadiusReply::to(&request, 2).build(b"s3cret")).collect()
+//! })?;
+//! let radius = RadiusProbe {
+//!     username: "user".into(),
+//!     password: "password".into(),
+//!     secret: "s3cret".into(),
+//!     expect: RadiusExpectation::Accept,
+//!     require_message_authenticator: false,
+//! };
+//! let target = Target::plain("127.0.0.1".parse()?, backend.address().port());
+//! let spec = CheckSpec::new(target, ProbeSpec::Radius(Box::new(radius)), Timing::default())?;
+//! assert!(matches!(Checkers::default().probe(&spec).await, Outcome::Pass { .. }));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # ICMP
+//!
+//! It needs `CAP_NET_RAW`, or a group in `net.ipv4.ping_group_range`; without either the outcome is inconclusive.
+//!
+//! ```no_run
+//! use hc_checkers::Checkers;
+//! use hc_types::{CheckSpec, ProbeSpec, Target, Timing};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let spec = CheckSpec::new(Target::plain("192.0.2.1".parse()?, 0), ProbeSpec::Icmp, Timing::default())?;
+//! let outcome = Checkers::default().probe(&spec).await;
+//! println!("{}: {}", outcome.label(), spec.text(&outcome));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Many checks
+//!
+//! [`Checkers`] is also an [`hc_types::Prober`], which hc-manager runs on each of its shards. The functions
+//! `probe_tcp`, `probe_http` and so on run one kind of probe each without what `Checkers` adds: it observes the
+//! path to the target, so that a timeout while a route is away is no failure, and it closes connections of marked
+//! probes in the background.
+//!
+//! # Features
+//!
+//! `fuzzing` makes codecs and parsers public for the fuzz targets of this repository. Not part of the API: it may
+//! change at any time.
+
+#![cfg_attr(
+    not(feature = "fuzzing"),
+    allow(
+        unreachable_pub,
+        unused_imports,
+        dead_code,
+        reason = "the fuzz targets need more than the API shows"
+    )
+)]
 
 mod config;
 mod deadline;
-pub mod dns;
+mod dns;
 mod fault;
-#[doc(hidden)]
+#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
-pub mod http;
-pub mod icmp;
+mod http;
+mod icmp;
 mod incoming;
 mod memory;
 mod path;
 mod prober;
-pub mod radius;
+mod radius;
 mod socket;
 mod tcp;
 mod tls;

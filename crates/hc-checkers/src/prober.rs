@@ -39,6 +39,30 @@ impl Checkers {
         let paths = Rc::new(PathWatch::open());
         Self { config: Rc::new(config), pinger: Pinger::default(), paths, loopback: Rc::default(), partings }
     }
+
+    /// Runs one probe of `spec` and returns what it found, at the latest after `spec.timeout()` and what the
+    /// runtime is late. The interval and the retries of `spec` have no part in it.
+    ///
+    /// An error of this machine is [`Outcome::Inconclusive`]. What every result means is the table of
+    /// [`hc_types::verdict`].
+    ///
+    /// The connection of a marked probe is closed in the background, for up to 2.2 s, unless all clones of this
+    /// value are dropped before.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time and I/O enabled.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the probe and closes its socket.
+    pub async fn probe(&self, spec: &CheckSpec) -> Outcome {
+        Prober::probe(self, Arc::new(spec.clone())).await
+    }
+}
+
+impl Default for Checkers {
+    fn default() -> Self {
+        Self::new(CheckersConfig::default())
+    }
 }
 
 impl Prober for Checkers {

@@ -261,7 +261,8 @@ fn a_server_that_keeps_the_connection_is_left_politely_and_the_verdict_stands() 
 fn https_names_whom_it_asks() {
     let authority = Authority::new("root", 2000, 2100).unwrap();
     let (roots, _) = Roots::new([authority.certificate()]);
-    let config = CheckersConfig { roots, ..CheckersConfig::default() };
+    let mut config = CheckersConfig::default();
+    config.roots = roots;
     let response = Step::respond(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
     let https = |request: &str, verify| HttpProbe {
         tls: Some(Tls::new(verify)),

@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use hc_checkers::http::{Body, BodyError, Framing, MAX_HEAD, Request, RequestTarget, ResponseHead};
+use hc_checkers::fuzzing::http::{Body, BodyError, Framing, MAX_HEAD, Request, RequestTarget, ResponseHead};
 use hc_types::{HttpProbe, Mark, Mode, Target, Tls};
 use proptest::prelude::*;
 

@@ -5,14 +5,13 @@
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use hc_checkers::{Checkers, CheckersConfig};
 use hc_testkit::network::{in_own_network, run};
 use hc_testkit::outcome::as_told;
 use hc_types::{
-    CheckSpec, Failure, LocalFault, Outcome, Phase, ProbeSpec, Prober as _, Target, TcpProbe, UdpProbe,
+    CheckSpec, Failure, LocalFault, Outcome, Phase, ProbeSpec, Target, TcpProbe, Timing, UdpProbe,
 };
 
 const TIMEOUT: Duration = Duration::from_millis(300);
@@ -68,8 +67,13 @@ fn outcomes(setup: &'static str, rules: &'static str, ip: &'static str) -> Vec<(
             let checkers = Checkers::new(CheckersConfig::default());
             let mut outcomes = Vec::new();
             for (name, port, probe) in probes {
-                let spec = CheckSpec::new(Target::plain(ip, port), probe, 10 * TIMEOUT, TIMEOUT, 0).unwrap();
-                outcomes.push((name, checkers.probe(Arc::new(spec)).await));
+                let spec = CheckSpec::new(
+                    Target::plain(ip, port),
+                    probe,
+                    Timing::every(10 * TIMEOUT).timeout(TIMEOUT),
+                )
+                .unwrap();
+                outcomes.push((name, checkers.probe(&spec).await));
             }
             outcomes
         })
@@ -160,9 +164,9 @@ fn slow_tcp(setup: &'static str, rules: &'static str, ip: &'static str) -> Outco
         let timeout = Duration::from_millis(1500);
         let target = Target::plain(ip.parse().unwrap(), 81);
         let probe = ProbeSpec::Tcp(TcpProbe::default());
-        let spec = CheckSpec::new(target, probe, 10 * timeout, timeout, 0).unwrap();
+        let spec = CheckSpec::new(target, probe, Timing::every(10 * timeout).timeout(timeout)).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async { Checkers::new(CheckersConfig::default()).probe(Arc::new(spec)).await })
+        runtime.block_on(async { Checkers::new(CheckersConfig::default()).probe(&spec).await })
     })
 }
 

@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use hc_checkers::{Checkers, CheckersConfig, ProbeMemory};
 use hc_testkit::outcome::as_told;
-use hc_types::{CheckSpec, Failure, HttpProbe, LocalFault, Outcome, Phase, ProbeSpec, Prober as _, Target};
+use hc_types::{CheckSpec, Failure, HttpProbe, LocalFault, Outcome, Phase, ProbeSpec, Target, Timing};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -30,7 +30,8 @@ struct Rig {
 impl Rig {
     fn new(limit: usize) -> Self {
         let memory = ProbeMemory::new(limit);
-        let config = CheckersConfig { memory: memory.clone(), ..CheckersConfig::default() };
+        let mut config = CheckersConfig::default();
+        config.memory = memory.clone();
         Self { servers: JoinSet::new(), checkers: Checkers::new(config), memory, go: watch::channel(false).0 }
     }
 
@@ -72,9 +73,11 @@ impl Rig {
             HttpProbe { expected_codes: [200].into(), expected_body: body.into(), ..HttpProbe::default() };
         let target = Target::plain(address.ip(), address.port());
         let hour = Duration::from_secs(3600);
-        let spec = CheckSpec::new(target, ProbeSpec::Http(Box::new(probe)), hour, timeout, 0).unwrap();
+        let spec =
+            CheckSpec::new(target, ProbeSpec::Http(Box::new(probe)), Timing::every(hour).timeout(timeout))
+                .unwrap();
         let checkers = self.checkers.clone();
-        async move { checkers.probe(Arc::new(spec)).await }
+        async move { checkers.probe(&spec).await }
     }
 
     /// Waits until the probes hold this much, or did.

@@ -10,8 +10,8 @@ use hc_testkit::datagram::DatagramServer;
 use hc_testkit::network::{Network, connect_to, in_own_network, run, set_parameter};
 use hc_testkit::outcome::as_told;
 use hc_types::{
-    CheckSpec, DnsExpectation, DnsProbe, Failure, Mark, Mode, Outcome, Phase, ProbeSpec, Prober as _,
-    RadiusExpectation, RadiusProbe, RecordClass, RecordType, Target, UdpProbe,
+    CheckSpec, DnsExpectation, DnsProbe, Failure, Mark, Mode, Outcome, Phase, ProbeSpec, RadiusExpectation,
+    RadiusProbe, RecordClass, RecordType, Target, Timing, UdpProbe,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -115,9 +115,10 @@ fn probe_once(ip: IpAddr, port: u16, probe: &ProbeSpec, mark: Option<u32>) -> Ou
         None => Target::plain(ip, port),
         Some(mark) => Target::marked(ip, port, Mode::Dsr, mark, None),
     };
-    let spec = Arc::new(CheckSpec::new(target, probe.clone(), SECOND, 2 * SECOND, 0).unwrap());
+    let spec =
+        Arc::new(CheckSpec::new(target, probe.clone(), Timing::every(SECOND).timeout(2 * SECOND)).unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(Checkers::new(CheckersConfig::default()).probe(spec))
+    runtime.block_on(Checkers::new(CheckersConfig::default()).probe(&spec))
 }
 
 fn udp(length: usize) -> ProbeSpec {

@@ -14,8 +14,8 @@ use hc_testkit::network::{in_own_network, run};
 use hc_testkit::outcome::as_told;
 use hc_types::{
     CheckSpec, DnsExpectation, DnsProbe, Failure, HttpProbe, LocalFault, Mark, Mode, Outcome, Phase,
-    ProbeSpec, Prober as _, RadiusExpectation, RadiusProbe, RecordClass, RecordType, Target, TcpProbe, Tls,
-    UdpProbe,
+    ProbeSpec, Prober, RadiusExpectation, RadiusProbe, RecordClass, RecordType, Target, TcpProbe, Timing,
+    Tls, UdpProbe,
 };
 use tokio::time::sleep;
 
@@ -41,7 +41,7 @@ fn all(commands: &str) {
 }
 
 fn spec(target: Target, probe: ProbeSpec) -> Arc<CheckSpec> {
-    Arc::new(CheckSpec::new(target, probe, 10 * TIMEOUT, TIMEOUT, 0).unwrap())
+    Arc::new(CheckSpec::new(target, probe, Timing::every(10 * TIMEOUT).timeout(TIMEOUT)).unwrap())
 }
 
 fn tcp() -> ProbeSpec {
@@ -75,7 +75,7 @@ fn probe_while(setup: &str, target: Target, probe: ProbeSpec, events: &[(u64, &s
         runtime.block_on(async {
             await_links().await;
             let checkers = Checkers::new(CheckersConfig::default());
-            let probe = checkers.probe(spec(target, probe));
+            let probe = Prober::probe(&checkers, spec(target, probe));
             let (outcome, ()) = tokio::join!(probe, async {
                 let mut passed = 0;
                 for (at, commands) in &events {
@@ -124,9 +124,14 @@ fn loopback_down_for_four_seconds_of_a_probe_of_five() {
             let target = Target::plain([127, 0, 1, 94].into(), listener.local_addr().unwrap().port());
             let http = HttpProbe { tls: Some(Tls::new(false)), ..HttpProbe::default() };
             let timeout = Duration::from_secs(5);
-            let spec = CheckSpec::new(target, ProbeSpec::Http(Box::new(http)), timeout, timeout, 0).unwrap();
+            let spec = CheckSpec::new(
+                target,
+                ProbeSpec::Http(Box::new(http)),
+                Timing::every(timeout).timeout(timeout),
+            )
+            .unwrap();
             run("ip link set lo down");
-            let (outcome, ()) = tokio::join!(checkers.probe(Arc::new(spec)), async {
+            let (outcome, ()) = tokio::join!(checkers.probe(&spec), async {
                 sleep(Duration::from_secs(4)).await;
                 run("ip link set lo up");
             });
@@ -325,9 +330,13 @@ fn a_flood_of_route_changes_hides_neither_a_dead_backend_nor_a_change_of_its_rou
                         commands += lines_at_half;
                     }
                 }
-                let spec =
-                    CheckSpec::new(plain([10, 50, 0, 1]), tcp(), 60 * TIMEOUT, 5 * TIMEOUT, 0).unwrap();
-                let mut probe = std::pin::pin!(checkers.probe(Arc::new(spec)));
+                let spec = CheckSpec::new(
+                    plain([10, 50, 0, 1]),
+                    tcp(),
+                    Timing::every(60 * TIMEOUT).timeout(5 * TIMEOUT),
+                )
+                .unwrap();
+                let mut probe = std::pin::pin!(checkers.probe(&spec));
                 // It begins before the routes change, however busy the machine is.
                 let begins = std::future::poll_fn(|context| {
                     std::task::Poll::Ready(probe.as_mut().poll(context).is_pending())

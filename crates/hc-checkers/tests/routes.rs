@@ -9,7 +9,7 @@ use std::time::Duration;
 use hc_checkers::{Checkers, CheckersConfig};
 use hc_testkit::network::{in_own_network, run, set_parameter};
 use hc_testkit::outcome::as_told;
-use hc_types::{CheckSpec, Failure, LocalFault, Outcome, Phase, ProbeSpec, Prober as _, Target, TcpProbe};
+use hc_types::{CheckSpec, Failure, LocalFault, Outcome, Phase, ProbeSpec, Prober, Target, TcpProbe, Timing};
 use tokio::net::TcpListener;
 
 /// A check of a byte that never comes.
@@ -17,7 +17,7 @@ fn spec_in_vain(address: SocketAddr, timeout: Duration) -> Arc<CheckSpec> {
     let probe = TcpProbe { receive: b"x".to_vec().into(), ..TcpProbe::default() };
     let target = Target::plain(address.ip(), address.port());
     let hour = Duration::from_secs(3600);
-    Arc::new(CheckSpec::new(target, ProbeSpec::Tcp(probe), hour, timeout, 0).unwrap())
+    Arc::new(CheckSpec::new(target, ProbeSpec::Tcp(probe), Timing::every(hour).timeout(timeout)).unwrap())
 }
 
 /// The outcome of a probe that waits for a byte which never comes, when `meanwhile` runs after the connection stands.
@@ -29,7 +29,7 @@ fn wait_in_vain(meanwhile: impl FnOnce() + Send + 'static) -> Outcome {
             let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let spec = spec_in_vain(address, Duration::from_millis(300));
-            let probe = Checkers::new(CheckersConfig::default()).probe(spec);
+            let probe = Prober::probe(&Checkers::default(), spec);
             let (outcome, _connection) = tokio::join!(probe, async {
                 let connection = listener.accept().await.unwrap();
                 meanwhile();
@@ -76,7 +76,8 @@ fn a_timeout_right_after_the_loopback_interface_was_down_is_no_verdict() {
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
             let checkers = Checkers::new(CheckersConfig::default());
-            let probe = |timeout| checkers.probe(spec_in_vain(listener.local_addr().unwrap(), timeout));
+            let probe =
+                |timeout| Prober::probe(&checkers, spec_in_vain(listener.local_addr().unwrap(), timeout));
             run("ip link set lo down");
             let first = probe(Duration::from_millis(200)).await;
             let up = async {

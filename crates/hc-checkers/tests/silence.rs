@@ -5,7 +5,6 @@
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -13,9 +12,8 @@ use hc_checkers::{Checkers, CheckersConfig};
 use hc_testkit::dns::DnsMessage;
 use hc_testkit::port::FullPort;
 use hc_types::{
-    CheckSpec, DnsExpectation, DnsProbe, Failure, HttpProbe, Outcome, Phase, ProbeSpec, Prober as _,
-    RadiusExpectation, RadiusProbe, RecordClass, RecordType, Stray, Target, TcpProbe, TimeoutEvidence, Tls,
-    UdpProbe,
+    CheckSpec, DnsExpectation, DnsProbe, Failure, HttpProbe, Outcome, Phase, ProbeSpec, RadiusExpectation,
+    RadiusProbe, RecordClass, RecordType, Stray, Target, TcpProbe, TimeoutEvidence, Timing, Tls, UdpProbe,
 };
 use tokio::time::{Instant, advance};
 
@@ -30,8 +28,8 @@ fn with_still_clock<R>(test: impl Future<Output = R>) -> R {
 
 async fn probe(probe: ProbeSpec, address: SocketAddr) -> Outcome {
     let target = Target::plain(address.ip(), address.port());
-    let spec = CheckSpec::new(target, probe, 10 * TIMEOUT, TIMEOUT, 0).unwrap();
-    Checkers::new(CheckersConfig::default()).probe(Arc::new(spec)).await
+    let spec = CheckSpec::new(target, probe, Timing::every(10 * TIMEOUT).timeout(TIMEOUT)).unwrap();
+    Checkers::new(CheckersConfig::default()).probe(&spec).await
 }
 
 fn touch() -> ProbeSpec {

@@ -139,7 +139,8 @@ fn a_mere_touch_is_never_accepted() {
 fn a_graceful_close_is_a_connection_like_any_other() {
     for ip in FAMILIES {
         let backend = Backend::start(ip, vec![Step::Hang]).unwrap();
-        let config = CheckersConfig { close: Close::Graceful, ..CheckersConfig::default() };
+        let mut config = CheckersConfig::default();
+        config.close = Close::Graceful;
         let outcome = run(probe_tcp(&TcpProbe::default(), &target(backend.address()), PLENTY, &config));
         assert_eq!(outcome, Outcome::PASS);
         let seen = backend.wait_for(|seen| seen.first().is_some_and(|one| one.over));

@@ -1,7 +1,9 @@
 //! TLS handshakes with good and bad certificates, and with peers that speak something else.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 use std::time::Duration;
 
 use hc_checkers::{CheckersConfig, Roots, probe_tcp};
@@ -22,7 +24,9 @@ fn here() -> Wish {
 fn trusting<'a>(certificates: impl IntoIterator<Item = &'a Authority>) -> CheckersConfig {
     let (roots, problems) = Roots::new(certificates.into_iter().map(Authority::certificate));
     assert!(problems.is_empty());
-    CheckersConfig { roots, ..CheckersConfig::default() }
+    let mut config = CheckersConfig::default();
+    config.roots = roots;
+    config
 }
 
 fn run(probe: &TcpProbe, backend: &Backend, timeout: Duration, config: &CheckersConfig) -> Outcome {
@@ -124,7 +128,9 @@ fn the_dates_of_a_root_count() {
 fn a_certificate_that_is_itself_trusted_passes() {
     let trust = |identity: &Identity| {
         let (roots, _) = Roots::new(identity.chain.clone());
-        CheckersConfig { roots, ..CheckersConfig::default() }
+        let mut config = CheckersConfig::default();
+        config.roots = roots;
+        config
     };
     // What `openssl req -x509` makes: it may sign others, and signs itself.
     let authority = Identity::self_signed(&Wish { authority: true, ..here() }).unwrap();
@@ -243,18 +249,24 @@ fn bytes_are_exchanged_inside() {
 
 #[test]
 fn system_roots_come_from_where_the_environment_says() {
-    // Of a child process, since the environment is shared by all threads of this one.
-    if std::env::var_os("SSL_CERT_FILE").is_some_and(|file| file == "/dev/null") {
-        let (roots, _) = Roots::system();
-        assert!(roots.is_empty());
+    // Of child processes, since the environment is shared by all threads of this one.
+    if let Ok(expected) = std::env::var("HC_TEST_ROOTS") {
+        let expected: usize = expected.parse().unwrap();
+        assert_eq!(Roots::system().0.len(), expected);
+        assert_eq!(Roots::default().len(), expected, "the default reads the same, once");
         return;
     }
+    let mut one = tempfile::NamedTempFile::new().unwrap();
+    one.write_all(Authority::new("root", 2000, 2100).unwrap().pem().as_bytes()).unwrap();
     let this = std::env::current_exe().unwrap();
-    let status = std::process::Command::new(this)
-        .args(["--exact", "system_roots_come_from_where_the_environment_says"])
-        .env("SSL_CERT_FILE", "/dev/null")
-        .env_remove("SSL_CERT_DIR")
-        .status()
-        .unwrap();
-    assert!(status.success());
+    for (file, expected) in [(Path::new("/dev/null"), "0"), (one.path(), "1")] {
+        let status = std::process::Command::new(&this)
+            .args(["--exact", "system_roots_come_from_where_the_environment_says"])
+            .env("SSL_CERT_FILE", file)
+            .env_remove("SSL_CERT_DIR")
+            .env("HC_TEST_ROOTS", expected)
+            .status()
+            .unwrap();
+        assert!(status.success(), "{}", file.display());
+    }
 }

@@ -52,7 +52,8 @@ fn certificate(home: &Path, name: &str, key: &str, extensions: &str, issuer: Opt
 fn outcome(home: &Path, sha1: bool) -> Outcome {
     let text = |name: &str| home.join(name).to_str().unwrap().to_owned();
     let certificates = CertificateDer::pem_file_iter(home.join("root.crt")).unwrap().map(Result::unwrap);
-    let config = CheckersConfig { roots: Roots::new(certificates).0, ..CheckersConfig::default() };
+    let mut config = CheckersConfig::default();
+    config.roots = Roots::new(certificates).0;
     let mut arguments: Vec<String> = ["-www", "-cipher", "ALL:@SECLEVEL=0"].map(str::to_owned).to_vec();
     arguments.extend(["-cert".into(), text("leaf.crt"), "-key".into(), text("leaf.key")]);
     if home.join("middle.crt").exists() {

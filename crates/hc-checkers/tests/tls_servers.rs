@@ -71,7 +71,9 @@ fn roots(file: &Path) -> CheckersConfig {
     let certificates = CertificateDer::pem_file_iter(file).unwrap().map(Result::unwrap);
     let (roots, problems) = Roots::new(certificates);
     assert!(problems.is_empty());
-    CheckersConfig { roots, ..CheckersConfig::default() }
+    let mut config = CheckersConfig::default();
+    config.roots = roots;
+    config
 }
 
 fn ask(server: &OpensslServer, tls: Tls, config: &CheckersConfig) -> Outcome {

@@ -12,16 +12,18 @@ use hc_testkit::backend::Backend;
 use hc_testkit::certificate::{Authority, Wish};
 use hc_testkit::network::in_own_network;
 use hc_testkit::script::Step;
-use hc_types::{CheckSpec, HttpProbe, ProbeSpec, Prober as _, Target, TcpProbe, Tls};
+use hc_types::{CheckSpec, HttpProbe, ProbeSpec, Target, TcpProbe, Timing, Tls};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// The text of one probe, behind its subject.
 fn text(port: u16, probe: ProbeSpec) -> String {
     let (hour, timeout) = (Duration::from_secs(3600), Duration::from_secs(10));
-    let spec = Arc::new(CheckSpec::new(Target::plain(HERE, port), probe, hour, timeout, 0).unwrap());
+    let spec = Arc::new(
+        CheckSpec::new(Target::plain(HERE, port), probe, Timing::every(hour).timeout(timeout)).unwrap(),
+    );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let outcome = runtime.block_on(Checkers::new(CheckersConfig::default()).probe(Arc::clone(&spec)));
+    let outcome = runtime.block_on(Checkers::new(CheckersConfig::default()).probe(&spec));
     let text = spec.text(&outcome);
     text.split_once("; ").map_or(String::new(), |(_, cause)| cause.to_owned())
 }

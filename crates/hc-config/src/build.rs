@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hc_types::{CheckSpec, Mark, Mode, ProbeSpec, SpecError, Target};
+use hc_types::{CheckSpec, Mark, Mode, ProbeSpec, SpecError, Target, Timing};
 
 use crate::diagnostic::{Report, Span};
 use crate::expand::{Expansion, Host, Place};
@@ -163,7 +163,7 @@ impl Build<'_> {
             Host::Ip(_) => probe.clone(),
             Host::Name(name) => host::probe_of(name, place.port, probe),
         };
-        CheckSpec::new(self.target(place), probe, interval, timeout, retries)
+        CheckSpec::new(self.target(place), probe, Timing::every(interval).timeout(timeout).retries(retries))
     }
 
     fn target(&self, place: &Place) -> Target {

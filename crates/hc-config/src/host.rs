@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use hc_types::{CheckId, CheckSpec, ProbeSpec, SpecError, Target};
+use hc_types::{CheckId, CheckSpec, ProbeSpec, SpecError, Target, Timing};
 
 use crate::range::TargetItem;
 use crate::{Check, Labels, check_id};
@@ -76,7 +76,11 @@ fn with_address(template: &CheckSpec, ip: IpAddr) -> Result<CheckSpec, SpecError
         None => Target::plain(ip, target.port()),
     };
     let probe = template.probe().clone();
-    CheckSpec::new(target, probe, template.interval(), template.timeout(), template.retries())
+    CheckSpec::new(
+        target,
+        probe,
+        Timing::every(template.interval()).timeout(template.timeout()).retries(template.retries()),
+    )
 }
 
 /// The probe of a host: an HTTP request names the host unless the file names another one.

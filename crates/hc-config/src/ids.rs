@@ -65,7 +65,7 @@ fn report_collisions(named: &[(CheckId, &str, Span)], report: &mut Report) {
 mod tests {
     use std::time::Duration;
 
-    use hc_types::{CheckSpec, ProbeSpec, Target};
+    use hc_types::{CheckSpec, ProbeSpec, Target, Timing};
 
     use super::*;
     use crate::SourceFile;
@@ -88,7 +88,7 @@ mod tests {
     fn draft(name: &str, start: usize) -> Draft {
         let target = Target::plain([192, 0, 2, 1].into(), 0);
         let second = Duration::from_secs(1);
-        let spec = CheckSpec::new(target, ProbeSpec::Icmp, second, second, 0).unwrap();
+        let spec = CheckSpec::new(target, ProbeSpec::Icmp, Timing::every(second).timeout(second)).unwrap();
         Draft { name: name.into(), labels: Arc::default(), spec, at: Span { file: 0, start } }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hc_config::{Check, Limits, NoFiles, Resolve, SourceFile, check_id, parse};
 use hc_types::{
     CheckId, CheckSpec, DnsExpectation, DnsProbe, HttpProbe, Mark, Mode, ProbeSpec, RadiusExpectation,
-    RadiusProbe, RecordClass, RecordType, SetChange, Target, TcpProbe, Tls, UdpProbe,
+    RadiusProbe, RecordClass, RecordType, SetChange, Target, TcpProbe, Timing, Tls, UdpProbe,
 };
 
 fn read(text: &str) -> Vec<Check> {
@@ -27,7 +27,12 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn spec(target: &str, probe: ProbeSpec) -> CheckSpec {
     let target: std::net::SocketAddr = target.parse().unwrap();
-    CheckSpec::new(Target::plain(target.ip(), target.port()), probe, 10 * SECOND, 5 * SECOND, 0).unwrap()
+    CheckSpec::new(
+        Target::plain(target.ip(), target.port()),
+        probe,
+        Timing::every(10 * SECOND).timeout(5 * SECOND),
+    )
+    .unwrap()
 }
 
 /// One check of which only the probe matters.

@@ -1,7 +1,7 @@
 //! DNS: names, questions, answers.
 
-use hc_checkers::dns::message::{Judgement, Question};
-use hc_checkers::dns::name::{display_name, parse_name};
+use hc_checkers::fuzzing::dns::message::{Judgement, Question};
+use hc_checkers::fuzzing::dns::name::{display_name, parse_name};
 use hc_types::{DnsExpectation, DnsProbe, Failure, Outcome, RecordClass, RecordType, Stray};
 
 use crate::input::Input;

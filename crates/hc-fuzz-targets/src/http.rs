@@ -5,8 +5,8 @@ use std::task::Poll;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use hc_checkers::fuzzing::http::{Body, Framing, Request, RequestTarget, ResponseHead};
 use hc_checkers::fuzzing::http_exchange as exchange;
-use hc_checkers::http::{Body, Framing, Request, RequestTarget, ResponseHead};
 use hc_types::{HttpProbe, Outcome, Target, Tls};
 
 use crate::input::Input;

@@ -1,6 +1,8 @@
 //! ICMP packets.
 
-use hc_checkers::icmp::echo::{Family, Heard, LENGTH, Tag, checksum, parse, request, strip_ipv4_header};
+use hc_checkers::fuzzing::icmp::echo::{
+    Family, Heard, LENGTH, Tag, checksum, parse, request, strip_ipv4_header,
+};
 
 use crate::input::Input;
 

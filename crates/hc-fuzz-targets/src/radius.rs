@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hc_checkers::radius::packet::{Expectation, MAX_PASSWORD, MAX_VALUE, Request, Response};
+use hc_checkers::fuzzing::radius::packet::{Expectation, MAX_PASSWORD, MAX_VALUE, Request, Response};
 use hc_types::Failure;
 use hmac::{Hmac, Mac as _};
 use md5::{Digest as _, Md5};

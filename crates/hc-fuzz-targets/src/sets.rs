@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hc_ipc::{Assembled, Assembly};
 use hc_sources::{Admission, Admitted};
-use hc_types::{CheckId, CheckSpec, ProbeSpec, Proposal, Rejection, SetChange, Target, TcpProbe};
+use hc_types::{CheckId, CheckSpec, ProbeSpec, Proposal, Rejection, SetChange, Target, TcpProbe, Timing};
 use hc_wire::{CheckEntry, CheckLine, UpdateConfigs, UpdateDelta};
 
 use crate::input::Input;
@@ -163,7 +163,8 @@ fn entry(choice: u8) -> CheckEntry {
             let target = Target::plain([192, 0, 2, 1].into(), 80 + u16::from(choice >> 3 & 3));
             let probe = ProbeSpec::Tcp(TcpProbe::default());
             let second = Duration::from_secs(1);
-            let spec = CheckSpec::new(target, probe, second, second, 0).expect("a good check");
+            let spec =
+                CheckSpec::new(target, probe, Timing::every(second).timeout(second)).expect("a good check");
             return Ok(CheckLine { id, spec: Arc::new(spec) });
         }
     };

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use hc_manager::{Manager, ManagerConfig};
 use hc_types::{
     CheckId, CheckSpec, Incarnation, Outcome, ProbeSpec, Prober, SetChange, Sink, StatusUpdate, Target,
-    TcpProbe,
+    TcpProbe, Timing,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +44,11 @@ fn checks(count: u32, first_id: u64, interval: Duration) -> Result<Checks, Box<d
     let check = |n: u32| {
         let target = Target::plain(Ipv4Addr::from(0x0a00_0000 + n).into(), 80);
         let probe = ProbeSpec::Tcp(TcpProbe::default());
-        let spec = CheckSpec::new(target, probe, interval, Duration::from_secs(1), 2)?;
+        let spec = CheckSpec::new(
+            target,
+            probe,
+            Timing::every(interval).timeout(Duration::from_secs(1)).retries(2),
+        )?;
         Ok((CheckId(first_id + u64::from(n)), Arc::new(spec)))
     };
     (0..count).map(check).collect()

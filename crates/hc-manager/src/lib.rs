@@ -8,7 +8,7 @@
 //! use std::sync::Arc;
 //! use std::time::Duration;
 //! use hc_manager::{Manager, ManagerConfig};
-//! use hc_types::{CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Prober, SetChange, Sink, StatusUpdate, Target, TcpProbe};
+//! use hc_types::{CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Prober, SetChange, Sink, StatusUpdate, Target, TcpProbe, Timing};
 //! use tokio_util::sync::CancellationToken;
 //!
 //! /// A probe that always passes.
@@ -41,7 +41,7 @@
 //!
 //! let target = Target::plain("192.0.2.1".parse()?, 80);
 //! let second = Duration::from_secs(1);
-//! let spec = CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), 5 * second, second, 2)?;
+//! let spec = CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), Timing::every(5 * second).timeout(second).retries(2))?;
 //! let checks = vec![(CheckId(123), Arc::new(spec))];
 //! let applied = manager.apply(SetChange::Full { generation: None, checks }).await?;
 //! assert_eq!(applied.added, 1);

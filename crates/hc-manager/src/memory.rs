@@ -108,7 +108,7 @@ impl Memory {
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use hc_types::{Health, Outcome, ProbeSpec, Target, TcpProbe};
+    use hc_types::{Health, Outcome, ProbeSpec, Target, TcpProbe, Timing};
 
     use super::*;
 
@@ -116,7 +116,7 @@ mod tests {
         let target = Target::plain("192.0.2.1".parse().unwrap(), port);
         let probe = ProbeSpec::Tcp(TcpProbe::default());
         let second = Duration::from_secs(1);
-        Arc::new(CheckSpec::new(target, probe, second, second, 0).unwrap())
+        Arc::new(CheckSpec::new(target, probe, Timing::every(second).timeout(second)).unwrap())
     }
 
     fn known(successes: u64) -> Known {

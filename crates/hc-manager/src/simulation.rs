@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use hc_types::{
     CheckId, CheckSpec, Failure, Health, Incarnation, LocalFault, Outcome, ProbeSpec, SetChange, Status,
-    StatusUpdate, Target, TcpProbe,
+    StatusUpdate, Target, TcpProbe, Timing,
 };
 use proptest::prelude::*;
 
@@ -59,7 +59,9 @@ fn spec(port: u16, interval: u64, retries: u32) -> Arc<CheckSpec> {
     let target = Target::plain("192.0.2.1".parse().unwrap(), port);
     let probe = ProbeSpec::Tcp(TcpProbe::default());
     let (interval, timeout) = (Duration::from_millis(interval), Duration::from_secs(1));
-    Arc::new(CheckSpec::new(target, probe, interval, timeout, retries).unwrap())
+    Arc::new(
+        CheckSpec::new(target, probe, Timing::every(interval).timeout(timeout).retries(retries)).unwrap(),
+    )
 }
 
 struct InFlight {

@@ -151,7 +151,7 @@ impl ManagerStats {
             in_flight: 0,
             waiting: 0,
             started: 0,
-            results: Outcome::LABELS.map(|label| (label, 0)).to_vec(),
+            results: Outcome::LABELS.iter().map(|label| (*label, 0)).collect(),
             lateness: Lateness::default(),
             stalls: 0,
             stalled: Duration::ZERO,

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use hc_manager::ManagerConfig;
 use hc_manager::stepped::Stepped;
-use hc_types::{CheckId, CheckSpec, Outcome, ProbeSpec, SetChange, Target, TcpProbe};
+use hc_types::{CheckId, CheckSpec, Outcome, ProbeSpec, SetChange, Target, TcpProbe, Timing};
 
 const MS: u64 = 1_000_000;
 const INTERVAL: u64 = 10_000 * MS;
@@ -18,7 +18,7 @@ fn check(id: u64, address: u64, port: u64) -> (CheckId, Arc<CheckSpec>) {
     let target = Target::plain(ip.into(), u16::try_from(port + 1).unwrap());
     let probe = ProbeSpec::Tcp(TcpProbe::default());
     let (interval, timeout) = (Duration::from_nanos(INTERVAL), Duration::from_secs(1));
-    (CheckId(id), Arc::new(CheckSpec::new(target, probe, interval, timeout, 0).unwrap()))
+    (CheckId(id), Arc::new(CheckSpec::new(target, probe, Timing::every(interval).timeout(timeout)).unwrap()))
 }
 
 /// A manager in virtual time whose probes pass at once.

@@ -9,13 +9,15 @@ use std::time::{Duration, UNIX_EPOCH};
 use hc_metrics::{CheckSeries, Checks, Format, Metrics, Shard, Sink, Snapshot, Source};
 use hc_types::{
     CheckId, CheckSpec, Failure, Health, Held, Incarnation, LocalFault, Outcome, ProbeSpec, Progress, Status,
-    StatusUpdate, Target, TcpProbe,
+    StatusUpdate, Target, TcpProbe, Timing,
 };
 
 fn update(id: u64, outcome: Outcome, held: Option<LocalFault>, transition: bool) -> StatusUpdate {
     let second = Duration::from_secs(1);
     let target = Target::plain([192, 0, 2, 1].into(), 80);
-    let spec = CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), second, second, 0).unwrap();
+    let spec =
+        CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), Timing::every(second).timeout(second))
+            .unwrap();
     let health = if matches!(outcome, Outcome::Pass { .. }) { Health::Healthy } else { Health::Unhealthy };
     let held = held.map(|fault| Box::new(Held { fault, since: UNIX_EPOCH }));
     let duration = Duration::from_millis(3);

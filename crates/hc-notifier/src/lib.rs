@@ -14,7 +14,7 @@
 //! use std::sync::Arc;
 //! use std::time::{Duration, SystemTime};
 //! use hc_notifier::{Delivery, DeliveryError, NotifierConfig, NotifierTask, SharedOutbox};
-//! use hc_types::{Batch, CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink, Status, StatusUpdate, Target};
+//! use hc_types::{Batch, CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink, Status, StatusUpdate, Target, Timing};
 //! use hc_view::{View, ViewConfig};
 //! use tokio_util::sync::CancellationToken;
 //!
@@ -39,7 +39,7 @@
 //! let task = NotifierTask::new(view.clone(), outbox, Print, Duration::from_secs(2), shutdown.clone());
 //!
 //! let second = Duration::from_secs(1);
-//! let spec = CheckSpec::new(Target::plain("192.0.2.1".parse()?, 0), ProbeSpec::Icmp, second, second, 0)?;
+//! let spec = CheckSpec::new(Target::plain("192.0.2.1".parse()?, 0), ProbeSpec::Icmp, Timing::every(second).timeout(second))?;
 //! let status = Status {
 //!     health: Health::Healthy,
 //!     last_check: Some(SystemTime::now()),

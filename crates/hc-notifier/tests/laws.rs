@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hc_notifier::{DeliveryError, Due, NotifierConfig, Outbox};
 use hc_types::{
     CheckId, CheckSpec, CheckStatus, Health, Incarnation, Outcome, ProbeSpec, Progress, Status, StatusUpdate,
-    Target,
+    Target, Timing,
 };
 use hc_view::Table;
 use proptest::prelude::*;
@@ -92,7 +92,8 @@ impl World {
         let now = Instant::now();
         let second = Duration::from_secs(1);
         let target = Target::plain("192.0.2.1".parse().unwrap(), 0);
-        let spec = Arc::new(CheckSpec::new(target, ProbeSpec::Icmp, second, second, 0).unwrap());
+        let spec =
+            Arc::new(CheckSpec::new(target, ProbeSpec::Icmp, Timing::every(second).timeout(second)).unwrap());
         Self {
             table: Table::new(0, 0),
             outbox: Outbox::new(&config, now),

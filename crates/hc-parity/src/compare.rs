@@ -9,7 +9,7 @@ use std::thread;
 
 use anyhow::{Context as _, Result, anyhow};
 use hc_checkers::{Checkers, CheckersConfig, Roots};
-use hc_types::{Outcome, Prober as _};
+use hc_types::Outcome;
 use hc_wire::parse_check;
 use tokio::runtime::{Builder, Runtime};
 
@@ -99,7 +99,8 @@ impl Arena {
 
     fn work(&self, queue: &Mutex<VecDeque<Case>>) -> Result<Vec<Difference>> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let config = CheckersConfig { roots: self.roots.clone(), ..CheckersConfig::default() };
+        let mut config = CheckersConfig::default();
+        config.roots = self.roots.clone();
         let checkers = Checkers::new(config);
         let mut differences = Vec::new();
         loop {
@@ -145,7 +146,7 @@ fn ours(line: &str, runtime: &Runtime, checkers: &Checkers) -> (&'static str, St
         Ok(line) => line.spec,
         Err(rejection) => return ("refused", rejection.reason),
     };
-    let probe = AssertUnwindSafe(|| runtime.block_on(checkers.probe(Arc::clone(&spec))));
+    let probe = AssertUnwindSafe(|| runtime.block_on(checkers.probe(&spec)));
     let Ok(outcome) = std::panic::catch_unwind(probe) else { return ("panic", "see above".to_owned()) };
     let word = match &outcome {
         Outcome::Pass { .. } => "pass",

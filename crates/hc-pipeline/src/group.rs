@@ -88,14 +88,14 @@ impl fmt::Display for Group {
 mod tests {
     use std::time::Duration;
 
-    use hc_types::{Mark, ProbeSpec, Target};
+    use hc_types::{Mark, ProbeSpec, Target, Timing};
 
     use super::*;
 
     #[track_caller]
     fn check(target: Target, grouping: Grouping, expected: &str) {
         let second = Duration::from_secs(1);
-        let spec = CheckSpec::new(target, ProbeSpec::Icmp, second, second, 0).unwrap();
+        let spec = CheckSpec::new(target, ProbeSpec::Icmp, Timing::every(second).timeout(second)).unwrap();
         assert_eq!(grouping.of(&spec).to_string(), expected);
     }
 

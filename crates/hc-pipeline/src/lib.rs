@@ -34,7 +34,7 @@
 //! use hc_pipeline::{Guard, GuardConfig, Pipeline, PipelineTask, Reprobe};
 //! use hc_types::{
 //!     CheckId, CheckSpec, Health, Incarnation, ProbeSpec, Progress, Sink, Status, StatusUpdate, Target,
-//! };
+//!, Timing};
 //! use hc_view::{View, ViewConfig};
 //! use tokio_util::sync::CancellationToken;
 //!
@@ -55,7 +55,7 @@
 //! let task = PipelineTask::new(pipeline.clone(), Checker);
 //!
 //! let (second, target) = (Duration::from_secs(1), Target::plain("192.0.2.1".parse()?, 0));
-//! let spec = Arc::new(CheckSpec::new(target, ProbeSpec::Icmp, second, second, 0)?);
+//! let spec = Arc::new(CheckSpec::new(target, ProbeSpec::Icmp, Timing::every(second).timeout(second))?);
 //! for health in [Health::Healthy, Health::Unhealthy] {
 //!     for id in 1..=5 {
 //!         let (id, incarnation, spec) = (CheckId(id), Incarnation(1), Arc::clone(&spec));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hc_pipeline::{Effects, Guard, GuardConfig, Pipeline, PipelineTask, Reprobe, Stage};
 use hc_types::{
     CheckId, CheckSpec, Health, Incarnation, Observer, ProbeSpec, Progress, Sink, Status, StatusUpdate,
-    Target,
+    Target, Timing,
 };
 use hc_view::{Outlet, Report, Reported, Slot, View, ViewConfig};
 use tokio::sync::mpsc;
@@ -66,7 +66,8 @@ impl Reprobe for Slow {
 
 fn update(id: u64, health: Health) -> StatusUpdate {
     let target = Target::plain("192.0.2.1".parse().unwrap(), 0);
-    let spec = Arc::new(CheckSpec::new(target, ProbeSpec::Icmp, SECOND, SECOND, 0).unwrap());
+    let spec =
+        Arc::new(CheckSpec::new(target, ProbeSpec::Icmp, Timing::every(SECOND).timeout(SECOND)).unwrap());
     let status = Status { health, ..Status::NEW };
     StatusUpdate {
         id: CheckId(id),

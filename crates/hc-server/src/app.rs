@@ -175,7 +175,10 @@ fn checkers(config: &ChecksConfig, roots: Roots, max_partings: usize) -> Checker
         CloseConfig::Graceful => Close::Graceful,
     };
     let memory = ProbeMemory::new(config.probe_memory);
-    CheckersConfig { close, roots, nas_ip: None, max_partings, memory }
+    let mut checkers = CheckersConfig::default();
+    (checkers.close, checkers.roots) = (close, roots);
+    (checkers.max_partings, checkers.memory) = (max_partings, memory);
+    checkers
 }
 
 fn socket_config(config: SocketConfig) -> hc_ipc::SocketConfig {

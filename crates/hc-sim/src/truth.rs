@@ -117,7 +117,8 @@ impl Truth {
             }
         };
         let Timing { interval, timeout, retries } = timing;
-        CheckSpec::new(target, probe, interval, timeout, retries).expect("the timing is above 0")
+        CheckSpec::new(target, probe, hc_types::Timing::every(interval).timeout(timeout).retries(retries))
+            .expect("the timing is above 0")
     }
 
     /// The subject that a check is about.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use hc_types::{CheckId, CheckSpec, Failure, Health, Outcome, ProbeSpec, Status, Target, TcpProbe};
+use hc_types::{CheckId, CheckSpec, Failure, Health, Outcome, ProbeSpec, Status, Target, TcpProbe, Timing};
 
 use crate::Report;
 
@@ -11,7 +11,9 @@ use crate::Report;
 pub(crate) fn report(id: u64, name: &str, labels: &[(&str, &str)], health: Health) -> Report {
     let second = Duration::from_secs(1);
     let target = Target::plain([192, 0, 2, 1].into(), 80);
-    let spec = CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), second, second, 0).unwrap();
+    let spec =
+        CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), Timing::every(second).timeout(second))
+            .unwrap();
     let outcome = match health {
         Health::Healthy => Some(Outcome::PASS),
         Health::Unhealthy => Some(Outcome::Fail(Failure::Refused)),

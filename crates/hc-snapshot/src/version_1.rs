@@ -170,7 +170,7 @@ impl Serialize for Bytes<'_> {
 mod tests {
     use std::time::Duration;
 
-    use hc_types::{Mark, Target};
+    use hc_types::{Mark, Target, Timing};
 
     use super::*;
 
@@ -178,7 +178,7 @@ mod tests {
     #[track_caller]
     fn check(target: Target, probe: ProbeSpec, expected: &str) {
         let second = Duration::from_secs(1);
-        let spec = CheckSpec::new(target, probe, second, second, 0).unwrap();
+        let spec = CheckSpec::new(target, probe, Timing::every(second).timeout(second)).unwrap();
         assert_eq!(version_1_key(&spec).unwrap().to_string()[2..], expected[2..]);
     }
 

@@ -7,10 +7,10 @@
 //! use std::sync::Arc;
 //! use std::time::Duration;
 //! use hc_sources::{Admission, Admitted, Directory};
-//! use hc_types::{CheckId, CheckSpec, ProbeSpec, Proposal, SetChange, Target};
+//! use hc_types::{CheckId, CheckSpec, ProbeSpec, Proposal, SetChange, Target, Timing};
 //!
 //! let second = Duration::from_secs(1);
-//! let spec = CheckSpec::new(Target::plain("192.0.2.1".parse()?, 0), ProbeSpec::Icmp, second, second, 0)?;
+//! let spec = CheckSpec::new(Target::plain("192.0.2.1".parse()?, 0), ProbeSpec::Icmp, Timing::every(second).timeout(second))?;
 //! let checks = vec![(CheckId(1), Arc::new(spec))];
 //! let proposal = || Proposal::new(SetChange::Full { generation: None, checks: checks.clone() });
 //!

@@ -6,14 +6,14 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use hc_types::{CheckSpec, Outcome, ProbeSpec, Target, TcpProbe, Failure};
+//! use hc_types::{CheckSpec, Outcome, ProbeSpec, Target, TcpProbe, Failure, Timing};
 //!
 //! let target = Target::plain("192.0.2.1".parse()?, 80);
-//! let spec = CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), Duration::from_secs(5), Duration::from_secs(1), 2)?;
+//! let spec = CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), Timing::every(Duration::from_secs(5)).timeout(Duration::from_secs(1)).retries(2))?;
 //! assert_eq!(spec.text(&Outcome::Fail(Failure::Refused)), "TCP connect to 192.0.2.1:80; connection refused");
 //!
 //! // A probe without a deadline is not a check.
-//! assert!(CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), Duration::from_secs(5), Duration::ZERO, 2).is_err());
+//! assert!(CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), Timing::every(Duration::from_secs(5)).timeout(Duration::ZERO).retries(2)).is_err());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -48,7 +48,7 @@ pub use probe::{
 pub use recognise::{RECOGNISED, recognise, wants_https};
 pub use set::{Rejection, SetChange};
 pub use source::{Metadata, Proposal, Reply, Source};
-pub use spec::{CheckSpec, MAX_PERIOD, MIN_INTERVAL, SpecError};
+pub use spec::{CheckSpec, MAX_PERIOD, MIN_INTERVAL, SpecError, Timing};
 pub use status::{Batch, CheckStatus, Health, Held, Progress, Remembered, Status, StatusUpdate};
 pub use target::{Mark, Mode, Target};
 pub use text::{cut, quote, radius_code_name};

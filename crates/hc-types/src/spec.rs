@@ -33,35 +33,72 @@ impl SpecError {
     }
 }
 
-/// What is checked, how often, and how patiently: everything about a check but its id.
+/// How often a check probes its target, and when its failures count.
+///
+/// The default is Seesaw's: an interval of 10 s, a timeout of 5 s, no retries.
+///
+/// ```
+/// use std::time::Duration;
+/// use hc_types::Timing;
+///
+/// let timing = Timing::every(Duration::from_secs(5)).timeout(Duration::from_secs(1)).retries(2);
+/// assert_eq!(timing.timeout, Duration::from_secs(1));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Timing {
+    /// Time between the starts of two probes.
+    pub interval: Duration,
+    /// Deadline of one whole probe, counted from its start. It may exceed the interval: probes then run back to back.
+    pub timeout: Duration,
+    /// Consecutive failures that a healthy check survives.
+    pub retries: u32,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(10), timeout: Duration::from_secs(5), retries: 0 }
+    }
+}
+
+impl Timing {
+    /// A probe each `interval`; the rest as by default.
+    #[must_use]
+    pub fn every(interval: Duration) -> Self {
+        Self { interval, ..Self::default() }
+    }
+
+    /// The same with another timeout.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// The same with another number of retries.
+    #[must_use]
+    pub fn retries(self, retries: u32) -> Self {
+        Self { retries, ..self }
+    }
+}
+
+/// What is checked, how often, and when failures count: everything about a check but its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckSpec {
     target: Target,
     probe: ProbeSpec,
-    interval: Duration,
-    timeout: Duration,
-    retries: u32,
+    timing: Timing,
 }
 
 impl CheckSpec {
     /// Builds a check.
-    ///
-    /// `interval` is the time between the starts of two probes, `timeout` the deadline of one whole probe; both are
-    /// above zero and at most [`MAX_PERIOD`], the interval at least [`MIN_INTERVAL`], and `timeout` may exceed `interval` (probes then run back to back).
-    /// `retries` is the number of consecutive failures that a healthy check survives.
     ///
     /// # Errors
     /// [`SpecError`] names the first field whose value makes no sense: a period of zero or above [`MAX_PERIOD`], an interval
     /// below [`MIN_INTERVAL`], port 0
     /// for anything but ICMP, an address that no backend can have, mode DSR or TUN without a mark, an HTTP method that is no token, a status code outside
     /// 100–999, an expected address that the query type cannot yield.
-    pub fn new(
-        target: Target,
-        probe: ProbeSpec,
-        interval: Duration,
-        timeout: Duration,
-        retries: u32,
-    ) -> Result<Self, SpecError> {
+    pub fn new(target: Target, probe: ProbeSpec, timing: Timing) -> Result<Self, SpecError> {
+        let Timing { interval, timeout, retries: _ } = timing;
         check_period("interval", interval)?;
         if interval < MIN_INTERVAL {
             return Err(SpecError::new("interval", "must be at least 10ms"));
@@ -81,7 +118,7 @@ impl CheckSpec {
             ProbeSpec::Dns(dns) => ProbeSpec::Dns(checked_dns(dns)?),
             other => other,
         };
-        Ok(Self { target, probe, interval, timeout, retries })
+        Ok(Self { target, probe, timing })
     }
 
     /// Where the probe goes.
@@ -96,22 +133,28 @@ impl CheckSpec {
         &self.probe
     }
 
+    /// How often it probes, and when failures count.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        self.timing
+    }
+
     /// Time between the starts of two probes.
     #[must_use]
     pub fn interval(&self) -> Duration {
-        self.interval
+        self.timing.interval
     }
 
     /// Deadline of one whole probe, counted from its start.
     #[must_use]
     pub fn timeout(&self) -> Duration {
-        self.timeout
+        self.timing.timeout
     }
 
     /// Consecutive failures that a healthy check survives.
     #[must_use]
     pub fn retries(&self) -> u32 {
-        self.retries
+        self.timing.retries
     }
 
     /// Whether both check the same thing: the same target in the same way, however often. Health belongs to what is
@@ -220,19 +263,31 @@ mod tests {
 
     #[test]
     fn senseless_values_cannot_be_built() {
-        rejected(CheckSpec::new(target(), tcp(), Duration::ZERO, SECOND, 0), "interval: must be above 0");
-        rejected(CheckSpec::new(target(), tcp(), SECOND, Duration::ZERO, 0), "timeout: must be above 0");
         rejected(
-            CheckSpec::new(target(), tcp(), MAX_PERIOD + SECOND, SECOND, 0),
+            CheckSpec::new(target(), tcp(), Timing::every(Duration::ZERO).timeout(SECOND)),
+            "interval: must be above 0",
+        );
+        rejected(
+            CheckSpec::new(target(), tcp(), Timing::every(SECOND).timeout(Duration::ZERO)),
+            "timeout: must be above 0",
+        );
+        rejected(
+            CheckSpec::new(target(), tcp(), Timing::every(MAX_PERIOD + SECOND).timeout(SECOND)),
             "interval: must be at most 24h",
         );
-        rejected(CheckSpec::new(target(), tcp(), SECOND / 101, SECOND, 0), "interval: must be at least 10ms");
+        rejected(
+            CheckSpec::new(target(), tcp(), Timing::every(SECOND / 101).timeout(SECOND)),
+            "interval: must be at least 10ms",
+        );
         let portless = Target::plain("192.0.2.1".parse().unwrap(), 0);
-        rejected(CheckSpec::new(portless, tcp(), SECOND, SECOND, 0), "port: must be 1 to 65535");
-        assert!(CheckSpec::new(portless, ProbeSpec::Icmp, SECOND, SECOND, 0).is_ok());
+        rejected(
+            CheckSpec::new(portless, tcp(), Timing::every(SECOND).timeout(SECOND)),
+            "port: must be 1 to 65535",
+        );
+        assert!(CheckSpec::new(portless, ProbeSpec::Icmp, Timing::every(SECOND).timeout(SECOND)).is_ok());
         let unmarked = Target::from_parts("192.0.2.1".parse().unwrap(), 80, Mode::Dsr, None, None);
         rejected(
-            CheckSpec::new(unmarked, tcp(), SECOND, SECOND, 0),
+            CheckSpec::new(unmarked, tcp(), Timing::every(SECOND).timeout(SECOND)),
             "mark: mode dsr and tun need one, from 1 to 4294967295",
         );
     }
@@ -240,7 +295,11 @@ mod tests {
     #[test]
     fn addresses_that_no_backend_can_have_are_rejected() {
         let build = |ip: &str, probe| {
-            CheckSpec::new(Target::plain(ip.parse().unwrap(), 80), probe, SECOND, SECOND, 0)
+            CheckSpec::new(
+                Target::plain(ip.parse().unwrap(), 80),
+                probe,
+                Timing::every(SECOND).timeout(SECOND),
+            )
         };
         rejected(build("0.0.0.0", tcp()), "ip: 0.0.0.0 is the unspecified address, which no backend has");
         rejected(
@@ -254,18 +313,19 @@ mod tests {
         assert!(build("240.0.0.1", tcp()).is_ok());
         // A VIP may be a loopback address of this machine, and in every mode.
         let vip = Target::marked([127, 0, 0, 1].into(), 80, Mode::Dsr, Mark::new(1).unwrap(), None);
-        assert!(CheckSpec::new(vip, tcp(), SECOND, SECOND, 0).is_ok());
+        assert!(CheckSpec::new(vip, tcp(), Timing::every(SECOND).timeout(SECOND)).is_ok());
         let multicast = Target::marked([224, 0, 0, 1].into(), 80, Mode::Tun, Mark::new(1).unwrap(), None);
         rejected(
-            CheckSpec::new(multicast, tcp(), SECOND, SECOND, 0),
+            CheckSpec::new(multicast, tcp(), Timing::every(SECOND).timeout(SECOND)),
             "ip: 224.0.0.1 is a multicast address, from which no backend answers",
         );
     }
 
     #[test]
     fn http_fields_are_checked() {
-        let http =
-            |probe: HttpProbe| CheckSpec::new(target(), ProbeSpec::Http(Box::new(probe)), SECOND, SECOND, 0);
+        let http = |probe: HttpProbe| {
+            CheckSpec::new(target(), ProbeSpec::Http(Box::new(probe)), Timing::every(SECOND).timeout(SECOND))
+        };
         rejected(
             http(HttpProbe { method: "GE T".into(), ..HttpProbe::default() }),
             "method: \"GE T\" is not an HTTP method",
@@ -278,7 +338,7 @@ mod tests {
 
     #[test]
     fn expected_addresses_must_fit_the_query() {
-        let build = |probe| CheckSpec::new(target(), probe, SECOND, SECOND, 0);
+        let build = |probe| CheckSpec::new(target(), probe, Timing::every(SECOND).timeout(SECOND));
         rejected(
             build(dns(RecordType::A, &["2001:db8::1"])),
             "expected_ips: 2001:db8::1 is not an IPv4 address",
@@ -293,13 +353,21 @@ mod tests {
     #[test]
     fn what_is_checked_is_not_how_often() {
         let spec = |interval: u64, retries| {
-            CheckSpec::new(target(), tcp(), Duration::from_secs(interval), SECOND, retries).unwrap()
+            CheckSpec::new(
+                target(),
+                tcp(),
+                Timing::every(Duration::from_secs(interval)).timeout(SECOND).retries(retries),
+            )
+            .unwrap()
         };
         assert!(spec(5, 0).same_key(&spec(9, 3)));
         let mapped = Target::plain("::ffff:192.0.2.1".parse().unwrap(), 80);
-        assert!(spec(5, 0).same_key(&CheckSpec::new(mapped, tcp(), SECOND, SECOND, 0).unwrap()));
+        assert!(
+            spec(5, 0)
+                .same_key(&CheckSpec::new(mapped, tcp(), Timing::every(SECOND).timeout(SECOND)).unwrap())
+        );
         let marked = Target::marked(target().ip(), 80, Mode::Dsr, Mark::new(65536).unwrap(), None);
-        let marked = CheckSpec::new(marked, tcp(), SECOND, SECOND, 0).unwrap();
+        let marked = CheckSpec::new(marked, tcp(), Timing::every(SECOND).timeout(SECOND)).unwrap();
         assert!(!spec(5, 0).same_key(&marked));
     }
 
@@ -312,7 +380,8 @@ mod tests {
             expect: RadiusExpectation::Accept,
             require_message_authenticator: false,
         }));
-        let debug = format!("{:?}", CheckSpec::new(target(), probe, SECOND, SECOND, 0).unwrap());
+        let debug =
+            format!("{:?}", CheckSpec::new(target(), probe, Timing::every(SECOND).timeout(SECOND)).unwrap());
         assert!(debug.contains("user") && !debug.contains("hunter2") && !debug.contains("s3cret"), "{debug}");
     }
 }

@@ -199,7 +199,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Phase, Stray, Target, TcpProbe};
+    use crate::{Phase, Stray, Target, TcpProbe, Timing};
 
     #[track_caller]
     fn quoted(bytes: &[u8], expected: &str) {
@@ -218,8 +218,12 @@ mod tests {
     #[track_caller]
     fn check(probe: ProbeSpec, outcome: impl Into<Outcome>, expected: &str) {
         let target = Target::plain("2001:db8::1".parse().unwrap(), 80);
-        let spec =
-            CheckSpec::new(target, probe, Duration::from_secs(5), Duration::from_millis(1500), 0).unwrap();
+        let spec = CheckSpec::new(
+            target,
+            probe,
+            Timing::every(Duration::from_secs(5)).timeout(Duration::from_millis(1500)),
+        )
+        .unwrap();
         assert_eq!(spec.text(&outcome.into()), expected);
     }
 

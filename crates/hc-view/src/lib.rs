@@ -16,12 +16,12 @@
 //! use std::time::{Duration, SystemTime};
 //! use hc_types::{
 //!     CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink, Status, StatusUpdate, Target,
-//! };
+//!, Timing};
 //! use hc_view::{View, ViewConfig};
 //!
 //! let view = View::new(&ViewConfig::default(), Vec::new());
 //! let second = Duration::from_secs(1);
-//! let spec = CheckSpec::new(Target::plain("192.0.2.1".parse()?, 0), ProbeSpec::Icmp, second, second, 0)?;
+//! let spec = CheckSpec::new(Target::plain("192.0.2.1".parse()?, 0), ProbeSpec::Icmp, Timing::every(second).timeout(second))?;
 //! let (id, incarnation, spec) = (CheckId(1), Incarnation(1), Arc::new(spec));
 //! view.begin(id, incarnation, &spec);
 //! assert_eq!(view.check(id).unwrap().status.health, Health::Unknown);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hc_types::{
     CheckId, CheckSpec, DnsExpectation, DnsProbe, HttpProbe, Mark, Mode, ProbeSpec, RadiusExpectation,
     RadiusProbe, RawBytes, RecordClass, RecordNameError, RecordType, Rejection, Secret, SpecError, Target,
-    TcpProbe, Tls, UdpProbe,
+    TcpProbe, Timing, Tls, UdpProbe,
 };
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Deserialize, Deserializer, Serializer};
@@ -120,7 +120,7 @@ impl<'a> RawCheck<'a> {
         let retries = number::<u32>("retries", self.retries.unwrap_or(0), "0 to 4294967295")?;
         let target = self.target()?;
         let probe = self.probe()?;
-        CheckSpec::new(target, probe, interval, timeout, retries)
+        CheckSpec::new(target, probe, Timing::every(interval).timeout(timeout).retries(retries))
     }
 
     fn target(&self) -> Result<Target, SpecError> {

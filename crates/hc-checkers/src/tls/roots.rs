@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use rustls::ClientConfig;
 use rustls::client::Resumption;
@@ -17,24 +17,32 @@ use super::{cbc, groups, libssl, signatures};
 
 /// A root certificate that is not used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RootsError {
     /// A file or a directory could not be read, or holds something else.
     #[error("cannot load root certificates: {0}")]
-    Unreadable(#[source] rustls_native_certs::Error),
+    Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A certificate that cannot be a root.
     #[error("a root certificate is malformed: {0}")]
-    Malformed(#[source] webpki::Error),
+    Malformed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// The root certificates, shared by all that verify: a clone is a reference, and sees what [`SystemRoots::reload`] reads.
-#[derive(Clone)]
-pub struct Roots(Arc<Clients>);
+///
+/// The default is the roots of the system as they are when this process first verifies a certificate. They are
+/// then read from files by the thread that runs the probe, once for all; a program that must not wait for a
+/// disk there, or wants to know what could not be read, uses [`Roots::system`] or [`SystemRoots`] at its start.
+#[derive(Clone, Default)]
+pub struct Roots(Option<Arc<RwLock<Trust>>>);
 
-/// What handshakes are made from.
-struct Clients {
-    accepting: Arc<ClientConfig>,
-    verifying: RwLock<Trust>,
-}
+/// The roots of the system, for [`Roots::default`].
+static SYSTEM: LazyLock<Roots> = LazyLock::new(|| Roots::system().0);
+
+/// What handshakes are made from that accept every certificate.
+static ACCEPTING: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
+    libssl::prepare();
+    client(Arc::new(Accepting))
+});
 
 #[derive(Clone)]
 struct Trust {
@@ -46,7 +54,7 @@ impl Roots {
     /// The roots of this system, or those alone that the environment variables `SSL_CERT_FILE` and `SSL_CERT_DIR` name. (Go
     /// adds the system's where only one of the two is set.) Reads files: not for a running loop.
     ///
-    /// What cannot be read or used is left out and told beside; a system without roots is no error until something is to be
+    /// What cannot be read or used is left out and returned beside; a system without roots is no error until something is to be
     /// verified. See [`SystemRoots`] for roots that are read again.
     #[must_use]
     pub fn system() -> (Self, Vec<RootsError>) {
@@ -54,15 +62,24 @@ impl Roots {
         (system.roots, problems)
     }
 
-    /// These certificates, in DER. What cannot be used is left out and told beside.
+    /// These certificates, in DER. What cannot be used is left out and returned beside.
     ///
     /// # Panics
     /// Never: the cryptography that is built in speaks both versions of TLS.
-    pub fn new(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> (Self, Vec<RootsError>) {
+    pub fn new<C: AsRef<[u8]>>(certificates: impl IntoIterator<Item = C>) -> (Self, Vec<RootsError>) {
+        Self::of(certificates.into_iter().map(|certificate| certificate.as_ref().to_vec().into()))
+    }
+
+    fn of(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> (Self, Vec<RootsError>) {
         libssl::prepare();
         let (trust, problems) = Trust::new(certificates);
-        let accepting = client(Arc::new(Accepting));
-        (Self(Arc::new(Clients { accepting, verifying: RwLock::new(trust) })), problems)
+        (Self(Some(Arc::new(RwLock::new(trust)))), problems)
+    }
+
+    /// No roots: every verification fails.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::of([]).0
     }
 
     /// How many there are.
@@ -78,7 +95,7 @@ impl Roots {
     }
 
     pub(super) fn client(&self, verify: bool) -> Arc<ClientConfig> {
-        if verify { self.trust().client } else { Arc::clone(&self.0.accepting) }
+        if verify { self.trust().client } else { Arc::clone(&ACCEPTING) }
     }
 
     /// Verifies a chain that another library has received; `sha1`: signatures with SHA-1 count.
@@ -92,24 +109,23 @@ impl Roots {
     }
 
     fn trust(&self) -> Trust {
-        self.0.verifying.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared().read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn replace(&self, trust: Trust) {
-        *self.0.verifying.write().unwrap_or_else(PoisonError::into_inner) = trust;
+        *self.shared().write().unwrap_or_else(PoisonError::into_inner) = trust;
     }
-}
 
-/// No roots: every verification fails.
-impl Default for Roots {
-    fn default() -> Self {
-        Self::new([]).0
+    fn shared(&self) -> &RwLock<Trust> {
+        // The system's were made by `new`, so this goes one step deep.
+        self.0.as_deref().unwrap_or_else(|| SYSTEM.shared())
     }
 }
 
 impl fmt::Debug for Roots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Roots({})", self.len())
+        // Formatting reads no files.
+        if self.0.is_some() { write!(f, "Roots({})", self.len()) } else { f.write_str("Roots(system)") }
     }
 }
 
@@ -118,7 +134,10 @@ impl Trust {
         let (verifying, malformed) = Verifying::new(certificates);
         let verifying = Arc::new(verifying);
         let client = client(Arc::clone(&verifying) as Arc<dyn ServerCertVerifier>);
-        (Self { verifying, client }, malformed.into_iter().map(RootsError::Malformed).collect())
+        (
+            Self { verifying, client },
+            malformed.into_iter().map(|error| RootsError::Malformed(Box::new(error))).collect(),
+        )
     }
 }
 
@@ -167,8 +186,8 @@ impl SystemRoots {
         let sources = Sources::of_system();
         let seen = sources.look();
         let (certificates, errors) = read(&sources);
-        let (roots, malformed) = Roots::new(certificates);
-        let mut problems: Vec<_> = errors.into_iter().map(RootsError::Unreadable).collect();
+        let (roots, malformed) = Roots::of(certificates);
+        let mut problems = unreadable(errors);
         problems.extend(malformed);
         (Self { roots, seen, changing: None }, problems)
     }
@@ -214,7 +233,7 @@ impl SystemRoots {
         }
         let (trust, malformed) = Trust::new(certificates);
         let count = trust.verifying.len();
-        let mut problems: Vec<_> = errors.into_iter().map(RootsError::Unreadable).collect();
+        let mut problems = unreadable(errors);
         problems.extend(malformed);
         if count == 0 {
             let nothing = "no root certificate is there any more".to_owned();
@@ -226,6 +245,10 @@ impl SystemRoots {
         self.roots.replace(trust);
         Reload::Replaced { count, problems }
     }
+}
+
+fn unreadable(errors: Vec<rustls_native_certs::Error>) -> Vec<RootsError> {
+    errors.into_iter().map(|error| RootsError::Unreadable(Box::new(error))).collect()
 }
 
 fn read(sources: &Sources) -> (Vec<CertificateDer<'static>>, Vec<rustls_native_certs::Error>) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hc_types::{
     CheckSpec, DnsExpectation, DnsProbe, HttpProbe, Mark, Mode, ProbeSpec, RadiusExpectation, RadiusProbe,
-    RawBytes, RecordClass, RecordType, Target, TcpProbe, Tls, UdpProbe,
+    RawBytes, RecordClass, RecordType, Target, TcpProbe, Timing, Tls, UdpProbe,
 };
 
 use super::record_types::RECORD_TYPES;
@@ -159,7 +159,8 @@ impl Healthcheck {
         let (interval, timeout) = (period("interval", self.interval)?, period("timeout", self.timeout)?);
         let retries = u32::try_from(self.retries);
         let retries = retries.map_err(|_| format!("retries: {} is below 0", self.retries))?;
-        CheckSpec::new(target, probe, interval, timeout, retries).map_err(|error| error.to_string())
+        CheckSpec::new(target, probe, Timing::every(interval).timeout(timeout).retries(retries))
+            .map_err(|error| error.to_string())
     }
 
     fn probe(&self) -> Result<ProbeSpec, String> {

@@ -1,13 +1,20 @@
 use std::time::{Duration, SystemTime};
 
-use hc_types::{Health, ProbeSpec, Target, TcpProbe};
+use hc_types::{Health, ProbeSpec, Target, TcpProbe, Timing};
 
 use super::*;
 
 fn spec(port: u16, interval: u64) -> Arc<CheckSpec> {
     let target = Target::plain("192.0.2.1".parse().unwrap(), port);
     let probe = ProbeSpec::Tcp(TcpProbe::default());
-    Arc::new(CheckSpec::new(target, probe, Duration::from_secs(interval), Duration::from_secs(1), 0).unwrap())
+    Arc::new(
+        CheckSpec::new(
+            target,
+            probe,
+            Timing::every(Duration::from_secs(interval)).timeout(Duration::from_secs(1)),
+        )
+        .unwrap(),
+    )
 }
 
 fn registry() -> Registry {
@@ -208,7 +215,10 @@ fn checks_of_one_address_get_consecutive_phases_whatever_the_order_of_the_set() 
         let target = Target::plain(ip.into(), u16::try_from(port).unwrap());
         let probe = ProbeSpec::Tcp(TcpProbe::default());
         let (interval, timeout) = (Duration::from_secs(10), Duration::from_secs(1));
-        (CheckId(id), Arc::new(CheckSpec::new(target, probe, interval, timeout, 0).unwrap()))
+        (
+            CheckId(id),
+            Arc::new(CheckSpec::new(target, probe, Timing::every(interval).timeout(timeout)).unwrap()),
+        )
     });
     registry.change(SetChange::Full { generation: None, checks: checks.collect() }, 0);
     let by_address = phases(&registry, |target| match target.ip() {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use hc_types::{
     CheckId, CheckSpec, Failure, Health, Incarnation, LocalFault, Outcome, ProbeSpec, StatusUpdate, Target,
+    Timing,
 };
 
 use super::{Landing, ShardCore};
@@ -32,7 +33,14 @@ fn wall(at: Nanos) -> SystemTime {
 fn spec(retries: u32) -> Arc<CheckSpec> {
     let target = Target::plain("192.0.2.1".parse().unwrap(), 0);
     let seconds = Duration::from_secs;
-    Arc::new(CheckSpec::new(target, ProbeSpec::Icmp, seconds(10), seconds(1), retries).unwrap())
+    Arc::new(
+        CheckSpec::new(
+            target,
+            ProbeSpec::Icmp,
+            Timing::every(seconds(10)).timeout(seconds(1)).retries(retries),
+        )
+        .unwrap(),
+    )
 }
 
 impl Rig {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hc_types::{
-    CheckId, CheckSpec, Incarnation, Outcome, ProbeSpec, Prober, Sink, StatusUpdate, Target, TcpProbe,
+    CheckId, CheckSpec, Incarnation, Outcome, ProbeSpec, Prober, Sink, StatusUpdate, Target, TcpProbe, Timing,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -26,7 +26,14 @@ pub(crate) fn tcp(port: u16, interval: Duration, retries: u32) -> Arc<CheckSpec>
 /// A check of 192.0.2.1 on this port.
 pub(crate) fn spec(port: u16, probe: ProbeSpec, interval: Duration, retries: u32) -> Arc<CheckSpec> {
     let target = Target::plain(Ipv4Addr::new(192, 0, 2, 1).into(), port);
-    Arc::new(CheckSpec::new(target, probe, interval, Duration::from_secs(1), retries).unwrap())
+    Arc::new(
+        CheckSpec::new(
+            target,
+            probe,
+            Timing::every(interval).timeout(Duration::from_secs(1)).retries(retries),
+        )
+        .unwrap(),
+    )
 }
 
 /// What a backend does.

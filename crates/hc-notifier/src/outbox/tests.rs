@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use hc_types::{
     CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Progress, Status, StatusUpdate, Target,
+    Timing,
 };
 
 use super::*;
@@ -27,7 +28,8 @@ fn desk(batch_size: usize) -> Desk {
 fn update(id: u64, incarnation: Incarnation, health: Health, transition: bool) -> StatusUpdate {
     let second = Duration::from_secs(1);
     let target = Target::plain("192.0.2.1".parse().unwrap(), 0);
-    let spec = Arc::new(CheckSpec::new(target, ProbeSpec::Icmp, second, second, 0).unwrap());
+    let spec =
+        Arc::new(CheckSpec::new(target, ProbeSpec::Icmp, Timing::every(second).timeout(second)).unwrap());
     let status = Status { health, outcome: Some(Outcome::PASS), ..Status::NEW };
     StatusUpdate {
         id: CheckId(id),

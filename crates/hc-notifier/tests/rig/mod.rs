@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use hc_notifier::{Delivery, DeliveryError, NotifierConfig, NotifierTask, SharedOutbox};
 use hc_types::{
     Batch, CheckId, CheckSpec, CheckStatus, Failure, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink,
-    Status, StatusUpdate, Target, TcpProbe,
+    Status, StatusUpdate, Target, TcpProbe, Timing,
 };
 use hc_view::{View, ViewConfig};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -127,7 +127,9 @@ impl Rig {
 pub(crate) fn update(id: u64, health: Health) -> StatusUpdate {
     let second = Duration::from_secs(1);
     let target = Target::plain("192.0.2.1".parse().unwrap(), 80);
-    let spec = CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), second, second, 0).unwrap();
+    let spec =
+        CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), Timing::every(second).timeout(second))
+            .unwrap();
     let outcome = match health {
         Health::Healthy => Outcome::PASS,
         Health::Unhealthy | Health::Unknown => Outcome::Fail(Failure::Refused),

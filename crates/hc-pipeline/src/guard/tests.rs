@@ -5,7 +5,7 @@ mod laws;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
-use hc_types::{Incarnation, ProbeSpec, Progress, Status, Target};
+use hc_types::{Incarnation, ProbeSpec, Progress, Status, Target, Timing};
 
 use super::*;
 use crate::Grouping;
@@ -32,7 +32,10 @@ fn spec(id: u64) -> Arc<CheckSpec> {
     let [.., third, fourth] = u32::try_from(id / 10 * 256 + id % 10).unwrap().to_be_bytes();
     let target = Target::plain(Ipv4Addr::new(10, 0, third, fourth).into(), 0);
     let interval = Duration::from_secs(if id < 1000 { 1 } else { 3600 });
-    Arc::new(CheckSpec::new(target, ProbeSpec::Icmp, interval, Duration::from_secs(1), 0).unwrap())
+    Arc::new(
+        CheckSpec::new(target, ProbeSpec::Icmp, Timing::every(interval).timeout(Duration::from_secs(1)))
+            .unwrap(),
+    )
 }
 
 impl Rig {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hc_sinks::Report;
-use hc_types::{CheckId, CheckSpec, Failure, Health, Outcome, ProbeSpec, Status, Target, TcpProbe};
+use hc_types::{CheckId, CheckSpec, Failure, Health, Outcome, ProbeSpec, Status, Target, TcpProbe, Timing};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -14,7 +14,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) fn report(id: u64, name: &str, health: Health) -> Report {
     let second = Duration::from_secs(1);
     let target = Target::plain([192, 0, 2, 1].into(), 80);
-    let spec = CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), second, second, 0).unwrap();
+    let spec =
+        CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), Timing::every(second).timeout(second))
+            .unwrap();
     let outcome = match health {
         Health::Healthy => Some(Outcome::PASS),
         Health::Unhealthy => Some(Outcome::Fail(Failure::Refused)),

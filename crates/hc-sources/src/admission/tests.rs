@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hc_types::{ProbeSpec, Target, TcpProbe};
+use hc_types::{ProbeSpec, Target, TcpProbe, Timing};
 use proptest::prelude::*;
 
 use super::*;
@@ -9,7 +9,10 @@ use super::*;
 fn spec(port: u16) -> Arc<CheckSpec> {
     let second = Duration::from_secs(1);
     let target = Target::plain([192, 0, 2, 1].into(), port);
-    Arc::new(CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), second, second, 0).unwrap())
+    Arc::new(
+        CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), Timing::every(second).timeout(second))
+            .unwrap(),
+    )
 }
 
 fn checks(checks: &[(u64, u16)]) -> Vec<(CheckId, Arc<CheckSpec>)> {

@@ -9,7 +9,7 @@ use crate::{Mark, RecordClass, RecordType};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn spec(target: Target, probe: ProbeSpec) -> CheckSpec {
-    CheckSpec::new(target, probe, 5 * SECOND, SECOND, 2).unwrap()
+    CheckSpec::new(target, probe, Timing::every(5 * SECOND).timeout(SECOND).retries(2)).unwrap()
 }
 
 fn plain(ip: &str, port: u16) -> Target {
@@ -103,7 +103,13 @@ fn the_encoding_is_as_documented() {
 #[test]
 fn the_key_is_of_what_is_checked_not_of_how_often() {
     let build = |interval, timeout, retries| {
-        CheckSpec::new(plain("192.0.2.1", 80), tcp("", "", None), interval, timeout, retries).unwrap().key()
+        CheckSpec::new(
+            plain("192.0.2.1", 80),
+            tcp("", "", None),
+            Timing::every(interval).timeout(timeout).retries(retries),
+        )
+        .unwrap()
+        .key()
     };
     assert_eq!(build(SECOND, SECOND, 0), build(9 * SECOND, 3 * SECOND, 7));
     let mapped = spec(plain("::ffff:192.0.2.1", 80), tcp("", "", None));

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use hc_types::{Failure, Held, LocalFault, Outcome, ProbeSpec, Progress, Target};
+use hc_types::{Failure, Held, LocalFault, Outcome, ProbeSpec, Progress, Target, Timing};
 
 use super::*;
 use crate::check::{Reported, Withheld};
@@ -15,7 +15,7 @@ fn wall(seconds: u64) -> SystemTime {
 fn spec() -> Arc<CheckSpec> {
     let target = Target::plain("192.0.2.1".parse().unwrap(), 0);
     let second = Duration::from_secs(1);
-    Arc::new(CheckSpec::new(target, ProbeSpec::Icmp, second, second, 0).unwrap())
+    Arc::new(CheckSpec::new(target, ProbeSpec::Icmp, Timing::every(second).timeout(second)).unwrap())
 }
 
 /// What a probe that began at this second made of a check.
