@@ -29,7 +29,7 @@ pub struct CheckersConfig {
     /// Connections of marked probes that one [`Checkers`](crate::Checkers) keeps after the verdict, for up to 2.2 s
     /// each, until the peer has closed too. Each has a descriptor. Of more than these, and at least one, the oldest is closed.
     /// Default: 256.
-    pub max_partings: usize,
+    pub max_lingering: usize,
     /// What backends can make all probes hold that share it. Default: a limit of its own of [`ProbeMemory::DEFAULT`] bytes.
     pub memory: ProbeMemory,
 }
@@ -40,7 +40,7 @@ impl Default for CheckersConfig {
             close: Close::default(),
             roots: Roots::default(),
             nas_ip: None,
-            max_partings: 256,
+            max_lingering: 256,
             memory: ProbeMemory::default(),
         }
     }

@@ -13,30 +13,29 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::fault::ProbeError;
 
-/// A timer that is later than this went off after a stall, perhaps of the whole machine: then the kernel is given as long to take in
-/// what the network holds for us, before we believe that it is nothing.
-const LATE: Duration = Duration::from_millis(20);
+/// A timer that fires later than this fired after a stall, perhaps of the whole machine. Then the kernel is given as
+/// long to take in packets that wait in the network, before silence is believed.
+const LATE_TIMER: Duration = Duration::from_millis(20);
 
 /// The time between two polls of a probe that waits. Most probes have ended before the first.
-const WAIT: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often a probe may look at a socket after its time is up. Of what is there by then a probe needs no more; a peer that goes on and on
-/// has no right to our thread.
-const LOOKS: u8 = 64;
+/// Upper bound on reads after the deadline, so that a peer that keeps sending cannot occupy the shard.
+const MAX_FINAL_READS: u8 = 64;
 
-/// What a probe has come to. The probe keeps it; whoever watches the clock reads it when time is up.
+/// How far a probe has come, kept by the probe and read when its deadline passes.
 ///
-/// A deadline that passes while this process does not run, or has too much to do, does not prove much: the peer may have answered
-/// long ago, or may have been asked late. So when time is up the probe is polled once more, for a *last look*: whoever waits for
-/// the peer looks at the socket itself, since the poller may not have come to its report yet. A peer that was asked in good time
-/// and of which nothing is there even then is [silent](hc_types::TimeoutEvidence::silent).
+/// A deadline that passes while this process does not run, or has too much to do, does not prove much: the answer may
+/// have arrived long ago, or the request may have left late. So the probe is polled once more after the deadline, and
+/// reads the socket itself (a *final read*), since the poller may not have reported yet that it is readable. What the
+/// evidence amounts to is decided by [`verdict::timed_out`].
 #[derive(Debug)]
 pub(crate) struct Progress {
     phase: Cell<Phase>,
-    /// When something last went to the peer or came from it.
+    /// When bytes last went to the peer or came from it.
     exchanged: Cell<Instant>,
-    /// The looks that are left, once time is up.
-    looks: Cell<u8>,
+    /// The final reads that are left. 0 before the deadline.
+    final_reads: Cell<u8>,
     nothing_there: Cell<bool>,
     /// Why the latest datagram of this phase was ignored.
     stray: Cell<Option<Stray>>,
@@ -47,21 +46,21 @@ impl Progress {
         Self {
             phase: Cell::new(Phase::Connect),
             exchanged: Cell::new(Instant::now()),
-            looks: Cell::new(0),
+            final_reads: Cell::new(0),
             nothing_there: Cell::new(false),
             stray: Cell::new(None),
         }
     }
 
-    /// That of a probe whose time is up.
+    /// That of a probe whose deadline has passed.
     #[cfg(test)]
-    pub(crate) fn at_last_look() -> Self {
+    pub(crate) fn at_final_read() -> Self {
         let progress = Self::new();
-        progress.looks.set(LOOKS);
+        progress.final_reads.set(MAX_FINAL_READS);
         progress
     }
 
-    /// The probe enters `phase`. What was ignored in the phase before has no part in a timeout from here on.
+    /// The probe enters `phase`. A datagram that was ignored in the phase before is no evidence any more.
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.set(phase);
         self.stray.set(None);
@@ -77,32 +76,32 @@ impl Progress {
         self.stray.set(Some(stray));
     }
 
-    /// Something has just gone to the peer or come from it.
+    /// Bytes have just gone to the peer or come from it.
     pub(crate) fn exchanged(&self) {
         self.exchanged.set(Instant::now());
     }
 
-    /// For whoever waits for the peer and found nothing: at the last look, `look` is called, and says what the socket has.
-    pub(crate) fn look_once_more<T>(&self, look: impl FnOnce() -> Poll<T>) -> Poll<T> {
+    /// To be called when the poller reports nothing. After the deadline, `look` is called and reads the socket itself.
+    pub(crate) fn final_read<T>(&self, look: impl FnOnce() -> Poll<T>) -> Poll<T> {
         self.nothing_there.set(false);
-        let Some(left) = self.looks.get().checked_sub(1) else { return Poll::Pending };
-        self.looks.set(left);
+        let Some(left) = self.final_reads.get().checked_sub(1) else { return Poll::Pending };
+        self.final_reads.set(left);
         let looked = look();
         self.nothing_there.set(looked.is_pending());
         looked
     }
 
-    /// Waits for `event`, with which the peer is heard. At the last look, `look` says what the socket has.
+    /// Waits for `event`, which brings bytes of the peer. After the deadline, `look` reads the socket itself.
     ///
     /// # Cancel safety
     /// That of `event`.
-    pub(crate) async fn hear<T>(
+    pub(crate) async fn wait_or_final_read<T>(
         &self,
         mut event: Pin<&mut impl Future<Output = T>>,
         look: impl Fn() -> Poll<T>,
     ) -> T {
         let heard = poll_fn(|context| match event.as_mut().poll(context) {
-            Poll::Pending => self.look_once_more(&look),
+            Poll::Pending => self.final_read(&look),
             heard => heard,
         });
         let heard = heard.await;
@@ -114,7 +113,7 @@ impl Progress {
 /// Runs `probe` for at most `timeout`, counted from the first poll, with one timer for all of it. A probe that is not
 /// done by then failed with [`Failure::Timeout`]in the phase that it was in.
 ///
-/// The probe is polled before the timer, and once more after it: an answer that is there wins over a deadline that has passed.
+/// The probe is polled before the timer and once more after it: an answer that is there wins over a deadline that has passed.
 ///
 /// # Cancel safety
 /// Dropping the future drops the probe, and with it its sockets.
@@ -125,7 +124,7 @@ where
     limit(timeout, probe).await.unwrap_or_else(Outcome::from)
 }
 
-/// Like [`within`], for a probe with something left to do after its verdict.
+/// Like [`within`], for a probe that has a connection to close after its verdict.
 pub(crate) async fn limit<T, F>(timeout: Duration, probe: F) -> Result<T, ProbeError>
 where
     F: AsyncFnOnce(&Progress) -> Result<T, ProbeError>,
@@ -136,8 +135,8 @@ where
     if let Some(done) = until_deadline(begun, timeout, probe.as_mut()).await {
         return done;
     }
-    progress.looks.set(LOOKS);
-    let mut may_be_early = begun.elapsed() > timeout + LATE;
+    progress.final_reads.set(MAX_FINAL_READS);
+    let mut may_be_early = begun.elapsed() > timeout + LATE_TIMER;
     loop {
         if let Poll::Ready(done) = poll_fn(|context| Poll::Ready(probe.as_mut().poll(context))).await {
             return done;
@@ -153,29 +152,30 @@ where
         if !is_silent || !std::mem::take(&mut may_be_early) {
             return Err(failure.into());
         }
-        sleep(LATE).await;
+        sleep(LATE_TIMER).await;
     }
 }
 
-/// Polls `probe` until it is done or time is up, and a few times in between, so that what is around it sees it wait (`path`).
+/// Polls `probe` until it is done or the deadline has passed, and every 250 ms in between, so that its caller can look the
+/// path up while it waits (`prober`).
 async fn until_deadline<T>(
     begun: Instant,
     timeout: Duration,
     mut probe: Pin<&mut impl Future<Output = T>>,
 ) -> Option<T> {
     let deadline = begun + timeout;
-    let mut timer = pin!(sleep_until(begun + WAIT.min(timeout / 2)));
+    let mut timer = pin!(sleep_until(begun + POLL_INTERVAL.min(timeout / 2)));
     poll_fn(|context| {
         if let Poll::Ready(done) = probe.as_mut().poll(context) {
             return Poll::Ready(Some(done));
         }
-        // Also when the probe has used up its turn: a peer that goes on and on does not stop the clock.
+        // Also when the probe has used up its budget of tokio: a peer that keeps sending does not stop the clock.
         while pin!(unconstrained(timer.as_mut())).poll(context).is_ready() {
             let now = Instant::now();
             if now >= deadline {
                 return Poll::Ready(None);
             }
-            timer.as_mut().reset((now + WAIT).min(deadline));
+            timer.as_mut().reset((now + POLL_INTERVAL).min(deadline));
         }
         Poll::Pending
     })

@@ -13,7 +13,7 @@ use crate::ProbeMemory;
 use crate::deadline::{self, Progress};
 use crate::fault::{self, ProbeError};
 use crate::incoming::{Incoming, Read, Watched, heard};
-use crate::socket::{self, Datagrams, Opening, Stream};
+use crate::socket::{self, ConnectMode, Datagrams, Stream};
 use message::{Judgement, Question};
 
 /// Asks `target` the question of `probe` over UDP, and again over TCP if the reply is truncated, and passes if the answer
@@ -84,7 +84,7 @@ async fn ask_over_tcp(
     let length = u16::try_from(query.len()).map_err(|_| Failure::BadRequest("a question of 64 kB".into()))?;
     let request = [&length.to_be_bytes(), query].concat();
     progress.enter(Phase::Connect);
-    let mut stream = socket::connect(target, Opening::Speak(request.len()), progress).await?;
+    let mut stream = socket::connect(target, ConnectMode::SendFirst(request.len()), progress).await?;
     progress.enter(Phase::Send);
     stream.write_all(&request).await.map_err(|error| fault::after_sending(&error, Phase::Send))?;
     progress.enter(Phase::Response);

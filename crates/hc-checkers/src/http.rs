@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use crate::deadline::{self, Progress};
 use crate::fault::{self, ProbeError};
 use crate::incoming::{Incoming, Read, Watched, heard};
-use crate::socket::{self, First, Opening, Parting, Used};
+use crate::socket::{self, CloseOrder, ConnectMode, FinishedConn, LingeringClose};
 use crate::tls::{self, Handshake, Peer};
 use crate::{CheckersConfig, ProbeMemory};
 
@@ -31,7 +31,7 @@ pub use request_target::{RequestTarget, RequestTargetError, UserInfo};
 pub use response::{Framing, HeadProblem, MAX_HEAD, ResponseError, ResponseHead};
 
 /// How long a peer that was asked to close the connection may take before we do, after the verdict is known.
-const FAREWELL: Duration = Duration::from_millis(10);
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// Sends one request to `target`, whatever host the probe's request names (that goes into `Host` and SNI), and passes if status
 /// and body are as expected.
@@ -59,7 +59,7 @@ pub async fn probe_http(
 ) -> Outcome {
     let (outcome, rest) = judge(probe, target, timeout, config).await;
     if let Some(rest) = rest {
-        rest.see_off().await;
+        rest.finish().await;
     }
     outcome
 }
@@ -70,21 +70,21 @@ pub(crate) async fn judge(
     target: &Target,
     timeout: Duration,
     config: &CheckersConfig,
-) -> (Outcome, Option<Parting>) {
+) -> (Outcome, Option<LingeringClose>) {
     let answered =
         deadline::limit(timeout, async |progress| run(probe, target, config, progress).await).await;
     match answered {
         Ok((verdict, used)) => {
-            let rest = match Parting::of(used, target, First::Peer) {
+            let rest = match LingeringClose::of(used, target, CloseOrder::Peer) {
                 Ok(rest) => Some(rest),
                 Err(used) => {
-                    part(used.say_goodbye()).await;
+                    wait_for_close(used.send_close_notify()).await;
                     None
                 }
             };
             (verdict.unwrap_or_else(Outcome::from), rest)
         }
-        Err(setback) => (setback.into(), None),
+        Err(error) => (error.into(), None),
     }
 }
 
@@ -94,14 +94,15 @@ async fn run<'a>(
     target: &'a Target,
     config: &'a CheckersConfig,
     progress: &'a Progress,
-) -> Result<(Result<Outcome, ProbeError>, Used), ProbeError> {
+) -> Result<(Result<Outcome, ProbeError>, FinishedConn), ProbeError> {
     let request = Request::new(probe, target).map_err(|error| bad_request(&error))?;
     let Some(tls) = &probe.tls else {
-        let mut stream = socket::connect(target, Opening::Speak(request.bytes.len()), progress).await?;
+        let mut stream =
+            socket::connect(target, ConnectMode::SendFirst(request.bytes.len()), progress).await?;
         let verdict = exchange(probe, &request, &mut stream, &config.memory, progress).await;
         return Ok((verdict, stream.into_inner().into()));
     };
-    let stream = socket::connect(target, Opening::Converse, progress).await?;
+    let stream = socket::connect(target, ConnectMode::Interactive, progress).await?;
     progress.enter(Phase::Tls);
     let _session = config.memory.session();
     let name = request.server_name.as_deref();
@@ -113,8 +114,8 @@ async fn run<'a>(
     let handshake = Handshake { target, peer, tls: *tls, roots: &config.roots, progress };
     let mut stream = match handshake.shake(stream).await {
         Ok(stream) => stream,
-        Err((setback, Some(stream))) => return Ok((Err(setback), stream.into_inner().into())),
-        Err((setback, None)) => return Err(setback),
+        Err((error, Some(stream))) => return Ok((Err(error), stream.into_inner().into())),
+        Err((error, None)) => return Err(error),
     };
     let verdict = exchange(probe, &request, &mut stream, &config.memory, progress).await;
     Ok((verdict, tls::leave(stream)))
@@ -125,7 +126,7 @@ pub(crate) fn bad_request(error: &RequestError) -> ProbeError {
 }
 
 /// Waits a moment for the peer to close the connection, and takes the little that may still come.
-async fn part(stream: TcpStream) {
+async fn wait_for_close(stream: TcpStream) {
     /// A small body that comes behind its head is taken, so that our closing does not reset the connection. A larger one
     /// that nobody asked for is not.
     const READS: usize = 32;
@@ -144,7 +145,7 @@ async fn part(stream: TcpStream) {
         }
     };
     // Whoever does not close in time keeps connections alive against our wish; then we close.
-    let _elapsed = tokio::time::timeout(FAREWELL, closed).await;
+    let _elapsed = tokio::time::timeout(CLOSE_TIMEOUT, closed).await;
 }
 
 /// Writes the request and judges what comes back.
@@ -334,7 +335,7 @@ where
         Watched::GoOn
     });
     match watched.await {
-        Err(setback) => setback,
+        Err(error) => error,
         Ok(()) => Failure::Closed { heard: Some(heard(&[], &first, length)) }.into(),
     }
 }

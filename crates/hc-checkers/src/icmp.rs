@@ -42,8 +42,8 @@ static NEXT_ID: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(rand::rand
 /// It lives on the runtime of its first probe.
 #[derive(Clone, Debug, Default)]
 pub struct Pinger {
-    v4: Rc<Lane>,
-    v6: Rc<Lane>,
+    v4: Rc<EchoMux>,
+    v6: Rc<EchoMux>,
 }
 
 impl Pinger {
@@ -63,9 +63,9 @@ impl Pinger {
     /// Dropping the future frees its sequence number; a reply that comes later is ignored.
     pub async fn probe(&self, target: &Target, timeout: Duration) -> Outcome {
         let family = Family::of(target.ip());
-        let lane = if family == Family::V4 { &self.v4 } else { &self.v6 };
+        let mux = if family == Family::V4 { &self.v4 } else { &self.v6 };
         deadline::within(timeout, async |progress| {
-            let request = Request::send(lane, family, target)?;
+            let request = Request::send(mux, family, target)?;
             progress.exchanged();
             progress.enter(Phase::Response);
             request.answer(progress).await.map(|()| Outcome::PASS)
@@ -76,7 +76,7 @@ impl Pinger {
 
 /// All probes of one family.
 #[derive(Default)]
-struct Lane(RefCell<State>);
+struct EchoMux(RefCell<State>);
 
 #[derive(Default)]
 struct State {
@@ -99,9 +99,9 @@ struct Waiting {
     waker: Option<Waker>,
 }
 
-impl fmt::Debug for Lane {
+impl fmt::Debug for EchoMux {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lane").finish_non_exhaustive()
+        f.debug_struct("EchoMux").finish_non_exhaustive()
     }
 }
 
@@ -174,20 +174,20 @@ impl Waiting {
 
 /// One request in flight.
 struct Request {
-    lane: Rc<Lane>,
+    mux: Rc<EchoMux>,
     socket: Rc<EchoSocket>,
     sequence: u16,
 }
 
 /// What a request that waits has to do next.
-enum Turn {
+enum Wait {
     Done(Result<(), ProbeError>),
     Read,
 }
 
 impl Request {
-    fn send(lane: &Rc<Lane>, family: Family, target: &Target) -> Result<Self, ProbeError> {
-        let state = &mut *lane.0.borrow_mut();
+    fn send(mux: &Rc<EchoMux>, family: Family, target: &Target) -> Result<Self, ProbeError> {
+        let state = &mut *mux.0.borrow_mut();
         let socket = state.socket(family)?;
         // With nobody waiting, late replies have piled up unread; in a burst, those of the burst do.
         if state.waiting.is_empty() || state.unread >= UNREAD {
@@ -205,16 +205,16 @@ impl Request {
                 SendError::Send(error) => fault::sending(&error, target.ip()),
             });
         }
-        Ok(Self { lane: Rc::clone(lane), socket, sequence })
+        Ok(Self { mux: Rc::clone(mux), socket, sequence })
     }
 
     async fn answer(&self, progress: &Progress) -> Result<(), ProbeError> {
-        progress.hear(pin!(self.reported_answer()), || self.look()).await
+        progress.wait_or_final_read(pin!(self.reported_answer()), || self.look()).await
     }
 
     async fn reported_answer(&self) -> Result<(), ProbeError> {
         loop {
-            if let Turn::Done(found) = poll_fn(|context| self.poll_turn(context)).await {
+            if let Wait::Done(found) = poll_fn(|context| self.poll_wait(context)).await {
                 return found;
             }
             let mut ready = pin!(self.socket.ready());
@@ -227,7 +227,7 @@ impl Request {
                 Ok(guard) => guard.map_err(|error| fault::before_sending(&error))?,
                 Err(found) => return found,
             };
-            let backlog = self.lane.0.borrow_mut().read(&self.socket);
+            let backlog = self.mux.0.borrow_mut().read(&self.socket);
             if backlog == Backlog::Drained {
                 guard.clear_ready();
             }
@@ -236,7 +236,7 @@ impl Request {
 
     /// Reads what is there, whatever the poller knows of it, and says whether the answer is among it.
     fn look(&self) -> Poll<Result<(), ProbeError>> {
-        let state = &mut *self.lane.0.borrow_mut();
+        let state = &mut *self.mux.0.borrow_mut();
         for _ in 0..MOST_BATCHES {
             if state.read(&self.socket) == Backlog::Drained {
                 return state.found.remove(&self.sequence).map_or(Poll::Pending, Poll::Ready);
@@ -247,19 +247,19 @@ impl Request {
     }
 
     /// Ends when there is an answer, or when nobody reads and it falls to this request.
-    fn poll_turn(&self, context: &mut Context<'_>) -> Poll<Turn> {
+    fn poll_wait(&self, context: &mut Context<'_>) -> Poll<Wait> {
         if let Poll::Ready(found) = self.poll_found(context) {
-            return Poll::Ready(Turn::Done(found));
+            return Poll::Ready(Wait::Done(found));
         }
-        let mut state = self.lane.0.borrow_mut();
+        let mut state = self.mux.0.borrow_mut();
         if *state.reader.get_or_insert(self.sequence) == self.sequence {
-            return Poll::Ready(Turn::Read);
+            return Poll::Ready(Wait::Read);
         }
         Poll::Pending
     }
 
     fn poll_found(&self, context: &mut Context<'_>) -> Poll<Result<(), ProbeError>> {
-        let mut state = self.lane.0.borrow_mut();
+        let mut state = self.mux.0.borrow_mut();
         if let Some(found) = state.found.remove(&self.sequence) {
             return Poll::Ready(found);
         }
@@ -276,7 +276,7 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        let state = &mut *self.lane.0.borrow_mut();
+        let state = &mut *self.mux.0.borrow_mut();
         state.waiting.remove(&self.sequence);
         state.found.remove(&self.sequence);
         // Also when nobody reads: the one that was woken to do it may be this one, which never came to it.
@@ -301,11 +301,11 @@ mod tests {
         in_own_network(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let _inside = runtime.enter();
-            let lane = Rc::default();
-            let progress = Progress::at_last_look();
+            let mux = Rc::default();
+            let progress = Progress::at_final_read();
             let ask = || {
                 let target = Target::plain([127, 0, 0, 1].into(), 0);
-                let request = Request::send(&lane, Family::V4, &target).unwrap();
+                let request = Request::send(&mux, Family::V4, &target).unwrap();
                 pin!(request.answer(&progress)).poll(&mut Context::from_waker(Waker::noop()))
             };
             assert_eq!(ask(), Poll::Ready(Ok(())));

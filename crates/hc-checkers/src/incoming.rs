@@ -59,7 +59,7 @@ impl<'a, S: AsyncRead + Unpin> Incoming<'a, S> {
                 Some(Read::More)
             })
         });
-        let read = tls::name_read(read.await).map_err(|setback| fault::after(&self.buffer, setback))?;
+        let read = tls::name_read(read.await).map_err(|error| fault::after(&self.buffer, error))?;
         self.held.set(self.buffer.capacity() + beside);
         Ok(read.unwrap_or(Read::End))
     }
@@ -73,7 +73,7 @@ impl<'a, S: AsyncRead + Unpin> Incoming<'a, S> {
             match tls::name_read(read.await)? {
                 None => return Ok(()),
                 Some(Watched::Undecided) => return Err(LocalFault::ProbeMemory.into()),
-                Some(Watched::Failed(setback)) => return Err(setback),
+                Some(Watched::Failed(error)) => return Err(error),
                 Some(Watched::GoOn) => {}
             }
         }

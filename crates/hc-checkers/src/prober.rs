@@ -10,7 +10,7 @@ use hc_types::verdict::{self, PathCheck, PathFinding};
 use hc_types::{CheckSpec, Outcome, ProbeSpec, Prober};
 
 use crate::path::PathWatch;
-use crate::socket::{self, Loopback, Partings};
+use crate::socket::{self, Lingering, Loopback};
 use crate::{CheckersConfig, Pinger, dns, http, probe_radius, probe_udp, tcp};
 
 /// Runs every kind of probe. One for each shard, made and used on the shard's thread, inside its runtime.
@@ -27,7 +27,7 @@ pub struct Checkers {
     pinger: Pinger,
     paths: Rc<PathWatch>,
     loopback: Rc<Loopback>,
-    partings: Partings,
+    lingering: Lingering,
 }
 
 impl Checkers {
@@ -35,9 +35,9 @@ impl Checkers {
     /// probe has timed out (see [`can_observe_paths`](crate::can_observe_paths)).
     #[must_use]
     pub fn new(config: CheckersConfig) -> Self {
-        let partings = Partings::new(config.max_partings);
+        let lingering = Lingering::new(config.max_lingering);
         let paths = Rc::new(PathWatch::open());
-        Self { config: Rc::new(config), pinger: Pinger::default(), paths, loopback: Rc::default(), partings }
+        Self { config: Rc::new(config), pinger: Pinger::default(), paths, loopback: Rc::default(), lingering }
     }
 
     /// Runs one probe of `spec` and returns what it found, at the latest after `spec.timeout()` and what the
@@ -67,18 +67,18 @@ impl Default for Checkers {
 
 impl Prober for Checkers {
     fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = Outcome> + 'static {
-        let Self { config, pinger, paths, loopback, partings } = self.clone();
+        let Self { config, pinger, paths, loopback, lingering } = self.clone();
         async move {
             let (target, timeout) = (spec.target(), spec.timeout());
             let mut flight = paths.begin();
             let mut probe = pin!(async {
                 match spec.probe() {
                     ProbeSpec::Tcp(probe) => {
-                        partings.outcome(tcp::judge(probe, target, timeout, &config).await)
+                        lingering.outcome(tcp::judge(probe, target, timeout, &config).await)
                     }
                     // The rarer and larger ones are boxed, so that a probe in flight has the size of the common ones.
                     ProbeSpec::Http(probe) => {
-                        partings.outcome(Box::pin(http::judge(probe, target, timeout, &config)).await)
+                        lingering.outcome(Box::pin(http::judge(probe, target, timeout, &config)).await)
                     }
                     ProbeSpec::Udp(probe) => probe_udp(probe, target, timeout).await,
                     ProbeSpec::Dns(probe) => {
@@ -103,9 +103,9 @@ impl Prober for Checkers {
                 return outcome;
             }
             let route = || {
-                let way = socket::look_for_way(target)?;
+                let path = socket::check_route(target)?;
                 // Without the kernel's notices, the loopback interface is the one that a look at the route misses.
-                if paths.is_open() { Ok(()) } else { loopback.look(way, timeout) }
+                if paths.is_open() { Ok(()) } else { loopback.look(path, timeout) }
             };
             let fault = match check {
                 PathCheck::None => None,

@@ -4,7 +4,7 @@
 mod datagram;
 mod dropped;
 mod error_queue;
-mod parting;
+mod lingering;
 mod stream;
 
 use std::cell::Cell;
@@ -21,8 +21,8 @@ use tokio::time::Instant;
 use crate::fault::{self, ProbeError};
 
 pub(crate) use datagram::Datagrams;
-pub(crate) use parting::{First, Parting, Partings, Used};
-pub(crate) use stream::{Opening, Stream, connect, reset};
+pub(crate) use lingering::{CloseOrder, FinishedConn, Lingering, LingeringClose};
+pub(crate) use stream::{ConnectMode, Stream, connect, reset};
 
 /// A socket of the target's family that carries its mark.
 fn open(target: &Target, kind: Type, protocol: Protocol) -> Result<Socket, ProbeError> {
@@ -45,16 +45,16 @@ pub(crate) fn let_routers_fragment(socket: &Socket) -> io::Result<()> {
     Ok(sockopt::set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::DONT)?)
 }
 
-/// A way to a target.
+/// A path to a target.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Way {
+pub(crate) struct LocalPath {
     /// It leads to this machine itself, through the loopback interface.
     is_local: bool,
 }
 
-/// Why this machine has no way to the target, or cannot say whether it has one. Sends nothing: a datagram socket's `connect` only
+/// Why this machine has no path to the target, or cannot say whether it has one. Sends nothing: a datagram socket's `connect` only
 /// looks the route up.
-pub(crate) fn look_for_way(target: &Target) -> Result<Way, LocalFault> {
+pub(crate) fn check_route(target: &Target) -> Result<LocalPath, LocalFault> {
     let ip = target.ip();
     let looked_up = open(target, Type::DGRAM, Protocol::UDP).and_then(|socket| {
         socket
@@ -64,17 +64,17 @@ pub(crate) fn look_for_way(target: &Target) -> Result<Way, LocalFault> {
     });
     let socket = match looked_up {
         Err(ProbeError::Local(fault)) => return Err(fault),
-        Err(ProbeError::Failure(_)) => return Ok(Way { is_local: ip.is_loopback() }),
+        Err(ProbeError::Failure(_)) => return Ok(LocalPath { is_local: ip.is_loopback() }),
         Ok(socket) => socket,
     };
     let from = socket.local_addr().ok().and_then(|address| address.as_socket());
-    let Some(from) = from.map(|from| from.ip()) else { return Ok(Way { is_local: ip.is_loopback() }) };
+    let Some(from) = from.map(|from| from.ip()) else { return Ok(LocalPath { is_local: ip.is_loopback() }) };
     let is_local = ip.is_loopback() || from == ip;
     // The kernel sends from 0.0.0.0 or ::1 rather than not at all, and nobody can answer that.
     if from.is_unspecified() || (from.is_loopback() && !is_local) {
         return Err(LocalFault::NoAddress);
     }
-    Ok(Way { is_local })
+    Ok(LocalPath { is_local })
 }
 
 /// Whether the kernel takes the target for a broadcast address of one of this machine's networks, such as 192.0.2.255 with
@@ -101,9 +101,9 @@ pub(crate) fn is_broadcast(target: &Target) -> bool {
 pub(crate) struct Loopback(Cell<Option<Instant>>);
 
 impl Loopback {
-    /// Looks now, if the way leads through it.
-    pub(crate) fn look(&self, way: Way, timeout: Duration) -> Result<(), LocalFault> {
-        if way.is_local && self.was_down(2 * timeout) { Err(LocalFault::InterfaceDown) } else { Ok(()) }
+    /// Looks now, if the path leads through it.
+    pub(crate) fn look(&self, path: LocalPath, timeout: Duration) -> Result<(), LocalFault> {
+        if path.is_local && self.was_down(2 * timeout) { Err(LocalFault::InterfaceDown) } else { Ok(()) }
     }
 
     fn was_down(&self, span: Duration) -> bool {

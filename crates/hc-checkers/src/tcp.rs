@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use crate::deadline::{self, Progress};
 use crate::fault::{self, ProbeError};
-use crate::socket::{self, First, Opening, Parting, Used};
+use crate::socket::{self, CloseOrder, ConnectMode, FinishedConn, LingeringClose};
 use crate::tls::{self, Handshake, Peer};
 use crate::{CheckersConfig, Close};
 
@@ -39,7 +39,7 @@ pub async fn probe_tcp(
 ) -> Outcome {
     let (outcome, rest) = judge(probe, target, timeout, config).await;
     if let Some(rest) = rest {
-        rest.see_off().await;
+        rest.finish().await;
     }
     outcome
 }
@@ -50,18 +50,18 @@ pub(crate) async fn judge(
     target: &Target,
     timeout: Duration,
     config: &CheckersConfig,
-) -> (Outcome, Option<Parting>) {
+) -> (Outcome, Option<LingeringClose>) {
     match deadline::limit(timeout, async |progress| run(probe, target, config, progress).await).await {
         Ok((verdict, used)) => {
             let rest = if is_bare(probe) && config.close == Close::Reset {
                 socket::reset(used.stream);
                 None
             } else {
-                Parting::or_close(used, target, first(probe))
+                LingeringClose::or_close(used, target, first(probe))
             };
             (verdict.map_or_else(Outcome::from, |()| Outcome::PASS), rest)
         }
-        Err(setback) => (setback.into(), None),
+        Err(error) => (error.into(), None),
     }
 }
 
@@ -71,7 +71,7 @@ async fn run<'a>(
     target: &'a Target,
     config: &'a CheckersConfig,
     progress: &'a Progress,
-) -> Result<(Result<(), ProbeError>, Used), ProbeError> {
+) -> Result<(Result<(), ProbeError>, FinishedConn), ProbeError> {
     let mut stream = socket::connect(target, opening(probe, config.close), progress).await?;
     let Some(tls) = &probe.tls else {
         let verdict = exchange(probe, &mut stream, progress).await;
@@ -86,8 +86,8 @@ async fn run<'a>(
             let verdict = exchange(probe, &mut stream, progress).await;
             Ok((verdict, tls::leave(stream)))
         }
-        Err((setback, Some(stream))) => Ok((Err(setback), stream.into_inner().into())),
-        Err((setback, None)) => Err(setback),
+        Err((error, Some(stream))) => Ok((Err(error), stream.into_inner().into())),
+        Err((error, None)) => Err(error),
     }
 }
 
@@ -96,19 +96,19 @@ fn is_bare(probe: &TcpProbe) -> bool {
 }
 
 /// A peer that has answered may close by itself; one that was told nothing waits for us.
-fn first(probe: &TcpProbe) -> First {
-    if probe.receive.is_empty() { First::Us } else { First::Peer }
+fn first(probe: &TcpProbe) -> CloseOrder {
+    if probe.receive.is_empty() { CloseOrder::Us } else { CloseOrder::Peer }
 }
 
-fn opening(probe: &TcpProbe, close: Close) -> Opening {
+fn opening(probe: &TcpProbe, close: Close) -> ConnectMode {
     if probe.tls.is_some() {
-        Opening::Converse
+        ConnectMode::Interactive
     } else if !probe.send.is_empty() {
-        Opening::Speak(probe.send.len())
+        ConnectMode::SendFirst(probe.send.len())
     } else if is_bare(probe) && close == Close::Reset {
-        Opening::Touch
+        ConnectMode::Bare
     } else {
-        Opening::Listen
+        ConnectMode::ReceiveFirst
     }
 }
 
@@ -136,7 +136,7 @@ async fn receive<S: AsyncRead + Unpin>(expected: &[u8], stream: &mut S) -> Resul
     let mut equal = 0;
     while equal < expected.len() {
         let read = poll_fn(|context| poll_piece(&expected[equal..], stream, context)).await;
-        match tls::name_read(read).map_err(|setback| fault::after(&expected[..equal], setback))? {
+        match tls::name_read(read).map_err(|error| fault::after(&expected[..equal], error))? {
             Piece::End => return Err(Failure::closed_after(&expected[..equal]).into()),
             Piece::Equal(length) => equal += length,
             Piece::Differs(piece) => {

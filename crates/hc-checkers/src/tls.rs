@@ -28,7 +28,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::deadline::Progress;
 use crate::fault::{self, ProbeError};
-use crate::socket::{self, Opening, Stream, Used};
+use crate::socket::{self, ConnectMode, FinishedConn, Stream};
 
 pub(crate) use der::public_key;
 pub(crate) use overheard::Overheard;
@@ -112,9 +112,9 @@ impl<'a> Handshake<'a, '_> {
     }
 
     async fn shake_again(self, name: &ServerName<'_>) -> Result<TlsStream<'a>, Refused<'a>> {
-        match socket::connect(self.target, Opening::Converse, self.progress).await {
+        match socket::connect(self.target, ConnectMode::Interactive, self.progress).await {
             Ok(stream) => self.shake_by_libssl(stream, name).await,
-            Err(setback) => Err((setback, None)),
+            Err(error) => Err((error, None)),
         }
     }
 
@@ -128,7 +128,7 @@ impl<'a> Handshake<'a, '_> {
             _ => None,
         };
         let session = libssl::Session::connect(Overheard::new(stream), server_name, self.tls).await;
-        let session = session.map_err(|(setback, stream)| (setback, Some(stream.into_inner())))?;
+        let session = session.map_err(|(error, stream)| (error, Some(stream.into_inner())))?;
         let chain = session.certificates();
         let verified = if self.tls.verify {
             self.roots.verify(&chain, name, self.tls.sha1)
@@ -198,19 +198,19 @@ fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
 }
 
 /// The connection without the session, and the alert that says in TLS that we leave.
-pub(crate) fn leave(stream: TlsStream<'_>) -> Used {
+pub(crate) fn leave(stream: TlsStream<'_>) -> FinishedConn {
     match stream {
         TlsStream::Rustls(mut stream) => {
             let (_, session) = stream.get_mut();
             session.send_close_notify();
-            let mut goodbye = Vec::with_capacity(64);
+            let mut close_notify = Vec::with_capacity(64);
             // Writing to a Vec cannot fail.
-            let _: io::Result<usize> = session.write_tls(&mut goodbye);
-            Used { stream: stream.into_inner().0.into_inner().into_inner(), goodbye }
+            let _: io::Result<usize> = session.write_tls(&mut close_notify);
+            FinishedConn { stream: stream.into_inner().0.into_inner().into_inner(), close_notify }
         }
         TlsStream::Libssl(session) => {
-            let (stream, goodbye) = session.leave();
-            Used { stream: stream.into_inner().into_inner(), goodbye }
+            let (stream, close_notify) = session.leave();
+            FinishedConn { stream: stream.into_inner().into_inner(), close_notify }
         }
     }
 }

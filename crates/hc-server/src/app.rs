@@ -49,12 +49,12 @@ pub async fn run(
 
     // What needs files and privileges, before they are given up.
     let threads = checks.shards.unwrap_or(ManagerConfig::default().shards);
-    let Descriptors { in_flight, partings } = limits::descriptors(threads.get());
+    let Descriptors { in_flight, lingering } = limits::descriptors(threads.get());
     let manager_config = manager_config(&checks, threads, in_flight);
     startup::memory(threads.get() + OWN_THREADS)?;
     let (system_roots, problems) = SystemRoots::load();
     tell_problems(problems);
-    let checkers = checkers(&checks, system_roots.roots(), partings / threads);
+    let checkers = checkers(&checks, system_roots.roots(), lingering / threads);
     let socket = socket_config(socket);
     let listener = match activated()? {
         Some(handed_over) => Listener::handed_over(handed_over, &socket)?,
@@ -169,7 +169,7 @@ fn activated() -> Result<Option<OwnedFd>> {
     Ok(socket.map(OwnedFd::from))
 }
 
-fn checkers(config: &ChecksConfig, roots: Roots, max_partings: usize) -> CheckersConfig {
+fn checkers(config: &ChecksConfig, roots: Roots, max_lingering: usize) -> CheckersConfig {
     let close = match config.close {
         CloseConfig::Reset => Close::Reset,
         CloseConfig::Graceful => Close::Graceful,
@@ -177,7 +177,7 @@ fn checkers(config: &ChecksConfig, roots: Roots, max_partings: usize) -> Checker
     let memory = ProbeMemory::new(config.probe_memory);
     let mut checkers = CheckersConfig::default();
     (checkers.close, checkers.roots) = (close, roots);
-    (checkers.max_partings, checkers.memory) = (max_partings, memory);
+    (checkers.max_lingering, checkers.memory) = (max_lingering, memory);
     checkers
 }
 

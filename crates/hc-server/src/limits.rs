@@ -12,8 +12,8 @@ const PER_SHARD: u64 = 8;
 /// Probes in flight that an unlimited process still is given.
 const CEILING: u64 = 65_536;
 
-/// Connections that outlive their probes (`max_partings` of hc-checkers), where there is no shortage.
-const PARTINGS: usize = 512;
+/// Connections that outlive their probes (`max_lingering` of hc-checkers), where there is no shortage.
+const LINGERING: usize = 512;
 
 /// What descriptors are for, those of the rest of the process left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) struct Descriptors {
     /// Probes in flight.
     pub(crate) in_flight: usize,
     /// Connections of marked probes that their peers have yet to close.
-    pub(crate) partings: usize,
+    pub(crate) lingering: usize,
 }
 
 /// Raises the limit of open files as far as the process may, and says how many descriptors probes can have at once.
@@ -43,8 +43,8 @@ fn for_probes(limit: Option<u64>, shards: usize) -> Descriptors {
     let reserved = RESERVED.saturating_add(shards.saturating_mul(PER_SHARD));
     let free = limit.saturating_sub(reserved.min(limit / 2)).clamp(1, CEILING);
     let free = usize::try_from(free).unwrap_or(usize::MAX);
-    let partings = (free / 8).min(PARTINGS);
-    Descriptors { in_flight: free - partings, partings }
+    let lingering = (free / 8).min(LINGERING);
+    Descriptors { in_flight: free - lingering, lingering }
 }
 
 #[cfg(test)]
@@ -54,8 +54,8 @@ mod tests {
     #[test]
     fn probes_get_what_is_left() {
         let split = |limit, shards| {
-            let Descriptors { in_flight, partings } = for_probes(limit, shards);
-            (in_flight, partings)
+            let Descriptors { in_flight, lingering } = for_probes(limit, shards);
+            (in_flight, lingering)
         };
         assert_eq!(split(Some(8192), 2), (7600, 512));
         assert_eq!(split(Some(8192), 128), (6592, 512));

@@ -129,7 +129,7 @@ impl<'a> Datagrams<'a> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
                 read => Poll::Ready(read),
             };
-            match progress.hear(received, look).await {
+            match progress.wait_or_final_read(received, look).await {
                 Err(error) if self.is_about_mtu(&error) => {
                     // Its entry in the error queue says no more than this error.
                     error_queue::forget(&SockRef::from(&self.socket));
@@ -161,7 +161,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_last_look_sees_what_the_poller_has_not_reported() {
-        let progress = Progress::at_last_look();
+        let progress = Progress::at_final_read();
         let receive = |socket: &Datagrams<'_>| {
             pin!(socket.receive(&progress, <[u8]>::to_vec)).poll(&mut Context::from_waker(Waker::noop()))
         };

@@ -20,16 +20,16 @@ use crate::fault::{self, ProbeError};
 
 /// What the probe does with the connection first. It decides which packets the handshake takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Opening {
-    /// Nothing: it ends with [`reset`]. The handshake's last ACK is held back, so that the RST can overtake it and the peer's
-    /// application never sees a connection.
-    Touch,
+pub(crate) enum ConnectMode {
+    /// It sends and receives nothing and ends with [`reset`]. The handshake's last ACK is delayed, so that the RST can
+    /// overtake it and the peer's application never sees a connection.
+    Bare,
     /// It sends this many bytes in one write. The handshake's last ACK travels with them.
-    Speak(usize),
-    /// Several small writes in a row, as a TLS handshake makes them.
-    Converse,
-    /// It waits for the peer's first bytes, or closes politely: a plain handshake.
-    Listen,
+    SendFirst(usize),
+    /// It makes several small writes in a row, as a TLS handshake does.
+    Interactive,
+    /// It waits for the peer's first bytes, or closes with a FIN: a plain handshake.
+    ReceiveFirst,
 }
 
 /// No path has a smaller one (RFC 9293 section 3.7.1): what fits is one segment, which Nagle's algorithm never holds back.
@@ -48,7 +48,7 @@ const SELF_CONNECT_RETRIES: usize = 2;
 /// Dropping the future closes the socket.
 pub(crate) async fn connect<'a>(
     target: &Target,
-    opening: Opening,
+    opening: ConnectMode,
     progress: &'a Progress,
 ) -> Result<Stream<'a>, ProbeError> {
     for _ in 0..=SELF_CONNECT_RETRIES {
@@ -64,15 +64,15 @@ pub(crate) async fn connect<'a>(
 
 async fn connect_once(
     target: &Target,
-    opening: Opening,
+    opening: ConnectMode,
     progress: &Progress,
 ) -> Result<TcpStream, ProbeError> {
     let socket = super::open(target, Type::STREAM, Protocol::TCP)?;
     let (hold_ack, no_delay) = match opening {
-        Opening::Touch => (true, false),
-        Opening::Speak(length) => (true, length > SMALLEST_SEGMENT),
-        Opening::Converse => (true, true),
-        Opening::Listen => (false, false),
+        ConnectMode::Bare => (true, false),
+        ConnectMode::SendFirst(length) => (true, length > SMALLEST_SEGMENT),
+        ConnectMode::Interactive => (true, true),
+        ConnectMode::ReceiveFirst => (false, false),
     };
     let ready = if hold_ack { socket.set_tcp_quickack(false) } else { Ok(()) }
         .and_then(|()| if no_delay { socket.set_tcp_nodelay(true) } else { Ok(()) });
@@ -82,14 +82,14 @@ async fn connect_once(
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
         // No port, or no address; a datagram socket needs no port of these, so it tells which.
         Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {
-            return Err(super::look_for_way(target).err().unwrap_or(LocalFault::Ports).into());
+            return Err(super::check_route(target).err().unwrap_or(LocalFault::Ports).into());
         }
         Err(error) => return Err(fault::connecting(&error, target.ip())),
     }
     progress.exchanged();
     // Registered only now: before connect the poller would report the unconnected socket as hung up.
     let stream = TcpStream::from_std(socket.into()).map_err(|error| fault::before_sending(&error))?;
-    progress.hear(pin!(connected(&stream)), || look_whether_connected(&stream, target)).await?;
+    progress.wait_or_final_read(pin!(connected(&stream)), || look_whether_connected(&stream, target)).await?;
     Ok(stream)
 }
 
@@ -108,7 +108,7 @@ fn failed(stream: &TcpStream) -> Option<ProbeError> {
 
 fn look_whether_connected(stream: &TcpStream, target: &Target) -> Poll<Result<(), ProbeError>> {
     match failed(stream) {
-        Some(setback) => Poll::Ready(Err(setback)),
+        Some(error) => Poll::Ready(Err(error)),
         None if stream.peer_addr().is_ok() => Poll::Ready(Ok(())),
         None if dropped::syn_was_dropped_here(stream, target.socket_addr()) => {
             Poll::Ready(Err(LocalFault::Filter.into()))
@@ -168,7 +168,7 @@ impl AsyncRead for Stream<'_> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let read = match Pin::new(&mut self.stream).poll_read(context, buffer) {
-            Poll::Pending => self.progress.look_once_more(|| read_now(&self.stream, buffer)),
+            Poll::Pending => self.progress.final_read(|| read_now(&self.stream, buffer)),
             read => read,
         };
         self.note(read)
@@ -247,11 +247,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_last_look_sees_what_the_poller_has_not_reported() {
-        let progress = Progress::at_last_look();
+        let progress = Progress::at_final_read();
         let to = |address: SocketAddr| Target::plain(address.ip(), address.port());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let target = to(listener.local_addr().unwrap());
-        let Poll::Ready(Ok(mut stream)) = poll_once(connect(&target, Opening::Listen, &progress)) else {
+        let Poll::Ready(Ok(mut stream)) = poll_once(connect(&target, ConnectMode::ReceiveFirst, &progress))
+        else {
             panic!("the kernel has shaken hands")
         };
         let mut bytes = [0; 8];
@@ -265,10 +266,10 @@ mod tests {
         assert!(matches!(poll_once(stream.read(&mut bytes)), Poll::Ready(Ok(0))), "the end");
 
         let closed = ClosedPort::reserve([127, 0, 0, 1].into()).unwrap();
-        let refused = poll_once(connect(&to(closed.address()), Opening::Listen, &progress));
+        let refused = poll_once(connect(&to(closed.address()), ConnectMode::ReceiveFirst, &progress));
         assert!(matches!(refused, Poll::Ready(Err(ProbeError::Failure(Failure::Refused)))));
         let full = FullPort::start([127, 0, 0, 1].into()).unwrap();
-        assert!(poll_once(connect(&to(full.address()), Opening::Listen, &progress)).is_pending());
+        assert!(poll_once(connect(&to(full.address()), ConnectMode::ReceiveFirst, &progress)).is_pending());
     }
 
     #[test]
