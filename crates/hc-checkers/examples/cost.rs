@@ -63,7 +63,7 @@ async fn run(probe: ProbeSpec, address: SocketAddr, count: u32, at_once: u32) ->
         let (checkers, spec) = (checkers.clone(), Arc::clone(&spec));
         async move {
             let outcome = checkers.probe(&spec).await;
-            ensure!(matches!(outcome, Outcome::Pass { .. }), "{outcome:?}");
+            ensure!(matches!(outcome, Outcome::Pass(_)), "{outcome:?}");
             Ok(())
         }
     })

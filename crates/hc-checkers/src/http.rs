@@ -10,10 +10,12 @@ mod request;
 mod request_target;
 mod response;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use hc_types::{
-    Failure, Heard, HttpProbe, LocalFault, Mismatch, Outcome, Phase, Target, quote, recognise, wants_https,
+    Failure, Heard, HttpProbe, LocalFault, Mismatch, Outcome, Pass, Phase, Target, quote, recognise,
+    wants_https,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
@@ -178,18 +180,18 @@ where
         return Err(Failure::WrongAnswer(fault::truncate_text(text)).into());
     }
     let is_for_https = head.status == 400 && probe.tls.is_none() && wants_https(&incoming.buffer);
-    let status: Box<str> = if is_for_https {
-        format!("{} (the port is one for HTTPS)", head.status_text).into()
+    let status = if is_for_https {
+        Cow::Owned(format!("{} (the port is one for HTTPS)", head.status_text))
     } else {
-        head.status_text.clone()
+        Cow::Borrowed(&*head.status_text)
     };
     if !probe.expected_codes.is_empty() && !probe.expected_codes.contains(&head.status) {
-        return Err(Failure::Status { got: status }.into());
+        return Err(Failure::Status { got: status.into() }.into());
     }
     if !probe.expected_body.is_empty() {
         compare_body(probe.expected_body.as_slice(), &head, incoming).await?;
     }
-    Ok(Outcome::pass(status))
+    Ok(Pass::http(head.status, &status).into())
 }
 
 /// How far the reading of a head came.

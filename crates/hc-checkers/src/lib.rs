@@ -75,7 +75,7 @@
 //! let https = HttpProbe { tls: Some(Tls::new(true)), ..HttpProbe::default() };
 //! let target = Target::plain("127.0.0.1".parse()?, backend.address().port());
 //! let spec = CheckSpec::new(target, ProbeSpec::Http(Box::new(https)), Timing::default())?;
-//! assert!(matches!(checkers.probe(&spec).await, Outcome::Pass { .. }));
+//! assert!(matches!(checkers.probe(&spec).await, Outcome::Pass(_)));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -125,7 +125,7 @@
 //! };
 //! let target = Target::plain("127.0.0.1".parse()?, backend.address().port());
 //! let spec = CheckSpec::new(target, ProbeSpec::Dns(Box::new(dns)), Timing::default())?;
-//! assert!(matches!(Checkers::default().probe(&spec).await, Outcome::Pass { .. }));
+//! assert!(matches!(Checkers::default().probe(&spec).await, Outcome::Pass(_)));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -153,7 +153,7 @@
 //! };
 //! let target = Target::plain("127.0.0.1".parse()?, backend.address().port());
 //! let spec = CheckSpec::new(target, ProbeSpec::Radius(Box::new(radius)), Timing::default())?;
-//! assert!(matches!(Checkers::default().probe(&spec).await, Outcome::Pass { .. }));
+//! assert!(matches!(Checkers::default().probe(&spec).await, Outcome::Pass(_)));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use hc_types::{Failure, Outcome, Phase, RadiusExpectation, RadiusProbe, Stray, Target, radius_code_name};
+use hc_types::{Failure, Outcome, Pass, Phase, RadiusExpectation, RadiusProbe, Stray, Target};
 
 use crate::deadline::{self, Progress};
 use crate::fault::ProbeError;
@@ -72,7 +72,7 @@ async fn run(
             Response::Stray => progress.ignored(Stray::OtherIdentifier),
             Response::Refused(failure) => return Err(failure.into()),
             Response::Code(code) if passes(probe.expect, code) => {
-                return Ok(Outcome::pass(format!("RADIUS {} response", radius_code_name(code))));
+                return Ok(Pass::Radius(code).into());
             }
             Response::Code(code) => return Err(Failure::RadiusCode(code).into()),
         }

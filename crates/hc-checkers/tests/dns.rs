@@ -9,8 +9,8 @@ use hc_checkers::probe_dns;
 use hc_testkit::dns::{DnsMessage, DnsServer, DnsTransport, framed, wire_name};
 use hc_testkit::outcome::as_told;
 use hc_types::{
-    DnsExpectation, DnsProbe, Failure, Outcome, Phase, RecordClass, RecordType, Stray, Target,
-    TimeoutEvidence,
+    DnsAnswer, DnsExpectation, DnsProbe, Failure, Outcome, Pass, Phase, RecordClass, RecordType, Stray,
+    Target, TimeoutEvidence,
 };
 
 const LONG: Duration = Duration::from_secs(20);
@@ -37,7 +37,7 @@ fn good(query: &[u8]) -> DnsMessage {
 }
 
 fn pass() -> Outcome {
-    Outcome::pass("192.0.2.1")
+    Pass::dns(DnsAnswer::Address(IP.into())).into()
 }
 
 fn wrong(text: &str) -> Outcome {
@@ -94,7 +94,10 @@ fn the_question_travels_as_configured() {
         query_class: RecordClass(3),
         expect: DnsExpectation::Text("A.root".into()),
     };
-    assert_eq!(block_on(probe_dns(&probe, &target(&server), LONG)), Outcome::pass("a.root."));
+    assert_eq!(
+        block_on(probe_dns(&probe, &target(&server), LONG)),
+        Pass::dns(DnsAnswer::Text("a.root.".into())).into()
+    );
     assert_eq!(server.seen()[0][2..], *b"\x01\0\0\x01\0\0\0\0\0\0\0\0\x02\0\x03");
 }
 

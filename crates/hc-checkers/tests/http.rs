@@ -13,7 +13,7 @@ use hc_testkit::certificate::{Authority, Wish};
 use hc_testkit::outcome::as_told;
 use hc_testkit::port::ClosedPort;
 use hc_testkit::script::{Ended, Step};
-use hc_types::{Failure, HttpProbe, Mismatch, Outcome, Phase, Target, Tls};
+use hc_types::{Failure, HttpProbe, Mismatch, Outcome, Pass, Phase, Target, Tls};
 
 const FAMILIES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 const PLENTY: Duration = Duration::from_secs(10);
@@ -69,31 +69,45 @@ fn however_much_a_backend_says_the_text_stays_short() {
 #[test]
 fn the_status_is_judged() {
     let not_found = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
-    check(not_found, 404, b"", Outcome::pass("404 Not Found"));
-    check(not_found, 0, b"", Outcome::pass("404 Not Found"));
+    check(not_found, 404, b"", Outcome::from(Pass::http(404, "404 Not Found")));
+    check(not_found, 0, b"", Outcome::from(Pass::http(404, "404 Not Found")));
     check(not_found, 200, b"", Failure::Status { got: "404 Not Found".into() });
-    check(b"HTTP/1.0 200 OK\r\n\r\nhello", 200, b"", Outcome::pass("200 OK"));
-    check(b"HTTP/1.1 200\r\n\r\n", 200, b"", Outcome::pass("200"));
+    check(b"HTTP/1.0 200 OK\r\n\r\nhello", 200, b"", Outcome::from(Pass::http(200, "200 OK")));
+    check(b"HTTP/1.1 200\r\n\r\n", 200, b"", Outcome::from(Pass::http(200, "200")));
     let several = HttpProbe { expected_codes: [200, 204].into(), ..HttpProbe::default() };
-    play(&Step::respond(b"HTTP/1.1 204 No Content\r\n\r\n"), &several, Outcome::pass("204 No Content"));
+    play(
+        &Step::respond(b"HTTP/1.1 204 No Content\r\n\r\n"),
+        &several,
+        Outcome::from(Pass::http(204, "204 No Content")),
+    );
 }
 
 #[test]
 fn the_body_must_begin_as_expected() {
     let hello = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
-    check(hello, 200, b"hell", Outcome::pass("200 OK"));
-    check(hello, 200, b"hello", Outcome::pass("200 OK"));
+    check(hello, 200, b"hell", Outcome::from(Pass::http(200, "200 OK")));
+    check(hello, 200, b"hello", Outcome::from(Pass::http(200, "200 OK")));
     check(hello, 200, b"help", mismatch(b"hell"));
     check(hello, 200, b"hello!", mismatch(b"hello"));
     // Seesaw pads with zeros here, and passes. A body that is not there does not match.
     check(hello, 200, b"hello\0", mismatch(b"hello"));
-    check(b"HTTP/1.1 200 OK\r\n\r\nuntil the end", 200, b"until the end", Outcome::pass("200 OK"));
-    check(b"HTTP/1.1 200 OK\r\n\r\n\x00\xff", 200, b"\x00\xff", Outcome::pass("200 OK"));
+    check(
+        b"HTTP/1.1 200 OK\r\n\r\nuntil the end",
+        200,
+        b"until the end",
+        Outcome::from(Pass::http(200, "200 OK")),
+    );
+    check(b"HTTP/1.1 200 OK\r\n\r\n\x00\xff", 200, b"\x00\xff", Outcome::from(Pass::http(200, "200 OK")));
     // Too short for what it announces, but long enough for us.
-    check(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nhello", 200, b"hello", Outcome::pass("200 OK"));
+    check(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nhello",
+        200,
+        b"hello",
+        Outcome::from(Pass::http(200, "200 OK")),
+    );
     check(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nhel", 200, b"hello", mismatch(b"hel"));
     let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n";
-    check(chunked, 200, b"hello", Outcome::pass("200 OK"));
+    check(chunked, 200, b"hello", Outcome::from(Pass::http(200, "200 OK")));
     check(chunked, 200, b"hello!", mismatch(b"hello"));
     let broken = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhello";
     check(broken, 200, b"hello", Failure::MalformedReply("malformed chunked encoding".into()));
@@ -103,7 +117,7 @@ fn the_body_must_begin_as_expected() {
 fn a_wrong_status_outweighs_the_body() {
     let response = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 5\r\n\r\nhello";
     check(response, 200, b"hello", Failure::Status { got: "500 Internal Server Error".into() });
-    check(response, 0, b"hello", Outcome::pass("500 Internal Server Error"));
+    check(response, 0, b"hello", Outcome::from(Pass::http(500, "500 Internal Server Error")));
 }
 
 #[test]
@@ -121,25 +135,25 @@ fn a_compressed_body_is_compared_decompressed() {
     encoder.write_all(b"hello world").unwrap();
     let body = encoder.finish().unwrap();
     let response = [b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", &body[..]].concat();
-    check(&response, 200, b"hello world", Outcome::pass("200 OK"));
-    check(&response, 200, b"hello", Outcome::pass("200 OK"));
+    check(&response, 200, b"hello world", Outcome::from(Pass::http(200, "200 OK")));
+    check(&response, 200, b"hello", Outcome::from(Pass::http(200, "200 OK")));
     check(&response, 200, b"help", mismatch(b"hell"));
     let plain = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\nhello world";
     check(plain, 200, b"hello", Failure::MalformedReply("malformed gzip body".into()));
-    check(plain, 200, b"", Outcome::pass("200 OK"));
+    check(plain, 200, b"", Outcome::from(Pass::http(200, "200 OK")));
 }
 
 #[test]
 fn redirects_are_judged_and_not_followed() {
     let moved = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 5\r\n\r\nhello";
-    check(moved, 302, b"", Outcome::pass("302 Found"));
+    check(moved, 302, b"", Outcome::from(Pass::http(302, "302 Found")));
     check(moved, 200, b"", Failure::Status { got: "302 Found".into() });
     let nothing = Failure::BodyMismatch(Box::new(Mismatch::new(b"", Some("302 Found".into()))));
     check(moved, 302, b"hello", nothing);
     let nowhere = b"HTTP/1.1 302 Found\r\nContent-Length: 5\r\n\r\nhello";
-    check(nowhere, 302, b"hello", Outcome::pass("302 Found"));
+    check(nowhere, 302, b"hello", Outcome::from(Pass::http(302, "302 Found")));
     let choices = b"HTTP/1.1 300 Multiple Choices\r\nLocation: /x\r\nContent-Length: 5\r\n\r\nhello";
-    check(choices, 300, b"hello", Outcome::pass("300 Multiple Choices"));
+    check(choices, 300, b"hello", Outcome::from(Pass::http(300, "300 Multiple Choices")));
     let bad = b"HTTP/1.1 302 Found\r\nLocation: /%zz\r\n\r\n";
     let text = r#"got 302 Found; failed to parse Location header: parse "/%zz": invalid URL escape "%zz""#;
     check(bad, 302, b"", Failure::WrongAnswer(text.into()));
@@ -149,12 +163,12 @@ fn redirects_are_judged_and_not_followed() {
 fn interim_responses_are_skipped() {
     let interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
     let last = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
-    check(&[&interim[..], last].concat(), 200, b"hello", Outcome::pass("200 OK"));
+    check(&[&interim[..], last].concat(), 200, b"hello", Outcome::from(Pass::http(200, "200 OK")));
     let apart =
         [Step::ReadHead, Step::send(interim), Step::Drip { bytes: last.into(), pause_ms: 1 }, Step::Hang];
-    play(&apart, &wanting(200, b"hello"), Outcome::pass("200 OK"));
+    play(&apart, &wanting(200, b"hello"), Outcome::from(Pass::http(200, "200 OK")));
     let switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nhello";
-    check(switch, 101, b"hello", Outcome::pass("101 Switching Protocols"));
+    check(switch, 101, b"hello", Outcome::from(Pass::http(101, "101 Switching Protocols")));
     let endless = [Step::ReadHead, Step::Repeat(b"HTTP/1.1 100 Continue\r\n\r\n".into())];
     let text = "response head longer than 262144 bytes";
     play(&endless, &wanting(200, b""), Failure::MalformedReply(text.into()));
@@ -164,12 +178,12 @@ fn interim_responses_are_skipped() {
 fn a_response_may_come_byte_by_byte_and_without_end() {
     let response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
     let slow = [Step::ReadHead, Step::Drip { bytes: response.into(), pause_ms: 1 }, Step::Hang];
-    play(&slow, &wanting(200, b"hello"), Outcome::pass("200 OK"));
-    play(&slow, &wanting(200, b""), Outcome::pass("200 OK"));
+    play(&slow, &wanting(200, b"hello"), Outcome::from(Pass::http(200, "200 OK")));
+    play(&slow, &wanting(200, b""), Outcome::from(Pass::http(200, "200 OK")));
     let head = Step::send(b"HTTP/1.1 200 OK\r\n\r\n");
     let endless = [Step::ReadHead, head, Step::Repeat(vec![b'x'; 10_000].into())];
-    play(&endless, &wanting(200, b"xxx"), Outcome::pass("200 OK"));
-    play(&endless, &wanting(200, b""), Outcome::pass("200 OK"));
+    play(&endless, &wanting(200, b"xxx"), Outcome::from(Pass::http(200, "200 OK")));
+    play(&endless, &wanting(200, b""), Outcome::from(Pass::http(200, "200 OK")));
 }
 
 #[test]
@@ -216,7 +230,10 @@ fn a_bad_request_is_never_sent() {
 fn an_absolute_uri_goes_to_the_backend_all_the_same() {
     let backend = Backend::start(FAMILIES[0], Step::respond(b"HTTP/1.1 200 OK\r\n\r\n")).unwrap();
     let probe = HttpProbe { request: "http://other.example:99/x".into(), ..HttpProbe::default() };
-    assert_eq!(run(&probe, &backend, PLENTY, &CheckersConfig::default()), Outcome::pass("200 OK"));
+    assert_eq!(
+        run(&probe, &backend, PLENTY, &CheckersConfig::default()),
+        Outcome::from(Pass::http(200, "200 OK"))
+    );
     let request = String::from_utf8(backend.seen()[0].received.clone()).unwrap();
     assert!(request.starts_with("GET /x HTTP/1.1\r\nHost: other.example:99\r\n"), "{request}");
 }
@@ -228,7 +245,7 @@ fn the_server_closes_first_if_it_does_so_soon() {
     for _ in 0..20 {
         assert_eq!(
             run(&wanting(200, b"hello"), &backend, PLENTY, &CheckersConfig::default()),
-            Outcome::pass("200 OK")
+            Outcome::from(Pass::http(200, "200 OK"))
         );
     }
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
@@ -251,7 +268,7 @@ fn a_server_that_keeps_the_connection_is_left_politely_and_the_verdict_stands() 
     for body in [&b"hello"[..], b""] {
         let backend = Backend::start(FAMILIES[0], script.to_vec()).unwrap();
         let outcome = run(&wanting(200, body), &backend, PLENTY, &CheckersConfig::default());
-        assert_eq!(outcome, Outcome::pass("200 OK"));
+        assert_eq!(outcome, Outcome::from(Pass::http(200, "200 OK")));
         let seen = backend.wait_for(|seen| seen[0].over);
         assert_eq!(seen[0].ended, Some(Ended::Closed));
     }
@@ -273,13 +290,13 @@ fn https_names_whom_it_asks() {
         let identity = authority.sign(&Wish::valid_for([ip.to_string(), "www.example.com".into()])).unwrap();
         let backend = Backend::start_tls(ip, &identity, response.clone()).unwrap();
         let probe = |request: &str, verify| run(&https(request, verify), &backend, PLENTY, &config);
-        assert_eq!(probe("/", true), Outcome::pass("200 OK"));
-        assert_eq!(probe("https://www.example.com/", true), Outcome::pass("200 OK"));
-        assert_eq!(probe("https://www.example.com.:443/", true), Outcome::pass("200 OK"));
+        assert_eq!(probe("/", true), Outcome::from(Pass::http(200, "200 OK")));
+        assert_eq!(probe("https://www.example.com/", true), Outcome::from(Pass::http(200, "200 OK")));
+        assert_eq!(probe("https://www.example.com.:443/", true), Outcome::from(Pass::http(200, "200 OK")));
         let text = "certificate is valid for www.example.com, not for other.example";
         assert_eq!(probe("https://other.example/", true), Failure::Tls(text.into()).into());
-        assert_eq!(probe("https://other.example/", false), Outcome::pass("200 OK"));
-        assert_eq!(probe("https://a..b/", false), Outcome::pass("200 OK"));
+        assert_eq!(probe("https://other.example/", false), Outcome::from(Pass::http(200, "200 OK")));
+        assert_eq!(probe("https://a..b/", false), Outcome::from(Pass::http(200, "200 OK")));
         assert_eq!(probe("https://a..b/", true), Failure::Tls("\"a..b\" is not a host name".into()).into());
         let names: Vec<_> = backend.seen().into_iter().map(|seen| seen.server_name).collect();
         assert_eq!(names[..3], [None, Some("www.example.com".into()), Some("www.example.com".into())]);
@@ -304,7 +321,7 @@ fn https_may_end_without_saying_so() {
     let backend = Backend::start_tls(FAMILIES[0], &identity, script).unwrap();
     let probe = |body: &[u8]| HttpProbe { tls: Some(Tls::new(false)), ..wanting(200, body) };
     let config = CheckersConfig::default();
-    assert_eq!(run(&probe(b"hello"), &backend, PLENTY, &config), Outcome::pass("200 OK"));
+    assert_eq!(run(&probe(b"hello"), &backend, PLENTY, &config), Outcome::from(Pass::http(200, "200 OK")));
     assert_eq!(run(&probe(b"hello!"), &backend, PLENTY, &config), mismatch(b"hello").into());
     let script = vec![Step::ReadHead, Step::send(b"HTTP/1.1 200 OK\r\n"), Step::HalfClose, Step::Hang];
     let backend = Backend::start_tls(FAMILIES[0], &identity, script).unwrap();

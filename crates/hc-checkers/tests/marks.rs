@@ -15,8 +15,8 @@ use hc_testkit::network::{in_own_network, run};
 use hc_testkit::radius::{RadiusReply, RadiusRequest};
 use hc_testkit::script::Step;
 use hc_types::{
-    DnsExpectation, DnsProbe, HttpProbe, Mark, Mode, Outcome, RadiusExpectation, RadiusProbe, RecordClass,
-    RecordType, Target, TcpProbe,
+    DnsAnswer, DnsExpectation, DnsProbe, HttpProbe, Mark, Mode, Outcome, Pass, RadiusExpectation,
+    RadiusProbe, RecordClass, RecordType, Target, TcpProbe,
 };
 
 const LONG: Duration = Duration::from_secs(20);
@@ -71,7 +71,7 @@ fn dns_over_both_transports() {
             let port = server.address().port();
             let (marked, unmarked) = counted(port, || {
                 let outcome = block_on(probe_dns(&probe, &marked(ip, port), LONG));
-                assert_eq!(outcome, Outcome::pass("192.0.2.1"));
+                assert_eq!(outcome, Pass::dns(DnsAnswer::Address([192, 0, 2, 1].into())).into());
                 // To the last acknowledgement: no connection is on its way from open to closed.
                 let begun = SystemTime::now();
                 while !run("ss -Htan exclude listening exclude time-wait").is_empty() {
@@ -103,7 +103,7 @@ fn radius() {
             let port = server.address().port();
             let counts = counted(port, || {
                 let outcome = block_on(probe_radius(&probe, &marked(ip, port), LONG, None));
-                assert_eq!(outcome, Outcome::pass("RADIUS Access-Accept response"));
+                assert_eq!(outcome, Pass::Radius(2).into());
             });
             assert_eq!(counts, (1, 0), "{ip}");
         }
@@ -137,7 +137,7 @@ fn an_answer_that_goes_on_after_the_verdict() {
                 let http = HttpProbe { expected_body: "PONG".into(), ..HttpProbe::default() };
                 let (_, unmarked) = counted(port, || {
                     let outcome = block_on(probe_http(&http, &marked(ip, port), LONG, &config));
-                    assert_eq!(outcome, Outcome::pass("200 OK"));
+                    assert_eq!(outcome, Outcome::from(Pass::http(200, "200 OK")));
                     backend.wait_for(|seen| seen.iter().any(|one| one.over));
                 });
                 assert_eq!(unmarked, 0, "http of {ip}, {length} bytes");

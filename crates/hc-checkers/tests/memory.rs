@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use hc_checkers::{Checkers, CheckersConfig, ProbeMemory};
 use hc_testkit::outcome::as_told;
-use hc_types::{CheckSpec, Failure, HttpProbe, LocalFault, Outcome, Phase, ProbeSpec, Target, Timing};
+use hc_types::{CheckSpec, Failure, HttpProbe, LocalFault, Outcome, Pass, Phase, ProbeSpec, Target, Timing};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -126,7 +126,7 @@ fn backends_that_hang_behind_a_long_head_time_out_within_the_limit() {
         assert_eq!(as_told(outcome), Failure::timeout(Phase::Response).into());
     }
     for outcome in healthy {
-        assert_eq!(outcome, Outcome::pass("200 OK"));
+        assert_eq!(outcome, Outcome::from(Pass::http(200, "200 OK")));
     }
     assert!(memory.most_used() <= LIMIT, "{}", memory.most_used());
     assert_eq!(memory.used(), 0);
@@ -196,5 +196,5 @@ fn a_body_that_is_not_held_is_no_verdict_unless_nothing_more_comes() {
 #[test]
 fn short_answers_are_judged_whatever_is_held_by_others() {
     let answer = [&head(3 * KIB), END].concat();
-    assert_eq!(without_memory(answer, b"", false, b"ok"), Outcome::pass("200 OK"));
+    assert_eq!(without_memory(answer, b"", false, b"ok"), Outcome::from(Pass::http(200, "200 OK")));
 }

@@ -179,7 +179,7 @@ pub fn http_exchange(data: &[u8]) {
     let pieces = run(Pieces::new(response, step));
     let open = run(Pieces::new(response, usize::MAX).left_open());
     match (&whole, &pieces, &open) {
-        (Poll::Ready(Outcome::Pass { .. }), ..) => {
+        (Poll::Ready(Outcome::Pass(_)), ..) => {
             assert!(whole == pieces && pieces == open, "{pieces:?} {open:?}")
         }
         (

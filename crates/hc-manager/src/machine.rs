@@ -51,7 +51,7 @@ impl CheckMachine {
     pub fn observe(&mut self, outcome: &Outcome, retries: u32) -> Option<Transition> {
         let next = match outcome {
             Outcome::Inconclusive(_) => return None,
-            Outcome::Pass { .. } => {
+            Outcome::Pass(_) => {
                 self.count(true);
                 self.successes = self.successes.saturating_add(1);
                 Health::Healthy
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(transition, expected);
         let counted = (machine.failures() - 10, machine.successes() - 20);
         let count = match outcome {
-            Outcome::Pass { .. } => (0, 1),
+            Outcome::Pass(_) => (0, 1),
             Outcome::Fail(_) => (1, 0),
             Outcome::Inconclusive(_) => (0, 0),
         };

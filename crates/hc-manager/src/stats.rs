@@ -169,7 +169,7 @@ impl ManagerStats {
             gauges.lateness.add_to(&mut stats.lateness);
             stats.stalls += gauges.stalls.load(Relaxed);
             stats.stalled += Duration::from_nanos(gauges.stalled.load(Relaxed));
-            for (index, label) in Outcome::LABELS.into_iter().enumerate() {
+            for (index, label) in Outcome::LABELS.iter().enumerate() {
                 if gauges.ongoing[index].load(Relaxed) {
                     stats.episodes.push(Episode { shard, label, held: gauges.held[index].load(Relaxed) });
                 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use fakes::{Act, Backends, Journal, Told, spec, tcp};
 use hc_manager::{Applied, Manager, ManagerConfig, ManagerError};
 use hc_types::{
-    CheckId, CheckSpec, DnsExpectation, DnsProbe, Failure, Health, HttpProbe, LocalFault, Outcome, Phase,
-    ProbeSpec, RadiusProbe, RecordClass, RecordType, Remembered, SetChange, Tls,
+    CheckId, CheckSpec, DnsExpectation, DnsProbe, Failure, Health, HttpProbe, LocalFault, Outcome, Pass,
+    Phase, ProbeSpec, RadiusProbe, RecordClass, RecordType, Remembered, SetChange, Tls,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -216,7 +216,7 @@ async fn test_manager_handles_mixed_checker_types() {
         ProbeSpec::Radius(Box::new(radius)),
     ];
     // All of one target: they are told apart by the probe alone.
-    rig.backends.set(53, Act::Answer(Outcome::pass("what it said")));
+    rig.backends.set(53, Act::Answer(Pass::http(200, "200 OK").into()));
     let specs: Vec<_> = probes.into_iter().map(|probe| spec(53, probe, LONG, 0)).collect();
     let checks: Vec<_> = (1..).zip(&specs).collect();
     assert_eq!(rig.full(&checks).await, Applied { added: 8, ..Applied::default() });

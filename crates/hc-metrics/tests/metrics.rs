@@ -18,7 +18,7 @@ fn update(id: u64, outcome: Outcome, held: Option<LocalFault>, transition: bool)
     let spec =
         CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), Timing::every(second).timeout(second))
             .unwrap();
-    let health = if matches!(outcome, Outcome::Pass { .. }) { Health::Healthy } else { Health::Unhealthy };
+    let health = if matches!(outcome, Outcome::Pass(_)) { Health::Healthy } else { Health::Unhealthy };
     let held = held.map(|fault| Box::new(Held { fault, since: UNIX_EPOCH }));
     let duration = Duration::from_millis(3);
     let status = Status { health, duration, outcome: Some(outcome), held, ..Status::NEW };

@@ -149,7 +149,7 @@ fn ours(line: &str, runtime: &Runtime, checkers: &Checkers) -> (&'static str, St
     let probe = AssertUnwindSafe(|| runtime.block_on(checkers.probe(&spec)));
     let Ok(outcome) = std::panic::catch_unwind(probe) else { return ("panic", "see above".to_owned()) };
     let word = match &outcome {
-        Outcome::Pass { .. } => "pass",
+        Outcome::Pass(_) => "pass",
         Outcome::Fail(_) => "fail",
         Outcome::Inconclusive(_) => "held",
     };

@@ -112,7 +112,7 @@ impl Standing {
     /// Takes a verdict: the first one decides, then one pass, or more failures in a row than `retries`.
     fn judge(&mut self, outcome: &Outcome, retries: u32, wall: SystemTime, duration: Duration) {
         let status = &mut self.status;
-        if matches!(outcome, Outcome::Pass { .. }) {
+        if matches!(outcome, Outcome::Pass(_)) {
             self.failed = 0;
             status.successes += 1;
             status.health = Health::Healthy;

@@ -22,6 +22,7 @@ mod bytes;
 mod id;
 mod key;
 mod outcome;
+mod pass;
 mod probe;
 mod recognise;
 mod set;
@@ -41,6 +42,7 @@ pub use key::CheckKey;
 pub use outcome::{
     Failure, FaultClass, Heard, LocalFault, Mismatch, Outcome, Phase, Stray, TimeoutEvidence, Unreachable,
 };
+pub use pass::{DnsAnswer, Pass, StatusText};
 pub use probe::{
     DnsExpectation, DnsProbe, HttpProbe, ProbeSpec, RadiusExpectation, RadiusProbe, RecordClass,
     RecordNameError, RecordType, TcpProbe, Tls, UdpProbe,

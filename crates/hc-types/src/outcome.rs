@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{RawBytes, recognise};
+use crate::{Pass, RawBytes, recognise};
 
 /// The result of one probe.
 ///
@@ -11,10 +11,7 @@ use crate::{RawBytes, recognise};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The backend answered as expected.
-    Pass {
-        /// What the answer was, where that says more than "it passed": an HTTP status, a DNS address.
-        detail: Option<Box<str>>,
-    },
+    Pass(Pass),
     /// The backend did not answer as expected. Counts towards unhealthy.
     Fail(Failure),
     /// Nothing was learned about the backend, because of us. Never a verdict: the state is held and the probe repeated.
@@ -22,8 +19,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// A pass that needs no words.
-    pub const PASS: Self = Self::Pass { detail: None };
+    /// A pass with nothing more to say.
+    pub const PASS: Self = Self::Pass(Pass::Plain);
 
     /// Every word that [`label`](Self::label) can give, so that each can be counted from the start.
     pub const LABELS: &'static [&'static str] = &[
@@ -65,20 +62,20 @@ impl Outcome {
         "local_other",
     ];
 
-    /// A pass with the answer in words.
-    #[must_use]
-    pub fn pass(detail: impl Into<Box<str>>) -> Self {
-        Self::Pass { detail: Some(detail.into()) }
-    }
-
     /// A fixed word for metrics and structured logs: `pass`, or that of the failure or the local fault.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Pass { .. } => "pass",
+            Self::Pass(_) => "pass",
             Self::Fail(failure) => failure.label(),
             Self::Inconclusive(fault) => fault.label(),
         }
+    }
+}
+
+impl From<Pass> for Outcome {
+    fn from(pass: Pass) -> Self {
+        Self::Pass(pass)
     }
 }
 

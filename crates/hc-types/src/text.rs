@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use crate::{
-    CheckSpec, DnsProbe, Failure, Heard, HttpProbe, LocalFault, Mismatch, Outcome, ProbeSpec,
+    CheckSpec, DnsProbe, Failure, Heard, HttpProbe, LocalFault, Mismatch, Outcome, Pass, ProbeSpec,
     RadiusExpectation, TimeoutEvidence, Unreachable,
 };
 
@@ -14,24 +14,12 @@ pub(crate) fn render(spec: &CheckSpec, outcome: &Outcome) -> String {
     // Writing to a String cannot fail.
     let _ = write_subject(&mut text, spec);
     let _ = match outcome {
-        Outcome::Pass { detail: None } => Ok(()),
-        Outcome::Pass { detail: Some(detail) } => write!(text, "; {}", pass_detail(spec.probe(), detail)),
+        Outcome::Pass(Pass::Plain) => Ok(()),
+        Outcome::Pass(pass) => write!(text, "; {pass}"),
         Outcome::Fail(failure) => write_failure(&mut text, spec, failure),
         Outcome::Inconclusive(fault) => write_fault(&mut text, *fault),
     };
     text
-}
-
-fn pass_detail<'a>(
-    probe: &ProbeSpec,
-    detail: &'a str,
-) -> fmt::FromFn<impl Fn(&mut fmt::Formatter<'_>) -> fmt::Result + 'a> {
-    let lead = match probe {
-        ProbeSpec::Dns(_) => "received answer ",
-        ProbeSpec::Http(_) | ProbeSpec::Radius(_) => "got ",
-        ProbeSpec::Icmp | ProbeSpec::Udp(_) | ProbeSpec::Tcp(_) => "",
-    };
-    fmt::from_fn(move |f| write!(f, "{lead}{detail}"))
 }
 
 fn write_subject(text: &mut String, spec: &CheckSpec) -> fmt::Result {
@@ -273,7 +261,7 @@ mod tests {
             Failure::BodyMismatch(Box::new(ssh)),
             "TCP connect to [2001:db8::1]:80; unexpected response - \"SSH\"; the peer speaks SSH",
         );
-        check(http(), Outcome::pass("200 OK"), "HTTP GET to [2001:db8::1]:80; got 200 OK");
+        check(http(), Outcome::from(Pass::http(200, "200 OK")), "HTTP GET to [2001:db8::1]:80; got 200 OK");
         check(
             http(),
             Failure::Status { got: "404 Not Found".into() },

@@ -227,7 +227,7 @@ pub enum PathCheck {
 #[must_use]
 pub fn path_check(outcome: &Outcome) -> PathCheck {
     match outcome {
-        Outcome::Pass { .. } => PathCheck::None,
+        Outcome::Pass(_) => PathCheck::None,
         // The kernel refuses to connect to a broadcast address with the same numbers.
         Outcome::Inconclusive(LocalFault::NoRoute | LocalFault::RouteProhibited | LocalFault::Permission) => {
             PathCheck::Broadcast

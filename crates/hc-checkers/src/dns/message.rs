@@ -1,6 +1,6 @@
 //! The question as it is sent, and the verdict on whatever comes back (RFC 1035 section 4, RFC 5452 section 9.1).
 
-use hc_types::{DnsProbe, Failure, Outcome, RecordClass, RecordType, Stray};
+use hc_types::{DnsAnswer, DnsProbe, Failure, Outcome, Pass, RecordClass, RecordType, Stray};
 use hickory_proto::op::{Header, Message, MessageType, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData};
 use hickory_proto::serialize::binary::{BinDecodable as _, BinDecoder, DecodeError, Restrict};
@@ -163,7 +163,7 @@ impl Question {
                 continue;
             }
             match answer.data {
-                Some(data) if self.expected.matches(&data) => return Outcome::pass(told(&data)),
+                Some(data) if self.expected.matches(&data) => return Pass::dns(kept(&data)).into(),
                 Some(data) => others.push(data),
                 None => {}
             }
@@ -242,7 +242,15 @@ fn skip_record(decoder: &mut BinDecoder<'_>) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// An answer in words, cut where it is long.
+/// An answer as it is kept.
+fn kept(data: &Data) -> DnsAnswer {
+    match data {
+        Data::Ip(ip) => DnsAnswer::Address(*ip),
+        data => DnsAnswer::Text(told(data).into()),
+    }
+}
+
+/// An answer as text, cut where it is long.
 fn told(data: &Data) -> String {
     let mut text = data.to_string();
     // The presentation form is ASCII.

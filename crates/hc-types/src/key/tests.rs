@@ -4,7 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Mark, RecordClass, RecordType};
+use crate::{Mark, RecordClass, RecordType, Timing};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -4,6 +4,13 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// A pass with this answer.
+fn answered(text: impl AsRef<str>) -> Outcome {
+    let text = text.as_ref();
+    let answer = text.parse().map_or_else(|_| DnsAnswer::Text(text.into()), DnsAnswer::Address);
+    Pass::dns(answer).into()
+}
+
 const ID: u16 = 0x1234;
 const A: u16 = 1;
 const MX: u16 = 15;
@@ -68,7 +75,7 @@ fn a_question_that_cannot_be_asked_says_why() {
 #[test]
 fn an_address_passes_at_any_place_and_in_any_case() {
     let www = www();
-    let pass = Outcome::pass("192.0.2.1");
+    let pass = answered("192.0.2.1");
     verdict(&www, &reply(&www).answer("www.example.com", A, &IP), pass.clone());
     verdict(&www, &reply(&www).answer("WWW.Example.COM", A, &IP), pass.clone());
     let later = reply(&www).answer("www.example.com", A, &[10, 0, 0, 1]).answer("www.example.com", A, &IP);
@@ -76,7 +83,7 @@ fn an_address_passes_at_any_place_and_in_any_case() {
     let asked_loudly = reply(&www).question("WWW.EXAMPLE.COM", A, 1).answer("www.example.com", A, &IP);
     verdict(&www, &asked_loudly, pass);
     let any = question("www.example.com", "A", DnsExpectation::Any);
-    verdict(&any, &reply(&any).answer("www.example.com", A, &[10, 0, 0, 1]), Outcome::pass("10.0.0.1"));
+    verdict(&any, &reply(&any).answer("www.example.com", A, &[10, 0, 0, 1]), answered("10.0.0.1"));
 }
 
 #[test]
@@ -84,7 +91,7 @@ fn ipv6_addresses_are_compared_as_they_are() {
     let mapped: std::net::Ipv6Addr = "::ffff:192.0.2.1".parse().unwrap();
     let aaaa = question("h.example", "AAAA", DnsExpectation::Ips([mapped.into()].into()));
     let good = reply(&aaaa).answer("h.example", AAAA, &mapped.octets());
-    verdict(&aaaa, &good, Outcome::pass("::ffff:192.0.2.1"));
+    verdict(&aaaa, &good, answered("::ffff:192.0.2.1"));
 }
 
 #[test]
@@ -109,7 +116,7 @@ fn a_wrong_answer_is_named() {
 #[test]
 fn aliases_are_followed() {
     let www = www();
-    let pass = Outcome::pass("192.0.2.1");
+    let pass = answered("192.0.2.1");
     let alias = |r: DnsMessage, from: &str, to: &str| r.answer(from, 5, &wire_name(to));
     let chain = alias(alias(reply(&www), "www.example.com", "b.example"), "B.example", "c.example");
     verdict(&www, &chain.clone().answer("c.example", A, &IP), pass.clone());
@@ -131,7 +138,7 @@ fn the_chain_of_aliases_has_an_end() {
             r.answer(&format!("n{n}.example"), 5, &wire_name(&format!("n{}.example", n + 1)))
         });
         let judged = q.judge(ID, &links.answer(&format!("n{hops}.example"), A, &IP).build());
-        matches!(judged, Judgement::Verdict(Outcome::Pass { .. }))
+        matches!(judged, Judgement::Verdict(Outcome::Pass(_)))
     };
     assert!(chain(MAX_CHAIN));
     assert!(!chain(MAX_CHAIN + 1));
@@ -141,7 +148,7 @@ fn the_chain_of_aliases_has_an_end() {
 fn an_alias_that_is_asked_for_is_the_answer() {
     let q = question("www.example.com", "CNAME", DnsExpectation::Text("B.example".into()));
     let good = reply(&q).answer("www.example.com", 5, &wire_name("b.example"));
-    verdict(&q, &good, Outcome::pass("b.example."));
+    verdict(&q, &good, answered("b.example."));
     let next = reply(&q).answer("www.example.com", 5, &wire_name("a.example"));
     let next = next.answer("a.example", 5, &wire_name("b.example"));
     verdict(&q, &next, wrong("failed to match answer: got a.example."));
@@ -151,22 +158,22 @@ fn an_alias_that_is_asked_for_is_the_answer() {
 fn other_types_are_compared_in_words() {
     let q = question("example.com", "MX", DnsExpectation::Text("10 mail.example.com".into()));
     let data = [b"\x00\x0a".as_slice(), &wire_name("Mail.example.com")].concat();
-    verdict(&q, &reply(&q).answer("example.com", MX, &data), Outcome::pass("10 Mail.example.com."));
+    verdict(&q, &reply(&q).answer("example.com", MX, &data), answered("10 Mail.example.com."));
     let soa = "ns.example.com hostmaster.example.com 1 4294967295 3 4 5";
     let q = question("example.com", "SOA", DnsExpectation::Text(soa.into()));
     let numbers = [1, u32::MAX, 3, 4, 5].map(u32::to_be_bytes).concat();
     let data = [wire_name("ns.example.com"), wire_name("hostmaster.example.com"), numbers].concat();
-    let pass = Outcome::pass("ns.example.com. hostmaster.example.com. 1 4294967295 3 4 5");
+    let pass = answered("ns.example.com. hostmaster.example.com. 1 4294967295 3 4 5");
     verdict(&q, &reply(&q).answer("example.com", 6, &data), pass);
     let q = question("example.com", "TXT", DnsExpectation::Text("a b".into()));
-    verdict(&q, &reply(&q).answer("example.com", 16, b"\x02a \x01b"), Outcome::pass("\"a \" \"b\""));
+    verdict(&q, &reply(&q).answer("example.com", 16, b"\x02a \x01b"), answered("\"a \" \"b\""));
     let q = question("_s._tcp.example.com", "SRV", DnsExpectation::Text("1 2 3 h.example".into()));
     let data = [b"\0\x01\0\x02\0\x03".as_slice(), &wire_name("h.example")].concat();
-    verdict(&q, &reply(&q).answer("_s._tcp.example.com", 33, &data), Outcome::pass("1 2 3 h.example."));
+    verdict(&q, &reply(&q).answer("_s._tcp.example.com", 33, &data), answered("1 2 3 h.example."));
     let q = question("example.com", "TYPE65", DnsExpectation::Text("\\# 3 000100".into()));
-    verdict(&q, &reply(&q).answer("example.com", 65, &[0, 1, 0]), Outcome::pass("\\# 3 000100"));
+    verdict(&q, &reply(&q).answer("example.com", 65, &[0, 1, 0]), answered("\\# 3 000100"));
     let q = question("example.com", "ANY", DnsExpectation::Any);
-    verdict(&q, &reply(&q).answer("example.com", A, &IP), Outcome::pass("192.0.2.1"));
+    verdict(&q, &reply(&q).answer("example.com", A, &IP), answered("192.0.2.1"));
 }
 
 #[test]
@@ -174,7 +181,7 @@ fn long_answers_are_cut_in_the_text() {
     let q = question("example.com", "TXT", DnsExpectation::Any);
     let long = [&[255], [b'x'; 255].as_slice()].concat().repeat(200);
     let told = format!("\"{}…", "x".repeat(255));
-    verdict(&q, &reply(&q).answer("example.com", 16, &long), Outcome::pass(told));
+    verdict(&q, &reply(&q).answer("example.com", 16, &long), answered(told));
 }
 
 #[test]
@@ -246,7 +253,7 @@ fn what_breaks_the_format_fails() {
     }
     let mut beyond = good.build();
     beyond.extend_from_slice(b"trailing");
-    assert_eq!(www.judge(ID, &beyond), Judgement::Verdict(Outcome::pass("192.0.2.1")));
+    assert_eq!(www.judge(ID, &beyond), Judgement::Verdict(answered("192.0.2.1")));
 }
 
 fn any_type() -> impl Strategy<Value = u16> {
@@ -273,7 +280,7 @@ proptest! {
         let mut bytes = reply(&www).answer("www.example.com", A, &[10, 0, 0, 1]).build();
         let at = at.min(bytes.len() - 5);
         bytes[at] ^= change;
-        let passed = matches!(www.judge(ID, &bytes), Judgement::Verdict(Outcome::Pass { .. }));
+        let passed = matches!(www.judge(ID, &bytes), Judgement::Verdict(Outcome::Pass(_)));
         prop_assert!(!passed);
     }
 
@@ -282,18 +289,18 @@ proptest! {
         let q = question("www.example.com", "A", DnsExpectation::Ips([ip.into()].into()));
         let told = std::net::Ipv4Addr::from(ip).to_string();
         let judged = q.judge(ID, &reply(&q).answer("www.example.com", A, &ip).build());
-        prop_assert_eq!(judged, Judgement::Verdict(Outcome::pass(told)));
+        prop_assert_eq!(judged, Judgement::Verdict(answered(told)));
         let text = RawBytes::from(text);
         // Each byte takes up to four in the text, which is cut at 256.
         let string = &text.as_slice()[..text.len().min(60)];
         let data = [&[u8::try_from(string.len()).unwrap()], string].concat();
         let any = question("www.example.com", "TXT", DnsExpectation::Any);
         let packet = reply(&any).answer("www.example.com", 16, &data).build();
-        let Judgement::Verdict(Outcome::Pass { detail: Some(shown) }) = any.judge(ID, &packet) else {
+        let Judgement::Verdict(Outcome::Pass(Pass::Dns(shown))) = any.judge(ID, &packet) else {
             return Err(TestCaseError::fail("did not pass"));
         };
-        let again = question("www.example.com", "TXT", DnsExpectation::Text(shown));
-        let passed = matches!(again.judge(ID, &packet), Judgement::Verdict(Outcome::Pass { .. }));
+        let again = question("www.example.com", "TXT", DnsExpectation::Text(shown.to_string().into()));
+        let passed = matches!(again.judge(ID, &packet), Judgement::Verdict(Outcome::Pass(_)));
         prop_assert!(passed);
     }
 }
