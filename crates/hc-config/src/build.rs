@@ -191,8 +191,8 @@ impl Build<'_> {
 
     /// A spec that the domain refuses: at the key that its field stands for.
     fn spec_error(&mut self, error: &SpecError, target_at: Span) {
-        let text = error.to_string();
-        let (field, problem) = text.split_once(": ").unwrap_or(("", &text));
+        let (field, text) = (error.field(), error.to_string());
+        let problem = text.strip_prefix(field).and_then(|text| text.strip_prefix(": ")).unwrap_or(&text);
         if matches!(field, "ip" | "port") {
             self.report.add(target_at, format!("check.{}", keys::TARGET.name), problem);
             return;

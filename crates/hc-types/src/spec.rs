@@ -16,21 +16,78 @@ pub const MAX_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 /// machine, like thousands.
 pub const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Why a check cannot exist. Each text begins with the field it is about.
+/// Why a check cannot exist. Each text begins with the field that it is about, named as in `docs/protocol.md`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {problem}")]
-pub struct SpecError {
-    /// The field of the protocol (`docs/protocol.md`).
-    pub field: &'static str,
-    /// What is wrong with it.
-    pub problem: String,
+#[non_exhaustive]
+pub enum SpecError {
+    /// The interval makes no sense.
+    #[error("interval: {0}")]
+    Interval(PeriodError),
+    /// The timeout makes no sense.
+    #[error("timeout: {0}")]
+    Timeout(PeriodError),
+    /// Port 0, for anything but ICMP.
+    #[error("port: must be 1 to 65535")]
+    Port,
+    /// An address that no backend can have.
+    #[error("ip: {ip} is {reason}")]
+    Address {
+        /// The address.
+        ip: IpAddr,
+        /// Why no backend can have it, in words.
+        reason: &'static str,
+    },
+    /// Mode DSR or TUN without a mark.
+    #[error("mark: mode dsr and tun need one, from 1 to 4294967295")]
+    Mark,
+    /// An HTTP method that is no token.
+    #[error("method: {0:?} is not an HTTP method")]
+    Method(Box<str>),
+    /// An expected HTTP status code outside 100 to 999.
+    #[error("expected_codes: {0} is not a status code (100 to 999)")]
+    ExpectedCode(u16),
+    /// An IPv6 address that is expected in A records.
+    #[error("expected_ips: {0} is not an IPv4 address")]
+    ExpectedAddress(IpAddr),
+    /// Addresses that are expected in records of a type that has none.
+    #[error("expected_ips: only for A and AAAA, not for {0}")]
+    ExpectedAddressesOf(RecordType),
+    /// A text that is expected in A or AAAA records.
+    #[error("expected_answer: for A and AAAA use expected_ips")]
+    ExpectedAnswer,
 }
 
 impl SpecError {
-    /// An error about a field, for readers of checks: of a file or of a protocol.
-    pub fn new(field: &'static str, problem: impl Into<String>) -> Self {
-        Self { field, problem: problem.into() }
+    /// The field that it is about, named as in `docs/protocol.md`.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        match self {
+            SpecError::Interval(_) => "interval",
+            SpecError::Timeout(_) => "timeout",
+            SpecError::Port => "port",
+            SpecError::Address { .. } => "ip",
+            SpecError::Mark => "mark",
+            SpecError::Method(_) => "method",
+            SpecError::ExpectedCode(_) => "expected_codes",
+            SpecError::ExpectedAddress(_) | SpecError::ExpectedAddressesOf(_) => "expected_ips",
+            SpecError::ExpectedAnswer => "expected_answer",
+        }
     }
+}
+
+/// Why a period makes no sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeriodError {
+    /// It is 0.
+    #[error("must be above 0")]
+    Zero,
+    /// An interval below [`MIN_INTERVAL`].
+    #[error("must be at least 10ms")]
+    TooShort,
+    /// It is above [`MAX_PERIOD`].
+    #[error("must be at most 24h")]
+    TooLong,
 }
 
 /// How often a check probes its target, and when its failures count.
@@ -99,19 +156,19 @@ impl CheckSpec {
     /// 100–999, an expected address that the query type cannot yield.
     pub fn new(target: Target, probe: ProbeSpec, timing: Timing) -> Result<Self, SpecError> {
         let Timing { interval, timeout, retries: _ } = timing;
-        check_period("interval", interval)?;
+        check_period(interval).map_err(SpecError::Interval)?;
         if interval < MIN_INTERVAL {
-            return Err(SpecError::new("interval", "must be at least 10ms"));
+            return Err(SpecError::Interval(PeriodError::TooShort));
         }
-        check_period("timeout", timeout)?;
+        check_period(timeout).map_err(SpecError::Timeout)?;
         if target.port() == 0 && probe != ProbeSpec::Icmp {
-            return Err(SpecError::new("port", "must be 1 to 65535"));
+            return Err(SpecError::Port);
         }
         if let Some(reason) = backend::impossible(target.ip()) {
-            return Err(SpecError::new("ip", format!("{} is {reason}", target.ip())));
+            return Err(SpecError::Address { ip: target.ip(), reason });
         }
         if target.mode() != Mode::Plain && target.mark().is_none() {
-            return Err(SpecError::new("mark", "mode dsr and tun need one, from 1 to 4294967295"));
+            return Err(SpecError::Mark);
         }
         let probe = match probe {
             ProbeSpec::Http(http) => ProbeSpec::Http(checked_http(http)?),
@@ -178,22 +235,22 @@ impl CheckSpec {
     }
 }
 
-fn check_period(field: &'static str, period: Duration) -> Result<(), SpecError> {
+fn check_period(period: Duration) -> Result<(), PeriodError> {
     if period.is_zero() {
-        return Err(SpecError::new(field, "must be above 0"));
+        return Err(PeriodError::Zero);
     }
     if period > MAX_PERIOD {
-        return Err(SpecError::new(field, "must be at most 24h"));
+        return Err(PeriodError::TooLong);
     }
     Ok(())
 }
 
 fn checked_http(http: Box<HttpProbe>) -> Result<Box<HttpProbe>, SpecError> {
     if http.method.is_empty() || !http.method.bytes().all(is_token_byte) {
-        return Err(SpecError::new("method", format!("{:?} is not an HTTP method", http.method)));
+        return Err(SpecError::Method(http.method.clone()));
     }
     if let Some(code) = http.expected_codes.iter().find(|code| !(100..=999).contains(*code)) {
-        return Err(SpecError::new("expected_codes", format!("{code} is not a status code (100 to 999)")));
+        return Err(SpecError::ExpectedCode(*code));
     }
     Ok(http)
 }
@@ -209,7 +266,7 @@ fn checked_dns(mut dns: Box<DnsProbe>) -> Result<Box<DnsProbe>, SpecError> {
             for ip in ips.iter_mut() {
                 *ip = ip.to_canonical();
                 if !ip.is_ipv4() {
-                    return Err(SpecError::new("expected_ips", format!("{ip} is not an IPv4 address")));
+                    return Err(SpecError::ExpectedAddress(*ip));
                 }
             }
         }
@@ -222,10 +279,10 @@ fn checked_dns(mut dns: Box<DnsProbe>) -> Result<Box<DnsProbe>, SpecError> {
             }
         }
         (DnsExpectation::Ips(_), other) => {
-            return Err(SpecError::new("expected_ips", format!("only for A and AAAA, not for {other}")));
+            return Err(SpecError::ExpectedAddressesOf(other));
         }
         (DnsExpectation::Text(_), RecordType::A | RecordType::AAAA) => {
-            return Err(SpecError::new("expected_answer", "for A and AAAA use expected_ips"));
+            return Err(SpecError::ExpectedAnswer);
         }
         (DnsExpectation::Any | DnsExpectation::Text(_), _) => {}
     }
@@ -249,7 +306,9 @@ mod tests {
 
     #[track_caller]
     fn rejected(spec: Result<CheckSpec, SpecError>, expected: &str) {
-        assert_eq!(spec.unwrap_err().to_string(), expected);
+        let error = spec.unwrap_err();
+        assert_eq!(error.to_string(), expected);
+        assert!(expected.starts_with(&format!("{}: ", error.field())), "{}", error.field());
     }
 
     fn dns(query_type: RecordType, ips: &[&str]) -> ProbeSpec {

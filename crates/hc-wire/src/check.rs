@@ -57,6 +57,23 @@ fn find_id(json: &str) -> Option<CheckId> {
     serde_json::from_str::<OnlyId>(json).ok().map(|only| only.id)
 }
 
+/// Why an object is no check.
+#[derive(Debug, thiserror::Error)]
+enum FieldError {
+    /// A field that is missing or cannot be read.
+    #[error("{field}: {problem}")]
+    Unreadable { field: &'static str, problem: String },
+    /// Fields that can be read and make no sense.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+}
+
+impl FieldError {
+    fn new(field: &'static str, problem: impl Into<String>) -> Self {
+        Self::Unreadable { field, problem: problem.into() }
+    }
+}
+
 /// The object, its fields not yet judged.
 #[derive(Deserialize)]
 struct RawCheck<'a> {
@@ -114,19 +131,20 @@ impl<'a> RawCheck<'a> {
         })
     }
 
-    fn into_spec(self) -> Result<CheckSpec, SpecError> {
+    fn into_spec(self) -> Result<CheckSpec, FieldError> {
         let interval = period("interval", self.interval.as_deref())?;
         let timeout = period("timeout", self.timeout.as_deref())?;
         let retries = number::<u32>("retries", self.retries.unwrap_or(0), "0 to 4294967295")?;
         let target = self.target()?;
         let probe = self.probe()?;
-        CheckSpec::new(target, probe, Timing::every(interval).timeout(timeout).retries(retries))
+        let timing = Timing::every(interval).timeout(timeout).retries(retries);
+        Ok(CheckSpec::new(target, probe, timing)?)
     }
 
-    fn target(&self) -> Result<Target, SpecError> {
-        let ip = self.ip.as_deref().ok_or_else(|| SpecError::new("ip", "missing"))?;
+    fn target(&self) -> Result<Target, FieldError> {
+        let ip = self.ip.as_deref().ok_or_else(|| FieldError::new("ip", "missing"))?;
         if ip.contains('%') {
-            return Err(SpecError::new("ip", format!("{ip:?} names a zone, which a check cannot have")));
+            return Err(FieldError::new("ip", format!("{ip:?} names a zone, which a check cannot have")));
         }
         let ip = address("ip", ip)?;
         let port = match self.port {
@@ -150,8 +168,8 @@ impl<'a> RawCheck<'a> {
         })
     }
 
-    fn probe(self) -> Result<ProbeSpec, SpecError> {
-        let kind = self.checker_type.clone().ok_or_else(|| SpecError::new("checker_type", "missing"))?;
+    fn probe(self) -> Result<ProbeSpec, FieldError> {
+        let kind = self.checker_type.clone().ok_or_else(|| FieldError::new("checker_type", "missing"))?;
         Ok(match &*kind {
             "icmp" => ProbeSpec::Icmp,
             "udp" => ProbeSpec::Udp(Box::new(UdpProbe { send: raw(self.send), receive: raw(self.receive) })),
@@ -163,11 +181,11 @@ impl<'a> RawCheck<'a> {
             "http" => ProbeSpec::Http(Box::new(self.http()?)),
             "dns" => ProbeSpec::Dns(Box::new(self.dns()?)),
             "radius" => ProbeSpec::Radius(Box::new(self.radius()?)),
-            other => return Err(SpecError::new("checker_type", format!("{other:?} is not known"))),
+            other => return Err(FieldError::new("checker_type", format!("{other:?} is not known"))),
         })
     }
 
-    fn http(self) -> Result<HttpProbe, SpecError> {
+    fn http(self) -> Result<HttpProbe, FieldError> {
         let tls = self.tls();
         let codes = self.expected_codes.unwrap_or_default();
         let codes = codes.into_iter().map(|code| number("expected_codes", code, "100 to 999"));
@@ -181,13 +199,13 @@ impl<'a> RawCheck<'a> {
         })
     }
 
-    fn dns(self) -> Result<DnsProbe, SpecError> {
+    fn dns(self) -> Result<DnsProbe, FieldError> {
         let query_type = record_name("query_type", self.query_type.as_deref(), RecordType::A)?;
         let query_class = record_name("query_class", self.query_class.as_deref(), RecordClass::IN)?;
         let ips = self.expected_ips.unwrap_or_default();
         let expect = match self.expected_answer {
             Some(_) if !ips.is_empty() => {
-                return Err(SpecError::new("expected_answer", "not together with expected_ips"));
+                return Err(FieldError::new("expected_answer", "not together with expected_ips"));
             }
             Some(text) => DnsExpectation::Text(text),
             None if ips.is_empty() => DnsExpectation::Any,
@@ -195,11 +213,11 @@ impl<'a> RawCheck<'a> {
                 ips.iter().map(|ip| address("expected_ips", ip)).collect::<Result<_, _>>()?,
             ),
         };
-        let query = self.query.ok_or_else(|| SpecError::new("query", "missing"))?;
+        let query = self.query.ok_or_else(|| FieldError::new("query", "missing"))?;
         Ok(DnsProbe { query, query_type, query_class, expect })
     }
 
-    fn radius(self) -> Result<RadiusProbe, SpecError> {
+    fn radius(self) -> Result<RadiusProbe, FieldError> {
         let expect = match self.expected_response.as_deref() {
             None | Some("accept") => RadiusExpectation::Accept,
             Some("reject") => RadiusExpectation::Reject,
@@ -207,13 +225,13 @@ impl<'a> RawCheck<'a> {
             Some("any") => RadiusExpectation::Any,
             Some(other) => {
                 let problem = format!("{other:?} is none of accept, reject, challenge, any");
-                return Err(SpecError::new("expected_response", problem));
+                return Err(FieldError::new("expected_response", problem));
             }
         };
         Ok(RadiusProbe {
-            username: self.username.ok_or_else(|| SpecError::new("username", "missing"))?.0,
+            username: self.username.ok_or_else(|| FieldError::new("username", "missing"))?.0,
             password: self.password.map_or_else(Secret::default, |SecretBytes(password)| password),
-            secret: self.secret.ok_or_else(|| SpecError::new("secret", "missing"))?.0,
+            secret: self.secret.ok_or_else(|| FieldError::new("secret", "missing"))?.0,
             expect,
             require_message_authenticator: self.require_message_authenticator.unwrap_or(false),
         })
@@ -224,30 +242,30 @@ fn raw(bytes: Option<JsonBytes>) -> RawBytes {
     bytes.map_or_else(RawBytes::default, |JsonBytes(bytes)| bytes)
 }
 
-fn period(field: &'static str, text: Option<&str>) -> Result<Duration, SpecError> {
-    let text = text.ok_or_else(|| SpecError::new(field, "missing"))?;
+fn period(field: &'static str, text: Option<&str>) -> Result<Duration, FieldError> {
+    let text = text.ok_or_else(|| FieldError::new(field, "missing"))?;
     if text.starts_with('-') {
-        return Err(SpecError::new(field, "must be above 0"));
+        return Err(FieldError::new(field, "must be above 0"));
     }
     humantime::parse_duration(text)
-        .map_err(|e| SpecError::new(field, format!("{text:?} is not a duration: {e}")))
+        .map_err(|e| FieldError::new(field, format!("{text:?} is not a duration: {e}")))
 }
 
-fn record_name<T>(field: &'static str, word: Option<&str>, default: T) -> Result<T, SpecError>
+fn record_name<T>(field: &'static str, word: Option<&str>, default: T) -> Result<T, FieldError>
 where
     T: FromStr<Err = RecordNameError>,
 {
     word.map_or(Ok(default), |word| {
-        word.parse().map_err(|e: RecordNameError| SpecError::new(field, e.to_string()))
+        word.parse().map_err(|e: RecordNameError| FieldError::new(field, e.to_string()))
     })
 }
 
-fn number<T: TryFrom<i64>>(field: &'static str, value: i64, range: &str) -> Result<T, SpecError> {
-    T::try_from(value).map_err(|_| SpecError::new(field, format!("{value} is not in {range}")))
+fn number<T: TryFrom<i64>>(field: &'static str, value: i64, range: &str) -> Result<T, FieldError> {
+    T::try_from(value).map_err(|_| FieldError::new(field, format!("{value} is not in {range}")))
 }
 
-fn address(field: &'static str, text: &str) -> Result<IpAddr, SpecError> {
-    text.parse().map_err(|_| SpecError::new(field, format!("{text:?} is not an IP address")))
+fn address(field: &'static str, text: &str) -> Result<IpAddr, FieldError> {
+    text.parse().map_err(|_| FieldError::new(field, format!("{text:?} is not an IP address")))
 }
 
 /// Serde for the checks of a set: each entry is read on its own, so that an invalid one does not affect
