@@ -8,7 +8,7 @@
 //! use std::sync::Arc;
 //! use std::time::Duration;
 //! use hc_manager::{Manager, ManagerConfig};
-//! use hc_types::{CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Prober, SetChange, Sink, StatusUpdate, Target, TcpProbe, Timing};
+//! use hc_types::{CheckId, CheckSpec, Health, Outcome, ProbeSpec, Prober, SetChange, Sink, StatusUpdate, Target, TcpProbe, Timing};
 //! use tokio_util::sync::CancellationToken;
 //!
 //! /// A probe that always passes.
@@ -22,14 +22,11 @@
 //! /// Passes on what is news.
 //! struct News(tokio::sync::mpsc::Sender<(CheckId, Health)>);
 //! impl Sink for News {
-//!     fn begin(&self, _: CheckId, _: Incarnation, _: &Arc<CheckSpec>) {}
 //!     fn record(&self, updates: &mut Vec<StatusUpdate>) {
 //!         for update in updates.drain(..).filter(|update| update.transition) {
 //!             let _ = self.0.try_send((update.id, update.status.health));
 //!         }
 //!     }
-//!     fn forget(&self, _: CheckId, _: Incarnation) {}
-//!     fn in_effect(&self, _: Option<u64>, _: bool) {}
 //! }
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -102,6 +99,7 @@ mod shard;
 mod simulation;
 mod stall;
 mod stats;
+#[cfg(any(test, feature = "stepped"))]
 pub mod stepped;
 mod threads;
 mod timers;

@@ -182,8 +182,9 @@ impl fmt::Display for Stray {
     }
 }
 
-/// Why a probe failed. Closed: each has a fixed [`label`](Failure::label).
+/// Why a probe failed. Each has a fixed [`label`](Failure::label).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Failure {
     /// Nobody listens there: a TCP reset in answer to the SYN, an ICMP port unreachable, a TCP connection to ourselves.
     Refused,
@@ -336,6 +337,7 @@ impl Failure {
 
 /// Why a probe says nothing about its backend: the fault is on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum LocalFault {
     /// Out of file descriptors (`EMFILE`, `ENFILE`).
     Descriptors,

@@ -22,7 +22,10 @@ pub trait Prober: 'static {
 /// fetches it.
 pub trait Sink: Send + Sync + 'static {
     /// A check begins, or begins again under a new incarnation: what was known of this id before is void.
-    fn begin(&self, id: CheckId, incarnation: Incarnation, spec: &Arc<CheckSpec>);
+    /// Does nothing by default.
+    fn begin(&self, id: CheckId, incarnation: Incarnation, spec: &Arc<CheckSpec>) {
+        let _ = (id, incarnation, spec);
+    }
 
     /// Statuses after probes that ended, in order. Updates of an incarnation that is not the current one of its id are
     /// ignored. The vector is drained, so that its memory can be used again. Updates that are not
@@ -30,11 +33,17 @@ pub trait Sink: Send + Sync + 'static {
     fn record(&self, updates: &mut Vec<StatusUpdate>);
 
     /// A check is no more. Ignored when `incarnation` is not the current one of its id.
-    fn forget(&self, id: CheckId, incarnation: Incarnation);
+    /// Does nothing by default.
+    fn forget(&self, id: CheckId, incarnation: Incarnation) {
+        let _ = (id, incarnation);
+    }
 
     /// A set of checks has taken effect: every [`begin`](Sink::begin) and [`forget`](Sink::forget) that belongs to it
     /// has been called. After a `full` set everything known is told again, since it may come from a new consumer.
-    fn in_effect(&self, generation: Option<u64>, full: bool);
+    /// Does nothing by default.
+    fn in_effect(&self, generation: Option<u64>, full: bool) {
+        let _ = (generation, full);
+    }
 }
 
 /// Sees every update, before anything decides what becomes of it.
