@@ -13,22 +13,24 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::fault::ProbeError;
 
-/// A timer that fires later than this fired after a stall, perhaps of the whole machine. Then the kernel is given as
-/// long to take in packets that wait in the network, before silence is believed.
+/// A timer that fires later than this fired after a stall, perhaps of the whole machine. Then the
+/// kernel is given as long to take in packets that wait in the network, before silence is believed.
 const LATE_TIMER: Duration = Duration::from_millis(20);
 
 /// The time between two polls of a probe that waits. Most probes have ended before the first.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Upper bound on reads after the deadline, so that a peer that keeps sending cannot occupy the shard.
+/// Upper bound on reads after the deadline, so that a peer that keeps sending cannot occupy the
+/// shard.
 const MAX_FINAL_READS: u8 = 64;
 
 /// How far a probe has come, kept by the probe and read when its deadline passes.
 ///
-/// A deadline that passes while this process does not run, or has too much to do, does not prove much: the answer may
-/// have arrived long ago, or the request may have left late. So the probe is polled once more after the deadline, and
-/// reads the socket itself (a *final read*), since the poller may not have reported yet that it is readable. What the
-/// evidence amounts to is decided by [`verdict::timed_out`].
+/// A deadline that passes while this process does not run, or has too much to do, does not prove
+/// much: the answer may have arrived long ago, or the request may have left late. So the probe is
+/// polled once more after the deadline, and reads the socket itself (a *final read*), since the
+/// poller may not have reported yet that it is readable. What the evidence amounts to is decided by
+/// [`verdict::timed_out`].
 #[derive(Debug)]
 pub(crate) struct Progress {
     phase: Cell<Phase>,
@@ -60,7 +62,8 @@ impl Progress {
         progress
     }
 
-    /// The probe enters `phase`. A datagram that was ignored in the phase before is no evidence any more.
+    /// The probe enters `phase`. A datagram that was ignored in the phase before is no evidence any
+    /// more.
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.set(phase);
         self.stray.set(None);
@@ -81,7 +84,8 @@ impl Progress {
         self.exchanged.set(Instant::now());
     }
 
-    /// To be called when the poller reports nothing. After the deadline, `look` is called and reads the socket itself.
+    /// To be called when the poller reports nothing. After the deadline, `look` is called and reads
+    /// the socket itself.
     pub(crate) fn final_read<T>(&self, look: impl FnOnce() -> Poll<T>) -> Poll<T> {
         self.nothing_there.set(false);
         let Some(left) = self.final_reads.get().checked_sub(1) else { return Poll::Pending };
@@ -91,7 +95,8 @@ impl Progress {
         looked
     }
 
-    /// Waits for `event`, which brings bytes of the peer. After the deadline, `look` reads the socket itself.
+    /// Waits for `event`, which brings bytes of the peer. After the deadline, `look` reads the
+    /// socket itself.
     ///
     /// # Cancel safety
     /// That of `event`.
@@ -110,10 +115,11 @@ impl Progress {
     }
 }
 
-/// Runs `probe` for at most `timeout`, counted from the first poll, with one timer for all of it. A probe that is not
-/// done by then failed with [`Failure::Timeout`]in the phase that it was in.
+/// Runs `probe` for at most `timeout`, counted from the first poll, with one timer for all of it. A
+/// probe that is not done by then failed with [`Failure::Timeout`]in the phase that it was in.
 ///
-/// The probe is polled before the timer and once more after it: an answer that is there wins over a deadline that has passed.
+/// The probe is polled before the timer and once more after it: an answer that is there wins over a
+/// deadline that has passed.
 ///
 /// # Cancel safety
 /// Dropping the future drops the probe, and with it its sockets.
@@ -156,8 +162,8 @@ where
     }
 }
 
-/// Polls `probe` until it is done or the deadline has passed, and every 250 ms in between, so that its caller can look the
-/// path up while it waits (`prober`).
+/// Polls `probe` until it is done or the deadline has passed, and every 250 ms in between, so that
+/// its caller can look the path up while it waits (`prober`).
 async fn until_deadline<T>(
     begun: Instant,
     timeout: Duration,
@@ -169,7 +175,8 @@ async fn until_deadline<T>(
         if let Poll::Ready(done) = probe.as_mut().poll(context) {
             return Poll::Ready(Some(done));
         }
-        // Also when the probe has used up its budget of tokio: a peer that keeps sending does not stop the clock.
+        // Also when the probe has used up its budget of tokio: a peer that keeps sending does not
+        // stop the clock.
         while pin!(unconstrained(timer.as_mut())).poll(context).is_ready() {
             let now = Instant::now();
             if now >= deadline {

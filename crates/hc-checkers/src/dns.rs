@@ -1,4 +1,5 @@
-//! DNS: one question, asked of the target itself (Seesaw's `healthcheck/dns.go`, RFC 1035, RFC 7766).
+//! DNS: one question, asked of the target itself (Seesaw's `healthcheck/dns.go`, RFC 1035, RFC
+//! 7766).
 
 pub mod answer;
 pub mod message;
@@ -16,12 +17,13 @@ use crate::incoming::{Incoming, Read, Watched, heard};
 use crate::socket::{self, ConnectMode, Datagrams, Stream};
 use message::{Judgement, Question};
 
-/// Asks `target` the question of `probe` over UDP, and again over TCP if the reply is truncated, and passes if the answer
-/// section holds what is expected: at the name that was asked for, or at the end of its chain of CNAMEs.
+/// Asks `target` the question of `probe` over UDP, and again over TCP if the reply is truncated,
+/// and passes if the answer section holds what is expected: at the name that was asked for, or at
+/// the end of its chain of CNAMEs.
 ///
-/// The id is random, the socket connected, and the question in the reply compared, so that a late or forged packet does
-/// not count: it is ignored, and the probe waits on. A name or an expected answer that is none is
-/// [`Failure::BadRequest`], and nothing is sent.
+/// The id is random, the socket connected, and the question in the reply compared, so that a late
+/// or forged packet does not count: it is ignored, and the probe waits on. An invalid name or
+/// expected answer is [`Failure::BadRequest`], and nothing is sent.
 ///
 /// `timeout` is the deadline of all of it, TCP included, from the first poll.
 ///
@@ -91,7 +93,8 @@ async fn ask_over_tcp(
     read_reply(&mut stream, memory).await
 }
 
-/// Reads a length and as many bytes (RFC 1035 section 4.2.2). A length alone makes nobody hold anything.
+/// Reads a length and as many bytes (RFC 1035 section 4.2.2). Memory grows with the bytes that
+/// arrive, not with the announced length.
 async fn read_reply(stream: &mut Stream<'_>, memory: &ProbeMemory) -> Result<Vec<u8>, ProbeError> {
     let mut incoming = Incoming::new(stream, memory);
     loop {

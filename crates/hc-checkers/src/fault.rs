@@ -12,7 +12,8 @@ use crate::socket;
 
 pub(crate) use hc_types::verdict::ProbeError;
 
-/// What is kept of a text about a failure, in bytes: a check at rest holds it, and a backend may send more than that.
+/// What is kept of a text about a failure, in bytes: a check at rest holds it, and a backend may
+/// send more than that.
 const LONGEST_TEXT: usize = 1024;
 
 /// A text about a failure that may quote the backend, cut where it is long.
@@ -54,8 +55,8 @@ pub(crate) fn before_sending(error: &io::Error) -> ProbeError {
     judge(Call::BeforeSending, error)
 }
 
-/// An error after packets have left: from `SO_ERROR`, and from reads and writes on a connection. `phase` is where
-/// the probe was.
+/// An error after packets have left: from `SO_ERROR`, and from reads and writes on a connection.
+/// `phase` is where the probe was.
 pub(crate) fn after_sending(error: &io::Error, phase: Phase) -> ProbeError {
     judge(Call::AfterSending { phase }, error)
 }

@@ -46,7 +46,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(10);
 ///
 /// A response that is complete is followed by the end of the connection, since the request asks for it; this is waited for at most
 /// 10 ms, so that the connection's TIME_WAIT is left with the server. The connection of a marked probe gets 2.2 s, whatever
-/// the verdict, lest its last packets lack the mark; [`Checkers`](crate::Checkers) does not wait for that.
+/// the verdict, so that its last packets carry the mark; [`Checkers`](crate::Checkers) does that in the background.
 ///
 /// # Panics
 /// Outside a tokio runtime with time and I/O enabled.
@@ -66,7 +66,7 @@ pub async fn probe_http(
     outcome
 }
 
-/// The outcome, and the connection if it is to be seen off.
+/// The outcome, and the connection if it needs a lingering close.
 pub(crate) async fn judge(
     probe: &HttpProbe,
     target: &Target,

@@ -1,4 +1,5 @@
-//! ICMP and ICMPv6 echo (Seesaw's `healthcheck/ping.go`), with one socket for all probes of a family.
+//! ICMP and ICMPv6 echo (Seesaw's `healthcheck/ping.go`), with one socket for all probes of a
+//! family.
 
 pub mod echo;
 mod filter;
@@ -25,19 +26,24 @@ use crate::fault::{self, ProbeError};
 use echo::{Family, Heard};
 use socket::{Backlog, EchoSocket, SendError};
 
-/// Requests that may leave before replies are read, so that those of a burst do not overflow the socket's buffer.
+/// Requests that may leave before replies are read, so that those of a burst do not overflow the
+/// socket's buffer.
 const UNREAD: u32 = 64;
 
-/// How often a socket is read for one last look, so that it ends even if more comes in than is taken out.
+/// How often a socket is read for one last look, so that it ends even if more comes in than is
+/// taken out.
 const MOST_BATCHES: usize = 64;
 
-/// Identifiers of raw sockets: no two of this process are the same, and other processes have others, most likely.
+/// Identifiers of raw sockets: no two of this process are the same, and other processes have
+/// others, most likely.
 static NEXT_ID: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(rand::random()));
 
-/// Pings any number of hosts through one socket per address family, opened when it is first needed. Clones share it.
+/// Pings any number of hosts through one socket per address family, opened when it is first needed.
+/// Clones share it.
 ///
-/// Replies are matched by the sender's address, the identifier and the sequence number; whatever else arrives is
-/// ignored. One of the waiting probes reads for all of them, so a pinger at rest costs nothing and has no task.
+/// Replies are matched by the sender's address, the identifier and the sequence number; whatever
+/// else arrives is ignored. One of the waiting probes reads for all of them, so a pinger at rest
+/// costs nothing and has no task.
 ///
 /// It lives on the runtime of its first probe.
 #[derive(Clone, Debug, Default)]
@@ -47,12 +53,12 @@ pub struct Pinger {
 }
 
 impl Pinger {
-    /// Sends one echo request of 64 bytes to `target`, with its mark, and passes when the reply comes. The port of the
-    /// target means nothing.
+    /// Sends one echo request of 64 bytes to `target`, with its mark, and passes when the reply
+    /// comes. The port of the target means nothing.
     ///
-    /// An ICMP error about this very request is [`Failure::Unreachable`]. Without the privilege for either kind of
-    /// socket (`CAP_NET_RAW`, or a group in `net.ipv4.ping_group_range`), or for the mark (`CAP_NET_ADMIN`, or
-    /// `CAP_NET_RAW` since Linux 5.17), the outcome is inconclusive.
+    /// An ICMP error about this very request is [`Failure::Unreachable`]. Without the privilege for
+    /// either kind of socket (`CAP_NET_RAW`, or a group in `net.ipv4.ping_group_range`), or for the
+    /// mark (`CAP_NET_ADMIN`, or `CAP_NET_RAW` since Linux 5.17), the outcome is inconclusive.
     ///
     /// `timeout` is the deadline of all of it, from the first poll.
     ///
@@ -147,7 +153,8 @@ impl State {
         }
     }
 
-    /// Reads the socket. If it is broken, all that wait for it learn so, and the next probe opens another.
+    /// Reads the socket. If it is broken, all that wait for it learn so, and the next probe opens
+    /// another.
     fn read(&mut self, socket: &EchoSocket) -> Backlog {
         self.unread = 0;
         match socket.read(|from, heard| self.hear(from, heard)) {
@@ -189,7 +196,8 @@ impl Request {
     fn send(mux: &Rc<EchoMux>, family: Family, target: &Target) -> Result<Self, ProbeError> {
         let state = &mut *mux.0.borrow_mut();
         let socket = state.socket(family)?;
-        // With nobody waiting, late replies have piled up unread; in a burst, those of the burst do.
+        // While no probe waited, late replies were not read; in a burst, those of the burst are
+        // not.
         if state.waiting.is_empty() || state.unread >= UNREAD {
             state.read(&socket);
         }
@@ -234,7 +242,8 @@ impl Request {
         }
     }
 
-    /// Reads what is there, whatever the poller knows of it, and says whether the answer is among it.
+    /// Reads what is there, whatever the poller knows of it, and says whether the answer is among
+    /// it.
     fn look(&self) -> Poll<Result<(), ProbeError>> {
         let state = &mut *self.mux.0.borrow_mut();
         for _ in 0..MOST_BATCHES {
@@ -242,11 +251,11 @@ impl Request {
                 return state.found.remove(&self.sequence).map_or(Poll::Pending, Poll::Ready);
             }
         }
-        // Whether the answer is in what is left, nobody knows.
+        // The answer may be in what is left.
         Poll::Ready(Err(LocalFault::Late.into()))
     }
 
-    /// Ends when there is an answer, or when nobody reads and it falls to this request.
+    /// Ends when there is an answer, or when no other request reads and this one has to.
     fn poll_wait(&self, context: &mut Context<'_>) -> Poll<Wait> {
         if let Poll::Ready(found) = self.poll_found(context) {
             return Poll::Ready(Wait::Done(found));
@@ -279,7 +288,7 @@ impl Drop for Request {
         let state = &mut *self.mux.0.borrow_mut();
         state.waiting.remove(&self.sequence);
         state.found.remove(&self.sequence);
-        // Also when nobody reads: the one that was woken to do it may be this one, which never came to it.
+        // Also when no request reads: this one may have been woken to do it and was never polled.
         if state.reader.is_none_or(|reader| reader == self.sequence) {
             state.reader = None;
             // If that one has been woken already, it will read, or be dropped and come here.

@@ -64,8 +64,8 @@ impl<'a, S: AsyncRead + Unpin> Incoming<'a, S> {
         Ok(read.unwrap_or(Read::End))
     }
 
-    /// The probe holds nothing any more. What comes is shown to `look` until that has seen enough: then nobody knows what the
-    /// outcome would have been. `None`: the peer closes first.
+    /// The probe holds nothing any more. What comes is shown to `look` until that has seen enough:
+    /// then the outcome can no longer be known. `None`: the peer closes first.
     pub(crate) async fn watch(mut self, mut look: impl FnMut(&[u8]) -> Watched) -> Result<(), ProbeError> {
         self.buffer = Vec::new();
         loop {
@@ -103,7 +103,7 @@ fn poll_bytes<S: AsyncRead + Unpin, R>(
     Poll::Ready(Ok(if bytes.filled().is_empty() { None } else { take(bytes.filled()) }))
 }
 
-/// Counts an answer of which no more is kept than its first bytes.
+/// The length of an answer of which only the first bytes are kept.
 pub(crate) fn heard(before: &[u8], first: &[u8], length: usize) -> Box<Heard> {
     let mut heard = Heard::new(if before.is_empty() { first } else { before });
     heard.length = length as u64;

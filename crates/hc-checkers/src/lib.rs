@@ -1,9 +1,10 @@
-//! Health probes for load balancers: TCP, TLS, HTTP(S), DNS, UDP, ICMP and RADIUS, with socket marks and one deadline a probe.
+//! Health probes for load balancers: TCP, TLS, HTTP(S), DNS, UDP, ICMP and RADIUS, with socket
+//! marks and one deadline a probe.
 //!
 //! [`Checkers::probe`] runs one probe of a [`CheckSpec`](hc_types::CheckSpec) and returns its
-//! [`Outcome`](hc_types::Outcome): the backend passed, it failed and why, or nothing was learned because of this
-//! machine. An error of this machine is never a failure of the backend. No name is ever looked up: a probe goes
-//! to the address of its target.
+//! [`Outcome`](hc_types::Outcome): the backend passed, it failed and why, or nothing was learned
+//! because of this machine. An error of this machine is never a failure of the backend. No name is
+//! ever looked up: a probe goes to the address of its target.
 //!
 //! # TCP
 //!
@@ -52,8 +53,8 @@
 //!
 //! # HTTPS
 //!
-//! Certificates are verified against the roots of the system by default. Here they are signed by an authority of
-//! the example's own:
+//! Certificates are verified against the roots of the system by default. Here they are signed by an
+//! authority of the example's own:
 //!
 //! ```
 //! use hc_checkers::{Checkers, CheckersConfig, Roots};
@@ -161,7 +162,8 @@
 //!
 //! # ICMP
 //!
-//! It needs `CAP_NET_RAW`, or a group in `net.ipv4.ping_group_range`; without either the outcome is inconclusive.
+//! It needs `CAP_NET_RAW`, or a group in `net.ipv4.ping_group_range`; without either the outcome is
+//! inconclusive.
 //!
 //! ```no_run
 //! use hc_checkers::Checkers;
@@ -178,15 +180,15 @@
 //!
 //! # Many checks
 //!
-//! [`Checkers`] is also an [`hc_types::Prober`], which hc-manager runs on each of its shards. The functions
-//! `probe_tcp`, `probe_http` and so on run one kind of probe each without what `Checkers` adds: it observes the
-//! path to the target, so that a timeout while a route is away is no failure, and it closes connections of marked
-//! probes in the background.
+//! [`Checkers`] is also an [`hc_types::Prober`], which hc-manager runs on each of its shards. The
+//! functions `probe_tcp`, `probe_http` and so on run one kind of probe each without what `Checkers`
+//! adds: it observes the path to the target, so that a timeout while a route is away is no failure,
+//! and it closes connections of marked probes in the background.
 //!
 //! # Features
 //!
-//! `fuzzing` makes codecs and parsers public for the fuzz targets of this repository. Not part of the API: it may
-//! change at any time.
+//! `fuzzing` makes codecs and parsers public for the fuzz targets of this repository. Not part of
+//! the API: it may change at any time.
 
 #![cfg_attr(
     not(feature = "fuzzing"),

@@ -7,7 +7,8 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::time::Instant;
 
-/// What a probe holds without being counted, in bytes. Most answers need less, so that most probes lock nothing.
+/// What a probe holds without being counted, in bytes. Most answers need less, so that most probes
+/// lock nothing.
 const FREE: usize = 4096;
 
 /// What a TLS session is counted with, in bytes.
@@ -16,18 +17,22 @@ const TLS_SESSION: usize = 24 * 1024;
 /// From this age on, in milliseconds, holders differ by their size alone.
 const OLD: u128 = 1000;
 
-/// A limit for the bytes of answers that all probes together hold: heads of HTTP responses, bodies that are compared or
-/// decompressed, DNS replies over TCP. A clone is a reference to the same limit; all shards of a process share one.
+/// A limit for the bytes of answers that all probes together hold: heads of HTTP responses, bodies
+/// that are compared or decompressed, DNS replies over TCP. A clone is a reference to the same
+/// limit; all shards of a process share one.
 ///
-/// The first 4 KiB of each probe are not counted, so a probe with a short answer never waits for a lock. When the limit is
-/// reached the probe that holds the most gives back all of it, and goes on without: it watches the connection and keeps
-/// nothing. Its backend is judged where that is enough: a peer that sends no more, or closes, or never ends its head, fails as it
-/// would have failed otherwise. Where it is not enough (the answer went on and came to its end) the outcome is
-/// [`LocalFault::ProbeMemory`](hc_types::LocalFault::ProbeMemory), and the probe is repeated. Probes that have held their bytes for
-/// less than a second count as smaller, in proportion to their age, so that a long answer that comes at once is not the first
-/// to go. So backends that send much and hang are found unhealthy in time, and others are checked beside them.
+/// The first 4 KiB of each probe are not counted, so a probe with a short answer never waits for a
+/// lock. When the limit is reached the probe that holds the most gives back all of it, and goes on
+/// without: it watches the connection and keeps nothing. Its backend is judged where that is
+/// enough: a peer that stops sending, or closes, or never ends its head, fails as it would have
+/// failed otherwise. Where it is not enough (the answer went on and came to its end) the outcome is
+/// [`LocalFault::ProbeMemory`](hc_types::LocalFault::ProbeMemory), and the probe is repeated.
+/// Probes that have held their bytes for less than a second count as smaller, in proportion to
+/// their age, so that a long answer that comes at once is not the first to go. So backends that
+/// send much and hang are found unhealthy in time, and others are checked beside them.
 ///
-/// A TLS session is counted with 24 KiB; all sessions together leave at least half of the limit to answers, and none is ended.
+/// A TLS session is counted with 24 KiB; all sessions together leave at least half of the limit to
+/// answers, and none is ended.
 #[derive(Clone)]
 pub struct ProbeMemory(Arc<Shared>);
 
@@ -52,8 +57,8 @@ struct Holder {
 }
 
 impl ProbeMemory {
-    /// The default limit: 64 MiB. 256 heads of the greatest length (256 KiB) fit at once, and half a million answers of a
-    /// usual length would come and go in it.
+    /// The default limit: 64 MiB. 256 heads of the greatest length (256 KiB) fit at once, and half
+    /// a million answers of a usual length would come and go in it.
     pub const DEFAULT: usize = 64 * 1024 * 1024;
 
     /// A limit of so many bytes.
@@ -68,7 +73,8 @@ impl ProbeMemory {
         self.state().used
     }
 
-    /// The most bytes that were counted at any moment, TLS sessions not included. Never above the limit.
+    /// The most bytes that were counted at any moment, TLS sessions not included. Never above the
+    /// limit.
     #[must_use]
     pub fn most_used(&self) -> usize {
         self.state().most_used
@@ -99,8 +105,9 @@ impl fmt::Debug for ProbeMemory {
 }
 
 impl State {
-    /// Takes from those that hold the most until no more than `capacity` is used, and says whom to wake. A little more is freed
-    /// than is needed, so that the next to grow does not have to look again.
+    /// Takes from those that hold the most until no more than `capacity` is used, and says whom to
+    /// wake. A little more is freed than is needed, so that the next to grow does not have to look
+    /// again.
     fn make_room(&mut self, capacity: usize) -> Vec<Waker> {
         if self.used <= capacity {
             return Vec::new();
@@ -138,7 +145,8 @@ impl<'a> Held<'a> {
         Self { memory, id: None }
     }
 
-    /// The probe holds so many bytes now. It may have to give them back: see [`poll_taken`](Self::poll_taken).
+    /// The probe holds so many bytes now. It may have to give them back: see
+    /// [`poll_taken`](Self::poll_taken).
     pub(crate) fn set(&mut self, bytes: usize) {
         if bytes > FREE || self.id.is_some() {
             self.count(bytes);

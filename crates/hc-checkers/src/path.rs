@@ -1,9 +1,12 @@
-//! Whether this machine's path to a target stood for the whole of a probe: links, addresses, routes and rules.
+//! Whether this machine's path to a target stood for the whole of a probe: links, addresses, routes
+//! and rules.
 //!
-//! The kernel loses packets without a word while an interface is down or a route is away. For example: the loopback interface is
-//! down for 4 s, a probe with a timeout of 5 s sends its SYN at 0, 1 and 3 s, all are lost, and the next would go at 7 s. Looking at
-//! the path when the time is up shows nothing, since everything is back by then. So the kernel's notices of changes (rtnetlink(7))
-//! are read, and a probe that failed while something on its path changed says nothing about its backend.
+//! The kernel drops packets and reports no error while an interface is down or a route is away. For
+//! example: the loopback interface is down for 4 s, a probe with a timeout of 5 s sends its SYN at
+//! 0, 1 and 3 s, all are lost, and the next would go at 7 s. Looking at the path when the time is
+//! up shows nothing, since everything is back by then. So the kernel's notices of changes
+//! (rtnetlink(7)) are read, and a probe that failed while something on its path changed says
+//! nothing about its backend.
 
 #![allow(
     clippy::disallowed_methods,
@@ -24,10 +27,12 @@ use hc_types::{LocalFault, Mark, Target};
 use history::{History, Noted};
 use kernel::{Change, LOOPBACK, Notices, Questions, Read, Route};
 
-/// The queue of notices is read at least this often while probes run, so that it is known when a change was made.
+/// The queue of notices is read at least this often while probes run, so that it is known when a
+/// change was made.
 const READ_EVERY: Duration = Duration::from_millis(100);
 
-/// A probe that has not ended after this time gets its path looked up, to be compared with later changes.
+/// A probe that has not ended after this time gets its path looked up, to be compared with later
+/// changes.
 const SLOW: Duration = Duration::from_millis(250);
 
 /// Notices that are read in one go.
@@ -43,11 +48,12 @@ pub(crate) struct PathWatch {
     tried: Cell<Option<Instant>>,
 }
 
-/// Whether this process can observe the paths of its probes. Without, a path that is away for a part of a probe only is not
-/// noticed, and the probe's timeout counts.
+/// Whether this process can observe the paths of its probes. Without, a path that is away for a
+/// part of a probe only is not noticed, and the probe's timeout counts.
 ///
 /// # Errors
-/// Why not: the kernel refuses a netlink socket (a seccomp filter, `RestrictAddressFamilies` without `AF_NETLINK`).
+/// Why not: the kernel refuses a netlink socket (a seccomp filter, `RestrictAddressFamilies`
+/// without `AF_NETLINK`).
 pub fn can_observe_paths() -> io::Result<()> {
     Observer::open().map(drop)
 }
@@ -103,7 +109,8 @@ struct Slow {
 }
 
 impl Flight {
-    /// The probe goes on waiting. Cheap unless it has waited for long; the deadline polls each probe a few times a second.
+    /// The probe goes on waiting. Cheap unless it has waited for long; the deadline polls each
+    /// probe a few times a second.
     pub(crate) fn waits(&mut self, target: &Target, timeout: Duration) {
         let now = Instant::now();
         if now.duration_since(self.begun) < SLOW.min(timeout / 2) {
@@ -122,8 +129,9 @@ impl Flight {
         self.slow = Some(Box::new(Slow { at: observer.read_at, paths, is_unsure }));
     }
 
-    /// Why the failure of this probe is no verdict about its target, if it is none. To be asked when it has just ended.
-    /// `heard`: something came from the network, so there is a path now, and only a change can have brought it about.
+    /// The local fault that may have caused the failure of this probe. To be called when the probe
+    /// has just ended. `heard`: something came from the network, so there is a path now, and only a
+    /// change can have caused the failure.
     pub(crate) fn fault(&self, target: &Target, heard: bool) -> Option<LocalFault> {
         let observer = &mut *self.watch.observer.borrow_mut();
         let observer = observer.as_mut()?;
@@ -157,7 +165,8 @@ impl Drop for Flight {
     }
 }
 
-/// The ways that packets of a probe take: to the target, and for a marked one to the host behind it.
+/// The ways that packets of a probe take: to the target, and for a marked one to the host behind
+/// it.
 #[derive(Debug, Default)]
 struct Paths([Option<(IpAddr, Option<Route>)>; 2]);
 
@@ -208,7 +217,7 @@ impl Observer {
         is_due
     }
 
-    /// Reads what the kernel has to tell.
+    /// Reads the notices that have arrived.
     fn read(&mut self) {
         let after = self.read_at;
         // Before the first reading: what comes while it goes on may be left in the queue.
@@ -270,7 +279,7 @@ impl Observer {
     }
 }
 
-/// What a probe needs, to tell which changes concern it.
+/// What decides which changes concern a probe.
 struct Concern<'a> {
     target: &'a Target,
     slow: Option<&'a Slow>,
@@ -285,14 +294,15 @@ impl Concern<'_> {
     }
 
     fn is_about(&self, noted: &Noted) -> bool {
-        // The path was looked up before the change. If not, the path that the probe began with is not known.
+        // The path was looked up before the change. If not, the path that the probe began with is
+        // not known.
         let is_known = self.slow.is_some_and(|slow| noted.after >= slow.at);
         let mut ips = self.now.targets();
         match &noted.change {
             Change::Link { index, works, is_port, .. } => {
                 let is_on_path = self.routes().any(|route| route.links.contains(index));
-                // The path may have led there, and lead elsewhere since: not one to ourselves, and not where links come and
-                // go all the time, which would excuse every failure.
+                // The path may have led there, and lead elsewhere since: not one to ourselves, and
+                // not where links come and go all the time, which would excuse every failure.
                 let is_elsewhere = self.routes().any(|route| !route.is_local);
                 is_on_path || (!is_known && !works && !is_port && noted.is_sudden && is_elsewhere)
             }
@@ -313,7 +323,8 @@ impl Concern<'_> {
         }
     }
 
-    /// Whether a route in `table`, which covers the target with a prefix of this length, can be the one that packets take.
+    /// Whether a route in `table`, which covers the target with a prefix of this length, can be the
+    /// one that packets take.
     fn takes(&self, table: u32, length: u8) -> bool {
         let shortest = self.routes().filter(|route| route.table == table).map(|route| route.length).min();
         if let Some(shortest) = shortest {

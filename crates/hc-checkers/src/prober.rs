@@ -1,4 +1,4 @@
-//! All probes behind the one trait.
+//! One call for every kind of probe, which also observes the path to the target.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -13,14 +13,12 @@ use crate::path::PathWatch;
 use crate::socket::{self, Lingering, Loopback};
 use crate::{CheckersConfig, Pinger, dns, http, probe_radius, probe_udp, tcp};
 
-/// Runs every kind of probe. One for each shard, made and used on the shard's thread, inside its runtime.
+/// Runs every kind of probe. One for each shard, made and used on the shard's thread, inside its
+/// runtime.
 ///
-/// A failure that this machine may have brought about is a [`LocalFault`](hc_types::LocalFault) and no verdict. That is a timeout while the
-/// target has no route (any more), or while this machine is too short of something to look its routes up; and a probe that
-/// heard nothing, was cut off or was told "unreachable" while a route, a rule, an address or an interface on its path came,
-/// went or changed.
-///
-/// A target that this machine takes for a broadcast address of one of its networks is [`Failure::BadRequest`](hc_types::Failure::BadRequest).
+/// A failure that this machine may have caused is a [`LocalFault`](hc_types::LocalFault): the table
+/// of [`hc_types::verdict`] has the rules. The functions for one kind of probe do not look at the
+/// path to the target; this one does, when a probe has failed in a way that a path may cause.
 #[derive(Clone, Debug)]
 pub struct Checkers {
     config: Rc<CheckersConfig>,
@@ -31,8 +29,9 @@ pub struct Checkers {
 }
 
 impl Checkers {
-    /// A prober that does what `config` says. Opens two netlink sockets; without them, paths are looked at only when a
-    /// probe has timed out (see [`can_observe_paths`](crate::can_observe_paths)).
+    /// A prober that does what `config` says. Opens two netlink sockets; without them, paths are
+    /// looked at only when a probe has timed out (see
+    /// [`can_observe_paths`](crate::can_observe_paths)).
     #[must_use]
     pub fn new(config: CheckersConfig) -> Self {
         let lingering = Lingering::new(config.max_lingering);
@@ -40,14 +39,14 @@ impl Checkers {
         Self { config: Rc::new(config), pinger: Pinger::default(), paths, loopback: Rc::default(), lingering }
     }
 
-    /// Runs one probe of `spec` and returns what it found, at the latest after `spec.timeout()` and what the
-    /// runtime is late. The interval and the retries of `spec` have no part in it.
+    /// Runs one probe of `spec` and returns what it found, at the latest after `spec.timeout()` and
+    /// what the runtime is late. The interval and the retries of `spec` have no part in it.
     ///
-    /// An error of this machine is [`Outcome::Inconclusive`]. What every result means is the table of
-    /// [`hc_types::verdict`].
+    /// An error of this machine is [`Outcome::Inconclusive`]. What every result means is the table
+    /// of [`hc_types::verdict`].
     ///
-    /// The connection of a marked probe is closed in the background, for up to 2.2 s, unless all clones of this
-    /// value are dropped before.
+    /// The connection of a marked probe is closed in the background, for up to 2.2 s, unless all
+    /// clones of this value are dropped before.
     ///
     /// # Panics
     /// Outside a tokio runtime with time and I/O enabled.
@@ -76,7 +75,8 @@ impl Prober for Checkers {
                     ProbeSpec::Tcp(probe) => {
                         lingering.outcome(tcp::judge(probe, target, timeout, &config).await)
                     }
-                    // The rarer and larger ones are boxed, so that a probe in flight has the size of the common ones.
+                    // The rarer and larger ones are boxed, so that a probe in flight has the size
+                    // of the common ones.
                     ProbeSpec::Http(probe) => {
                         lingering.outcome(Box::pin(http::judge(probe, target, timeout, &config)).await)
                     }
@@ -104,7 +104,8 @@ impl Prober for Checkers {
             }
             let route = || {
                 let path = socket::check_route(target)?;
-                // Without the kernel's notices, the loopback interface is the one that a look at the route misses.
+                // Without the kernel's notices, the loopback interface is the one that a look at
+                // the route misses.
                 if paths.is_open() { Ok(()) } else { loopback.look(path, timeout) }
             };
             let fault = match check {

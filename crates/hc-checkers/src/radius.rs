@@ -15,14 +15,16 @@ use crate::fault::ProbeError;
 use crate::socket::Datagrams;
 use packet::{Expectation, Request, Response};
 
-/// Sends `target` one Access-Request and passes if the response is authentic and has the code that `probe` expects.
+/// Sends `target` one Access-Request and passes if the response is authentic and has the code that
+/// `probe` expects.
 ///
-/// Responses with another request's identifier are ignored, and the probe waits on. The first one with ours decides: the
-/// response authenticator is verified, and Message-Authenticator where there is one. User name or password too long for
-/// the protocol is [`Failure::BadRequest`], and nothing is sent.
+/// Responses with another request's identifier are ignored, and the probe waits on. The first one
+/// with ours decides: the response authenticator is verified, and Message-Authenticator where there
+/// is one. User name or password too long for the protocol is [`Failure::BadRequest`], and nothing
+/// is sent.
 ///
-/// The request names this machine by `nas_ip`, or else by the address that it is sent from, and by its host name, as of the
-/// first request of the process.
+/// The request names this machine by `nas_ip`, or else by the address that it is sent from, and by
+/// its host name, as of the first request of the process.
 ///
 /// `timeout` is the deadline of all of it, from the first poll.
 ///

@@ -1,5 +1,5 @@
-//! The sockets below the probes: opened non-blocking and close-on-exec in one call, marked before anything leaves, used
-//! with as few system calls as the kernel allows.
+//! The sockets below the probes: opened non-blocking and close-on-exec in one call, marked before
+//! anything leaves, used with as few system calls as the kernel allows.
 
 mod datagram;
 mod dropped;
@@ -37,10 +37,10 @@ fn open(target: &Target, kind: Type, protocol: Protocol) -> Result<Socket, Probe
     Ok(socket)
 }
 
-/// Sends the datagrams of an IPv4 socket without the DF bit, whatever `net.ipv4.ip_no_pmtu_disc` says: a router whose next
-/// hop has a smaller MTU fragments them. With the bit, which is the kernel's default, it drops them and sends an ICMP
-/// message instead, again each time that the kernel has forgotten the MTU (after ten minutes), or it
-/// drops them and sends nothing.
+/// Sends the datagrams of an IPv4 socket without the DF bit, whatever `net.ipv4.ip_no_pmtu_disc`
+/// says: a router whose next hop has a smaller MTU fragments them. With the bit, which is the
+/// kernel's default, it drops them and sends an ICMP message instead, again each time that the
+/// kernel has forgotten the MTU (after ten minutes), or it drops them and sends nothing.
 pub(crate) fn let_routers_fragment(socket: &Socket) -> io::Result<()> {
     Ok(sockopt::set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::DONT)?)
 }
@@ -52,8 +52,8 @@ pub(crate) struct LocalPath {
     is_local: bool,
 }
 
-/// Why this machine has no path to the target, or cannot say whether it has one. Sends nothing: a datagram socket's `connect` only
-/// looks the route up.
+/// Why this machine has no path to the target, or cannot say whether it has one. Sends nothing: a
+/// datagram socket's `connect` only looks the route up.
 pub(crate) fn check_route(target: &Target) -> Result<LocalPath, LocalFault> {
     let ip = target.ip();
     let looked_up = open(target, Type::DGRAM, Protocol::UDP).and_then(|socket| {
@@ -70,16 +70,17 @@ pub(crate) fn check_route(target: &Target) -> Result<LocalPath, LocalFault> {
     let from = socket.local_addr().ok().and_then(|address| address.as_socket());
     let Some(from) = from.map(|from| from.ip()) else { return Ok(LocalPath { is_local: ip.is_loopback() }) };
     let is_local = ip.is_loopback() || from == ip;
-    // The kernel sends from 0.0.0.0 or ::1 rather than not at all, and nobody can answer that.
+    // The kernel sends from 0.0.0.0 or ::1 rather than not at all, and no peer can answer that.
     if from.is_unspecified() || (from.is_loopback() && !is_local) {
         return Err(LocalFault::NoAddress);
     }
     Ok(LocalPath { is_local })
 }
 
-/// Whether the kernel takes the target for a broadcast address of one of this machine's networks, such as 192.0.2.255 with
-/// 192.0.2.1/24 on an interface. Only the kernel knows. It refuses to connect a socket to one (`EACCES` for datagrams,
-/// `ENETUNREACH` for TCP), and allows it to a datagram socket that asks for it with `SO_BROADCAST`. Sends nothing.
+/// Whether the kernel takes the target for a broadcast address of one of this machine's networks,
+/// such as 192.0.2.255 with 192.0.2.1/24 on an interface. Only the kernel knows. It refuses to
+/// connect a socket to one (`EACCES` for datagrams, `ENETUNREACH` for TCP), and allows it to a
+/// datagram socket that asks for it with `SO_BROADCAST`. Sends nothing.
 pub(crate) fn is_broadcast(target: &Target) -> bool {
     let connects = |broadcast| {
         let socket = open(target, Type::DGRAM, Protocol::UDP).ok()?;
@@ -92,11 +93,13 @@ pub(crate) fn is_broadcast(target: &Target) -> bool {
     target.ip().is_ipv4() && connects(false) == Some(false) && connects(true) == Some(true)
 }
 
-/// When the loopback interface was last seen down. Only for where the kernel does not tell of changes.
+/// When the loopback interface was last seen down. Only for where the kernel's notices of changes
+/// cannot be read.
 ///
-/// An interface that goes down takes its routes with it, all but the loopback interface: the kernel keeps the routes to our
-/// own addresses and drops what goes there without a word. If it was seen down within twice the `timeout` of the probe that asks,
-/// there was none: packets of that probe may have been lost then, when another one looked.
+/// An interface that goes down takes its routes with it, all but the loopback interface: the kernel
+/// keeps the routes to our own addresses and drops what goes there and reports no error. If it was
+/// seen down within twice the `timeout` of the probe that asks, packets of that probe may have been
+/// lost, even if another probe saw it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Loopback(Cell<Option<Instant>>);
 

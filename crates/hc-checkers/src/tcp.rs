@@ -19,12 +19,13 @@ use crate::{CheckersConfig, Close};
 /// How much is read at once.
 const PIECE: usize = 2048;
 
-/// Connects to `target`, speaks TLS if the probe says so, sends `probe.send` if there is any, and reads as many bytes as
-/// `probe.receive` has, which must be equal. Later bytes are not looked at.
+/// Connects to `target`, speaks TLS if the probe says so, sends `probe.send` if there is any, and
+/// reads as many bytes as `probe.receive` has, which must be equal. Later bytes are not looked at.
 ///
-/// `timeout` is the deadline of all of it, from the first poll. `config` says how a connection that carried nothing is closed,
-/// and whom to trust. The peer of a marked probe gets 2.2 s more to close the connection, lest its last packets
-/// lack the mark; [`Checkers`](crate::Checkers) does not wait for that.
+/// `timeout` is the deadline of all of it, from the first poll. `config` says how a connection that
+/// carried nothing is closed, and which roots are trusted. The peer of a marked probe gets up to
+/// 2.2 s more to close the connection, so that the last packets of it carry the mark;
+/// [`Checkers`](crate::Checkers) does that in the background.
 ///
 /// # Panics
 /// Outside a tokio runtime with time and I/O enabled.
@@ -44,7 +45,7 @@ pub async fn probe_tcp(
     outcome
 }
 
-/// The outcome, and the connection if it is to be seen off.
+/// The outcome, and the connection if it needs a lingering close.
 pub(crate) async fn judge(
     probe: &TcpProbe,
     target: &Target,
@@ -79,7 +80,8 @@ async fn run<'a>(
     };
     progress.enter(Phase::Tls);
     let _session = config.memory.session();
-    // Without a name, as Seesaw: the address is what the certificate must hold, and there is no SNI.
+    // Without a name, as Seesaw: the address is what the certificate must hold, and there is no
+    // SNI.
     let peer = Peer::Address(target.ip());
     match (Handshake { target, peer, tls: *tls, roots: &config.roots, progress }).shake(stream).await {
         Ok(mut stream) => {
@@ -95,7 +97,7 @@ fn is_bare(probe: &TcpProbe) -> bool {
     probe.tls.is_none() && probe.send.is_empty() && probe.receive.is_empty()
 }
 
-/// A peer that has answered may close by itself; one that was told nothing waits for us.
+/// A peer that has answered may close by itself; one from which no answer is expected waits for us.
 fn first(probe: &TcpProbe) -> CloseOrder {
     if probe.receive.is_empty() { CloseOrder::Us } else { CloseOrder::Peer }
 }
@@ -130,8 +132,8 @@ where
     receive(probe.receive.as_slice(), stream).await
 }
 
-/// Reads until as many bytes as expected are there, or they cannot become the expected ones. Holds none of them: what came is
-/// what was expected, up to the piece that differs.
+/// Reads until as many bytes as expected are there, or they cannot become the expected ones. Holds
+/// none of them: what came is what was expected, up to the piece that differs.
 async fn receive<S: AsyncRead + Unpin>(expected: &[u8], stream: &mut S) -> Result<(), ProbeError> {
     let mut equal = 0;
     while equal < expected.len() {

@@ -1,6 +1,8 @@
-//! TLS over a connection that stands: a full handshake each time (resuming a session would test less), no ALPN.
+//! TLS over a connection that stands: a full handshake each time (resuming a session would test
+//! less), no ALPN.
 //!
-//! rustls speaks TLS 1.2 and 1.3 with all that Go offers by default. OpenSSL speaks where rustls cannot, see [`libssl`].
+//! rustls speaks TLS 1.2 and 1.3 with all that Go offers by default. OpenSSL speaks where rustls
+//! cannot, see [`libssl`].
 
 mod cbc;
 mod der;
@@ -70,11 +72,11 @@ pub(crate) struct Handshake<'a, 'n> {
 pub(crate) type Refused<'a> = (ProbeError, Option<Stream<'a>>);
 
 impl<'a> Handshake<'a, '_> {
-    /// Shakes hands. Without verification any certificate will do, but the peer must hold its key, as with Go's
-    /// `InsecureSkipVerify`.
+    /// Shakes hands. Without verification any certificate will do, but the peer must hold its key,
+    /// as with Go's `InsecureSkipVerify`.
     ///
-    /// A certificate message of more than 64 KB is too long for rustls: then the connection is reset, and OpenSSL shakes hands
-    /// over a second one.
+    /// A certificate message of more than 64 KB is too long for rustls: then the connection is
+    /// reset, and OpenSSL shakes hands over a second one.
     ///
     /// # Errors
     /// Why not, and the connection.
@@ -87,7 +89,8 @@ impl<'a> Handshake<'a, '_> {
             Peer::Address(ip) => ServerName::IpAddress(ip.into()),
             Peer::Name(name) => match DnsName::try_from(name.trim_end_matches('.')) {
                 Ok(name) => ServerName::DnsName(name.to_owned()),
-                // No certificate can hold it, and SNI has no way to say it. Without verification neither is needed.
+                // No certificate can hold it, and SNI has no way to say it. Without verification
+                // neither is needed.
                 Err(_) if !verify => ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into()),
                 Err(_) => {
                     let reason = fault::truncate_text(format!("{name:?} is not a host name"));
@@ -181,8 +184,8 @@ pub(crate) fn name_error(error: &io::Error, phase: Phase) -> ProbeError {
     }
 }
 
-/// What a read brought, with or without TLS; the default is the end. A peer that closes the connection without saying so in
-/// TLS first ends like any other, as in Go: many do it.
+/// What a read brought, with or without TLS; the default is the end. A peer that closes the
+/// connection without saying so in TLS first ends like any other, as in Go: many do it.
 pub(crate) fn name_read<R: Default>(read: io::Result<R>) -> Result<R, ProbeError> {
     match read {
         Ok(read) => Ok(read),

@@ -8,11 +8,12 @@ use crate::deadline::{self, Progress};
 use crate::fault::ProbeError;
 use crate::socket::Datagrams;
 
-/// Sends one datagram to `target` and passes if the first datagram that comes back begins with `probe.receive`. Both may be
-/// empty: an empty datagram is really sent, and an empty expectation still needs an answer.
+/// Sends one datagram to `target` and passes if the first datagram that comes back begins with
+/// `probe.receive`. Both may be empty: an empty datagram is really sent, and an empty expectation
+/// still needs an answer.
 ///
-/// Only datagrams from the target's own address and port count. ICMP errors end the probe at once: port unreachable is
-/// [`Failure::Refused`], the others are [`Failure::Unreachable`].
+/// Only datagrams from the target's own address and port count. ICMP errors end the probe at once:
+/// port unreachable is [`Failure::Refused`], the others are [`Failure::Unreachable`].
 ///
 /// `timeout` is the deadline of all of it, from the first poll.
 ///

@@ -1,5 +1,5 @@
-//! What is kept and shown of a check whose probes are inconclusive. For how long its state is held is decided by
-//! [`hc_types::verdict::PathOutage`].
+//! What is kept and shown of a check whose probes are inconclusive. For how long its state is held
+//! is decided by [`hc_types::verdict::PathOutage`].
 
 use std::time::{Duration, SystemTime};
 

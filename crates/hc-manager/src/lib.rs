@@ -38,7 +38,8 @@
 //!
 //! let target = Target::plain("192.0.2.1".parse()?, 80);
 //! let second = Duration::from_secs(1);
-//! let spec = CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), Timing::every(5 * second).timeout(second).retries(2))?;
+//! let timing = Timing::every(5 * second).timeout(second).retries(2);
+//! let spec = CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), timing)?;
 //! let checks = vec![(CheckId(123), Arc::new(spec))];
 //! let applied = manager.apply(SetChange::Full { generation: None, checks }).await?;
 //! assert_eq!(applied.added, 1);

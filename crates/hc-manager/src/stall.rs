@@ -1,9 +1,9 @@
 //! Finds out when a shard's loop was stalled.
 //!
-//! While probes are in flight the loop means to run every 10 ms. When it runs much later, because the process was
-//! stopped, its quota of processor time was used up or the loop had too much to do, the time in between is a
-//! *stall*: answers that came then were not read, and deadlines that passed then prove nothing. What a stall makes
-//! of a result is decided in [`hc_types::verdict`].
+//! While probes are in flight the loop means to run every 10 ms. When it runs much later, because
+//! the process was stopped, its quota of processor time was used up or the loop had too much to do,
+//! the time in between is a *stall*: answers that came then were not read, and deadlines that
+//! passed then prove nothing. What a stall makes of a result is decided in [`hc_types::verdict`].
 
 use hc_types::verdict::TOLERATED_DELAY;
 
@@ -32,7 +32,8 @@ impl StallDetector {
         Some(late)
     }
 
-    /// The loop goes to rest after a turn that began at `now`. Nothing is expected of it while no probe is in flight.
+    /// The loop goes to rest after a turn that began at `now`. Nothing is expected of it while no
+    /// probe is in flight.
     pub(crate) fn rest(&mut self, now: Nanos, in_flight: bool) {
         self.expected = in_flight.then(|| now.saturating_add(TICK));
     }
@@ -42,7 +43,8 @@ impl StallDetector {
         self.expected
     }
 
-    /// All stalls up to now. The difference between the start and the end of a probe is how long it was stalled.
+    /// All stalls up to now. The difference between the start and the end of a probe is how long it
+    /// was stalled.
     pub(crate) fn stalled(&self) -> Nanos {
         self.stalled
     }

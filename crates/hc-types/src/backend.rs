@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv6Addr};
 
 /// Why a probe can never be answered from `ip`. `None`: it may be.
 ///
-/// Only what can never work is refused. Linux hosts can have addresses in 240.0.0.0/4 (some clouds give them to
-/// pods), IPv4-compatible IPv6 addresses and loopback addresses (also as a VIP), so these are fine. A broadcast
-/// address of a subnet looks like any other; the kernel knows it, and the probe fails with its words.
+/// Only what can never work is refused. Linux hosts can have addresses in 240.0.0.0/4 (some clouds
+/// give them to pods), IPv4-compatible IPv6 addresses and loopback addresses (also as a VIP), so
+/// these are fine. A broadcast address of a subnet looks like any other; the kernel knows it, and
+/// the probe fails with its words.
 ///
 /// The caller has turned IPv4-mapped IPv6 addresses into IPv4 addresses.
 pub(crate) fn impossible(ip: IpAddr) -> Option<&'static str> {

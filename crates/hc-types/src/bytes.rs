@@ -70,7 +70,8 @@ impl fmt::Debug for RawBytes {
     }
 }
 
-/// Bytes that must not reach a log, a metric or an error: [`Debug`](fmt::Debug) hides them, and there is no `Display`.
+/// Bytes that must not reach a log, a metric or an error: [`Debug`](fmt::Debug) hides them, and
+/// there is no `Display`.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Secret(RawBytes);
 

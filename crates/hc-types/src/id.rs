@@ -4,10 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The name under which whoever configures the checks knows one of them.
+/// The identifier that the source of checks assigned to a check.
 ///
-/// Seesaw's engine derives ids from its process id (`engine/healthcheck.go`), so they use all 64 bits and change when the
-/// engine restarts. They are opaque here and never pass through a float or a signed integer.
+/// Seesaw's engine derives ids from its process id (`engine/healthcheck.go`), so they use all 64
+/// bits and change when the engine restarts. They are opaque here and never pass through a float or
+/// a signed integer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CheckId(pub u64);
@@ -32,7 +33,7 @@ impl From<u64> for CheckId {
 
 /// Tells apart two lives of one [`CheckId`].
 ///
-/// An id whose target changes starts again under a new incarnation, so a late result of the old life can be recognised
-/// and dropped, whichever thread it comes from.
+/// An id whose target changes starts again under a new incarnation, so a late result of the old
+/// life can be recognised and dropped, whichever thread it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation(pub u64);

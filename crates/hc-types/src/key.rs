@@ -11,20 +11,23 @@ use crate::{
     TcpProbe, Tls, UdpProbe,
 };
 
-/// The identity of what is checked: target, probe and what passes, but neither the id nor how often.
+/// The identity of what is checked: target, probe and what passes, but neither the id nor how
+/// often.
 ///
-/// Two checks have the same key exactly if [`CheckSpec::same_key`] holds for them; of different checks two in about
-/// 2¹²⁰ have the same one. It is the same in every process, on every machine and in every later version of this
-/// program: health is remembered under it, in memory and on disk, and it chooses the shard of a check.
+/// Two checks have the same key exactly if [`CheckSpec::same_key`] holds for them; of different
+/// checks two in about 2¹²⁰ have the same one. It is the same in every process, on every machine
+/// and in every later version of this program: health is remembered under it, in memory and on
+/// disk, and it chooses the shard of a check.
 ///
-/// The first byte is the version of the derivation, [`CheckKey::VERSION`]; the other 15 are the first of a SHA-256 over
-/// the encoding in this module. Secrets of a check enter the key only through that digest.
+/// The first byte is the version of the derivation, [`CheckKey::VERSION`]; the other 15 are the
+/// first of a SHA-256 over the encoding in this module. Secrets of a check enter the key only
+/// through that digest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CheckKey([u8; 16]);
 
 impl CheckKey {
-    /// The version of the derivation. Version 1 was the digest of the check as protocol JSON; snapshots of that time
-    /// hold such keys (`hc-snapshot` reads them).
+    /// The version of the derivation. Version 1 was the digest of the check as protocol JSON;
+    /// snapshots of that time hold such keys (`hc-snapshot` reads them).
     pub const VERSION: u8 = 2;
 
     /// The key with this version and the beginning of this digest.
@@ -53,7 +56,8 @@ impl CheckKey {
         self.0[0]
     }
 
-    /// The last 64 bits: evenly distributed, and independent of the order of keys, which the bytes before them decide.
+    /// The last 64 bits: evenly distributed, and independent of the order of keys, which the bytes
+    /// before them decide.
     #[must_use]
     pub const fn low_bits(self) -> u64 {
         let [.., a, b, c, d, e, f, g, h] = self.0;
@@ -113,13 +117,16 @@ mod tag {
     pub(super) const REQUIRE_MESSAGE_AUTHENTICATOR: u8 = 68;
 }
 
-/// What is hashed: the fields in the order of the tags, each as its tag (a byte), its length in bytes (32 bits, most
-/// significant byte first), its value. Numbers are written with the most significant byte first.
+/// What is hashed: the fields in the order of the tags, each as its tag (a byte), its length in
+/// bytes (32 bits, most significant byte first), its value. Numbers are written with the most
+/// significant byte first.
 ///
-/// A field that has its default value is left out. So a field that is added later changes no key of the checks that do
-/// not use it. Each struct is taken apart without `..`, so a new field does not compile before it is written here.
+/// A field that has its default value is left out. So a field that is added later changes no key of
+/// the checks that do not use it. Each struct is taken apart without `..`, so a new field does not
+/// compile before it is written here.
 ///
-/// Example: a TCP check of `192.0.2.1:80` is `01 00000004 c0000201`, `02 00000002 0050`, `10 00000001 03`.
+/// Example: a TCP check of `192.0.2.1:80` is `01 00000004 c0000201`, `02 00000002 0050`,
+/// `10 00000001 03`.
 struct Encoding(Vec<u8>);
 
 impl Encoding {

@@ -1,19 +1,24 @@
 //! The vocabulary of the health checker: what is checked, what a probe found, what is reported.
 //!
-//! This crate holds no I/O, no async runtime and no clock. Values that make no sense cannot be built: a [`CheckSpec`]
-//! exists only with an interval and a timeout above zero, a port where the probe needs one, and a mark where the mode
-//! needs one. The JSON of the protocol between hc-proxy and hc-server is in the crate `hc-wire`.
+//! This crate holds no I/O, no async runtime and no clock. Values that make no sense cannot be
+//! built: a [`CheckSpec`] exists only with an interval and a timeout above zero, a port where the
+//! probe needs one, and a mark where the mode needs one. The JSON of the protocol between hc-proxy
+//! and hc-server is in the crate `hc-wire`.
 //!
 //! ```
 //! use std::time::Duration;
 //! use hc_types::{CheckSpec, Outcome, ProbeSpec, Target, TcpProbe, Failure, Timing};
 //!
 //! let target = Target::plain("192.0.2.1".parse()?, 80);
-//! let spec = CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), Timing::every(Duration::from_secs(5)).timeout(Duration::from_secs(1)).retries(2))?;
-//! assert_eq!(spec.text(&Outcome::Fail(Failure::Refused)), "TCP connect to 192.0.2.1:80; connection refused");
+//! let tcp = ProbeSpec::Tcp(TcpProbe::default());
+//! let second = Duration::from_secs(1);
+//! let timing = Timing::every(5 * second).timeout(second).retries(2);
+//! let spec = CheckSpec::new(target, tcp.clone(), timing)?;
+//! let text = spec.text(&Outcome::Fail(Failure::Refused));
+//! assert_eq!(text, "TCP connect to 192.0.2.1:80; connection refused");
 //!
 //! // A probe without a deadline is not a check.
-//! assert!(CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), Timing::every(Duration::from_secs(5)).timeout(Duration::ZERO).retries(2)).is_err());
+//! assert!(CheckSpec::new(target, tcp, timing.timeout(Duration::ZERO)).is_err());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

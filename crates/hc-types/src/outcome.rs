@@ -14,7 +14,8 @@ pub enum Outcome {
     Pass(Pass),
     /// The backend did not answer as expected. Counts towards unhealthy.
     Fail(Failure),
-    /// Nothing was learned about the backend, because of us. Never a verdict: the state is held and the probe repeated.
+    /// Nothing was learned about the backend, because of us. Never a verdict: the state is held and
+    /// the probe repeated.
     Inconclusive(LocalFault),
 }
 
@@ -62,7 +63,8 @@ impl Outcome {
         "local_other",
     ];
 
-    /// A fixed word for metrics and structured logs: `pass`, or that of the failure or the local fault.
+    /// A fixed word for metrics and structured logs: `pass`, or that of the failure or the local
+    /// fault.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
@@ -123,11 +125,13 @@ impl fmt::Display for Phase {
 /// What said that the backend cannot be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unreachable {
-    /// The network answered "no route" (`ENETUNREACH` from an ICMP error, not from our own routing table).
+    /// The network answered "no route" (`ENETUNREACH` from an ICMP error, not from our own routing
+    /// table).
     Network,
     /// No neighbour, or an ICMP host unreachable (`EHOSTUNREACH`).
     Host,
-    /// A filter on the way said so, or the protocol is not spoken there (`EACCES`, `ENOPROTOOPT`, `EPROTO`).
+    /// A filter on the way said so, or the protocol is not spoken there (`EACCES`, `ENOPROTOOPT`,
+    /// `EPROTO`).
     Protocol,
 }
 
@@ -135,9 +139,9 @@ pub enum Unreachable {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct TimeoutEvidence {
-    /// The last bytes went to the peer or came from it within the first tenth of the timeout, and when the
-    /// socket itself was read after the deadline, nothing had come since. Without this proof, a late checker
-    /// may have caused the timeout.
+    /// The last bytes went to the peer or came from it within the first tenth of the timeout, and
+    /// when the socket itself was read after the deadline, nothing had come since. Without this
+    /// proof, a late checker may have caused the timeout.
     pub silent: bool,
     /// The latest datagram that came and answers another request.
     pub stray: Option<Stray>,
@@ -156,7 +160,8 @@ impl TimeoutEvidence {
     }
 }
 
-/// Why a datagram from the target is not the answer to the request, and is ignored: a late or a forged one.
+/// Why a datagram from the target is not the answer to the request, and is ignored: a late or a
+/// forged one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stray {
@@ -186,7 +191,8 @@ impl fmt::Display for Stray {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
-    /// Nobody listens there: a TCP reset in answer to the SYN, an ICMP port unreachable, a TCP connection to ourselves.
+    /// Nobody listens there: a TCP reset in answer to the SYN, an ICMP port unreachable, a TCP
+    /// connection to ourselves.
     Refused,
     /// The deadline passed.
     Timeout {
@@ -206,8 +212,8 @@ pub enum Failure {
     },
     /// The network says that the backend cannot be reached.
     Unreachable(Unreachable),
-    /// This machine has had no way to the backend for so long that its state is no longer held: forwarded traffic is lost,
-    /// too. Counts whatever the retries are.
+    /// This machine has had no way to the backend for so long that its state is no longer held:
+    /// forwarded traffic is lost, too. Counts whatever the retries are.
     PathDown {
         /// What is in the way; of [`FaultClass::SharedWithTraffic`].
         fault: LocalFault,
@@ -229,11 +235,13 @@ pub enum Failure {
     WrongAnswer(Box<str>),
     /// RADIUS: another response code than the expected one.
     RadiusCode(u8),
-    /// RADIUS: the response authenticator or the Message-Authenticator is wrong, mostly because the secret is.
+    /// RADIUS: the response authenticator or the Message-Authenticator is wrong, mostly because the
+    /// secret is.
     BadAuthenticator(Box<str>),
     /// The reply breaks its protocol; the text says how.
     MalformedReply(Box<str>),
-    /// The request cannot be made from what is configured (a URL that is none, a name too long); nothing was sent.
+    /// The request cannot be made from what is configured (an invalid URL, a name that is too
+    /// long); nothing was sent.
     BadRequest(Box<str>),
 }
 
@@ -258,7 +266,7 @@ impl Heard {
 }
 
 impl Failure {
-    /// The deadline passed, and no more is known.
+    /// The deadline passed, without evidence about the peer.
     #[must_use]
     pub const fn timeout(phase: Phase) -> Self {
         Self::Timeout { phase, evidence: TimeoutEvidence::NONE }
@@ -298,7 +306,8 @@ impl Mismatch {
         Self { status, got: got[..got.len().min(Self::KEPT)].into(), speaks: None }
     }
 
-    /// Names the protocol of an answer that begins with `got`, unless the expected bytes are of the same.
+    /// Names the protocol of an answer that begins with `got`, unless the expected bytes are of the
+    /// same.
     #[must_use]
     pub fn recognised(mut self, got: &[u8], expected: &[u8]) -> Self {
         self.speaks = recognise(got).filter(|name| recognise(expected) != Some(*name));
@@ -343,35 +352,45 @@ pub enum LocalFault {
     Descriptors,
     /// Out of local ports (`EADDRNOTAVAIL` although there is a source address, `EADDRINUSE`).
     Ports,
-    /// Out of socket buffers or queue space (`ENOBUFS`, `EAGAIN` where the kernel should not say so).
+    /// Out of socket buffers or queue space (`ENOBUFS`, `EAGAIN` where the kernel should not say
+    /// so).
     Buffers,
     /// Out of memory (`ENOMEM`).
     Memory,
-    /// The limit for what all probes together hold was reached, and what this one had come to hold was needed to judge.
+    /// The limit for what all probes together hold was reached, and what this one had come to hold
+    /// was needed to judge.
     ProbeMemory,
-    /// Not allowed to open the socket or to set the mark (`EPERM`, `EACCES` from `socket` or `setsockopt`).
+    /// Not allowed to open the socket or to set the mark (`EPERM`, `EACCES` from `socket` or
+    /// `setsockopt`).
     Permission,
-    /// The routing table has no route to the target (`ENETUNREACH` from `connect` or the first send).
+    /// The routing table has no route to the target (`ENETUNREACH` from `connect` or the first
+    /// send).
     NoRoute,
-    /// A route of the type `prohibit` covers the target (`EACCES` from `connect` or the first send).
+    /// A route of the type `prohibit` covers the target (`EACCES` from `connect` or the first
+    /// send).
     RouteProhibited,
-    /// A route of the type `blackhole` covers the target (`EINVAL` from `connect` or the first send).
+    /// A route of the type `blackhole` covers the target (`EINVAL` from `connect` or the first
+    /// send).
     RouteBlackhole,
-    /// A route of the type `unreachable` covers the target (`EHOSTUNREACH` from `connect` or the first send).
+    /// A route of the type `unreachable` covers the target (`EHOSTUNREACH` from `connect` or the
+    /// first send).
     RouteUnreachable,
-    /// There is a route, but no address of this machine that packets to the target could come from (`EADDRNOTAVAIL`
-    /// although local ports are free).
+    /// There is a route, but no address of this machine that packets to the target could come from
+    /// (`EADDRNOTAVAIL` although local ports are free).
     NoAddress,
     /// IPv6 is switched off on this machine (`disable_ipv6`, `ipv6.disable=1`).
     NoIpv6,
     /// The interface of the route to the target is down, or has no carrier.
     InterfaceDown,
-    /// A packet filter of this machine drops what goes to the target (`EPERM` from `connect` or a send).
+    /// A packet filter of this machine drops what goes to the target (`EPERM` from `connect` or a
+    /// send).
     Filter,
-    /// A route, an address, an interface or a routing rule that packets to the target need was taken away or changed while
-    /// the probe ran. It may be back by now: packets of the probe were lost on this machine, so its timeout is no verdict.
+    /// A route, an address, an interface or a routing rule that packets to the target need was
+    /// taken away or changed while the probe ran. It may be back by now: packets of the probe were
+    /// lost on this machine, so its timeout is no verdict.
     PathChanged,
-    /// Our own loop ran late, or the process was stopped: a deadline that passed meanwhile proves nothing.
+    /// Our own loop ran late, or the process was stopped: a deadline that passed meanwhile proves
+    /// nothing.
     Late,
     /// Another error of a local system call: its `errno`.
     Other(i32),
@@ -380,11 +399,11 @@ pub enum LocalFault {
 /// Whether a local fault also stops the traffic that this machine forwards to the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FaultClass {
-    /// Only the checker is affected: the load balancer goes on forwarding to a backend that may be healthy.
-    /// The check's state is held for as long as the fault lasts.
+    /// Only the checker is affected: the load balancer goes on forwarding to a backend that may be
+    /// healthy. The check's state is held for as long as the fault lasts.
     OwnAlone,
-    /// Forwarded packets take the same path and are lost as well: the load balancer cannot reach the backend
-    /// either. The check's state is held for a bounded time only.
+    /// Forwarded packets take the same path and are lost as well: the load balancer cannot reach
+    /// the backend either. The check's state is held for a bounded time only.
     SharedWithTraffic,
 }
 

@@ -25,7 +25,8 @@ pub enum Pass {
 }
 
 impl Pass {
-    /// An HTTP response with this status. `text` is the status line after the version, such as `200 OK`.
+    /// An HTTP response with this status. `text` is the status line after the version, such as
+    /// `200 OK`.
     #[must_use]
     pub fn http(code: u16, text: &str) -> Self {
         Self::Http { code, text: StatusText::new(code, text) }
@@ -60,8 +61,8 @@ impl fmt::Display for Pass {
     }
 }
 
-/// The text of an HTTP status, kept only where it is not the usual one of its code. Behind two pointers, so that an
-/// [`Outcome`](crate::Outcome) stays at 24 bytes.
+/// The text of an HTTP status, kept only where it is not the usual one of its code. Behind two
+/// pointers, so that an [`Outcome`](crate::Outcome) stays at 24 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusText(Option<Box<Box<str>>>);
 

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{RawBytes, Secret};
 
-/// What a probe does, and what it takes for an answer. The eight types of Seesaw (`healthcheck/`): TCP and HTTP each
-/// with and without TLS.
+/// What a probe does, and what it takes for an answer. The eight types of Seesaw (`healthcheck/`):
+/// TCP and HTTP each with and without TLS.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ProbeSpec {
     /// ICMP or ICMPv6 echo.
@@ -41,15 +41,17 @@ impl ProbeSpec {
     }
 }
 
-/// How TLS is spoken. What Seesaw's checkers speak is TLS 1.2 and 1.3 as Go does by default; each further setting
-/// also takes servers that Seesaw finds unhealthy.
+/// How TLS is spoken. What Seesaw's checkers speak is TLS 1.2 and 1.3 as Go does by default; each
+/// further setting also takes servers that Seesaw finds unhealthy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tls {
-    /// Verify the chain against the system's roots, and the name (or the address) against the certificate.
+    /// Verify the chain against the system's roots, and the name (or the address) against the
+    /// certificate.
     pub verify: bool,
     /// Also speak TLS 1.0 and 1.1.
     pub old_versions: bool,
-    /// Also take cipher suites with RSA key exchange (RFC 5246 section 7.4.7.1), which have no forward secrecy.
+    /// Also take cipher suites with RSA key exchange (RFC 5246 section 7.4.7.1), which have no
+    /// forward secrecy.
     pub rsa_key_exchange: bool,
     /// Also take SHA-1 signatures, in the handshake and in certificates.
     pub sha1: bool,
@@ -63,7 +65,8 @@ impl Tls {
     }
 }
 
-/// UDP: `send` goes out as one datagram (an empty one too), and the first datagram that comes back must begin with `receive`.
+/// UDP: `send` goes out as one datagram (an empty one too), and the first datagram that comes back
+/// must begin with `receive`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct UdpProbe {
     /// Payload of the datagram.
@@ -72,12 +75,14 @@ pub struct UdpProbe {
     pub receive: RawBytes,
 }
 
-/// TCP: connect, then TLS if asked, then `send` if any, then as many bytes as `receive` has, which must be equal.
+/// TCP: connect, then TLS if asked, then `send` if any, then as many bytes as `receive` has, which
+/// must be equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TcpProbe {
     /// Bytes written after the connection stands. Empty: nothing is written.
     pub send: RawBytes,
-    /// Bytes that the peer's first bytes must equal; later bytes are ignored. Empty: nothing is read.
+    /// Bytes that the peer's first bytes must equal; later bytes are ignored. Empty: nothing is
+    /// read.
     pub receive: RawBytes,
     /// TLS over the connection, without ALPN and without SNI (the name is the address).
     pub tls: Option<Tls>,
@@ -90,7 +95,8 @@ pub struct HttpProbe {
     pub tls: Option<Tls>,
     /// The method as it is written in the request: an RFC 9110 token.
     pub method: Box<str>,
-    /// Seesaw's `Request`: a path with a query, or an absolute URI whose host goes to `Host` and SNI.
+    /// Seesaw's `Request`: a path with a query, or an absolute URI whose host goes to `Host` and
+    /// SNI.
     pub request: RawBytes,
     /// Status codes that pass. Empty: any.
     pub expected_codes: Box<[u16]>,
@@ -133,7 +139,8 @@ pub enum DnsExpectation {
     Any,
     /// An A or AAAA record with one of these addresses.
     Ips(Box<[IpAddr]>),
-    /// A record of the asked type whose data in presentation form (RFC 1035 section 5) is this text.
+    /// A record of the asked type whose data in presentation form (RFC 1035 section 5) is this
+    /// text.
     Text(Box<str>),
 }
 
@@ -148,7 +155,8 @@ pub struct RadiusProbe {
     pub secret: Secret,
     /// The code that passes.
     pub expect: RadiusExpectation,
-    /// Whether a response without Message-Authenticator fails (CVE-2024-3596). One that has it is always verified.
+    /// Whether a response without Message-Authenticator fails (CVE-2024-3596). One that has it is
+    /// always verified.
     pub require_message_authenticator: bool,
 }
 
@@ -167,7 +175,8 @@ pub enum RadiusExpectation {
     Any,
 }
 
-/// A DNS record type by number (RFC 1035 section 3.2.2). Prints as its name, or as `TYPE65` (RFC 3597).
+/// A DNS record type by number (RFC 1035 section 3.2.2). Prints as its name, or as `TYPE65` (RFC
+/// 3597).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RecordType(pub u16);
 

@@ -47,8 +47,9 @@ const BEGINNINGS: &[(&[u8], &str)] = &[
     (b"\x05\0\0\0\x0b\x08\x05", "MySQL X"),
 ];
 
-/// The name of the protocol whose first bytes these can be, such as `TLS`, `HTTP/2` or `SSH`. `None`: it is not known, or
-/// too few bytes came. Bytes after the first [`RECOGNISED`] are not looked at, and more bytes never make a known protocol unknown.
+/// The name of the protocol whose first bytes these can be, such as `TLS`, `HTTP/2` or `SSH`.
+/// `None`: it is not known, or too few bytes came. Bytes after the first [`RECOGNISED`] are not
+/// looked at, and more bytes never make a known protocol unknown.
 ///
 /// It is for texts. A verdict must not depend on it: any bytes may look like anything.
 ///
@@ -67,7 +68,8 @@ pub fn recognise(bytes: &[u8]) -> Option<&'static str> {
 /// Protocols of bytes.
 fn in_bytes(bytes: &[u8]) -> Option<&'static str> {
     Some(match *bytes {
-        // RFC 8446 section 5.1: change cipher spec, alert, handshake, data; versions from SSL 3.0 on.
+        // RFC 8446 section 5.1: change cipher spec, alert, handshake, data; versions from SSL 3.0
+        // on.
         [20..=23, 3, 0..=4, ..] => "TLS",
         [20..=23, 254, 253 | 255, ..] => "DTLS",
         // RFC 9113 section 4.1: SETTINGS, or GOAWAY, on stream 0.
@@ -97,7 +99,8 @@ fn in_text(bytes: &[u8]) -> Option<&'static str> {
     let contains = |word: &[u8]| bytes.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
     let begins = |word: &[u8]| bytes.get(..word.len()).is_some_and(|part| part.eq_ignore_ascii_case(word));
     match bytes {
-        // Replies of RFC 5321, RFC 959 and RFC 3977 when a connection begins, or after a command that is none.
+        // Replies of RFC 5321, RFC 959 and RFC 3977 when a connection begins, or after a command
+        // that is none.
         [b'2', b'2', b'0' | b'1', b' ' | b'-', ..]
         | [b'4', b'2', b'1', b' ' | b'-', ..]
         | [b'5', b'0', b'0'..=b'4', b' ' | b'-', ..]
@@ -115,7 +118,8 @@ fn in_text(bytes: &[u8]) -> Option<&'static str> {
         }
         [b'<', ..] if begins(b"<?xml") => Some(if contains(b"jabber") { "XMPP" } else { "XML" }),
         [b':', ..] if contains(b" NOTICE ") || contains(b" 451 ") => Some("IRC"),
-        // RFC 1436: the type of an item, its text, a selector, a host and a port, with tabs between.
+        // RFC 1436: the type of an item, its text, a selector, a host and a port, with tabs
+        // between.
         [b'0'..=b'9' | b'i' | b'g' | b'h' | b'I' | b'T' | b'+', ..] => {
             let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
             let tabs = line.iter().filter(|byte| **byte == b'\t').count();
@@ -125,8 +129,8 @@ fn in_text(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// What an HTTP server says that was asked without TLS on a port for TLS, in the first bytes behind the head of a 400: nginx, Apache,
-/// Go, Tomcat, OpenSSL.
+/// What an HTTP server says that was asked without TLS on a port for TLS, in the first bytes behind
+/// the head of a 400: nginx, Apache, Go, Tomcat, OpenSSL.
 const ASKED_WITHOUT_TLS: &[&[u8]] = &[
     b"plain HTTP request was sent to HTTPS port",
     b"speaking plain HTTP to an SSL-enabled server port",
@@ -134,8 +138,8 @@ const ASKED_WITHOUT_TLS: &[&[u8]] = &[
     b"This combination of host and port requires TLS",
 ];
 
-/// Whether the body of an answer says that the port is one for HTTPS. `body` is what has come of it; its first 2,048 bytes are
-/// looked at.
+/// Whether the body of an answer says that the port is one for HTTPS. `body` is what has come of
+/// it; its first 2,048 bytes are looked at.
 #[must_use]
 pub fn wants_https(body: &[u8]) -> bool {
     let body = &body[..body.len().min(2048)];

@@ -9,8 +9,8 @@ use crate::{CheckId, Rejection, SetChange};
 pub trait Source: Send + 'static {
     /// The next change; `None` when this source will never have one again. Its checks then run on.
     ///
-    /// Called again when the change before has taken effect, so a source may keep one change back and join what comes
-    /// meanwhile.
+    /// Called again when the change before has taken effect, so a source may keep one change back
+    /// and join what comes meanwhile.
     ///
     /// # Cancel safety
     /// Dropping the future must lose no change.
@@ -20,8 +20,8 @@ pub trait Source: Send + 'static {
 /// A change that a source proposes.
 #[derive(Debug)]
 pub struct Proposal {
-    /// The change. It is of the checks of this source alone: a full set does not end those of others. Ids may be repeated:
-    /// whoever takes the proposal judges that for all sources.
+    /// The change. It is of the checks of this source alone: a full set does not end those of
+    /// others. Ids may be repeated: whoever takes the proposal judges that for all sources.
     pub change: SetChange,
     /// Names and labels of checks in the change, of those that have any. Seesaw's have none.
     pub metadata: Vec<(CheckId, Arc<Metadata>)>,
@@ -39,7 +39,8 @@ impl Proposal {
     }
 }
 
-/// What people call a check, beside its id. No part of what is checked, so health does not depend on it.
+/// What people call a check, beside its id. No part of what is checked, so health does not depend
+/// on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
     /// The name, unique among all checks.
@@ -52,7 +53,8 @@ pub struct Metadata {
 pub struct Reply(Option<Box<dyn FnOnce(Vec<Rejection>) + Send>>);
 
 impl Reply {
-    /// Calls `answer` with the checks that do not run, also those that the source has rejected itself.
+    /// Calls `answer` with the checks that do not run, also those that the source has rejected
+    /// itself.
     pub fn new(answer: impl FnOnce(Vec<Rejection>) + Send + 'static) -> Self {
         Self(Some(Box::new(answer)))
     }

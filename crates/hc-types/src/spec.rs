@@ -8,15 +8,16 @@ use crate::{
     text,
 };
 
-/// The longest interval and the longest timeout: 24 hours. Above it a number is a mistake in a unit, and sums of
-/// durations stay far from overflow.
+/// The longest interval and the longest timeout: 24 hours. Above it a number is a mistake in a
+/// unit, and sums of durations stay far from overflow.
 pub const MAX_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The shortest interval: 10 ms. Below it a number is a mistake in a unit, and one check would load its backend, and this
-/// machine, like thousands.
+/// The shortest interval: 10 ms. Below it a number is a mistake in a unit, and one check would load
+/// its backend, and this machine, like thousands.
 pub const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Why a check cannot exist. Each text begins with the field that it is about, named as in `docs/protocol.md`.
+/// Why a check cannot exist. Each text begins with the field that it is about, named as in
+/// `docs/protocol.md`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpecError {
@@ -106,7 +107,8 @@ pub enum PeriodError {
 pub struct Timing {
     /// Time between the starts of two probes.
     pub interval: Duration,
-    /// Deadline of one whole probe, counted from its start. It may exceed the interval: probes then run back to back.
+    /// Deadline of one whole probe, counted from its start. It may exceed the interval: probes then
+    /// run back to back.
     pub timeout: Duration,
     /// Consecutive failures that a healthy check survives.
     pub retries: u32,
@@ -150,10 +152,10 @@ impl CheckSpec {
     /// Builds a check.
     ///
     /// # Errors
-    /// [`SpecError`] names the first field whose value makes no sense: a period of zero or above [`MAX_PERIOD`], an interval
-    /// below [`MIN_INTERVAL`], port 0
-    /// for anything but ICMP, an address that no backend can have, mode DSR or TUN without a mark, an HTTP method that is no token, a status code outside
-    /// 100–999, an expected address that the query type cannot yield.
+    /// [`SpecError`] names the first field whose value makes no sense: a period of zero or above
+    /// [`MAX_PERIOD`], an interval below [`MIN_INTERVAL`], port 0 for anything but ICMP, an address
+    /// that no backend can have, mode DSR or TUN without a mark, an HTTP method that is no token, a
+    /// status code outside 100–999, an expected address that the query type cannot yield.
     pub fn new(target: Target, probe: ProbeSpec, timing: Timing) -> Result<Self, SpecError> {
         let Timing { interval, timeout, retries: _ } = timing;
         check_period(interval).map_err(SpecError::Interval)?;
@@ -214,21 +216,23 @@ impl CheckSpec {
         self.timing.retries
     }
 
-    /// Whether both check the same thing: the same target in the same way, however often. Health belongs to what is
-    /// checked, so it survives a new id, another interval, another number of retries. Cheaper than comparing keys.
+    /// Whether both check the same thing: the same target in the same way, however often. Health
+    /// belongs to what is checked, so it survives a new id, another interval, another number of
+    /// retries. Cheaper than comparing keys.
     #[must_use]
     pub fn same_key(&self, other: &Self) -> bool {
         self.target == other.target && self.probe == other.probe
     }
 
-    /// The identity of what is checked, equal exactly if [`same_key`](Self::same_key) holds, and the same in every
-    /// process. Costs about 200 ns, so keep it where it is needed more than once.
+    /// The identity of what is checked, equal exactly if [`same_key`](Self::same_key) holds, and
+    /// the same in every process. Costs about 200 ns, so keep it where it is needed more than once.
     #[must_use]
     pub fn key(&self) -> CheckKey {
         CheckKey::of(self)
     }
 
-    /// The text of a result, for operators: Seesaw's wording where it says enough, and the cause where it does not.
+    /// The text of a result, for operators: Seesaw's wording where it says enough, and the cause
+    /// where it does not.
     #[must_use]
     pub fn text(&self, outcome: &Outcome) -> String {
         text::render(self, outcome)
@@ -271,7 +275,8 @@ fn checked_dns(mut dns: Box<DnsProbe>) -> Result<Box<DnsProbe>, SpecError> {
             }
         }
         (DnsExpectation::Ips(ips), RecordType::AAAA) => {
-            // An AAAA record can hold an IPv4-mapped address; that is what an IPv4 address here means, as in Seesaw.
+            // An AAAA record can hold an IPv4-mapped address; that is what an IPv4 address here
+            // means, as in Seesaw.
             for ip in ips.iter_mut() {
                 if let IpAddr::V4(v4) = *ip {
                     *ip = IpAddr::V6(v4.to_ipv6_mapped());

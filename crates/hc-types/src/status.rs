@@ -46,7 +46,8 @@ pub struct Status {
     pub successes: u64,
     /// What that probe found. `None` before the first verdict.
     pub outcome: Option<Outcome>,
-    /// Set while the latest probes were inconclusive: the rest of the status is what was known before them.
+    /// Set while the latest probes were inconclusive: the rest of the status is what was known
+    /// before them.
     pub held: Option<Box<Held>>,
 }
 
@@ -96,15 +97,16 @@ pub struct Remembered {
 /// What readers see of a check beyond its status, as of its latest update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Start of the probe with which the health became what it is. `None` while it is unknown, or was restored from an
-    /// earlier process and has not changed since.
+    /// Start of the probe with which the health became what it is. `None` while it is unknown, or
+    /// was restored from an earlier process and has not changed since.
     pub since: Option<SystemTime>,
-    /// How many of the latest verdicts in a row were like the latest one: failures if it failed, passes if it passed.
-    /// Passes before a restart of the process are not counted.
+    /// How many of the latest verdicts in a row were like the latest one: failures if it failed,
+    /// passes if it passed. Passes before a restart of the process are not counted.
     pub in_a_row: u32,
     /// Start of the latest probe, whatever it found.
     pub last_probe: Option<SystemTime>,
-    /// When the next probe is due. `None` where a change of the set has moved it, until that probe has ended.
+    /// When the next probe is due. `None` where a change of the set has moved it, until that probe
+    /// has ended.
     pub next_due: Option<SystemTime>,
 }
 
@@ -130,8 +132,8 @@ pub struct Batch {
 
 /// A status on its way from a shard to observers and consumers.
 ///
-/// Carries what the text is made from instead of the text: most updates are overtaken by the next one before anybody
-/// reads them.
+/// Carries what the text is made from instead of the text: most updates are overtaken by the next
+/// one before anybody reads them.
 #[derive(Clone, Debug)]
 pub struct StatusUpdate {
     /// The check.
@@ -142,11 +144,11 @@ pub struct StatusUpdate {
     pub spec: Arc<CheckSpec>,
     /// Where it stands. Its `health` is never [`Health::Unknown`] in an update that is reportable.
     pub status: Status,
-    /// Whether the health changed, which consumers get at once. Otherwise the update waits for the next refresh. Never
-    /// set in an update that is not reportable.
+    /// Whether the health changed, which consumers get at once. Otherwise the update waits for the
+    /// next refresh. Never set in an update that is not reportable.
     pub transition: bool,
-    /// Whether consumers get it. Not if its health was restored and no probe has confirmed it yet, nor if it says the
-    /// same as the one before: a further inconclusive probe, another timing.
+    /// Whether consumers get it. Not if its health was restored and no probe has confirmed it yet,
+    /// nor if it says the same as the one before: a further inconclusive probe, another timing.
     pub reportable: bool,
     /// What only readers see.
     pub progress: Progress,

@@ -50,8 +50,8 @@ impl Mark {
 
 /// Where a probe goes, and by which path.
 ///
-/// Addresses are canonical: an IPv4-mapped IPv6 address is held as the IPv4 address that it means, since Seesaw's engine
-/// sends all IPv4 addresses in mapped form.
+/// Addresses are canonical: an IPv4-mapped IPv6 address is held as the IPv4 address that it means,
+/// since Seesaw's engine sends all IPv4 addresses in mapped form.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Target {
     ip: IpAddr,
@@ -74,7 +74,8 @@ impl Target {
         Self { ip: vip.to_canonical(), port, mode, mark: Some(mark), host: host.map(|ip| ip.to_canonical()) }
     }
 
-    /// All fields as they come. Whether they fit together is checked by [`CheckSpec::new`](crate::CheckSpec::new).
+    /// All fields as they come. Whether they fit together is checked by
+    /// [`CheckSpec::new`](crate::CheckSpec::new).
     #[must_use]
     pub fn from_parts(ip: IpAddr, port: u16, mode: Mode, mark: Option<Mark>, host: Option<IpAddr>) -> Self {
         Self { ip: ip.to_canonical(), port, mode, mark, host: host.map(|ip| ip.to_canonical()) }
@@ -123,7 +124,8 @@ impl fmt::Debug for Target {
     }
 }
 
-/// `192.0.2.1:80`, `[2001:db8::1]:80`, with ` (via 192.0.2.7 mark 65536)` behind it unless the mode is plain.
+/// `192.0.2.1:80`, `[2001:db8::1]:80`, with ` (via 192.0.2.7 mark 65536)` behind it unless the mode
+/// is plain.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.port == 0 {

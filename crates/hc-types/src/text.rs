@@ -7,8 +7,8 @@ use crate::{
     RadiusExpectation, TimeoutEvidence, Unreachable,
 };
 
-/// The text of a result. Seesaw shows the error alone where there is one (`healthcheck/core.go`), which tells "EOF" and
-/// no more; here the subject of the check always comes first.
+/// The text of a result. Seesaw shows the error alone where there is one (`healthcheck/core.go`),
+/// which may be "EOF" alone; here the subject of the check always comes first.
 pub(crate) fn render(spec: &CheckSpec, outcome: &Outcome) -> String {
     let mut text = String::with_capacity(64);
     // Writing to a String cannot fail.
@@ -138,8 +138,8 @@ pub fn radius_code_name(code: u8) -> impl fmt::Display {
     })
 }
 
-/// Bytes in double quotes, as Go's `%q` shows them: control characters and bytes that are not UTF-8 escaped, printable
-/// text as it is.
+/// Bytes in double quotes, as Go's `%q` shows them: control characters and bytes that are not UTF-8
+/// escaped, printable text as it is.
 #[must_use]
 pub fn quote(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() + 2);

@@ -24,7 +24,8 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// `burst` lines at once after a time of silence, and one for each `pause` in the long run. A `burst` of 0 is one of 1.
+    /// `burst` lines at once after a time of silence, and one for each `pause` in the long run. A
+    /// `burst` of 0 is one of 1.
     #[must_use]
     pub const fn new(burst: u32, pause: Duration) -> Self {
         Self { burst, pause, paid: None, held_back: 0 }

@@ -1,7 +1,8 @@
 //! What a result means: every rule that turns evidence into a verdict, in one file.
 //!
-//! A verdict is about the backend (`Pass` or `Fail`). A fault of this node is `Inconclusive`: the check keeps
-//! its state. The rules are applied in this order, and each function here is one block of the table:
+//! A verdict is about the backend (`Pass` or `Fail`). A fault of this node is `Inconclusive`: the
+//! check keeps its state. The rules are applied in this order, and each function here is one block
+//! of the table:
 //!
 //! | evidence | verdict | rule |
 //! |---|---|---|
@@ -20,16 +21,17 @@
 //! | a local fault of the checker alone | inconclusive for as long as it lasts | [`PathOutage`] |
 //! | a local fault that forwarded traffic shares, for `hold_unreachable` and three probes | [`Failure::PathDown`] | [`PathOutage`] |
 //!
-//! hc-checkers applies the rules up to [`with_path`], so that a single probe gives the same result without a
-//! manager. hc-manager knows whether its own loop was stalled and applies the rest. No rule reads a clock:
-//! moments are durations since any fixed moment.
+//! hc-checkers applies the rules up to [`with_path`], so that a single probe gives the same result
+//! without a manager. hc-manager knows whether its own loop was stalled and applies the rest. No
+//! rule reads a clock: moments are durations since any fixed moment.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::{Failure, FaultClass, LocalFault, Outcome, Phase, Stray, TimeoutEvidence, Unreachable};
 
-/// Why a probe ended without an answer that passes: the backend failed it, or this node could not run it.
+/// Why a probe ended without an answer that passes: the backend failed it, or this node could not
+/// run it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProbeError {
     /// The backend's fault.
@@ -61,7 +63,8 @@ impl From<ProbeError> for Outcome {
     }
 }
 
-// ---- System calls ------------------------------------------------------------------------------------
+// ---- System calls
+// ------------------------------------------------------------------------------------
 
 /// Which system call failed. The same error number means different things from different calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +79,8 @@ pub enum Call {
         /// The target.
         to: IpAddr,
     },
-    /// The first send, which looks up a route and a source address, and passes the packet filters of this node.
+    /// The first send, which looks up a route and a source address, and passes the packet filters
+    /// of this node.
     FirstSend {
         /// The target.
         to: IpAddr,
@@ -100,14 +104,16 @@ pub trait Node {
     fn loopback_is_down(&self) -> bool;
 }
 
-/// What the error of a system call means. `errno` is `None` for an error that comes from a layer above the socket.
+/// What the error of a system call means. `errno` is `None` for an error that comes from a layer
+/// above the socket.
 #[must_use]
 pub fn call_failed(call: Call, errno: Option<i32>, node: &impl Node) -> ProbeError {
     // Errors without a number have names of their own in the layer that they come from.
     let Some(errno) = errno else { return LocalFault::Other(0).into() };
     match call {
         Call::Open { ipv6 } => match errno {
-            // The kernel was started without IPv6, or a sandbox (`RestrictAddressFamilies`) forbids the family.
+            // The kernel was started without IPv6, or a sandbox (`RestrictAddressFamilies`) forbids
+            // the family.
             libc::EAFNOSUPPORT if ipv6 && !node.has_ipv6() => LocalFault::NoIpv6.into(),
             libc::EACCES | libc::EPERM | libc::EAFNOSUPPORT => LocalFault::Permission.into(),
             _ => before_sending(errno),
@@ -120,7 +126,8 @@ pub fn call_failed(call: Call, errno: Option<i32>, node: &impl Node) -> ProbeErr
     }
 }
 
-/// `connect` or the first send. The network cannot have answered yet, so the routing table of this node did.
+/// `connect` or the first send. The network cannot have answered yet, so the routing table of this
+/// node did.
 fn routing(errno: i32, to: IpAddr, node: &impl Node) -> ProbeError {
     match errno {
         libc::ENETUNREACH | libc::EADDRNOTAVAIL if to.is_ipv6() && node.ipv6_is_off() => LocalFault::NoIpv6,
@@ -168,9 +175,11 @@ fn after_sending(errno: i32, phase: Phase) -> ProbeError {
     }
 }
 
-// ---- The deadline ------------------------------------------------------------------------------------
+// ---- The deadline
+// ------------------------------------------------------------------------------------
 
-/// A peer is proven silent only if the last bytes went to it or came from it in the first 1/10 of the timeout.
+/// A peer is proven silent only if the last bytes went to it or came from it in the first 1/10 of
+/// the timeout.
 const EARLY_FRACTION: u32 = 10;
 
 /// What a probe knows when its deadline has passed.
@@ -190,8 +199,9 @@ pub struct AtDeadline {
 
 /// The failure of a probe whose deadline has passed.
 ///
-/// Example: with a timeout of 1 s, a request that left after 80 ms and was not answered proves the peer silent.
-/// One that left after 120 ms does not: the checker was late, and the peer had less than its time.
+/// Example: with a timeout of 1 s, a request that left after 80 ms and was not answered proves the
+/// peer silent. One that left after 120 ms does not: the checker was late, and the peer had less
+/// than its time.
 #[must_use]
 pub fn timed_out(at: &AtDeadline) -> Failure {
     let silent = at.nothing_at_socket && at.last_exchange <= at.timeout / EARLY_FRACTION;
@@ -204,7 +214,8 @@ pub fn is_silence(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Fail(Failure::Timeout { evidence, .. }) if *evidence == TimeoutEvidence::SILENT)
 }
 
-// ---- The path ----------------------------------------------------------------------------------------
+// ---- The path
+// ----------------------------------------------------------------------------------------
 
 /// What has to be found out about this node's path to the target before a result counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,11 +226,12 @@ pub enum PathCheck {
     Broadcast,
     /// Whether something on the path changed while the probe ran.
     Changes {
-        /// The peer or the network answered, so there is a path now, and only a change can have caused the result.
+        /// The peer or the network answered, so there is a path now, and only a change can have
+        /// caused the result.
         answered: bool,
     },
-    /// Whether there is a route now, and whether something on the path changed while the probe ran. A route that
-    /// is removed raises no error on an open socket.
+    /// Whether there is a route now, and whether something on the path changed while the probe ran.
+    /// A route that is removed raises no error on an open socket.
     RouteAndChanges,
 }
 
@@ -280,9 +292,11 @@ pub fn with_path(outcome: Outcome, finding: PathFinding, to: IpAddr) -> Outcome 
     }
 }
 
-// ---- Stalls of the checker ---------------------------------------------------------------------------
+// ---- Stalls of the checker
+// ---------------------------------------------------------------------------
 
-/// A delay of this much is no stall: timers, other threads and the scheduler's slices stay below it.
+/// A delay of this much is no stall: timers, other threads and the scheduler's slices stay below
+/// it.
 pub const TOLERATED_DELAY: Duration = Duration::from_millis(20);
 
 /// A stall matters if it took more than this part of the timeout.
@@ -290,8 +304,9 @@ const STALL_FRACTION: u32 = 10;
 
 /// What `outcome` means when the checker's own loop was stalled for `stalled` while the probe ran.
 ///
-/// It is [`LocalFault::Late`] if the stall was longer than 20 ms and than 1/10 of `timeout`, and may have caused
-/// the result. Other answers stand, however late they were read: a peer that sent "503" means it.
+/// It is [`LocalFault::Late`] if the stall was longer than 20 ms and than 1/10 of `timeout`, and
+/// may have caused the result. Other answers stand, however late they were read: a peer that sent
+/// "503" means it.
 #[must_use]
 pub fn with_stall(outcome: Outcome, stalled: Duration, timeout: Duration) -> Outcome {
     let is_long = stalled > TOLERATED_DELAY.max(timeout / STALL_FRACTION);
@@ -301,9 +316,9 @@ pub fn with_stall(outcome: Outcome, stalled: Duration, timeout: Duration) -> Out
     }
 }
 
-/// A deadline that passed, or what a peer does that waited for us for too long: it closes, resets, says so in
-/// words of its protocol, sends a TLS alert (one of the reasons of [`Failure::Tls`]) or an HTTP 408 (RFC 9110
-/// section 15.5.9).
+/// A deadline that passed, or what a peer does that waited for us for too long: it closes, resets,
+/// says so in words of its protocol, sends a TLS alert (one of the reasons of [`Failure::Tls`]) or
+/// an HTTP 408 (RFC 9110 section 15.5.9).
 fn may_be_caused_by_stall(failure: &Failure) -> bool {
     let is_408 = |status: &str| status.starts_with("408");
     match failure {
@@ -328,25 +343,28 @@ fn may_be_caused_by_stall(failure: &Failure) -> bool {
 
 /// So many silences in a row count in spite of stalls, if they also took [`SILENT_TIME`].
 ///
-/// One does not: when the whole machine is stopped, an answer may be lost or wait in the network. But this does
-/// not happen each time, and where every probe meets a stall, as under a quota of processor time that is used up
-/// again and again, nothing else shows that a backend is dead.
+/// One does not: when the whole machine is stopped, an answer may be lost or wait in the network.
+/// But this does not happen each time, and where every probe meets a stall, as under a quota of
+/// processor time that is used up again and again, nothing else shows that a backend is dead.
 const SILENT_PROBES: u8 = 3;
 
-/// An inconclusive probe is soon repeated, so with short timeouts one disturbance could hit three of them.
+/// An inconclusive probe is soon repeated, so with short timeouts one disturbance could hit three
+/// of them.
 const SILENT_TIME: u32 = 2000;
 
 /// The results of one check in a row that prove its peer silent, up to the latest. Eight bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SilentRun {
     probes: u8,
-    /// When the first of these probes began, in milliseconds. It wraps around: differences of up to 49 days are right.
+    /// When the first of these probes began, in milliseconds. It wraps around: differences of up to
+    /// 49 days are right.
     since: u32,
 }
 
 impl SilentRun {
-    /// Takes the next result, of a probe that ran from `began` to `ended`. Gives whether it is a silence that
-    /// counts in spite of a stall: the third in a row or a later one, 2 s or more after the first began.
+    /// Takes the next result, of a probe that ran from `began` to `ended`. Gives whether it is a
+    /// silence that counts in spite of a stall: the third in a row or a later one, 2 s or more
+    /// after the first began.
     pub fn note(&mut self, outcome: &Outcome, began: Duration, ended: Duration) -> bool {
         if !is_silence(outcome) {
             self.probes = 0;
@@ -365,9 +383,11 @@ fn milliseconds(at: Duration) -> u32 {
     at.as_millis() as u32
 }
 
-// ---- Local faults that last --------------------------------------------------------------------------
+// ---- Local faults that last
+// --------------------------------------------------------------------------
 
-/// Fewer probes without a path do not end the holding: a path that was away at two moments was there in between.
+/// Fewer probes without a path do not end the holding: a path that was away at two moments was
+/// there in between.
 const OUTAGE_PROBES: u32 = 3;
 
 /// For how long local faults hold the state of a check.
@@ -380,7 +400,8 @@ pub struct HoldLimits {
 }
 
 impl HoldLimits {
-    /// Those of a check: `hold_unreachable`, but at least two intervals, so that three probes fit in.
+    /// Those of a check: `hold_unreachable`, but at least two intervals, so that three probes fit
+    /// in.
     #[must_use]
     pub fn new(hold_unreachable: Duration, interval: Duration, timeout: Duration) -> Self {
         let hold = hold_unreachable.max(interval.saturating_mul(2));
@@ -390,8 +411,9 @@ impl HoldLimits {
 
 /// Local faults of one check in a row, and what each amounts to.
 ///
-/// Example: with `hold_unreachable` of 10 s and an interval of 5 s, a route that is gone for 8 s changes nothing.
-/// From 10 s on the check is unhealthy. The first probe that passes makes it healthy again.
+/// Example: with `hold_unreachable` of 10 s and an interval of 5 s, a route that is gone for 8 s
+/// changes nothing. From 10 s on the check is unhealthy. The first probe that passes makes it
+/// healthy again.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PathOutage(Option<Outage>);
 
@@ -405,11 +427,12 @@ struct Outage {
 }
 
 impl PathOutage {
-    /// Takes a probe that ended at `ended` in a local fault, and gives what it amounts to: inconclusive, or
-    /// [`Failure::PathDown`] when the path has been down for long enough.
+    /// Takes a probe that ended at `ended` in a local fault, and gives what it amounts to:
+    /// inconclusive, or [`Failure::PathDown`] when the path has been down for long enough.
     ///
-    /// A fault of the checker alone in between neither prolongs nor ends an outage. But the path must have been
-    /// found down within [`HoldLimits::gap`]: nobody knows what it was like for longer than that.
+    /// A fault of the checker alone in between neither prolongs nor ends an outage. But the path
+    /// must have been found down within [`HoldLimits::gap`]: nobody knows what it was like for
+    /// longer than that.
     pub fn note(&mut self, fault: LocalFault, ended: Duration, limits: HoldLimits) -> Outcome {
         if fault.class() == FaultClass::OwnAlone {
             return fault.into();

@@ -3,9 +3,11 @@
 use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime};
 
-/// A [`SystemTime`] in eight bytes, also inside an `Option`; tables with a row for each check hold several of them.
+/// A [`SystemTime`] in eight bytes, also inside an `Option`; tables with a row for each check hold
+/// several of them.
 ///
-/// Exact to the nanosecond from 1970 to 2554; instants outside of that become the nearest one inside.
+/// Exact to the nanosecond from 1970 to 2554; instants outside of that become the nearest one
+/// inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WallTime(
     /// Nanoseconds since 1970, plus one.

@@ -16,7 +16,8 @@ pub struct ExpectedAnswerError {
     form: &'static str,
 }
 
-/// What one record of the answer must hold, read from a [`DnsExpectation`] once, before anything is sent.
+/// What one record of the answer must hold, read from a [`DnsExpectation`] once, before anything is
+/// sent.
 ///
 /// The text of [`DnsExpectation::Text`] is, by type of record:
 ///
@@ -152,7 +153,8 @@ impl Data {
     /// Takes over what hickory decoded. `None` for types that stay opaque.
     pub(super) fn from_hickory(data: RData) -> Option<Self> {
         use Field::{Name, Number};
-        // SOA's intervals are 32-bit unsigned on the wire (RFC 2308 section 4); hickory holds three of them signed.
+        // SOA's intervals are 32-bit unsigned on the wire (RFC 2308 section 4); hickory holds three
+        // of them signed.
         let seconds = |signed: i32| Number(signed.cast_unsigned());
         Some(match data {
             RData::A(a) => Self::Ip(IpAddr::V4(a.0)),

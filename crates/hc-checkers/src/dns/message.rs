@@ -1,4 +1,5 @@
-//! The question as it is sent, and the verdict on whatever comes back (RFC 1035 section 4, RFC 5452 section 9.1).
+//! The question as it is sent, and the verdict on whatever comes back (RFC 1035 section 4, RFC 5452
+//! section 9.1).
 
 use hc_types::{DnsAnswer, DnsProbe, Failure, Outcome, Pass, RecordClass, RecordType, Stray};
 use hickory_proto::op::{Header, Message, MessageType, Query, ResponseCode};
@@ -23,7 +24,7 @@ const ANY_CLASS: RecordClass = RecordClass(255);
 /// Why a question cannot be asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuestionError {
-    /// The name to ask for is none.
+    /// The name to ask for is invalid.
     #[error("the name {0:?} {1}")]
     Name(Box<str>, #[source] NameError),
     /// The expected answer can never be found.
@@ -61,7 +62,7 @@ impl Question {
     /// Reads the question and the expected answer of a check.
     ///
     /// # Errors
-    /// [`QuestionError`] when the name to ask for, or the expected answer, is none.
+    /// [`QuestionError`] when the name to ask for or the expected answer is invalid.
     pub fn new(probe: &DnsProbe) -> Result<Self, QuestionError> {
         let DnsProbe { query, query_type, query_class, expect } = probe;
         Ok(Self {
@@ -72,7 +73,8 @@ impl Question {
         })
     }
 
-    /// The message that asks it: one question, recursion desired, no EDNS, as Seesaw's (`healthcheck/dns.go`).
+    /// The message that asks it: one question, recursion desired, no EDNS, as Seesaw's
+    /// (`healthcheck/dns.go`).
     #[must_use]
     pub fn encode(&self, id: u16) -> Vec<u8> {
         let mut query = Query::query(self.name.clone(), self.record_type.0.into());
@@ -86,9 +88,10 @@ impl Question {
 
     /// Judges a packet that came from the target while the question with this `id` was open.
     ///
-    /// In this order: another id or another question is ignored; a message that is not a response, or breaks the format,
-    /// fails; a response code other than NOERROR fails, whatever else is in the message; a truncated one (TC) is to be
-    /// asked for again; and the answer section must hold what is expected.
+    /// In this order: another id or another question is ignored; a message that is not a response,
+    /// or breaks the format, fails; a response code other than NOERROR fails, whatever else is in
+    /// the message; a truncated one (TC) is to be asked for again; and the answer section must hold
+    /// what is expected.
     ///
     /// A response with an error code may lack the question, as FORMERR and REFUSED often do.
     #[must_use]
@@ -189,8 +192,8 @@ impl Question {
         self.class == ANY_CLASS || answer.class == self.class
     }
 
-    /// The name that was asked for, and those that it is an alias of, in order. A question for CNAME or ANY is answered
-    /// by the name itself (RFC 1034 section 3.6.2).
+    /// The name that was asked for, and those that it is an alias of, in order. A question for
+    /// CNAME or ANY is answered by the name itself (RFC 1034 section 3.6.2).
     fn chain(&self, answers: &[Answer]) -> Vec<Name> {
         let mut names = vec![self.name.clone()];
         if matches!(self.record_type, CNAME | ANY_TYPE) {

@@ -1,8 +1,8 @@
 //! Domain names between text and labels (RFC 1035 section 5.1, RFC 2181 section 11).
 //!
-//! Seesaw packs names with miekg/dns, so its rules hold: a dot ends a label, `\.` is a dot inside one, `\123` is a byte
-//! by its decimal number, `\x` is any other character as it is, and all other bytes are taken as they come. There is no
-//! IDNA and no lower-casing.
+//! Seesaw packs names with miekg/dns, so its rules hold: a dot ends a label, `\.` is a dot inside
+//! one, `\123` is a byte by its decimal number, `\x` is any other character as it is, and all other
+//! bytes are taken as they come. There is no IDNA and no lower-casing.
 
 use std::fmt::{self, Write as _};
 

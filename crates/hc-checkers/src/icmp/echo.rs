@@ -36,7 +36,8 @@ pub struct Tag {
     pub sequence: u16,
 }
 
-/// An echo request of [`LENGTH`] bytes. The checksum is that of IPv4; for ICMPv6 the kernel writes it.
+/// An echo request of [`LENGTH`] bytes. The checksum is that of IPv4; for ICMPv6 the kernel writes
+/// it.
 #[must_use]
 pub fn request(family: Family, tag: Tag) -> [u8; LENGTH] {
     let mut packet = [0; LENGTH];
@@ -79,10 +80,11 @@ pub enum Heard {
     },
 }
 
-/// Reads an ICMP message, its IP header already taken off. `None` for whatever is about no echo request.
+/// Reads an ICMP message, its IP header already taken off. `None` for whatever is about no echo
+/// request.
 ///
-/// The checksum of IPv4 is verified, over exactly the bytes given, since a raw socket gets packets before the kernel
-/// looks at it; that of ICMPv6 the kernel has verified.
+/// The checksum of IPv4 is verified, over exactly the bytes given, since a raw socket gets packets
+/// before the kernel looks at it; that of ICMPv6 the kernel has verified.
 #[must_use]
 pub fn parse(family: Family, packet: &[u8]) -> Option<Heard> {
     if family == Family::V4 && checksum(packet) != 0 {
@@ -102,12 +104,13 @@ pub fn parse(family: Family, packet: &[u8]) -> Option<Heard> {
     }
 }
 
-/// What an ICMP error says about the destination of the packet that it quotes. `None` for messages that are no such
-/// error: redirects, packet too big.
+/// What an ICMP error says about the destination of the packet that it quotes. `None` for messages
+/// that are no such error: redirects, packet too big.
 #[must_use]
 pub fn reason(family: Family, kind: u8, code: u8) -> Option<Unreachable> {
     Some(match (family, kind, code) {
-        // Codes of RFC 792, RFC 1122 section 3.2.2.1 and RFC 1812 section 5.2.7.1; 4 is "fragmentation needed".
+        // Codes of RFC 792, RFC 1122 section 3.2.2.1 and RFC 1812 section 5.2.7.1; 4 is
+        // "fragmentation needed".
         (Family::V4, 3, 4) => return None,
         (Family::V4, 3, 0 | 6 | 11) => Unreachable::Network,
         (Family::V4, 3, 1 | 5 | 7 | 8 | 12 | 14 | 15) => Unreachable::Host,

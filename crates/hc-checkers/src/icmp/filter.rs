@@ -1,14 +1,16 @@
-//! The classic BPF programs that keep the host's other ICMP traffic away from a raw socket (`SO_ATTACH_FILTER`, socket(7)).
+//! The classic BPF programs that keep the host's other ICMP traffic away from a raw socket
+//! (`SO_ATTACH_FILTER`, socket(7)).
 //!
-//! A raw socket sees every ICMP packet that comes to the host, and would be woken by each. The kernel runs these
-//! programs first, and only what is about an echo request with our identifier gets through.
+//! A raw socket sees every ICMP packet that comes to the host, and would be woken by each. The
+//! kernel runs these programs first, and only what is about an echo request with our identifier
+//! gets through.
 
 use socket2::SockFilter;
 
 use super::echo::Family;
 
-// Instructions of the kernel's filter.h. `IND` addresses from register X on, `MSH` is four times the low half of a byte:
-// the length of an IPv4 header.
+// Instructions of the kernel's filter.h. `IND` addresses from register X on, `MSH` is four times
+// the low half of a byte: the length of an IPv4 header.
 const LOAD_BYTE: u16 = 0x30;
 const LOAD_HALF: u16 = 0x28;
 const LOAD_BYTE_IND: u16 = 0x50;
@@ -33,7 +35,8 @@ const fn jump_equal(k: u32, yes: u8, no: u8) -> SockFilter {
     SockFilter::new(JUMP_EQUAL, yes, no, k)
 }
 
-/// Echo replies with identifier `id`, and ICMP errors about a packet with it. A load beyond the packet rejects it.
+/// Echo replies with identifier `id`, and ICMP errors about a packet with it. A load beyond the
+/// packet rejects it.
 pub(super) fn program(family: Family, id: u16) -> Vec<SockFilter> {
     let id = u32::from(id);
     match family {
@@ -58,7 +61,8 @@ pub(super) fn program(family: Family, id: u16) -> Vec<SockFilter> {
             ACCEPT,
             REJECT,
         ],
-        // Raw IPv6 packets come without; what errors quote has a header of 40 bytes, since we send no extensions.
+        // Raw IPv6 packets come without; what errors quote has a header of 40 bytes, since we send
+        // no extensions.
         Family::V6 => vec![
             op(LOAD_BYTE, 0),
             jump_equal(129, 4, 0),

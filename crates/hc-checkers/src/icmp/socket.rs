@@ -17,11 +17,12 @@ use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use super::echo::{self, Family, Heard, Tag};
 use super::filter;
 
-/// Room for some thousand replies between two turns of the loop, in bytes as the kernel counts them.
+/// Room for some thousand replies between two turns of the loop, in bytes as the kernel counts
+/// them.
 const BUFFER: usize = 4 * 1024 * 1024;
 
-/// Our echo reply has 64 bytes, behind an IPv4 header of at most 60; ICMPv6 errors have up to 1280. The tail of anything
-/// longer does not matter.
+/// Our echo reply has 64 bytes, behind an IPv4 header of at most 60; ICMPv6 errors have up to 1280.
+/// The tail of anything longer does not matter.
 const PACKET: usize = 2048;
 
 /// Packets that are read in one go, before other tasks get their turn.
@@ -68,7 +69,8 @@ impl EchoSocket {
     /// Opens the socket. `id` is the identifier of its requests if the socket is a raw one.
     ///
     /// # Errors
-    /// Those of the raw socket, when the host allows no ping socket (`net.ipv4.ping_group_range`) either.
+    /// Those of the raw socket, when the host allows no ping socket (`net.ipv4.ping_group_range`)
+    /// either.
     pub(super) fn open(family: Family, id: u16) -> io::Result<Self> {
         let (socket, kind) = match new_socket(family, Type::DGRAM) {
             Ok(socket) => (socket, Kind::Ping),
@@ -98,8 +100,9 @@ impl EchoSocket {
 
     /// Sends one request. Does not wait: a full queue is an error.
     ///
-    /// The mark is set on the socket before the packet is made, which works on every kernel; a control message is
-    /// ignored by the ping sockets of older ones, and the packet would leave unmarked.
+    /// The mark is set on the socket before the packet is made, which works on every kernel; a
+    /// control message is ignored by the ping sockets of older ones, and the packet would leave
+    /// unmarked.
     pub(super) fn send(&self, ip: IpAddr, mark: Option<Mark>, sequence: u16) -> Result<(), SendError> {
         let mark = mark.map_or(0, Mark::get);
         let socket = self.io.get_ref();
@@ -117,7 +120,8 @@ impl EchoSocket {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Err(SendError::Send(error));
                 }
-                // A ping socket reports the ICMP error of an earlier packet to whoever sends next, and forgets it.
+                // A ping socket reports the ICMP error of an earlier packet to the next sender, and
+                // forgets it.
                 Err(_) if attempts > 0 => attempts -= 1,
                 Err(error) => return Err(SendError::Send(error)),
             }
@@ -133,7 +137,8 @@ impl EchoSocket {
         self.io.ready(Interest::READABLE | Interest::ERROR).await
     }
 
-    /// Reads what is there, and calls `hear` for all that is about requests of this socket, with its sender's address.
+    /// Reads what is there, and calls `hear` for all that is about requests of this socket, with
+    /// its sender's address.
     pub(super) fn read(&self, mut hear: impl FnMut(IpAddr, Heard)) -> io::Result<Backlog> {
         let mut buffer = [0; PACKET];
         for _ in 0..BATCH {

@@ -9,7 +9,8 @@ use super::kernel::Change;
 /// How long every change is kept. A probe that takes longer has registered its target by then.
 const RECENT: Duration = Duration::from_secs(1);
 
-/// How many changes of the last second are kept: as many as the kernel makes in it, five megabytes in a flood and none at rest.
+/// How many changes of the last second are kept: as many as the kernel makes in it, five megabytes
+/// in a flood and none at rest.
 const MOST_RECENT: usize = 65_536;
 
 /// How many older changes are kept for slow probes: half a megabyte.
@@ -21,7 +22,8 @@ const QUIET: Duration = Duration::from_secs(5);
 /// and so are those that follow it within this time: a failing switch or card takes several.
 const BURST: Duration = Duration::from_millis(300);
 
-/// A change, and when it was made: not before `after`, when the queue was read, and before the next reading.
+/// A change, and when it was made: not before `after`, when the queue was read, and before the next
+/// reading.
 #[derive(Clone, Debug)]
 pub(super) struct Noted {
     pub(super) after: Instant,
@@ -60,7 +62,8 @@ impl History {
         if self.recent.len() >= MOST_RECENT
             && let Some(oldest) = self.recent.front()
         {
-            // It may have been made as late as this: a probe can have begun since the reading before.
+            // It may have been made as late as this: a probe can have begun since the reading
+            // before.
             self.forgotten[0] = Some(oldest.before);
             self.age_first();
         }
@@ -215,7 +218,8 @@ mod tests {
         assert!(history.recent.capacity() <= MOST_KEPT, "a flood that is over takes no memory");
     }
 
-    /// The queue was read before the probe began, and next after a flood: what the flood pushed out was made after the probe began.
+    /// The queue was read before the probe began, and next after a flood: what the flood pushed out
+    /// was made after the probe began.
     #[test]
     fn a_change_pushed_out_by_a_flood_may_have_been_made_as_late_as_its_reading() {
         let (mut history, read_before) = (History::default(), Instant::now());

@@ -1,4 +1,5 @@
-//! The kernel's route sockets (rtnetlink(7)): one hears every change, one asks for links, rules and routes.
+//! The kernel's route sockets (rtnetlink(7)): one hears every change, one asks for links, rules and
+//! routes.
 
 use std::cell::Cell;
 use std::io;
@@ -23,14 +24,16 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt,
 };
 
-/// Bits of `RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR`, `_ROUTE`, `_RULE`, `RTMGRP_IPV6_IFADDR`, `_ROUTE` and of
-/// `RTNLGRP_IPV6_RULE`, which has no name of this kind (`linux/rtnetlink.h`).
+/// Bits of `RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR`, `_ROUTE`, `_RULE`, `RTMGRP_IPV6_IFADDR`, `_ROUTE`
+/// and of `RTNLGRP_IPV6_RULE`, which has no name of this kind (`linux/rtnetlink.h`).
 const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | (1 << 18);
 
-/// Room for 40,000 changes of routes between two readings, in bytes as the kernel counts them. Empty, it takes no memory.
+/// Room for 40,000 changes of routes between two readings, in bytes as the kernel counts them.
+/// Empty, it takes no memory.
 const QUEUE: usize = 16 * 1024 * 1024;
 
-/// The longest message that is read: a link with hundreds of virtual functions has some tens of kilobytes.
+/// The longest message that is read: a link with hundreds of virtual functions has some tens of
+/// kilobytes.
 pub(super) const LONGEST: usize = 128 * 1024;
 
 /// `LOOPBACK_IFINDEX`: the loopback interface has this index in every network namespace.
@@ -54,7 +57,7 @@ pub(super) enum Change {
     Route { to: IpNet, table: u32 },
     /// A rule has come or gone.
     Rule { to: IpNet, mark: Option<(u32, u32)> },
-    /// Changes that nobody read in time, or that cannot be understood.
+    /// Changes that were not read in time, or that cannot be understood.
     Unknown,
 }
 
@@ -307,7 +310,8 @@ impl Questions {
     /// The way to an address.
     pub(super) fn route(&self, to: IpAddr, mark: Option<Mark>, buffer: &mut [u8]) -> io::Result<Route> {
         let mut route = Route::default();
-        // The first question finds the way of a packet, and its source; the second the route that it takes, with all its next hops.
+        // The first question finds the way of a packet, and its source; the second the route that
+        // it takes, with all its next hops.
         for flags in [RouteFlags::LookupTable, RouteFlags::LookupTable | RouteFlags::FibMatch] {
             let mut message = RouteMessage::default();
             message.header.address_family = family(to.is_ipv4());

@@ -57,10 +57,11 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// The request as a packet. `authenticator` must be unpredictable and fresh (RFC 2865 section 3).
+    /// The request as a packet. `authenticator` must be unpredictable and fresh (RFC 2865 section
+    /// 3).
     ///
-    /// Message-Authenticator is always there, and is the first attribute, so that servers hardened against
-    /// CVE-2024-3596 answer and the response cannot be forged through a chosen prefix.
+    /// Message-Authenticator is always there, and is the first attribute, so that servers hardened
+    /// against CVE-2024-3596 answer and the response cannot be forged through a chosen prefix.
     ///
     /// # Errors
     /// [`RequestError`] when the user name or the password is too long.
@@ -109,7 +110,8 @@ fn push(packet: &mut Vec<u8>, kind: u8, value: &[u8]) {
     }
 }
 
-/// The hiding of RFC 2865 section 5.2: blocks of 16, each masked with a digest of the secret and the block before.
+/// The hiding of RFC 2865 section 5.2: blocks of 16, each masked with a digest of the secret and
+/// the block before.
 fn hide(password: &[u8], secret: &[u8], authenticator: &[u8; 16]) -> Vec<u8> {
     let mut hidden = password.to_vec();
     hidden.resize(password.len().max(1).next_multiple_of(BLOCK), 0);
@@ -124,8 +126,8 @@ fn hide(password: &[u8], secret: &[u8], authenticator: &[u8; 16]) -> Vec<u8> {
     hidden
 }
 
-/// The code of RFC 3579 section 3.2, over a packet whose own code is zero. Give it the request's authenticator in the
-/// place of the response's.
+/// The code of RFC 3579 section 3.2, over a packet whose own code is zero. Give it the request's
+/// authenticator in the place of the response's.
 fn message_authenticator(secret: &[u8], packet: &[u8]) -> Hmac<Md5> {
     Hmac::<Md5>::new_from_slice(secret).expect("HMAC takes a key of any length").chain_update(packet)
 }
@@ -139,14 +141,16 @@ pub struct Expectation<'a> {
     pub authenticator: &'a [u8; 16],
     /// The secret shared with the server.
     pub secret: &'a [u8],
-    /// Whether a response without Message-Authenticator is refused. One that has it is always verified.
+    /// Whether a response without Message-Authenticator is refused. One that has it is always
+    /// verified.
     pub require_message_authenticator: bool,
 }
 
 /// What a packet from the target means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Response {
-    /// Another request's identifier, or too short to have one: a late or a forged packet, to be ignored.
+    /// Another request's identifier, or too short to have one: a late or a forged packet, to be
+    /// ignored.
     Stray,
     /// An authentic response with this code.
     Code(u8),
@@ -155,7 +159,8 @@ pub enum Response {
 }
 
 impl Expectation<'_> {
-    /// Reads and verifies a packet from the target. Bytes behind the packet's own length are padding (RFC 2865 section 3).
+    /// Reads and verifies a packet from the target. Bytes behind the packet's own length are
+    /// padding (RFC 2865 section 3).
     #[must_use]
     pub fn judge(&self, packet: &[u8]) -> Response {
         match packet {

@@ -20,16 +20,18 @@ thread_local! {
     static LARGEST: RefCell<Box<[u8]>> = RefCell::new(vec![0; 65_535].into_boxed_slice());
 }
 
-/// How often a datagram is sent again because it was too long for the path. Each time the kernel has learnt the MTU of one
-/// more narrow hop. A router that says so of every size, as no router should, is not obeyed for ever.
+/// How often a datagram is sent again because it was too long for the path. Each time the kernel
+/// has learnt the MTU of one more narrow hop. A router that says so of every size, as no router
+/// should, is not obeyed for ever.
 const MOST_RESENDS: u8 = 8;
 
-/// A UDP socket connected to the target: it takes datagrams from there alone, and hears every ICMP error about its own.
+/// A UDP socket connected to the target: it takes datagrams from there alone, and hears every ICMP
+/// error about its own.
 ///
-/// A datagram that is longer than the path's MTU is fragmented. Over IPv4 any router may do it: datagrams are sent without
-/// the DF bit, so no ICMP message is needed, and none can be lost. Over IPv6 only the sender may, and learns the MTU
-/// from an ICMPv6 "packet too big": the datagram that was too long is sent again, and the kernel, which has learnt it too,
-/// fragments it.
+/// A datagram that is longer than the path's MTU is fragmented. Over IPv4 any router may do it:
+/// datagrams are sent without the DF bit, so no ICMP message is needed, and none can be lost. Over
+/// IPv6 only the sender may, and learns the MTU from an ICMPv6 "packet too big": the datagram that
+/// was too long is sent again, and the kernel, which has learnt it too, fragments it.
 #[derive(Debug)]
 pub(crate) struct Datagrams<'a> {
     socket: UdpSocket,
@@ -45,7 +47,8 @@ impl<'a> Datagrams<'a> {
     pub(crate) fn connect(target: &Target) -> Result<Self, ProbeError> {
         let ipv4 = target.ip().is_ipv4();
         let socket = super::open(target, Type::DGRAM, Protocol::UDP)?;
-        // Without it the kernel keeps "host unreachable" and the like to itself, and the probe would wait for its deadline.
+        // Without it the kernel keeps "host unreachable" and the like to itself, and the probe
+        // would wait for its deadline.
         error_queue::listen(&socket, ipv4).map_err(|error| fault::opening(&error, ipv4))?;
         if ipv4 {
             super::let_routers_fragment(&socket).map_err(|error| fault::opening(&error, ipv4))?;
@@ -62,8 +65,9 @@ impl<'a> Datagrams<'a> {
         self.socket.local_addr().map_err(|error| fault::before_sending(&error))
     }
 
-    /// Sends one datagram, which may be empty, and notes it in `progress`. Does not wait: a queue that is full is a local fault.
-    /// A datagram longer than UDP can carry is [`Failure::BadRequest`](hc_types::Failure::BadRequest).
+    /// Sends one datagram, which may be empty, and notes it in `progress`. Does not wait: a queue
+    /// that is full is a local fault. A datagram longer than UDP can carry is
+    /// [`Failure::BadRequest`](hc_types::Failure::BadRequest).
     pub(crate) fn send(&self, datagram: &'a [u8], progress: &Progress) -> Result<(), ProbeError> {
         self.sent.set(datagram);
         loop {
@@ -93,8 +97,8 @@ impl<'a> Datagrams<'a> {
         left > 0
     }
 
-    /// Waits for one datagram of any size, and gives back what `judge` makes of it. Nothing is held while nothing comes. What
-    /// comes is noted in `progress`.
+    /// Waits for one datagram of any size, and gives back what `judge` makes of it. Nothing is held
+    /// while nothing comes. What comes is noted in `progress`.
     ///
     /// # Errors
     /// What an ICMP message said about a datagram of ours.
@@ -131,7 +135,7 @@ impl<'a> Datagrams<'a> {
             };
             match progress.wait_or_final_read(received, look).await {
                 Err(error) if self.is_about_mtu(&error) => {
-                    // Its entry in the error queue says no more than this error.
+                    // Its entry in the error queue adds nothing to this error.
                     error_queue::forget(&SockRef::from(&self.socket));
                     if self.may_resend() {
                         self.send(self.sent.get(), progress)?;
@@ -144,7 +148,8 @@ impl<'a> Datagrams<'a> {
 
     fn named(&self, error: &io::Error) -> ProbeError {
         if self.ipv4 && matches!(error.raw_os_error(), Some(libc::EHOSTUNREACH | libc::ENETUNREACH)) {
-            // IPv4 has the same numbers for what is gone and for what a filter forbids; the queue tells them apart.
+            // IPv4 has the same numbers for what is gone and for what a filter forbids; the queue
+            // tells them apart.
             if let Some(unreachable) = error_queue::reason(&SockRef::from(&self.socket)) {
                 return hc_types::Failure::Unreachable(unreachable).into();
             }
@@ -171,7 +176,8 @@ mod tests {
         assert_eq!(receive(&socket), Poll::Pending);
         peer.send_to(b"", socket.local_addr().unwrap()).unwrap();
         assert_eq!(receive(&socket), Poll::Ready(Ok(Vec::new())));
-        // Nobody takes our datagrams any more. Not closed: a process that another test is starting may hold a copy of the descriptor.
+        // Nobody takes our datagrams any more. Not closed: a process that another test is starting
+        // may hold a copy of the descriptor.
         peer.connect("127.0.0.2:1").unwrap();
         socket.send(b"x", &progress).unwrap();
         assert_eq!(receive(&socket), Poll::Ready(Err(hc_types::Failure::Refused.into())));

@@ -1,8 +1,10 @@
-//! Whether this machine itself dropped the SYN of a connection (an output filter, tc, a full queue).
+//! Whether this machine itself dropped the SYN of a connection (an output filter, tc, a full
+//! queue).
 //!
-//! `connect` does not tell: TCP takes a SYN that a filter dropped for one that was lost on the way. But the kernel counts a
-//! retransmission as being on the way only if it left, and as sent in any case. So if all that it repeated were sent and none is on
-//! the way, the latest was dropped here. Measured on Linux 6.18, 1.5 s after `connect`:
+//! `connect` does not report it: TCP takes a SYN that a filter dropped for one that was lost on the
+//! way. But the kernel counts a retransmission as being on the way only if it left, and as sent in
+//! any case. So if all that it repeated were sent and none is on the way, the latest was dropped
+//! here. Measured on Linux 6.18, 1.5 s after `connect`:
 //!
 //! | | `retransmits` | `total_retrans` | `retrans` |
 //! |---|---|---|---|
@@ -29,8 +31,8 @@ use tokio::net::TcpStream;
 
 const TCP_SYN_SENT: u8 = 2;
 
-/// Whether the connection is being made and its latest SYN was dropped on this machine. `false` also where the kernel cannot
-/// say (without the module `tcp_diag`).
+/// Whether the connection is being made and its latest SYN was dropped on this machine. `false`
+/// also where the kernel cannot say (without the module `tcp_diag`).
 pub(super) fn syn_was_dropped_here(stream: &TcpStream, to: SocketAddr) -> bool {
     let Ok(from) = stream.local_addr() else { return false };
     ask(from, to).is_ok_and(|info| info.is_some_and(|info| dropped(&info)))

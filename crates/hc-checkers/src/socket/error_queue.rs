@@ -24,7 +24,8 @@ pub(super) fn forget(socket: &Socket) {
     let _ = recvmsg::<()>(socket.as_raw_fd(), &mut [], None, flags);
 }
 
-/// What the first ICMP error in the queue of an IPv4 socket says, if it is a "destination unreachable".
+/// What the first ICMP error in the queue of an IPv4 socket says, if it is a "destination
+/// unreachable".
 pub(super) fn reason(socket: &Socket) -> Option<Unreachable> {
     let mut control = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in);
     let message = recvmsg::<()>(

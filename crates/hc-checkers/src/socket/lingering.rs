@@ -14,20 +14,22 @@ use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-// TCP retransmits, and probes a closed window, after 0.2 s, 0.6 s, 1.4 s and 3 s (RFC 6298 with Linux's smallest timeout).
-// A packet that arrives just after its socket is gone is answered without the mark, so the limits lie between these moments.
+// TCP retransmits, and probes a closed window, after 0.2 s, 0.6 s, 1.4 s and 3 s (RFC 6298 with
+// Linux's smallest timeout). A packet that arrives just after its socket is gone is answered
+// without the mark, so the limits lie between these moments.
 
 /// How long a connection may linger in all, counted from the verdict.
 const LINGER_TIMEOUT: Duration = Duration::from_millis(2200);
 
-/// How many bytes of an answer are read and dropped after the verdict. The rest fills the socket's buffer, and then
-/// flow control stops the peer.
+/// How many bytes of an answer are read and dropped after the verdict. The rest fills the socket's
+/// buffer, and then flow control stops the peer.
 const MAX_DRAINED: usize = 256 * 1024;
 
 /// How long a peer that may close first is given to do so.
 const PEER_CLOSE_TIMEOUT: Duration = Duration::from_millis(400);
 
-/// How long the socket stays after the peer has closed: if our acknowledgement is lost, the peer retransmits its FIN.
+/// How long the socket stays after the peer has closed: if our acknowledgement is lost, the peer
+/// retransmits its FIN.
 const QUIET: Duration = Duration::from_millis(400);
 
 /// A connection whose exchange is complete and that is about to be closed.
@@ -53,8 +55,9 @@ impl FinishedConn {
         self.stream
     }
 
-    /// Sends close_notify and FIN in one packet. A peer that gets close_notify alone closes before we do. If our FIN is
-    /// then lost, both sides retransmit at the same moment, and our socket is gone before the peer's FIN arrives.
+    /// Sends close_notify and FIN in one packet. A peer that gets close_notify alone closes before
+    /// we do. If our FIN is then lost, both sides retransmit at the same moment, and our socket is
+    /// gone before the peer's FIN arrives.
     fn leave(&self) -> io::Result<()> {
         let socket = SockRef::from(&self.stream);
         if !self.close_notify.is_empty() {
@@ -68,18 +71,20 @@ impl FinishedConn {
 /// Who closes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CloseOrder {
-    /// The peer, if it does so within 400 ms. Then we send nothing any more, and end with a RST when nothing can come from
-    /// it: after a FIN our socket would be gone with the first acknowledgement, and a retransmitted FIN is acknowledged twice.
+    /// The peer, if it does so within 400 ms. Then we send nothing any more, and end with a RST
+    /// when nothing can come from it: after a FIN our socket would be gone with the first
+    /// acknowledgement, and a retransmitted FIN is acknowledged twice.
     Peer,
-    /// We do: no answer is expected. What comes nevertheless meets the socket in TIME_WAIT, which has the mark.
+    /// We do: no answer is expected. What comes nevertheless meets the socket in TIME_WAIT, which
+    /// has the mark.
     Us,
 }
 
 /// The connection of a marked probe, kept until the peer has closed too, for at most 2.2 s.
 ///
-/// The kernel answers a packet that finds no socket with a RST without the mark, and that RST takes the route of
-/// unmarked packets: not to the backend that sent the packet. Session tickets after a TLS handshake and the rest of a
-/// long body are such packets.
+/// The kernel answers a packet that finds no socket with a RST without the mark, and that RST takes
+/// the route of unmarked packets: not to the backend that sent the packet. Session tickets after a
+/// TLS handshake and the rest of a long body are such packets.
 ///
 /// An answer that arrives after the deadline of the probe still finds no socket.
 #[derive(Debug)]
@@ -114,7 +119,8 @@ impl LingeringClose {
                         sleep(QUIET).await;
                         return super::reset(used.stream);
                     }
-                    // The peer still sends, and will get a RST; close_notify would be lost among its data.
+                    // The peer still sends, and will get a RST; close_notify would be lost among
+                    // its data.
                     Ok(Drained::Full) => used.close_notify.clear(),
                     Err(_elapsed) => {}
                 }

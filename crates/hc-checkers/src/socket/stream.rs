@@ -21,8 +21,8 @@ use crate::fault::{self, ProbeError};
 /// What the probe does with the connection first. It decides which packets the handshake takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectMode {
-    /// It sends and receives nothing and ends with [`reset`]. The handshake's last ACK is delayed, so that the RST can
-    /// overtake it and the peer's application never sees a connection.
+    /// It sends and receives nothing and ends with [`reset`]. The handshake's last ACK is delayed,
+    /// so that the RST can overtake it and the peer's application never sees a connection.
     Bare,
     /// It sends this many bytes in one write. The handshake's last ACK travels with them.
     SendFirst(usize),
@@ -32,17 +32,20 @@ pub(crate) enum ConnectMode {
     ReceiveFirst,
 }
 
-/// No path has a smaller one (RFC 9293 section 3.7.1): what fits is one segment, which Nagle's algorithm never holds back.
+/// No path has a smaller one (RFC 9293 section 3.7.1): what fits is one segment, which Nagle's
+/// algorithm never holds back.
 const SMALLEST_SEGMENT: usize = 536;
 
-/// A socket that meets itself is thrown away and tried again this often, as Go's dialer does (`net/tcpsock_posix.go`).
+/// A socket that meets itself is thrown away and tried again this often, as Go's dialer does
+/// (`net/tcpsock_posix.go`).
 const SELF_CONNECT_RETRIES: usize = 2;
 
-/// Connects to the target, mark first. Errors before the SYN has left are local faults where they can be; see
-/// [`fault::before_sending`].
+/// Connects to the target, mark first. Errors before the SYN has left are local faults where they
+/// can be; see [`fault::before_sending`].
 ///
-/// A local target whose port is in the range of ephemeral ports can be met by our own socket (RFC 9293 section 3.5, simultaneous
-/// open); nobody listens there then, so that is [`Failure::Refused`].
+/// A local target whose port is in the range of ephemeral ports can be met by our own socket (RFC
+/// 9293 section 3.5, simultaneous open); nobody listens there then, so that is
+/// [`Failure::Refused`].
 ///
 /// # Cancel safety
 /// Dropping the future closes the socket.
@@ -56,7 +59,8 @@ pub(crate) async fn connect<'a>(
         if !met_itself(&stream, target.socket_addr())? {
             return Ok(Stream { stream, progress });
         }
-        // Not closed politely: the socket would keep the port in TIME_WAIT, and the next one could not have it.
+        // Not closed politely: the socket would keep the port in TIME_WAIT, and the next one could
+        // not have it.
         reset(stream);
     }
     Err(Failure::Refused.into())
@@ -80,14 +84,15 @@ async fn connect_once(
     match socket.connect(&target.socket_addr().into()) {
         Ok(()) => {}
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
-        // No port, or no address; a datagram socket needs no port of these, so it tells which.
+        // No port, or no address; a datagram socket needs no port of these, so it shows which.
         Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {
             return Err(super::check_route(target).err().unwrap_or(LocalFault::Ports).into());
         }
         Err(error) => return Err(fault::connecting(&error, target.ip())),
     }
     progress.exchanged();
-    // Registered only now: before connect the poller would report the unconnected socket as hung up.
+    // Registered only now: before connect the poller would report the unconnected socket as hung
+    // up.
     let stream = TcpStream::from_std(socket.into()).map_err(|error| fault::before_sending(&error))?;
     progress.wait_or_final_read(pin!(connected(&stream)), || look_whether_connected(&stream, target)).await?;
     Ok(stream)
@@ -95,7 +100,7 @@ async fn connect_once(
 
 async fn connected(stream: &TcpStream) -> Result<(), ProbeError> {
     let ready = stream.ready(Interest::WRITABLE).await.map_err(|error| fault::before_sending(&error))?;
-    // A connection that stands is writable and no more; only one that failed has an error to be asked for.
+    // An established connection is only writable; one that failed also has a pending error.
     if ready.is_write_closed() { failed(stream).map_or(Ok(()), Err) } else { Ok(()) }
 }
 
@@ -125,8 +130,8 @@ fn met_itself(stream: &TcpStream, target: SocketAddr) -> Result<bool, ProbeError
     Ok(local.port() == target.port() && local.ip() == target.ip())
 }
 
-/// The ports that the kernel gives to sockets that ask for none. Read once: asking each connection for its own address
-/// instead would cost each a system call.
+/// The ports that the kernel gives to sockets that ask for none. Read once: asking each connection
+/// for its own address instead would cost each a system call.
 fn ephemeral_ports() -> &'static RangeInclusive<u16> {
     static PORTS: OnceLock<RangeInclusive<u16>> = OnceLock::new();
     PORTS.get_or_init(|| {
@@ -223,7 +228,8 @@ impl AsyncWrite for Stream<'_> {
     }
 }
 
-/// Closes with a reset: nothing is left in TIME_WAIT here, and a peer whose handshake is not complete accepts nothing.
+/// Closes with a reset: nothing is left in TIME_WAIT here, and a peer whose handshake is not
+/// complete accepts nothing.
 pub(crate) fn reset(stream: TcpStream) {
     // Should it fail, the connection closes the long way, which is no less right.
     let _: io::Result<()> = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
@@ -261,7 +267,8 @@ mod tests {
         peer.write_all(b"220").unwrap();
         assert!(matches!(poll_once(stream.read(&mut bytes)), Poll::Ready(Ok(3))), "bytes");
         assert_eq!(bytes[..3], *b"220");
-        // Not closed: a process that another test is starting may hold a copy of the descriptor for a moment.
+        // Not closed: a process that another test is starting may hold a copy of the descriptor for
+        // a moment.
         peer.shutdown(std::net::Shutdown::Write).unwrap();
         assert!(matches!(poll_once(stream.read(&mut bytes)), Poll::Ready(Ok(0))), "the end");
 

@@ -1,8 +1,9 @@
-//! The AES-CBC-SHA cipher suites of TLS 1.2 for rustls, which has none: servers of its first years speak nothing else, and
-//! Go takes them.
+//! The AES-CBC-SHA cipher suites of TLS 1.2 for rustls, which has none: servers of its first years
+//! speak nothing else, and Go takes them.
 //!
-//! A record is MAC-then-encrypt (RFC 5246 section 6.2.3.2): initialization vector, then encrypted together the content,
-//! its HMAC-SHA1, and the padding. For example 5 bytes of content become 16 + (5 + 20 + 7) bytes.
+//! A record is MAC-then-encrypt (RFC 5246 section 6.2.3.2): initialization vector, then encrypted
+//! together the content, its HMAC-SHA1, and the padding. For example 5 bytes of content become 16 +
+//! (5 + 20 + 7) bytes.
 
 use std::sync::LazyLock;
 
@@ -79,8 +80,9 @@ fn suite(
 static AES_128_CBC: AesCbcSha = AesCbcSha { cipher: &AES_128, key_length: 16 };
 static AES_256_CBC: AesCbcSha = AesCbcSha { cipher: &AES_256, key_length: 32 };
 
-/// How records are protected. rustls cuts the key block into the keys and IVs of an AEAD cipher; here its "keys" are those of
-/// the HMAC, and its "IVs" those of AES: the order in the block is the same (RFC 5246 section 6.3).
+/// How records are protected. rustls cuts the key block into the keys and IVs of an AEAD cipher;
+/// here its "keys" are those of the HMAC, and its "IVs" those of AES: the order in the block is the
+/// same (RFC 5246 section 6.3).
 struct AesCbcSha {
     cipher: &'static Algorithm,
     key_length: usize,
@@ -194,8 +196,9 @@ impl MessageDecrypter for Decrypter {
         let length = content_length(bytes).ok_or(Error::DecryptError)?;
         let (content, rest) = bytes.split_at(length);
         let mac = mac_of(&self.mac, seq, typ, version, content);
-        // The time that this takes tells a padding from a MAC that is wrong ("Lucky 13"), which helps whoever can make us
-        // repeat a secret thousands of times in connections that break. A health check keeps no such secret.
+        // The time that this takes tells a padding from a MAC that is wrong ("Lucky 13"), which
+        // helps an attacker who can make us repeat a secret thousands of times in connections that
+        // break. A health check keeps no such secret.
         aws_lc_rs::constant_time::verify_slices_are_equal(mac.as_ref(), &rest[..MAC])
             .map_err(|_| Error::DecryptError)?;
         if length > MAX_CONTENT {

@@ -8,10 +8,11 @@ const BIT_STRING: u8 = 0x03;
 /// `[0] EXPLICIT`, the version of a certificate that has one.
 const VERSION: u8 = 0xa0;
 
-/// The `SubjectPublicKeyInfo` of a certificate of whatever version (RFC 5280 section 4.1), or `None` if it is none.
+/// The `SubjectPublicKeyInfo` of a certificate of any version (RFC 5280 section 4.1), or `None` if
+/// it is not a certificate.
 ///
-/// webpki reads nothing but version 3, and refuses certificates with unknown critical extensions; whoever does not verify must
-/// not mind either.
+/// webpki reads nothing but version 3, and refuses certificates with unknown critical extensions. A
+/// check that does not verify must accept both.
 pub(crate) fn public_key<'a>(certificate: &'a CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'a>> {
     // Serial number, signature algorithm, issuer, validity, subject.
     let (key, _) = element(fields_after(certificate.as_ref(), 5)?, SEQUENCE)?;
@@ -41,7 +42,8 @@ pub(super) fn validity(certificate: &[u8]) -> Option<(u64, u64)> {
     Some((seconds(&from)?, seconds(&until)?))
 }
 
-/// Whether a certificate is for servers, for anything, or does not say what it is for (RFC 5280 section 4.2.1.12).
+/// Whether a certificate is for servers, for anything, or does not say what it is for (RFC 5280
+/// section 4.2.1.12).
 pub(super) fn is_for_servers(certificate: &[u8]) -> bool {
     const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
     const SERVER: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
@@ -102,7 +104,8 @@ pub(super) fn extensions(certificate: &[u8]) -> Option<Vec<Extension<'_>>> {
     const OCTET_STRING: u8 = 0x04;
     const BOOLEAN: u8 = 0x01;
 
-    // Serial number, signature algorithm, issuer, validity, subject, key; perhaps unique identifiers.
+    // Serial number, signature algorithm, issuer, validity, subject, key; perhaps unique
+    // identifiers.
     let rest = fields_after(certificate, 6)?;
     let Some((_, all)) = elements_of(rest)?.into_iter().find(|(tag, _)| *tag == EXTENSIONS) else {
         return Some(Vec::new());
@@ -137,7 +140,8 @@ pub(super) fn elements_of(mut bytes: &[u8]) -> Option<Vec<(u8, &[u8])>> {
     Some(elements)
 }
 
-/// Whether `bytes` are one element in DER and not only in BER: lengths, integers and booleans in their one form.
+/// Whether `bytes` are one element in DER and not only in BER: lengths, integers and booleans in
+/// their one form.
 pub(super) fn is_strict(bytes: &[u8]) -> bool {
     any_element(bytes).is_some_and(|(_, rest)| rest.is_empty()) && are_strict(bytes, 0)
 }
@@ -265,7 +269,8 @@ pub(super) fn rsa_bits_of(info: &SubjectPublicKeyInfoDer<'_>) -> Option<usize> {
     if algorithm.content.starts_with(RSA_ENCRYPTION) { rsa_bits(key.content.get(1..)?) } else { None }
 }
 
-/// A `SubjectPublicKeyInfo` (RFC 5280 section 4.1) of this algorithm (without its tag and length) and this key.
+/// A `SubjectPublicKeyInfo` (RFC 5280 section 4.1) of this algorithm (without its tag and length)
+/// and this key.
 pub(super) fn key_info(algorithm: &[u8], key: &[u8]) -> Vec<u8> {
     let algorithm = tagged(SEQUENCE, algorithm);
     let key = tagged(BIT_STRING, &[&[0], key].concat());
@@ -295,7 +300,8 @@ fn element(bytes: &[u8], tag: u8) -> Option<(Element<'_>, &[u8])> {
     if bytes.first() == Some(&tag) { any_element(bytes) } else { None }
 }
 
-/// The first element of `bytes` and what follows it. Tags of one byte only: certificates have no others.
+/// The first element of `bytes` and what follows it. Tags of one byte only: certificates have no
+/// others.
 fn any_element(bytes: &[u8]) -> Option<(Element<'_>, &[u8])> {
     let (header, length) = match *bytes.get(1)? {
         short @ ..=0x7f => (2, usize::from(short)),

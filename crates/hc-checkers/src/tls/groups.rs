@@ -8,8 +8,9 @@ use rustls::crypto::{ActiveKeyExchange, SharedSecret, SupportedKxGroup};
 use rustls::ffdhe_groups::FfdheGroup;
 use rustls::{Error, NamedGroup, PeerMisbehaved, ProtocolVersion};
 
-/// All groups of Go's default (`crypto/tls/defaults.go`). The first is the one whose key share is sent unasked: it is the
-/// cheapest, and every server of TLS 1.3 that anybody uses has it. Another one costs a round trip more.
+/// All groups of Go's default (`crypto/tls/defaults.go`). The first is the one whose key share is
+/// sent unasked: it is the cheapest, and every server of TLS 1.3 that anybody uses has it. Another
+/// one costs a round trip more.
 pub(super) static ALL: &[&dyn SupportedKxGroup] =
     &[X25519, SECP256R1, SECP384R1, SECP521R1, X25519MLKEM768, SECP256R1MLKEM768, SECP384R1MLKEM1024];
 
@@ -68,7 +69,8 @@ impl ActiveKeyExchange for StartedP521 {
     }
 }
 
-/// SecP384r1MLKEM1024 (draft-ietf-tls-ecdhe-mlkem): both exchanges side by side, P-384 first in shares and secret.
+/// SecP384r1MLKEM1024 (draft-ietf-tls-ecdhe-mlkem): both exchanges side by side, P-384 first in
+/// shares and secret.
 #[derive(Debug)]
 struct P384WithMlKem1024;
 

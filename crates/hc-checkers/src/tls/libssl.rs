@@ -1,7 +1,8 @@
-//! TLS by OpenSSL, for what rustls cannot do: a certificate message of more than 64 KB, and the settings of a check that go
-//! beyond TLS 1.2 and 1.3 as Go speaks them.
+//! TLS by OpenSSL, for what rustls cannot do: a certificate message of more than 64 KB, and the
+//! settings of a check that go beyond TLS 1.2 and 1.3 as Go speaks them.
 //!
-//! OpenSSL verifies nothing here but that the peer holds its key; certificates are for [`verify`](super::verify) in any case.
+//! OpenSSL verifies nothing here but that the peer holds its key; certificates are for
+//! [`verify`](super::verify) in any case.
 
 use std::io;
 use std::pin::Pin;
@@ -23,7 +24,8 @@ use crate::fault::{self, ProbeError};
 /// The suites of TLS 1.2 that Go takes by default (`crypto/tls/cipher_suites.go`).
 const SUITES: &str = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA:\
     ECDHE-ECDSA-AES256-SHA:ECDHE-RSA-AES256-SHA";
-/// Those with RSA key exchange, as many as the library has: AES, Camellia, ARIA, and 3DES where it was built in.
+/// Those with RSA key exchange, as many as the library has: AES, Camellia, ARIA, and 3DES where it
+/// was built in.
 const RSA_KEY_EXCHANGE: &str = "kRSA:!eNULL:!aNULL:!PSK";
 const GROUPS: &str = "X25519:P-256:P-384:P-521";
 const SIGNATURES: &str = "RSA-PSS+SHA256:ECDSA+SHA256:ed25519:RSA-PSS+SHA384:RSA-PSS+SHA512:RSA+SHA256:RSA+SHA384:\
@@ -33,7 +35,8 @@ const SHA1_SIGNATURES: &str = "RSA+SHA1:ECDSA+SHA1";
 /// Go's (`maxHandshakeCertificateMsg` in `crypto/tls/conn.go`), in KiB.
 const MAX_CERTIFICATE_MESSAGE: u16 = 256;
 
-/// Makes everything that reads files (OpenSSL's configuration): to be called before they are out of reach.
+/// Makes everything that reads files (OpenSSL's configuration): to be called before they are out of
+/// reach.
 pub(super) fn prepare() {
     // The first context does. Whoever needs it learns why it cannot be had.
     let _context = context(Tls::new(false));
@@ -52,7 +55,8 @@ fn new_context(tls: Tls) -> Result<SslContext, ErrorStack> {
         std::iter::once(always).chain(more).collect::<Vec<_>>().join(separator)
     };
     let mut context = SslContext::builder(SslMethod::tls_client())?;
-    // The distribution's configuration may ask for more; here the settings of the check decide alone.
+    // The distribution's configuration may ask for more; here the settings of the check decide
+    // alone.
     context.set_security_level(0);
     let lowest = if tls.old_versions { SslVersion::TLS1 } else { SslVersion::TLS1_2 };
     context.set_min_proto_version(Some(lowest))?;
@@ -60,8 +64,8 @@ fn new_context(tls: Tls) -> Result<SslContext, ErrorStack> {
     context.set_cipher_list(&list(":", SUITES, &[(tls.rsa_key_exchange, RSA_KEY_EXCHANGE)]))?;
     context.set_groups_list(GROUPS)?;
     context.set_sigalgs_list(&list(":", SIGNATURES, &[(tls.sha1, SHA1_SIGNATURES)]))?;
-    // SSL_OP_LEGACY_SERVER_CONNECT, the same bit in OpenSSL 1.1 and 3: a server that does not know of RFC 5746 is reached
-    // all the same, since nothing is ever renegotiated.
+    // SSL_OP_LEGACY_SERVER_CONNECT, the same bit in OpenSSL 1.1 and 3: a server that does not know
+    // of RFC 5746 is reached all the same, since nothing is ever renegotiated.
     let legacy_server_connect = SslOptions::from_bits_retain(0x4);
     context.set_options(
         legacy_server_connect

@@ -1,4 +1,4 @@
-//! A connection whose first bytes are remembered.
+//! A connection that keeps the first bytes of its peer.
 
 use std::io;
 use std::pin::Pin;
@@ -11,7 +11,8 @@ use crate::socket::Stream;
 /// Enough for "HTTP/1.1 400 Bad Request" and for "220 mail.example ESMTP".
 const KEPT: usize = 32;
 
-/// A TCP connection that remembers the first bytes of its peer: when they are not TLS, they tell what it speaks instead.
+/// A TCP connection that keeps the first bytes of its peer: when they are not TLS, they show which
+/// protocol it speaks.
 #[derive(Debug)]
 pub(crate) struct Overheard<'a> {
     stream: Stream<'a>,

@@ -18,8 +18,8 @@ impl Reason {
     }
 }
 
-/// Whether the first bytes of a peer can be the head of a TLS record (RFC 8446 section 5.1): an alert or a handshake
-/// message, of a version that begins with 3.
+/// Whether the first bytes of a peer can be the head of a TLS record (RFC 8446 section 5.1): an
+/// alert or a handshake message, of a version that begins with 3.
 pub(super) fn looks_like_tls(heard: &[u8]) -> bool {
     matches!(heard, [21 | 22, 3, ..] | [21 | 22] | [])
 }
@@ -63,7 +63,8 @@ pub(super) fn of_openssl(error: &openssl::ssl::Error, heard: &[u8]) -> String {
         return "the peer closed the connection during the handshake".into();
     };
     let reason = first.reason().unwrap_or("unknown error of OpenSSL");
-    // "tlsv1 alert protocol version", "sslv3 alert handshake failure", "tlsv13 alert certificate required".
+    // "tlsv1 alert protocol version", "sslv3 alert handshake failure", "tlsv13 alert certificate
+    // required".
     if let Some((_, alert)) = reason.split_once(" alert ") {
         return match alert {
             "protocol version" => "remote error: protocol version not supported".into(),

@@ -27,11 +27,13 @@ pub enum RootsError {
     Malformed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// The root certificates, shared by all that verify: a clone is a reference, and sees what [`SystemRoots::reload`] reads.
+/// The root certificates, shared by all that verify: a clone is a reference, and sees what
+/// [`SystemRoots::reload`] reads.
 ///
-/// The default is the roots of the system as they are when this process first verifies a certificate. They are
-/// then read from files by the thread that runs the probe, once for all; a program that must not wait for a
-/// disk there, or wants to know what could not be read, uses [`Roots::system`] or [`SystemRoots`] at its start.
+/// The default is the roots of the system as they are when this process first verifies a
+/// certificate. They are then read from files by the thread that runs the probe, once for all; a
+/// program that must not wait for a disk there, or wants to know what could not be read, uses
+/// [`Roots::system`] or [`SystemRoots`] at its start.
 #[derive(Clone, Default)]
 pub struct Roots(Option<Arc<RwLock<Trust>>>);
 
@@ -51,11 +53,12 @@ struct Trust {
 }
 
 impl Roots {
-    /// The roots of this system, or those alone that the environment variables `SSL_CERT_FILE` and `SSL_CERT_DIR` name. (Go
-    /// adds the system's where only one of the two is set.) Reads files: not for a running loop.
+    /// The roots of this system, or those alone that the environment variables `SSL_CERT_FILE` and
+    /// `SSL_CERT_DIR` name. (Go adds the system's where only one of the two is set.) Reads files:
+    /// not for a running loop.
     ///
-    /// What cannot be read or used is left out and returned beside; a system without roots is no error until something is to be
-    /// verified. See [`SystemRoots`] for roots that are read again.
+    /// What cannot be read or used is left out and returned beside; a system without roots is no
+    /// error until something is to be verified. See [`SystemRoots`] for roots that are read again.
     #[must_use]
     pub fn system() -> (Self, Vec<RootsError>) {
         let (system, problems) = SystemRoots::load();
@@ -141,7 +144,8 @@ impl Trust {
     }
 }
 
-/// The roots of this system with the places that they come from, to be read again when those change.
+/// The roots of this system with the places that they come from, to be read again when those
+/// change.
 ///
 /// ```no_run
 /// use hc_checkers::{Reload, SystemRoots};
@@ -166,7 +170,8 @@ pub struct SystemRoots {
 /// What [`SystemRoots::reload`] has found.
 #[derive(Debug)]
 pub enum Reload {
-    /// The files are as they were, or hold the same certificates, or have changed only since the last look.
+    /// The files are as they were, or hold the same certificates, or have changed only since the
+    /// last look.
     Unchanged,
     /// There are other roots from now on.
     Replaced {
@@ -198,16 +203,18 @@ impl SystemRoots {
         self.roots.clone()
     }
 
-    /// The directories, with what is below them, and single files that must stay readable for [`reload`](Self::reload).
+    /// The directories, with what is below them, and single files that must stay readable for
+    /// [`reload`](Self::reload).
     #[must_use]
     pub fn reach(&self) -> Vec<PathBuf> {
         Sources::of_system().reach()
     }
 
-    /// Reads the files again if they have changed since they were last read: in place, by a rename, or behind a link. To be
-    /// called every few seconds: a change is used when two calls in a row have seen the same, so that a file that is written
-    /// in pieces is not taken half. What cannot be used is left out, as by [`load`](Self::load), and told beside. If nothing
-    /// usable is left, or the file cannot be read at all, the roots stay as they are. Waits for the disk.
+    /// Reads the files again if they have changed since they were last read: in place, by a rename,
+    /// or behind a link. To be called every few seconds: a change is used when two calls in a row
+    /// have seen the same, so that a file that is written in pieces is not taken half. What cannot
+    /// be used is left out, as by [`load`](Self::load), and returned beside. If nothing usable is
+    /// left, or the file cannot be read at all, the roots stay as they are. Waits for the disk.
     pub fn reload(&mut self) -> Reload {
         let sources = Sources::of_system();
         let seen = sources.look();

@@ -1,4 +1,5 @@
-//! What Go's `crypto/x509` asks of a chain beyond OpenSSL: the second opinion must not take a chain that Go refuses.
+//! What Go's `crypto/x509` asks of a chain beyond OpenSSL: the second opinion must not take a chain
+//! that Go refuses.
 
 use std::collections::HashSet;
 
@@ -11,16 +12,18 @@ const ALTERNATIVE_NAMES: u8 = 17;
 const BASIC_CONSTRAINTS: u8 = 19;
 const NAME_CONSTRAINTS: u8 = 30;
 
-/// The extensions that Go takes when they are critical, by the last number of their identifier (2.5.29.x): keyUsage,
-/// subjectAltName, basicConstraints, nameConstraints, cRLDistributionPoints, certificatePolicies, policyMappings,
-/// policyConstraints, extKeyUsage and inhibitAnyPolicy (`processExtensions` in `crypto/x509/parser.go`).
+/// The extensions that Go takes when they are critical, by the last number of their identifier
+/// (2.5.29.x): keyUsage, subjectAltName, basicConstraints, nameConstraints, cRLDistributionPoints,
+/// certificatePolicies, policyMappings, policyConstraints, extKeyUsage and inhibitAnyPolicy
+/// (`processExtensions` in `crypto/x509/parser.go`).
 const CRITICAL: [u8; 10] =
     [KEY_USAGE, ALTERNATIVE_NAMES, BASIC_CONSTRAINTS, NAME_CONSTRAINTS, 31, 32, 33, 36, 37, 54];
 
 /// E-mail address, DNS name, URI and IP address: the kinds of GeneralName that Go reads.
 const NAMES: [u8; 4] = [0x81, 0x82, 0x86, 0x87];
 
-/// Checks a chain that OpenSSL has verified, from the server's certificate to the trusted one, in DER.
+/// Checks a chain that OpenSSL has verified, from the server's certificate to the trusted one, in
+/// DER.
 ///
 /// # Errors
 /// The first rule that is broken.
@@ -44,7 +47,8 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Whether these bytes can be a certificate for Go: strict DER, in its extensions too, and a serial number that is not negative.
+/// Whether these bytes can be a certificate for Go: strict DER, in its extensions too, and a serial
+/// number that is not negative.
 pub(super) fn is_readable(certificate: &[u8]) -> bool {
     let Some(extensions) = der::extensions(certificate) else { return false };
     der::is_strict(certificate)
@@ -116,8 +120,8 @@ fn check_key(
     }
 }
 
-/// How many authorities may stand below a trusted one, for servers; `None` if it may not sign their certificates at all. webpki
-/// does not look at the extensions of roots, and Go does.
+/// How many authorities may stand below a trusted one, for servers; `None` if it may not sign their
+/// certificates at all. webpki does not look at the extensions of roots, and Go does.
 pub(super) fn depth_of_root(certificate: &[u8]) -> Option<usize> {
     /// More than a chain may have.
     const ANY: usize = 255;

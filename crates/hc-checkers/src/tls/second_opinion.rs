@@ -1,8 +1,9 @@
-//! Chains that webpki cannot judge, judged by OpenSSL: longer than six authorities, a certificate of more than 64 KB, a critical
-//! extension that Go knows and webpki does not, a server whose certificate may sign others.
+//! Chains that webpki cannot judge, judged by OpenSSL: longer than six authorities, a certificate
+//! of more than 64 KB, a critical extension that Go knows and webpki does not, a server whose
+//! certificate may sign others.
 //!
-//! OpenSSL takes more than Go, and the server chooses by its certificate that OpenSSL is asked. So a chain must also keep to
-//! [`rules`].
+//! OpenSSL takes more than Go, and the server chooses by its certificate that OpenSSL is asked. So
+//! a chain must also keep to [`rules`].
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -17,7 +18,8 @@ use rustls::pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorit
 
 use super::{rules, signatures};
 
-/// OpenSSL's copies of the roots, made when they are first needed: without SHA-1 signatures and with them.
+/// OpenSSL's copies of the roots, made when they are first needed: without SHA-1 signatures and
+/// with them.
 #[derive(Default)]
 pub(super) struct SecondOpinion([OnceLock<Result<X509Store, ErrorStack>>; 2]);
 
@@ -30,8 +32,8 @@ impl std::fmt::Debug for SecondOpinion {
 /// More than webpki reads in one element.
 const LONGEST_FOR_WEBPKI: usize = 0xffff;
 
-/// Whether webpki has said nothing about the chain, but about what it can do. What it cannot read may be for OpenSSL only if
-/// that is for its length: OpenSSL reads BER, and Go does not.
+/// Whether webpki has said nothing about the chain, but about what it can do. What it cannot read
+/// may be for OpenSSL only if that is for its length: OpenSSL reads BER, and Go does not.
 pub(super) fn is_needed(error: &webpki::Error, mut chain: impl Iterator<Item = usize>) -> bool {
     use webpki::Error::{
         BadDer, CaUsedAsEndEntity, MaximumNameConstraintComparisonsExceeded, MaximumPathBuildCallsExceeded,
@@ -94,8 +96,8 @@ fn store(roots: &HashSet<CertificateDer<'_>>, sha1: bool) -> Result<X509Store, E
     // As Go: whatever is among the trusted may end a chain.
     // And policyConstraints count, for which OpenSSL must be asked (RFC 5280 section 6.1).
     parameters.set_flags(X509VerifyFlags::PARTIAL_CHAIN | X509VerifyFlags::POLICY_CHECK)?;
-    // Level 1 refuses SHA-1 and MD5, and RSA keys of less than 1024 bits (X509_VERIFY_PARAM_set_auth_level(3)). Which
-    // algorithms count is for `rules`.
+    // Level 1 refuses SHA-1 and MD5, and RSA keys of less than 1024 bits
+    // (X509_VERIFY_PARAM_set_auth_level(3)). Which algorithms count is for `rules`.
     parameters.set_auth_level(i32::from(!sha1));
     store.set_param(&parameters)?;
     Ok(store.build())
@@ -115,7 +117,8 @@ fn judge(
     rules::check(&chain, algorithms).map_err(str::to_owned)
 }
 
-/// Whether the name is among the subject's alternative names (RFC 6125 section 6.4): a wildcard is the whole first label.
+/// Whether the name is among the subject's alternative names (RFC 6125 section 6.4): a wildcard is
+/// the whole first label.
 fn is_for(certificate: &X509, name: &ServerName<'_>) -> bool {
     let Some(names) = certificate.subject_alt_names() else { return false };
     match name {

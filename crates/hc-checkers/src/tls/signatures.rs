@@ -1,6 +1,8 @@
-//! The signatures that are taken, in handshakes and in certificates: those of Go's `crypto/tls` and `crypto/x509`.
+//! The signatures that are taken, in handshakes and in certificates: those of Go's `crypto/tls` and
+//! `crypto/x509`.
 //!
-//! Most come from webpki. RSA keys of 1024 to 2047 bits, P-224 and SHA-1, which webpki leaves out, are verified by OpenSSL.
+//! Most come from webpki. RSA keys of 1024 to 2047 bits, P-224 and SHA-1, which webpki leaves out,
+//! are verified by OpenSSL.
 
 use std::sync::LazyLock;
 
@@ -56,7 +58,8 @@ static ALL: &[Algorithm] = &[
     RSA_PKCS1_SHA512_WITHOUT_NULL,
 ];
 
-/// In Go's order. TLS 1.2 does not tie a curve to a scheme of ECDSA, so there each has several; TLS 1.3 takes the first.
+/// In Go's order. TLS 1.2 does not tie a curve to a scheme of ECDSA, so there each has several; TLS
+/// 1.3 takes the first.
 static MAPPING: &[(SignatureScheme, &[Algorithm])] = &[
     (SignatureScheme::RSA_PSS_SHA256, &[RSA_PSS_SHA256]),
     (
@@ -141,7 +144,8 @@ static RSA_PKCS1_SHA512: Algorithm = &Rsa {
     digest: MessageDigest::sha512,
     pss: false,
 };
-// The parameters must be NULL (RFC 8017 appendix A.2.4), and some authorities leave it out. Go does not look.
+// The parameters must be NULL (RFC 8017 appendix A.2.4), and some authorities leave it out. Go does
+// not look.
 static RSA_PKCS1_SHA256_WITHOUT_NULL: Algorithm = &Rsa {
     signature: AlgorithmIdentifier::from_slice(b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b"),
     strong: &webpki_algorithms::RSA_PKCS1_2048_8192_SHA256,

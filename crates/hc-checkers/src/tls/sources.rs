@@ -16,13 +16,15 @@ pub(super) struct Sources {
     pub(super) directories: Vec<PathBuf>,
 }
 
-/// What is seen of the sources without reading them. Two that are equal mean that nothing has changed.
+/// What is seen of the sources without reading them. Two that are equal mean that nothing has
+/// changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sighting(Vec<(PathBuf, Option<[i64; 6]>)>);
 
 impl Sources {
-    /// Those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, or, if neither is set, the first known place of this system where
-    /// there is something (the file and directories of OpenSSL's distributions).
+    /// Those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, or, if neither is set, the first known
+    /// place of this system where there is something (the file and directories of OpenSSL's
+    /// distributions).
     pub(super) fn of_system() -> Self {
         let file = env::var_os("SSL_CERT_FILE").map(PathBuf::from);
         let directories = env::var_os("SSL_CERT_DIR").map(|directories| {
@@ -35,7 +37,8 @@ impl Sources {
         Self { file, directories: directories.unwrap_or_default() }
     }
 
-    /// Looks at everything that certificates are read from: `stat(2)` of each file, behind its links.
+    /// Looks at everything that certificates are read from: `stat(2)` of each file, behind its
+    /// links.
     pub(super) fn look(&self) -> Sighting {
         let mut paths: Vec<PathBuf> = self.file.iter().cloned().collect();
         for directory in &self.directories {
@@ -56,10 +59,11 @@ impl Sources {
         )
     }
 
-    /// What must stay in reach so that the sources can be read again after a change: the directory of each file and of every
-    /// link on the way, and the directories of certificates themselves. The directory above is among them only if the way
-    /// leads through a directory that is itself a link (`current/roots.pem`, `current -> 2026`). Directories right below `/`
-    /// are too wide, so of a file in one of these there is the file alone.
+    /// What must stay in reach so that the sources can be read again after a change: the directory
+    /// of each file and of every link on the way, and the directories of certificates themselves.
+    /// The directory above is among them only if the way leads through a directory that is itself a
+    /// link (`current/roots.pem`, `current -> 2026`). Directories right below `/` are too wide, so
+    /// of a file in one of these there is the file alone.
     pub(super) fn reach(&self) -> Vec<PathBuf> {
         let mut reach = BTreeSet::new();
         let mut paths: Vec<PathBuf> = self.file.iter().chain(&self.directories).cloned().collect();
@@ -69,7 +73,8 @@ impl Sources {
         }
         for hop in paths.into_iter().flat_map(hops) {
             if hop.is_dir() {
-                // A directory of certificates is in reach by itself. Others may be beside it, as `/etc/ssl/private`.
+                // A directory of certificates is in reach by itself. Others may be beside it, as
+                // `/etc/ssl/private`.
                 reach.insert(hop.clone());
             }
             if hop.is_dir() && !hop.is_symlink() {
@@ -86,7 +91,8 @@ impl Sources {
     }
 }
 
-/// Whether a directory is neither `/` nor right below it. `ancestors` counts the directory itself and `/`.
+/// Whether a directory is neither `/` nor right below it. `ancestors` counts the directory itself
+/// and `/`.
 fn is_narrow(directory: &Path) -> bool {
     directory.ancestors().count() > 2
 }
@@ -99,7 +105,8 @@ fn hops(path: PathBuf) -> Vec<PathBuf> {
         if let Ok(target) = fs::read_link(&path) {
             next = Some(path.parent().unwrap_or(Path::new("/")).join(target));
         }
-        // The link may stand behind another one, as in Kubernetes: `ca.pem -> ..data/ca.pem`, `..data -> ..2026/`.
+        // The link may stand behind another one, as in Kubernetes: `ca.pem -> ..data/ca.pem`,
+        // `..data -> ..2026/`.
         let resolved = path.parent().and_then(|parent| fs::canonicalize(parent).ok());
         if let Some((parent, name)) = resolved.zip(path.file_name()) {
             hops.push(parent.join(name));

@@ -18,15 +18,17 @@ use super::{der, reason, rules, signatures};
 
 /// Verifies chain, name, dates and purpose.
 ///
-/// webpki is stricter than Go in one thing that is common among backends: a self-signed certificate that is itself trusted.
-/// Go takes a certificate that is among the roots as it is, whether it may sign others or not. So does this.
-/// And webpki does not look at the dates of roots, while Go does. So does this.
+/// webpki is stricter than Go in one thing that is common among backends: a self-signed certificate
+/// that is itself trusted. Go takes a certificate that is among the roots as it is, whether it may
+/// sign others or not. So does this. And webpki does not look at the dates of roots, while Go does.
+/// So does this.
 #[derive(Debug)]
 pub(super) struct Verifying {
     anchors: Vec<TrustAnchor<'static>>,
     /// From when until when each of the anchors is valid, in seconds since 1970.
     validity: Vec<(u64, u64)>,
-    /// How many authorities may stand below each of the anchors; `None`: it may sign no server's certificate.
+    /// How many authorities may stand below each of the anchors; `None`: it may sign no server's
+    /// certificate.
     depth: Vec<Option<usize>>,
     known: HashSet<CertificateDer<'static>>,
     second_opinion: SecondOpinion,
@@ -140,7 +142,8 @@ impl Verifying {
         certificate.verify_is_valid_for_subject_name(name)
     }
 
-    /// Whether the authorities of this path may sign others (webpki does not look at their keyUsage), and its root is in date.
+    /// Whether the authorities of this path may sign others (webpki does not look at their
+    /// keyUsage), and its root is in date.
     fn verify_path(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), webpki::Error> {
         if !path.intermediate_certificates().all(|certificate| der::may_sign(&certificate.der())) {
             return Err(webpki::Error::EndEntityUsedAsCa);
@@ -187,7 +190,8 @@ fn is_about_itself(error: &webpki::Error) -> bool {
     )
 }
 
-/// A certificate that says what it is for must be for servers, or for anything (RFC 5280 section 4.2.1.12).
+/// A certificate that says what it is for must be for servers, or for anything (RFC 5280 section
+/// 4.2.1.12).
 struct ServerAuthentication;
 
 impl ServerAuthentication {
@@ -254,12 +258,14 @@ impl ServerCertVerifier for Verifying {
     }
 }
 
-/// Takes any certificate, of any version, if the peer holds its key: what Go's `InsecureSkipVerify` leaves to be proven.
+/// Takes any certificate, of any version, if the peer holds its key: what Go's `InsecureSkipVerify`
+/// leaves to be proven.
 #[derive(Debug)]
 pub(super) struct Accepting;
 
-/// Refuses RSA keys as Go does: none of the chain may be longer than 8192 bits (`crypto/tls`, it takes too much time), and with one
-/// of less than 1024 bits nothing is verified (`crypto/rsa`), so the server's own cannot be one.
+/// Refuses RSA keys as Go does: none of the chain may be longer than 8192 bits (`crypto/tls`, it
+/// takes too much time), and with one of less than 1024 bits nothing is verified (`crypto/rsa`), so
+/// the server's own cannot be one.
 ///
 /// # Errors
 /// The words for it.
@@ -323,7 +329,8 @@ impl ServerCertVerifier for Accepting {
     }
 }
 
-/// The signature of a handshake of TLS 1.2. The certificate is read for its key alone: what else is in it is not for here.
+/// The signature of a handshake of TLS 1.2. The certificate is read for its key alone: what else is
+/// in it is not for here.
 fn verify_tls12(
     message: &[u8],
     cert: &CertificateDer<'_>,

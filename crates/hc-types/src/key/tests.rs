@@ -49,8 +49,8 @@ fn vector(target: Target, probe: ProbeSpec, key: &str) {
     assert_eq!(spec(target, probe).key().to_string(), key);
 }
 
-/// Health on disk, and later the work that machines share, is found by these keys: they must never change. A change of
-/// one of them needs a new [`CheckKey::VERSION`].
+/// Health on disk, and later the work that machines share, is found by these keys: they must never
+/// change. A change of one of them needs a new [`CheckKey::VERSION`].
 #[test]
 fn keys_are_the_same_in_every_version() {
     let backend = || plain("192.0.2.1", 80);
