@@ -26,6 +26,7 @@ mod backend;
 mod bytes;
 mod id;
 mod key;
+mod local_fault;
 mod outcome;
 mod pass;
 mod probe;
@@ -44,9 +45,8 @@ mod wall;
 pub use bytes::{RawBytes, Secret};
 pub use id::{CheckId, Incarnation};
 pub use key::CheckKey;
-pub use outcome::{
-    Failure, FaultClass, Heard, LocalFault, Mismatch, Outcome, Phase, Stray, TimeoutEvidence, Unreachable,
-};
+pub use local_fault::{FaultClass, LocalFault};
+pub use outcome::{Failure, Heard, Mismatch, Outcome, Phase, Stray, TimeoutEvidence, Unreachable};
 pub use pass::{DnsAnswer, Pass, StatusText};
 pub use probe::{
     DnsExpectation, DnsProbe, HttpProbe, ProbeSpec, RadiusExpectation, RadiusProbe, RecordClass,
