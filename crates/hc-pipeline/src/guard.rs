@@ -8,7 +8,7 @@
 //!      │                           again │ Tripped ────────────────────────────────────────┘ │
 //!      │ healthy again                   │  │ sample recovers, or the share falls            │
 //!      │ (from any of the three)         │  ▼                                       max_hold │
-//!      └─────────────────────────────── Recheck ─────────────────────────────────────────────┘
+//!      └─────────────────────────────── NextProbe ───────────────────────────────────────────┘
 //! ```
 //!
 //! Only failures in `Window` count towards the share: those of the last `window`. When a group trips, they are released or
@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 use hc_types::{CheckId, CheckSpec, Health, StatusUpdate};
 
 use crate::effects::{Cause, Effects, Event};
+use crate::recheck::{Decision, Recheck};
 use crate::stage::Stage;
-use crate::trial::{Finding, Trial};
 use crate::{Group, GuardConfig};
 
 /// Holds the verdicts of groups in which too many checks fail at once.
@@ -39,7 +39,7 @@ pub struct Guard {
     due: BTreeSet<(Instant, CheckId)>,
     tallies: HashMap<Group, Tally>,
     /// Tripped groups whose verdicts are held.
-    trials: BTreeMap<Group, Trial>,
+    rechecks: BTreeMap<Group, Recheck>,
     alarms: BTreeMap<Group, Alarm>,
     /// Alarms so far.
     begun: u64,
@@ -74,7 +74,7 @@ enum Wait {
     /// For the sample of a tripped group.
     Tripped,
     /// For the next probe of its check, which decides.
-    Recheck,
+    NextProbe,
 }
 
 /// The checks of a group that have a status.
@@ -124,7 +124,7 @@ impl Stage for Guard {
         seen.spec = Arc::clone(&spec);
         let turned = std::mem::replace(&mut seen.down, failed) != failed;
         let told = seen.told;
-        if !first && !turned && told == health && self.trials.is_empty() {
+        if !first && !turned && told == health && self.rechecks.is_empty() {
             // Nearly every update: as before.
             out.pass.push(update);
             return;
@@ -147,16 +147,16 @@ impl Stage for Guard {
         }
         // The failure that trips a group says nothing about its sample.
         let mut tripped = groups.clone();
-        tripped.retain(|group| self.trials.contains_key(group));
+        tripped.retain(|group| self.rechecks.contains_key(group));
         if falls {
             self.hold(update, &groups, now, out);
         } else {
             self.pass(update, told, &groups, out);
         }
         for group in tripped {
-            let finding =
-                self.trials.get_mut(&group).map(|trial| trial.answer(id, failed, now, &self.config));
-            self.conclude(group, finding, now, out);
+            let decision =
+                self.rechecks.get_mut(&group).map(|recheck| recheck.answer(id, failed, now, &self.config));
+            self.conclude(group, decision, now, out);
         }
         // One of them is up again, or there is one more.
         if !failed && (turned || first) {
@@ -175,7 +175,7 @@ impl Stage for Guard {
             let Some(held) = self.held.get(&id) else { break };
             let (cap, spec) = (later(held.since, self.config.max_hold), Arc::clone(&held.update.spec));
             let mut tripped = self.groups(&spec);
-            tripped.retain(|group| self.trials.contains_key(group));
+            tripped.retain(|group| self.rechecks.contains_key(group));
             if tripped.is_empty() {
                 self.tell(id, out);
             } else if cap <= now {
@@ -184,14 +184,16 @@ impl Stage for Guard {
                 self.wait_for(id, Wait::Tripped, cap);
             }
         }
-        for trial in self.trials.values_mut().filter(|trial| trial.next().is_some_and(|next| next <= now)) {
-            trial.begin_round();
-            out.probe.extend(trial.sample());
+        for recheck in
+            self.rechecks.values_mut().filter(|recheck| recheck.next().is_some_and(|next| next <= now))
+        {
+            recheck.begin_round();
+            out.probe.extend(recheck.sample());
         }
     }
 
     fn next_due(&self) -> Option<Instant> {
-        let rounds = self.trials.values().filter_map(Trial::next);
+        let rounds = self.rechecks.values().filter_map(Recheck::next);
         self.due.first().map(|(due, _)| *due).into_iter().chain(rounds).min()
     }
 }
@@ -206,7 +208,7 @@ impl Guard {
             held: BTreeMap::new(),
             due: BTreeSet::new(),
             tallies: HashMap::new(),
-            trials: BTreeMap::new(),
+            rechecks: BTreeMap::new(),
             alarms: BTreeMap::new(),
             begun: 0,
         }
@@ -242,11 +244,11 @@ impl Guard {
         let (since, fresh) = match self.held.get_mut(&id) {
             Some(held) => {
                 held.update = update;
-                (held.since, held.wait == Wait::Recheck)
+                (held.since, held.wait == Wait::NextProbe)
             }
             None => {
                 // Not fresh yet, so that there is one place where it becomes so.
-                let held = Held { update, since: now, due: now, wait: Wait::Recheck };
+                let held = Held { update, since: now, due: now, wait: Wait::NextProbe };
                 self.due.insert((now, id));
                 self.held.insert(id, held);
                 (now, true)
@@ -262,16 +264,16 @@ impl Guard {
         let Tally { members, healthy: size, fresh, .. } =
             self.tallies.get(&group).copied().unwrap_or_default();
         let confirmed = self.alarms.get(&group).is_some_and(|alarm| alarm.released);
-        if confirmed || self.trials.contains_key(&group) {
+        if confirmed || self.rechecks.contains_key(&group) {
             return;
         }
         if size < self.config.min_group || !self.config.exceeded(fresh, size) {
             return;
         }
         let failed = self.held_of(group);
-        let trial = Trial::new(&failed, &self.config);
-        out.probe.extend(trial.sample());
-        self.trials.insert(group, trial);
+        let recheck = Recheck::new(&failed, &self.config);
+        out.probe.extend(recheck.sample());
+        self.rechecks.insert(group, recheck);
         self.alarms.entry(group).or_insert_with(|| {
             self.begun += 1;
             Alarm { number: self.begun, before: members - size, released: false }
@@ -290,17 +292,17 @@ impl Guard {
         out.pass.push(update);
     }
 
-    fn conclude(&mut self, group: Group, finding: Option<Finding>, now: Instant, out: &mut Effects) {
-        match finding {
-            None | Some(Finding::Open) => {}
-            Some(Finding::Fails) => self.release(group, Cause::Confirmed, out),
-            Some(Finding::Recovers) => self.recover(group, now, out),
+    fn conclude(&mut self, group: Group, decision: Option<Decision>, now: Instant, out: &mut Effects) {
+        match decision {
+            None | Some(Decision::Open) => {}
+            Some(Decision::Fails) => self.release(group, Cause::Confirmed, out),
+            Some(Decision::Recovers) => self.recover(group, now, out),
         }
     }
 
     /// Tells all held verdicts of a group.
     fn release(&mut self, group: Group, cause: Cause, out: &mut Effects) {
-        if self.trials.remove(&group).is_none() {
+        if self.rechecks.remove(&group).is_none() {
             return;
         }
         if let Some(alarm) = self.alarms.get_mut(&group) {
@@ -313,18 +315,18 @@ impl Guard {
 
     /// Lets the next probe of each held check of a group decide.
     fn recover(&mut self, group: Group, now: Instant, out: &mut Effects) {
-        if self.trials.remove(&group).is_none() {
+        if self.rechecks.remove(&group).is_none() {
             return;
         }
         let mut awaiting = 0;
         for id in self.held_of(group) {
             let Some(held) = self.held.get(&id) else { continue };
             let (spec, cap) = (Arc::clone(&held.update.spec), later(held.since, self.config.max_hold));
-            if self.groups(&spec).iter().any(|group| self.trials.contains_key(group)) {
+            if self.groups(&spec).iter().any(|group| self.rechecks.contains_key(group)) {
                 continue;
             }
             awaiting += 1;
-            self.wait_for(id, Wait::Recheck, cap);
+            self.wait_for(id, Wait::NextProbe, cap);
             // A verdict of which doubt is left should not be told just because the check is rarely probed.
             if later(now, spec.interval() + spec.timeout()) >= cap {
                 out.probe.insert(id);
@@ -387,8 +389,8 @@ impl Guard {
             self.down_no_more(&groups, seen.alarms_before);
         }
         for group in &groups {
-            let finding = self.trials.get_mut(group).map(|trial| trial.leave(id, now, &self.config));
-            self.conclude(*group, finding, now, out);
+            let decision = self.rechecks.get_mut(group).map(|recheck| recheck.leave(id, now, &self.config));
+            self.conclude(*group, decision, now, out);
         }
         self.end_alarms(&groups, now, out);
     }

@@ -84,9 +84,9 @@ mod effects;
 mod group;
 mod guard;
 mod pipeline;
+mod recheck;
 mod stage;
 mod task;
-mod trial;
 
 pub use config::GuardConfig;
 pub use effects::{Cause, Effects, Event};

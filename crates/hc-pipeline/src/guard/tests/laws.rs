@@ -147,7 +147,7 @@ impl Checked {
             }
         }
         assert_eq!(tallies, guard.tallies);
-        for group in guard.trials.keys() {
+        for group in guard.rechecks.keys() {
             assert!(guard.alarms.contains_key(group), "{group} is held without an alarm");
         }
         for (group, alarm) in &guard.alarms {

@@ -10,7 +10,7 @@ use crate::guard::later;
 
 /// Rounds in which the same checks are probed again.
 #[derive(Debug)]
-pub(crate) struct Trial {
+pub(crate) struct Recheck {
     /// Whether each failed in this round; `None` until it has answered.
     sample: BTreeMap<CheckId, Option<bool>>,
     /// Rounds that must still fail.
@@ -19,9 +19,9 @@ pub(crate) struct Trial {
     next: Option<Instant>,
 }
 
-/// What a trial has found.
+/// What a recheck says so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Finding {
+pub(crate) enum Decision {
     /// Nothing yet.
     Open,
     /// The sample failed in every round.
@@ -30,8 +30,8 @@ pub(crate) enum Finding {
     Recovers,
 }
 
-impl Trial {
-    /// A trial whose first round begins now. Of `failed`, which is sorted, the sample is taken evenly.
+impl Recheck {
+    /// A recheck whose first round begins now. Of `failed`, which is sorted, the sample is taken evenly.
     pub(crate) fn new(failed: &[CheckId], config: &GuardConfig) -> Self {
         let size = config.sample.get().min(failed.len());
         let sample = (0..size).filter_map(|place| failed.get(place * failed.len() / size));
@@ -58,39 +58,39 @@ impl Trial {
         failed: bool,
         now: Instant,
         config: &GuardConfig,
-    ) -> Finding {
+    ) -> Decision {
         match self.sample.get_mut(&id) {
             Some(answer) => *answer = Some(failed),
-            None => return Finding::Open,
+            None => return Decision::Open,
         }
         self.judge(now, config)
     }
 
     /// A check is no more.
-    pub(crate) fn leave(&mut self, id: CheckId, now: Instant, config: &GuardConfig) -> Finding {
+    pub(crate) fn leave(&mut self, id: CheckId, now: Instant, config: &GuardConfig) -> Decision {
         match self.sample.remove(&id) {
             Some(_) => self.judge(now, config),
-            None => Finding::Open,
+            None => Decision::Open,
         }
     }
 
-    fn judge(&mut self, now: Instant, config: &GuardConfig) -> Finding {
+    fn judge(&mut self, now: Instant, config: &GuardConfig) -> Decision {
         let size = self.sample.len();
         if size == 0 {
-            return Finding::Recovers;
+            return Decision::Recovers;
         }
         if self.next.is_some() || self.sample.values().any(Option::is_none) {
-            return Finding::Open;
+            return Decision::Open;
         }
         let failing = self.sample.values().filter(|answer| **answer == Some(true)).count();
         if !config.exceeded(failing, size) {
-            return Finding::Recovers;
+            return Decision::Recovers;
         }
         self.left = self.left.saturating_sub(1);
         if self.left == 0 {
-            return Finding::Fails;
+            return Decision::Fails;
         }
         self.next = Some(later(now, config.round_pause));
-        Finding::Open
+        Decision::Open
     }
 }
