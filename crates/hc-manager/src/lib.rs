@@ -83,17 +83,17 @@
 //! The release profile aborts on a panic, so a panic in a probe ends the process; what it knew is in the snapshot. Where
 //! panics unwind (tests), the probe counts as inconclusive, an error is logged, and all other checks run on.
 
+mod check_state;
 mod config;
-mod episodes;
 mod flaps;
 mod holding;
-mod known;
 mod lateness;
+mod local_fault_log;
 mod machine;
 mod manager;
-mod memory;
 mod phases;
 mod plan;
+mod recently_removed;
 mod schedule;
 mod shard;
 #[cfg(test)]

@@ -8,8 +8,8 @@ use tokio::task::yield_now;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, info};
 
+use crate::check_state::CheckState;
 use crate::config::ManagerConfig;
-use crate::known::Known;
 use crate::plan::{Applied, Plan, Registry};
 use crate::schedule::nanos;
 use crate::shard::{Clock, Command, Page};
@@ -49,7 +49,7 @@ enum Request {
 #[derive(Debug)]
 struct Knowledge {
     inherited: Vec<Remembered>,
-    seen: Vec<(Arc<CheckSpec>, Known)>,
+    seen: Vec<(Arc<CheckSpec>, CheckState)>,
 }
 
 /// The part of a manager that has to be run: it plans, and watches over the threads that probe.
@@ -257,7 +257,7 @@ impl ManagerTask {
         for (link, mut orders) in self.threads.links().iter().zip(orders) {
             while !orders.is_empty() {
                 let rest = orders.split_off(orders.len().min(ORDERS_PER_COMMAND));
-                done.push(send(link, |done| Command::Obey { orders, done }).await?);
+                done.push(send(link, |done| Command::Apply { orders, done }).await?);
                 orders = rest;
             }
         }
@@ -282,7 +282,7 @@ impl ManagerTask {
         let mut done = Vec::new();
         for (link, slots) in self.threads.links().iter().zip(places) {
             if !slots.is_empty() {
-                done.push(send(link, |done| Command::Hasten { slots, done }).await?);
+                done.push(send(link, |done| Command::ProbeNow { slots, done }).await?);
             }
         }
         for done in done {
@@ -299,7 +299,7 @@ impl ManagerTask {
             seen.extend(kept.into_iter().map(|kept| (kept.spec, kept.known)));
         }
         for link in self.threads.links() {
-            seen.extend(read(link, |from, reply| Command::Known { from, reply }).await?);
+            seen.extend(read(link, |from, reply| Command::States { from, reply }).await?);
         }
         Ok(Knowledge { inherited, seen })
     }

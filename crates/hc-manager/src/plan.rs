@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hc_types::{CheckId, CheckKey, CheckSpec, Incarnation, Remembered, SetChange};
 
-use crate::known::Known;
+use crate::check_state::CheckState;
 use crate::phases::{Phase, Phases, neighbourhood};
 use crate::schedule::{Nanos, first_probe, nanos};
 
@@ -33,7 +33,7 @@ pub struct Applied {
 pub(crate) enum Order {
     /// Start a check; its first probe is due `after` from now, the others `offset` behind the multiples of its interval.
     /// `known` is what an earlier process left.
-    Add { slot: u32, check: Check, offset: Nanos, after: Nanos, known: Option<Box<Known>> },
+    Add { slot: u32, check: Check, offset: Nanos, after: Nanos, known: Option<Box<CheckState>> },
     /// Let the check of this slot go on as `check`, which has the same key. A probe is due `after` from now. `offset`
     /// counts if the interval is another one.
     Move { slot: u32, check: Check, offset: Nanos, after: Nanos },
@@ -117,7 +117,7 @@ pub(crate) struct Registry {
     checks: HashMap<CheckId, Entry>,
     slots: Vec<Slots>,
     phases: Phases,
-    lives: u64,
+    next_incarnation: u64,
     first_probes_per_second: NonZeroUsize,
     inherited: Inherited,
 }
@@ -173,7 +173,7 @@ impl Registry {
             checks: HashMap::new(),
             slots: vec![Slots::default(); shards],
             phases: Phases::default(),
-            lives: 0,
+            next_incarnation: 0,
             first_probes_per_second,
             inherited: Inherited { by_key: HashMap::new(), until: 0, older_key: None },
         }
@@ -244,9 +244,9 @@ impl Registry {
                 }
                 MapEntry::Vacant(_) => false,
             };
-            self.lives += 1;
+            self.next_incarnation += 1;
             let key = spec.key();
-            let check = Check { id, incarnation: Incarnation(self.lives), spec };
+            let check = Check { id, incarnation: Incarnation(self.next_incarnation), spec };
             arriving.push(Arriving { check, key, after: 0, changed });
         }
         applied.retimed = retimed.len();
@@ -351,12 +351,12 @@ impl Registry {
     }
 
     /// What an earlier process knew of this check. It stays: several checks may have the key.
-    fn inherited_by(&mut self, spec: &CheckSpec, key: CheckKey, now: Nanos) -> Option<Box<Known>> {
+    fn inherited_by(&mut self, spec: &CheckSpec, key: CheckKey, now: Nanos) -> Option<Box<CheckState>> {
         self.expire(now);
         let Inherited { by_key, older_key, .. } = &self.inherited;
         let older = || by_key.get(&older_key.as_ref()?(spec)?);
         let remembered = by_key.get(&key).or_else(older)?;
-        Some(Box::new(Known::from(*remembered)))
+        Some(Box::new(CheckState::from(*remembered)))
     }
 
     fn expire(&mut self, now: Nanos) {

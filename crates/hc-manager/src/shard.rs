@@ -8,5 +8,5 @@ mod tests;
 #[cfg(test)]
 mod update_tests;
 
-pub(crate) use self::core::{FlightId, Landing, ShardCore};
+pub(crate) use self::core::{FlightId, ProbeReport, ShardCore};
 pub(crate) use self::task::{Clock, Command, Page, Shard};

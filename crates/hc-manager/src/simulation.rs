@@ -15,7 +15,7 @@ use crate::config::ManagerConfig;
 use crate::machine::CheckMachine;
 use crate::plan::Registry;
 use crate::schedule::Nanos;
-use crate::shard::{FlightId, Landing, ShardCore};
+use crate::shard::{FlightId, ProbeReport, ShardCore};
 use crate::stats::Gauges;
 
 const SHARDS: usize = 2;
@@ -128,7 +128,7 @@ impl World {
         }
         for (shard, orders) in plan.orders.into_iter().enumerate() {
             let mut cancelled = Vec::new();
-            self.shards[shard].obey(orders, self.now, &mut cancelled);
+            self.shards[shard].apply(orders, self.now, &mut cancelled);
             self.flights.retain(|flying| flying.shard != shard || !cancelled.contains(&flying.flight));
         }
         self.turn();
@@ -138,12 +138,12 @@ impl World {
     fn turn(&mut self) {
         for shard in 0..SHARDS {
             let core = &mut self.shards[shard];
-            core.wake(self.now);
+            core.begin_turn(self.now);
             while let Some(start) = core.start(self.now, SystemTime::UNIX_EPOCH) {
                 let port = start.spec.target().port();
                 self.flights.push(InFlight { shard, flight: start.flight, port, began: self.now });
             }
-            core.rest(self.now);
+            core.end_turn(self.now);
             for update in core.updates().drain(..).filter(|update| update.reportable) {
                 hear(&mut self.told, &update);
             }
@@ -162,13 +162,13 @@ impl World {
         }
     }
 
-    fn land(&mut self, index: usize, outcome: Outcome) -> Option<u16> {
+    fn complete(&mut self, index: usize, outcome: Outcome) -> Option<u16> {
         if self.flights.is_empty() {
             return None;
         }
         let InFlight { shard, flight, port, began } = self.flights.remove(index % self.flights.len());
-        self.shards[shard].wake(self.now);
-        self.shards[shard].land(Landing { flight, outcome, began, ended: self.now });
+        self.shards[shard].begin_turn(self.now);
+        self.shards[shard].complete(ProbeReport { flight, outcome, began, ended: self.now });
         self.turn();
         Some(port)
     }
@@ -203,11 +203,11 @@ impl World {
 
     /// Every check is probed within an interval, the spread of the starts, and the wait for room.
     fn verify_that_all_run(&mut self) {
-        while self.land(0, Outcome::PASS).is_some() {}
+        while self.complete(0, Outcome::PASS).is_some() {}
         let deadline = self.now + 20_000 * MS;
         while self.now < deadline {
             self.tick(self.now + 50 * MS);
-            while self.land(0, Outcome::PASS).is_some() {}
+            while self.complete(0, Outcome::PASS).is_some() {}
         }
         self.verify();
         for (id, (_, status)) in self.statuses() {
@@ -250,7 +250,7 @@ proptest! {
                 Step::Full(wishes) => world.change(&wishes, None),
                 Step::Delta(upsert, remove) => world.change(&upsert, Some(&remove)),
                 Step::Tick(millis) => world.tick(world.now + millis * MS),
-                Step::Land(index, outcome) => drop(world.land(index, outcome)),
+                Step::Land(index, outcome) => drop(world.complete(index, outcome)),
             }
             world.verify();
         }
@@ -268,7 +268,7 @@ proptest! {
                 Step::Delta(..) => {}
                 Step::Tick(millis) => world.tick(world.now + millis * MS),
                 Step::Land(index, outcome) => {
-                    if let Some(port) = world.land(index, outcome.clone()) {
+                    if let Some(port) = world.complete(index, outcome.clone()) {
                         let retries = world.desired.values().find(|spec| spec.target().port() == port).unwrap().retries();
                         machines.entry(port).or_insert(CheckMachine::NEW).observe(&outcome, retries);
                     }

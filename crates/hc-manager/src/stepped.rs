@@ -5,10 +5,10 @@
 //! [`Stepped`]. All times are nanoseconds since the start of this manager and must not run backwards.
 //!
 //! A change of the set takes two steps, as it does between threads: [`plan`](Stepped::plan) it, then let each shard
-//! [`obey`](SteppedShard::obey) its orders, in the order in which they were planned. A turn of a shard is
-//! [`wake`](SteppedShard::wake), [`land`](SteppedShard::land) for each probe that has ended,
-//! [`start`](SteppedShard::start) until it gives none, [`updates`](SteppedShard::updates), [`rest`](SteppedShard::rest);
-//! the next one is due at [`next_wake`](SteppedShard::next_wake), or when an order or a landing comes.
+//! [`apply`](SteppedShard::apply) its orders, in the order in which they were planned. A turn of a shard is
+//! [`begin_turn`](SteppedShard::begin_turn), [`complete`](SteppedShard::complete) for each probe that has ended,
+//! [`start`](SteppedShard::start) until it gives none, [`updates`](SteppedShard::updates), [`end_turn`](SteppedShard::end_turn);
+//! the next one is due at [`next_wake`](SteppedShard::next_wake), or when an order or the report of a probe comes.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,7 +18,7 @@ use hc_types::{CheckId, CheckSpec, Incarnation, Outcome, Remembered, SetChange, 
 use crate::config::ManagerConfig;
 use crate::plan::{Applied, Order, Plan, Registry};
 use crate::schedule::nanos;
-use crate::shard::{FlightId, Landing, ShardCore};
+use crate::shard::{FlightId, ProbeReport, ShardCore};
 use crate::stats::{Gauges, ManagerStats};
 
 /// A manager without threads.
@@ -56,7 +56,7 @@ pub struct Orders(Vec<Order>);
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "fields are named by their types")]
 pub enum Deed {
-    /// A check begins; its first probe is due `after` from when the order is obeyed, the others `offset` behind the
+    /// A check begins; its first probe is due `after` from when the order is applied, the others `offset` behind the
     /// multiples of its interval.
     Add {
         slot: u32,
@@ -137,13 +137,13 @@ impl Stepped {
 
 impl SteppedShard {
     /// A turn begins.
-    pub fn wake(&mut self, now: u64) {
-        self.core.wake(now);
+    pub fn begin_turn(&mut self, now: u64) {
+        self.core.begin_turn(now);
     }
 
     /// A probe ended, with `outcome` at `ended`; it was first polled at `began`. Ignored when its check is no more.
-    pub fn land(&mut self, Flight(flight): Flight, outcome: Outcome, began: u64, ended: u64) {
-        self.core.land(Landing { flight, outcome, began, ended });
+    pub fn complete(&mut self, Flight(flight): Flight, outcome: Outcome, began: u64, ended: u64) {
+        self.core.complete(ProbeReport { flight, outcome, began, ended });
     }
 
     /// The next probe to start, if one is due and there is room for it. `wall` is what its status will say.
@@ -163,20 +163,20 @@ impl SteppedShard {
     }
 
     /// The turn that began at `now` is over.
-    pub fn rest(&mut self, now: u64) {
-        self.core.rest(now);
+    pub fn end_turn(&mut self, now: u64) {
+        self.core.end_turn(now);
     }
 
-    /// When the next turn is due; `None` while only an order or a landing gives one something to do.
+    /// When the next turn is due; `None` while only an order or the report of a probe gives one something to do.
     #[must_use]
     pub fn next_wake(&self) -> Option<u64> {
         self.core.next_wake()
     }
 
     /// Carries out orders; gives the probes in flight that are to be dropped.
-    pub fn obey(&mut self, Orders(orders): Orders, now: u64) -> Vec<Flight> {
+    pub fn apply(&mut self, Orders(orders): Orders, now: u64) -> Vec<Flight> {
         let mut cancelled = Vec::new();
-        self.core.obey(orders, now, &mut cancelled);
+        self.core.apply(orders, now, &mut cancelled);
         cancelled.into_iter().map(Flight).collect()
     }
 

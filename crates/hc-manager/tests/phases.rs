@@ -39,7 +39,7 @@ impl World {
         let planned = self.manager.plan(SetChange::Full { generation: None, checks }, self.now);
         let now = self.now;
         for (shard, orders) in self.manager.shards().iter_mut().zip(planned.orders) {
-            shard.obey(orders, now);
+            shard.apply(orders, now);
         }
     }
 
@@ -48,13 +48,13 @@ impl World {
         while self.now < until {
             let now = self.now;
             for shard in self.manager.shards() {
-                shard.wake(now);
+                shard.begin_turn(now);
                 while let Some((flight, spec)) = shard.start(now, SystemTime::UNIX_EPOCH) {
                     self.arrivals.push((now, *spec.target()));
-                    shard.land(flight, Outcome::PASS, now, now);
+                    shard.complete(flight, Outcome::PASS, now, now);
                 }
                 shard.updates().clear();
-                shard.rest(now);
+                shard.end_turn(now);
             }
             let next = self.manager.shards().iter().filter_map(|shard| shard.next_wake()).min();
             self.now = next.unwrap_or(until).clamp(now + 1, until);

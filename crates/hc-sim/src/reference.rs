@@ -367,11 +367,11 @@ impl Reference {
         self.places.get(&Arc::as_ptr(spec)).copied()
     }
 
-    /// Follows an order that a shard obeys at `now` and that was planned at `planned`.
+    /// Follows an order that a shard applies at `now` and that was planned at `planned`.
     ///
     /// Gives the place if a check runs there now, whether a status follows, and the flight that must be dropped; or what
     /// is wrong with the order.
-    pub(crate) fn obey(
+    pub(crate) fn apply(
         &mut self,
         shard: usize,
         deed: Deed,

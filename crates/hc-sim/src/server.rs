@@ -74,7 +74,7 @@ pub(crate) struct Server {
     latest: HashMap<CheckId, Latest>,
     generation: Option<u64>,
     changes: VecDeque<Change>,
-    /// The connection whose change is being carried out, and how many shards have not obeyed yet.
+    /// The connection whose change is being carried out, and how many shards have not applied yet.
     obeying: Option<(u32, usize)>,
     outstanding: Option<Outstanding>,
     seq: u64,
@@ -214,7 +214,7 @@ impl Server {
     }
 
     /// A shard carries out its share of a change.
-    pub(crate) fn obey(
+    pub(crate) fn apply(
         &mut self,
         shard: usize,
         orders: Orders,
@@ -226,7 +226,7 @@ impl Server {
         let mut spoken = Vec::new();
         for deed in orders.deeds() {
             ctx.trace(|| format!("server: shard {shard}: {deed:?}"));
-            match self.reference.obey(shard, deed, planned, now) {
+            match self.reference.apply(shard, deed, planned, now) {
                 Ok((place, speaks, flight)) => {
                     cancelled.extend(flight);
                     spoken.extend(place.filter(|_| speaks != Speaks::No).map(|place| (place, speaks)));
@@ -237,7 +237,7 @@ impl Server {
         self.note_fullness(shard, ctx);
         let core = &mut self.manager.shards()[shard];
         let before = core.updates().len();
-        let dropped = core.obey(orders, now);
+        let dropped = core.apply(orders, now);
         hold(dropped == cancelled, Invariant::OneProbeAtATime, ctx.now, || {
             format!("dropped {dropped:?} for {cancelled:?}")
         })?;
@@ -267,7 +267,7 @@ impl Server {
         self.turn(shard, None, ctx)
     }
 
-    /// Every shard has obeyed.
+    /// Every shard has applied.
     fn in_effect(&mut self, conn: u32, ctx: &mut Context<'_>) -> Step {
         if let Some(link) = self.link.as_mut().filter(|link| link.conn == conn) {
             link.in_effect = true;

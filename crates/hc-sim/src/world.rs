@@ -205,7 +205,7 @@ impl<'a> World<'a> {
                 ctx.digest(shard as u64);
                 server.turn(shard, Some((flight, probe)), ctx)?;
             }
-            Event::Orders { shard, orders, planned, .. } => server.obey(shard, orders, planned, ctx)?,
+            Event::Orders { shard, orders, planned, .. } => server.apply(shard, orders, planned, ctx)?,
             Event::SnapshotDue { .. } => {
                 self.snapshot = Some(server.snapshot(&self.keys, ctx)?);
                 let life = server.life;

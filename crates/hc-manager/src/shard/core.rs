@@ -10,13 +10,13 @@ use hc_types::verdict::{self, HoldLimits, SilentRun};
 use hc_types::{CheckId, CheckSpec, Failure, LocalFault, Outcome, Progress, Status, StatusUpdate};
 use tracing::{debug, info};
 
+use crate::check_state::CheckState;
 use crate::config::ManagerConfig;
-use crate::episodes::Episodes;
 use crate::flaps::Flaps;
 use crate::holding::Holding;
-use crate::known::Known;
-use crate::memory::{Kept, Memory};
+use crate::local_fault_log::LocalFaultLog;
 use crate::plan::{Check, Order};
+use crate::recently_removed::{RecentlyRemoved, Tombstone};
 use crate::schedule::{Nanos, Schedule, nanos};
 use crate::stall::StallDetector;
 use crate::stats::Gauges;
@@ -38,7 +38,7 @@ pub(crate) struct Start {
 
 /// A probe that has ended.
 #[derive(Debug)]
-pub(crate) struct Landing {
+pub(crate) struct ProbeReport {
     pub(crate) flight: FlightId,
     pub(crate) outcome: Outcome,
     /// When it was first polled.
@@ -68,7 +68,7 @@ struct Flight {
 #[derive(Debug)]
 struct Record {
     check: Check,
-    known: Known,
+    known: CheckState,
     schedule: Schedule,
     flight: Option<FlightId>,
     /// Inconclusive probes in a row.
@@ -89,10 +89,10 @@ pub(crate) struct ShardCore {
     next_flight: NonZeroU64,
     max_in_flight: usize,
     checks: usize,
-    memory: Memory,
+    recently_removed: RecentlyRemoved,
     hold_unreachable: Nanos,
     stalls: StallDetector,
-    episodes: Episodes,
+    local_faults: LocalFaultLog,
     flaps: Flaps,
     gauges: Arc<Gauges>,
     updates: Vec<StatusUpdate>,
@@ -107,10 +107,10 @@ impl ShardCore {
             next_flight: NonZeroU64::MIN,
             max_in_flight: (config.max_in_flight.get() / config.shards).max(1),
             checks: 0,
-            memory: Memory::new(nanos(config.remember)),
+            recently_removed: RecentlyRemoved::new(nanos(config.remember)),
             hold_unreachable: nanos(config.hold_unreachable),
             stalls: StallDetector::default(),
-            episodes: Episodes::new(shard, Arc::clone(&gauges)),
+            local_faults: LocalFaultLog::new(shard, Arc::clone(&gauges)),
             flaps: Flaps::default(),
             gauges,
             updates: Vec::new(),
@@ -119,14 +119,14 @@ impl ShardCore {
 
     /// A turn of the loop begins. To be called before the probes that ended are handed in: it finds out whether time was
     /// lost while they were in flight.
-    pub(crate) fn wake(&mut self, now: Nanos) {
+    pub(crate) fn begin_turn(&mut self, now: Nanos) {
         if let Some(length) = self.stalls.tick(now) {
             self.gauges.stalled(length);
             debug!(milliseconds = length / 1_000_000, "this shard stood still");
         }
         self.timers.advance(now);
-        self.memory.expire(now);
-        self.episodes.expire(now);
+        self.recently_removed.expire(now);
+        self.local_faults.expire(now);
         while let Some((slot, changes)) = self.flaps.expire(now) {
             if let Some(record) = self.records.get(slot as usize).and_then(Option::as_ref) {
                 record.log_flaps(changes);
@@ -135,17 +135,20 @@ impl ShardCore {
     }
 
     /// The turn that began at `now` is over.
-    pub(crate) fn rest(&mut self, now: Nanos) {
+    pub(crate) fn end_turn(&mut self, now: Nanos) {
         self.stalls.rest(now, !self.flights.is_empty());
         self.gauges.checks.store(self.checks, Relaxed);
         self.gauges.in_flight.store(self.flights.len(), Relaxed);
         self.gauges.waiting.store(self.timers.due_count(), Relaxed);
     }
 
-    /// When the next turn is due. `None` while there is nothing to wait for but orders and landings.
+    /// When the next turn is due. `None` while there is nothing to wait for but orders and reports of probes.
     pub(crate) fn next_wake(&self) -> Option<Nanos> {
         let flaps = self.flaps.next();
-        [self.timers.next(), self.stalls.expected(), self.episodes.next(), flaps].into_iter().flatten().min()
+        [self.timers.next(), self.stalls.expected(), self.local_faults.next(), flaps]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether a probe could be started now.
@@ -172,8 +175,8 @@ impl ShardCore {
     }
 
     /// A probe ended. Ignored when its check is no more.
-    pub(crate) fn land(&mut self, landing: Landing) {
-        let Landing { flight, outcome, began, ended } = landing;
+    pub(crate) fn complete(&mut self, report: ProbeReport) {
+        let ProbeReport { flight, outcome, began, ended } = report;
         let Some(Flight { slot, stalled, wall, timeout }) = self.flights.remove(&flight) else { return };
         let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         record.flight = None;
@@ -190,13 +193,13 @@ impl ShardCore {
         let interval = nanos(record.check.spec.interval());
         debug!(id = %record.check.id, label = outcome.label(), ?duration, "probe ended");
         let due = if let Some(fault) = local {
-            self.episodes.hold(fault, before, ended);
+            self.local_faults.hold(fault, before, ended);
             record.tries = record.tries.saturating_add(1);
             record.schedule.retry(ended, interval, record.tries)
         } else {
             record.held = None;
             if let Some(fault) = before {
-                self.episodes.release(fault);
+                self.local_faults.release(fault);
             }
             record.tries = 0;
             record.schedule.next(ended, interval)
@@ -206,18 +209,18 @@ impl ShardCore {
         if matches!(outcome, Outcome::Inconclusive(_)) {
             // Not news, but the next refresh says since when it is held.
             let is_new = before.is_none_or(|before| Some(before) != local);
-            let reportable = is_new && record.known.is_certain();
+            let reportable = is_new && record.known.is_confirmed();
             self.updates.push(record.update(false, reportable, times));
         } else {
             let flaps = &mut self.flaps;
             let transition = record.judge(outcome, wall, duration, || flaps.note(slot, ended));
-            self.updates.push(record.update(transition, record.known.is_certain(), times));
+            self.updates.push(record.update(transition, record.known.is_confirmed(), times));
         }
         self.timers.arm(slot, due);
     }
 
     /// Carries out orders at `now`. Probes in flight whose check is no more are put into `cancelled`.
-    pub(crate) fn obey(&mut self, orders: Vec<Order>, now: Nanos, cancelled: &mut Vec<FlightId>) {
+    pub(crate) fn apply(&mut self, orders: Vec<Order>, now: Nanos, cancelled: &mut Vec<FlightId>) {
         for order in orders {
             match order {
                 Order::Add { slot, check, offset, after, known } => {
@@ -235,7 +238,7 @@ impl ShardCore {
     }
 
     /// Makes the check of this slot due now. Its grid stays, and a probe in flight is as good as a new one.
-    pub(crate) fn hasten(&mut self, slot: u32, now: Nanos) {
+    pub(crate) fn probe_now(&mut self, slot: u32, now: Nanos) {
         if let Some(due) = self.timers.armed_at(slot).filter(|due| *due > now) {
             debug!(slot, early = ?Duration::from_nanos(due - now), "a probe is brought forward");
             self.timers.arm(slot, now);
@@ -259,15 +262,19 @@ impl ShardCore {
     }
 
     /// The same for what is known, of checks with a verdict.
-    pub(crate) fn known(&self, from: usize, most: usize) -> (Vec<(Arc<CheckSpec>, Known)>, Option<usize>) {
+    pub(crate) fn known(
+        &self,
+        from: usize,
+        most: usize,
+    ) -> (Vec<(Arc<CheckSpec>, CheckState)>, Option<usize>) {
         self.page(from, most, |Record { check, known, .. }| {
-            known.is_something().then(|| (Arc::clone(&check.spec), known.clone()))
+            known.has_verdict().then(|| (Arc::clone(&check.spec), known.clone()))
         })
     }
 
     /// The same for checks that were removed and are remembered; by entry instead of by slot.
-    pub(crate) fn remembered(&self, from: u64, most: usize) -> (Vec<Kept>, Option<u64>) {
-        self.memory.page(from, most)
+    pub(crate) fn remembered(&self, from: u64, most: usize) -> (Vec<Tombstone>, Option<u64>) {
+        self.recently_removed.page(from, most)
     }
 
     fn page<T>(
@@ -281,13 +288,20 @@ impl ShardCore {
         (rows.iter().flatten().filter_map(row).collect(), (until < self.records.len()).then_some(until))
     }
 
-    fn add(&mut self, slot: u32, mut record: Record, first: Nanos, known: Option<Box<Known>>, now: Nanos) {
+    fn add(
+        &mut self,
+        slot: u32,
+        mut record: Record,
+        first: Nanos,
+        known: Option<Box<CheckState>>,
+        now: Nanos,
+    ) {
         // What this process saw is newer than what the one before left.
-        if let Some(Kept { known, since, .. }) = self.memory.recall(&record.check.spec, now) {
+        if let Some(Tombstone { known, since, .. }) = self.recently_removed.recall(&record.check.spec, now) {
             // As fresh as that of a check that ran on. If it is older, the first probe is heard before anything is told.
             let fresh = now.saturating_sub(*since) <= nanos(record.check.spec.interval());
-            record.known = if fresh { known.clone() } else { known.clone().in_doubt() };
-            self.updates.push(record.update(false, record.known.is_certain(), None));
+            record.known = if fresh { known.clone() } else { known.clone().unconfirmed() };
+            self.updates.push(record.update(false, record.known.is_confirmed(), None));
         } else if let Some(known) = known {
             record.known = *known;
             self.updates.push(record.update(false, false, None));
@@ -299,7 +313,7 @@ impl ShardCore {
         }
         self.records[index] = Some(record);
         self.checks += 1;
-        self.memory.make_room(self.checks);
+        self.recently_removed.make_room(self.checks);
         self.timers.arm(slot, first);
     }
 
@@ -347,7 +361,7 @@ impl ShardCore {
     /// An update that comes from a change of the set; consumers get it if it is `reportable` and certain.
     fn announce(&mut self, slot: u32, reportable: bool) {
         if let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) {
-            let reportable = reportable && record.known.is_certain();
+            let reportable = reportable && record.known.is_confirmed();
             self.updates.push(record.update(false, reportable, None));
         }
     }
@@ -357,11 +371,11 @@ impl ShardCore {
         self.checks -= 1;
         self.timers.disarm(slot);
         if let Some(held) = &record.held {
-            self.episodes.release(held.fault());
+            self.local_faults.release(held.fault());
         }
         debug!(id = %record.check.id, target = %record.check.spec.target(), "check ends");
         record.log_flaps(self.flaps.forget(slot));
-        self.memory.remember(record.check.spec, record.known, now);
+        self.recently_removed.remember(record.check.spec, record.known, now);
         let flight = record.flight?;
         self.flights.remove(&flight).map(|_| flight)
     }
@@ -371,7 +385,7 @@ impl Record {
     fn new(check: Check, schedule: Schedule) -> Self {
         Self {
             check,
-            known: Known::NOTHING,
+            known: CheckState::NEW,
             schedule,
             flight: None,
             tries: 0,

@@ -12,10 +12,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::core::{FlightId, Landing, ShardCore};
-use crate::known::Known;
-use crate::memory::Kept;
+use super::core::{FlightId, ProbeReport, ShardCore};
+use crate::check_state::CheckState;
 use crate::plan::Order;
+use crate::recently_removed::Tombstone;
 use crate::schedule::{Nanos, nanos};
 
 /// Probes started before those that were started get to run: their deadlines begin with their first poll, and their
@@ -56,10 +56,10 @@ pub(crate) struct Page<T, N> {
 
 /// What the manager asks of a shard. Answers that nobody waits for are dropped.
 pub(crate) enum Command {
-    Obey { orders: Vec<Order>, done: oneshot::Sender<()> },
-    Hasten { slots: Vec<u32>, done: oneshot::Sender<()> },
-    Known { from: usize, reply: oneshot::Sender<Page<(Arc<CheckSpec>, Known), usize>> },
-    Remembered { from: u64, reply: oneshot::Sender<Page<Kept, u64>> },
+    Apply { orders: Vec<Order>, done: oneshot::Sender<()> },
+    ProbeNow { slots: Vec<u32>, done: oneshot::Sender<()> },
+    States { from: usize, reply: oneshot::Sender<Page<(Arc<CheckSpec>, CheckState), usize>> },
+    Remembered { from: u64, reply: oneshot::Sender<Page<Tombstone, u64>> },
 }
 
 /// A shard with all it needs to run.
@@ -86,9 +86,9 @@ impl<P: Prober, S: Sink + ?Sized> Shard<P, S> {
         loop {
             let turn = clock.now();
             core.gauges().turn_began(turn);
-            core.wake(turn);
-            while let Some(landing) = landed.take().or_else(|| flights.try_land()) {
-                core.land(landing);
+            core.begin_turn(turn);
+            while let Some(report) = landed.take().or_else(|| flights.try_complete()) {
+                core.complete(report);
             }
             for _ in 0..STARTS_PER_TURN {
                 let Some(start) = core.start(clock.now(), SystemTime::now()) else { break };
@@ -97,13 +97,13 @@ impl<P: Prober, S: Sink + ?Sized> Shard<P, S> {
             if !core.updates().is_empty() {
                 sink.record(core.updates());
             }
-            core.rest(turn);
+            core.end_turn(turn);
             let busy = core.can_start();
             let next = core.next_wake();
             core.gauges().turn_ended(if busy { Some(turn) } else { next });
             set(sleep.as_mut(), next.map(|at| clock.instant(at)));
-            // Each branch may be dropped at any moment: a command or a landing that was not taken stays where it is, a
-            // timer that was not awaited to its end is looked at again in the next turn.
+            // Each branch may be dropped at any moment: a command or report that was not taken stays where it
+            // is, a timer that was not awaited to its end is looked at again in the next turn.
             tokio::select! {
                 biased;
                 () = &mut stopped => break,
@@ -113,7 +113,7 @@ impl<P: Prober, S: Sink + ?Sized> Shard<P, S> {
                 },
                 // What was started runs, then the next are started.
                 () = yield_now(), if busy => {}
-                landing = flights.land(), if !flights.is_empty() => landed = landing,
+                report = flights.complete(), if !flights.is_empty() => landed = report,
                 () = sleep.as_mut(), if !busy => {}
             }
         }
@@ -139,19 +139,19 @@ fn set(sleep: std::pin::Pin<&mut Sleep>, wake: Option<Instant>) {
 /// Gives back the probes in flight that are to be dropped.
 fn carry_out(core: &mut ShardCore, clock: Clock, command: Command) -> Vec<FlightId> {
     // What is too old must not be read, however long nothing else happened.
-    core.wake(clock.now());
+    core.begin_turn(clock.now());
     let mut cancelled = Vec::new();
     match command {
-        Command::Obey { orders, done } => {
-            core.obey(orders, clock.now(), &mut cancelled);
+        Command::Apply { orders, done } => {
+            core.apply(orders, clock.now(), &mut cancelled);
             let _ = done.send(());
         }
-        Command::Hasten { slots, done } => {
+        Command::ProbeNow { slots, done } => {
             let now = clock.now();
-            slots.into_iter().for_each(|slot| core.hasten(slot, now));
+            slots.into_iter().for_each(|slot| core.probe_now(slot, now));
             let _ = done.send(());
         }
-        Command::Known { from, reply } => {
+        Command::States { from, reply } => {
             let (rows, next) = core.known(from, ROWS_PER_TURN);
             let _ = reply.send(Page { rows, next });
         }
@@ -165,7 +165,7 @@ fn carry_out(core: &mut ShardCore, clock: Clock, command: Command) -> Vec<Flight
 
 /// The probes in flight.
 struct Flights {
-    tasks: JoinSet<Landing>,
+    tasks: JoinSet<ProbeReport>,
     handles: HashMap<FlightId, AbortHandle>,
     clock: Clock,
 }
@@ -184,7 +184,7 @@ impl Flights {
         let handle = self.tasks.spawn_local(async move {
             let began = clock.now();
             let outcome = probe.await;
-            Landing { flight, outcome, began, ended: clock.now() }
+            ProbeReport { flight, outcome, began, ended: clock.now() }
         });
         self.handles.insert(flight, handle);
     }
@@ -193,26 +193,26 @@ impl Flights {
     ///
     /// # Cancel safety
     /// That of [`JoinSet::join_next`]: nothing is lost.
-    async fn land(&mut self) -> Option<Landing> {
+    async fn complete(&mut self) -> Option<ProbeReport> {
         let joined = self.tasks.join_next().await?;
-        self.landed(joined)
+        self.report_of(joined)
     }
 
     /// A probe that has ended already.
-    fn try_land(&mut self) -> Option<Landing> {
+    fn try_complete(&mut self) -> Option<ProbeReport> {
         loop {
             let joined = self.tasks.try_join_next()?;
-            if let Some(landing) = self.landed(joined) {
-                return Some(landing);
+            if let Some(report) = self.report_of(joined) {
+                return Some(report);
             }
         }
     }
 
-    fn landed(&mut self, joined: Result<Landing, JoinError>) -> Option<Landing> {
+    fn report_of(&mut self, joined: Result<ProbeReport, JoinError>) -> Option<ProbeReport> {
         match joined {
-            Ok(landing) => {
-                self.handles.remove(&landing.flight);
-                Some(landing)
+            Ok(report) => {
+                self.handles.remove(&report.flight);
+                Some(report)
             }
             Err(error) if error.is_cancelled() => None,
             Err(error) => {
@@ -222,7 +222,7 @@ impl Flights {
                 // Only where panics unwind; the release profile aborts. A defect of ours is no verdict.
                 error!(%error, "a probe panicked");
                 let now = self.clock.now();
-                Some(Landing { flight, outcome: LocalFault::Other(0).into(), began: now, ended: now })
+                Some(ProbeReport { flight, outcome: LocalFault::Other(0).into(), began: now, ended: now })
             }
         }
     }

@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::fakes::{Act, Backends, Journal, tcp};
 use super::{Clock, Command, Shard, ShardCore};
+use crate::check_state::CheckState;
 use crate::config::ManagerConfig;
-use crate::known::Known;
 use crate::plan::{Check, Order};
 use crate::schedule::nanos;
 use crate::stats::{Gauges, ManagerStats};
@@ -40,10 +40,10 @@ struct Rig {
 }
 
 impl Rig {
-    async fn obey(&self, orders: Vec<Order>) {
-        let (done, obeyed) = oneshot::channel();
-        self.commands.send(Command::Obey { orders, done }).await.unwrap();
-        obeyed.await.unwrap();
+    async fn apply(&self, orders: Vec<Order>) {
+        let (done, applied) = oneshot::channel();
+        self.commands.send(Command::Apply { orders, done }).await.unwrap();
+        applied.await.unwrap();
     }
 
     /// Lets the shard run until `millis` after its start.
@@ -105,7 +105,7 @@ async fn with_shard<F: Future<Output = ()>>(max_in_flight: usize, test: impl FnO
 async fn a_day_of_probes_stays_on_its_grid() {
     with_shard(10, async |rig| {
         rig.backends.set(1, Act::After(30 * MS, Outcome::PASS));
-        rig.obey(vec![add(0, tcp(1, 7 * SECOND, 0))]).await;
+        rig.apply(vec![add(0, tcp(1, 7 * SECOND, 0))]).await;
         rig.until(86_400_000).await;
         let starts = rig.starts(1);
         assert_eq!(starts.len(), 86_400 / 7 + 1);
@@ -126,7 +126,7 @@ async fn a_day_of_probes_stays_on_its_grid() {
 async fn remembered_health_is_not_told_before_a_probe_bears_it_out() {
     with_shard(10, async |rig| {
         let known = |spec: &CheckSpec| {
-            Some(Box::new(Known::from(Remembered {
+            Some(Box::new(CheckState::from(Remembered {
                 key: spec.key(),
                 health: Health::Healthy,
                 consecutive_failures: 0,
@@ -143,14 +143,14 @@ async fn remembered_health_is_not_told_before_a_probe_bears_it_out() {
         };
         rig.backends.set(1, Act::After(MS, Outcome::Fail(Failure::Refused)));
         rig.backends.set(2, Act::After(MS, Outcome::PASS));
-        rig.obey(vec![add(0, tcp(1, SECOND, 2)), add(1, tcp(2, SECOND, 2))]).await;
+        rig.apply(vec![add(0, tcp(1, SECOND, 2)), add(1, tcp(2, SECOND, 2))]).await;
         rig.until(900).await;
         // Neither another name nor a moment's absence makes it certain.
         let renamed = Check { id: CheckId(7), incarnation: Incarnation(1), spec: tcp(1, SECOND, 2) };
-        rig.obey(vec![Order::Move { slot: 0, check: renamed, offset: 0, after: nanos(10 * SECOND) }]).await;
-        rig.obey(vec![Order::Remove { slot: 0 }]).await;
+        rig.apply(vec![Order::Move { slot: 0, check: renamed, offset: 0, after: nanos(10 * SECOND) }]).await;
+        rig.apply(vec![Order::Remove { slot: 0 }]).await;
         let check = Check { id: CheckId(0), incarnation: Incarnation(2), spec: tcp(1, SECOND, 2) };
-        rig.obey(vec![Order::Add { slot: 0, check, offset: 0, after: nanos(100 * MS), known: None }]).await;
+        rig.apply(vec![Order::Add { slot: 0, check, offset: 0, after: nanos(100 * MS), known: None }]).await;
         rig.until(1_900).await;
         assert_eq!(rig.starts(1).len(), 2);
         assert!(rig.journal.statuses(0).is_empty(), "told in doubt: {:?}", rig.journal.statuses(0));
@@ -168,20 +168,20 @@ async fn remembered_health_is_not_told_before_a_probe_bears_it_out() {
 #[tokio::test(start_paused = true)]
 async fn a_probe_brought_forward_leaves_the_grid_and_overlaps_nothing() {
     with_shard(10, async |rig| {
-        let hasten = async |slots: Vec<u32>| {
+        let probe_now = async |slots: Vec<u32>| {
             let (done, known) = oneshot::channel();
-            rig.commands.send(Command::Hasten { slots, done }).await.unwrap();
+            rig.commands.send(Command::ProbeNow { slots, done }).await.unwrap();
             known.await.unwrap();
         };
         rig.backends.set(1, Act::After(300 * MS, Outcome::PASS));
-        rig.obey(vec![add(0, tcp(1, SECOND, 0)), add(1, tcp(2, SECOND, 0))]).await;
+        rig.apply(vec![add(0, tcp(1, SECOND, 0)), add(1, tcp(2, SECOND, 0))]).await;
         rig.until(500).await;
         // At rest; then in flight; twice at once; a slot that is none.
-        hasten(vec![0]).await;
+        probe_now(vec![0]).await;
         rig.until(600).await;
-        hasten(vec![0, 0, 77]).await;
+        probe_now(vec![0, 0, 77]).await;
         rig.until(1_100).await;
-        hasten(vec![0]).await;
+        probe_now(vec![0]).await;
         rig.until(2_900).await;
         let (hastened, other) = (rig.starts(1), rig.starts(2));
         let near = |starts: &[u128], due: &[u128]| {
@@ -199,7 +199,7 @@ async fn a_probe_brought_forward_leaves_the_grid_and_overlaps_nothing() {
 async fn probes_longer_than_the_interval_run_back_to_back() {
     with_shard(10, async |rig| {
         rig.backends.set(1, Act::After(250 * MS, TIMEOUT));
-        rig.obey(vec![add(0, tcp(1, 100 * MS, 0))]).await;
+        rig.apply(vec![add(0, tcp(1, 100 * MS, 0))]).await;
         rig.until(2_500).await;
         let starts = rig.starts(1);
         assert!((9..=10).contains(&starts.len()), "{starts:?}");
@@ -213,7 +213,7 @@ async fn probes_longer_than_the_interval_run_back_to_back() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_while_the_process_stood_still_is_no_verdict() {
     with_shard(10, async |rig| {
-        rig.obey(vec![add(0, tcp(1, 10 * SECOND, 0)), add(1, tcp(2, 10 * SECOND, 0))]).await;
+        rig.apply(vec![add(0, tcp(1, 10 * SECOND, 0)), add(1, tcp(2, 10 * SECOND, 0))]).await;
         rig.journal
             .wait("both pass", |journal| !journal.statuses(0).is_empty() && !journal.statuses(1).is_empty())
             .await;
@@ -244,7 +244,8 @@ async fn a_failure_while_the_process_stood_still_is_no_verdict() {
 #[tokio::test(start_paused = true)]
 async fn a_silent_backend_is_found_out_by_a_shard_that_always_stalls() {
     with_shard(10, async |rig| {
-        rig.obey(vec![add(0, tcp(1, SECOND, 1)), add(1, tcp(2, SECOND, 1)), add(2, tcp(3, SECOND, 1))]).await;
+        rig.apply(vec![add(0, tcp(1, SECOND, 1)), add(1, tcp(2, SECOND, 1)), add(2, tcp(3, SECOND, 1))])
+            .await;
         rig.until(500).await;
         rig.backends.set(1, Act::After(SECOND, Outcome::Fail(Failure::silence(Phase::Connect))));
         // Peers that were kept waiting, or may have been.
@@ -274,7 +275,7 @@ async fn a_silent_backend_is_found_out_by_a_shard_that_always_stalls() {
 async fn inconclusive_probes_are_tried_again_soon() {
     with_shard(10, async |rig| {
         rig.backends.set(1, Act::Answer(LocalFault::Buffers.into()));
-        rig.obey(vec![add(0, tcp(1, SECOND, 0))]).await;
+        rig.apply(vec![add(0, tcp(1, SECOND, 0))]).await;
         rig.until(2_050).await;
         let starts = rig.starts(1);
         // After 100, 200, 400 ms; then the pause of 800 ms is cut by the grid, and the next one by the interval.
@@ -299,7 +300,7 @@ async fn due_checks_wait_for_room_in_the_order_in_which_they_came() {
             rig.backends.set(port, Act::After(100 * MS, Outcome::PASS));
         }
         let orders = (0..6).zip((1..=6).rev()).map(|(slot, port)| add(slot, tcp(port, 60 * SECOND, 0)));
-        rig.obey(orders.collect()).await;
+        rig.apply(orders.collect()).await;
         rig.until(50).await;
         assert_eq!((rig.gauges.in_flight.load(Relaxed), rig.gauges.waiting.load(Relaxed)), (2, 4));
         rig.until(400).await;
@@ -320,10 +321,10 @@ async fn a_removed_check_leaves_nothing_to_the_next_one_in_its_slot() {
     with_shard(10, async |rig| {
         rig.backends.set(1, Act::After(500 * MS, TIMEOUT));
         rig.backends.set(2, Act::After(800 * MS, Outcome::PASS));
-        rig.obey(vec![add(0, tcp(1, 10 * SECOND, 0))]).await;
+        rig.apply(vec![add(0, tcp(1, 10 * SECOND, 0))]).await;
         rig.until(100).await;
         assert_eq!(rig.backends.in_flight(1), 1);
-        rig.obey(vec![Order::Remove { slot: 0 }, add(0, tcp(2, 10 * SECOND, 0))]).await;
+        rig.apply(vec![Order::Remove { slot: 0 }, add(0, tcp(2, 10 * SECOND, 0))]).await;
         rig.until(200).await;
         assert_eq!((rig.backends.in_flight(1), rig.backends.dropped()), (0, 1));
         rig.until(2_000).await;
@@ -338,21 +339,21 @@ async fn a_removed_check_leaves_nothing_to_the_next_one_in_its_slot() {
 async fn an_absence_longer_than_the_interval_is_not_told_before_a_probe() {
     with_shard(10, async |rig| {
         let spec = tcp(1, 2 * SECOND, 1);
-        rig.obey(vec![add(0, Arc::clone(&spec))]).await;
+        rig.apply(vec![add(0, Arc::clone(&spec))]).await;
         rig.journal.wait("it passes", |journal| journal.statuses(0).len() == 1).await;
         rig.backends.set(1, Act::After(300 * MS, Outcome::Fail(Failure::Refused)));
-        rig.obey(vec![Order::Remove { slot: 0 }]).await;
+        rig.apply(vec![Order::Remove { slot: 0 }]).await;
         rig.until(1_500).await;
-        rig.obey(vec![add(1, Arc::clone(&spec))]).await;
+        rig.apply(vec![add(1, Arc::clone(&spec))]).await;
         rig.until(1_600).await;
         let told = rig.journal.statuses(1);
         assert!(
             matches!(&told[..], [update] if update.transition && update.status.health == Health::Healthy)
         );
 
-        rig.obey(vec![Order::Remove { slot: 1 }]).await;
+        rig.apply(vec![Order::Remove { slot: 1 }]).await;
         rig.until(5_000).await;
-        rig.obey(vec![add(2, spec)]).await;
+        rig.apply(vec![add(2, spec)]).await;
         rig.until(5_200).await;
         assert!(rig.journal.statuses(2).is_empty());
         rig.until(5_400).await;
@@ -374,14 +375,14 @@ async fn an_absence_longer_than_the_interval_is_not_told_before_a_probe() {
 async fn a_retry_survives_another_interval_and_its_episode_ends_with_the_check() {
     with_shard(10, async |rig| {
         rig.backends.set(1, Act::Answer(LocalFault::Memory.into()));
-        rig.obey(vec![add(0, tcp(1, 10 * SECOND, 0))]).await;
+        rig.apply(vec![add(0, tcp(1, 10 * SECOND, 0))]).await;
         rig.until(400).await;
         let spec = tcp(1, 60 * SECOND, 0);
-        rig.obey(vec![Order::Retime { slot: 0, spec, offset: 0, after: nanos(5 * SECOND) }]).await;
+        rig.apply(vec![Order::Retime { slot: 0, spec, offset: 0, after: nanos(5 * SECOND) }]).await;
         rig.until(900).await;
         assert_eq!(rig.starts(1).len(), 4, "{:?}", rig.starts(1));
         assert_eq!(rig.stats().episodes[0].held, 1);
-        rig.obey(vec![Order::Remove { slot: 0 }]).await;
+        rig.apply(vec![Order::Remove { slot: 0 }]).await;
         rig.until(12_000).await;
         assert!(rig.stats().episodes.is_empty());
     })
@@ -396,9 +397,9 @@ async fn what_is_too_old_is_not_exported() {
             rig.commands.send(Command::Remembered { from: 0, reply }).await.unwrap();
             page.await.unwrap().rows.len()
         };
-        rig.obey(vec![add(0, tcp(1, SECOND, 0))]).await;
+        rig.apply(vec![add(0, tcp(1, SECOND, 0))]).await;
         rig.until(1_500).await;
-        rig.obey(vec![Order::Remove { slot: 0 }]).await;
+        rig.apply(vec![Order::Remove { slot: 0 }]).await;
         rig.until(61_000).await;
         assert_eq!(kept().await, 1);
         rig.until(62_000).await;
@@ -410,7 +411,7 @@ async fn what_is_too_old_is_not_exported() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_shard_sleeps() {
     with_shard(10, async |rig| {
-        rig.obey(vec![add(0, tcp(1, 3600 * SECOND, 0))]).await;
+        rig.apply(vec![add(0, tcp(1, 3600 * SECOND, 0))]).await;
         rig.until(1_000).await;
         // A stop of the whole process while nothing is in flight is no stall: nothing was lost.
         advance(600 * SECOND).await;
@@ -440,7 +441,7 @@ async fn a_check_without_a_path_is_held_for_ten_seconds_and_then_unhealthy() {
 
     with_shard(10, async |rig| {
         // Retries do not prolong it.
-        rig.obey(vec![add(0, tcp(1, SECOND, 50))]).await;
+        rig.apply(vec![add(0, tcp(1, SECOND, 50))]).await;
         rig.until(500).await;
         rig.backends.set(1, Act::Answer(LocalFault::NoRoute.into()));
         rig.until(10_900).await;
@@ -469,7 +470,7 @@ async fn a_check_without_a_path_is_held_for_ten_seconds_and_then_unhealthy() {
 #[tokio::test(start_paused = true)]
 async fn a_check_without_descriptors_is_held_for_as_long_as_it_lasts() {
     with_shard(10, async |rig| {
-        rig.obey(vec![add(0, tcp(1, SECOND, 0))]).await;
+        rig.apply(vec![add(0, tcp(1, SECOND, 0))]).await;
         rig.until(500).await;
         rig.backends.set(1, Act::Answer(LocalFault::Descriptors.into()));
         rig.until(3_600_000).await;
@@ -488,7 +489,7 @@ async fn heartbeat_is_overdue_only_when_something_is() {
         assert_eq!(heartbeat(3600 * SECOND).overdue, Duration::ZERO);
         assert!(heartbeat(3600 * SECOND).last_turn > 3598 * SECOND);
         rig.backends.set(1, Act::Answer(Outcome::PASS));
-        rig.obey(vec![add(0, tcp(1, 10 * SECOND, 0))]).await;
+        rig.apply(vec![add(0, tcp(1, 10 * SECOND, 0))]).await;
         rig.until(5_000).await;
         assert_eq!(heartbeat(5 * SECOND).overdue, Duration::ZERO);
         // The next probe is due at 10 s: by then something should have happened.

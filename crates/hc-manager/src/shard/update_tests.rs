@@ -9,9 +9,9 @@ use hc_types::{
     Timing,
 };
 
-use super::{Landing, ShardCore};
+use super::{ProbeReport, ShardCore};
+use crate::check_state::CheckState;
 use crate::config::ManagerConfig;
-use crate::known::Known;
 use crate::machine::CheckMachine;
 use crate::plan::{Check, Order};
 use crate::schedule::Nanos;
@@ -44,23 +44,23 @@ fn spec(retries: u32) -> Arc<CheckSpec> {
 }
 
 impl Rig {
-    fn new(known: Option<Known>, retries: u32) -> Self {
+    fn new(known: Option<CheckState>, retries: u32) -> Self {
         let config = ManagerConfig { shards: NonZeroUsize::MIN, ..ManagerConfig::default() };
         let mut rig = Self { core: ShardCore::new(0, &config, Arc::new(Gauges::new())), now: 0 };
         let check = Check { id: CheckId(7), incarnation: Incarnation(1), spec: spec(retries) };
         let known = known.map(Box::new);
-        rig.obey(Order::Add { slot: 0, check, offset: 0, after: 0, known });
+        rig.apply(Order::Add { slot: 0, check, offset: 0, after: 0, known });
         rig
     }
 
-    fn obey(&mut self, order: Order) {
-        self.core.obey(vec![order], self.now, &mut Vec::new());
+    fn apply(&mut self, order: Order) {
+        self.core.apply(vec![order], self.now, &mut Vec::new());
     }
 
     /// Lets the next probe start when it is due, and end with `outcome` half a second later.
     fn probe(&mut self, outcome: impl Into<Outcome>) -> StatusUpdate {
         let start = loop {
-            self.core.wake(self.now);
+            self.core.begin_turn(self.now);
             if let Some(start) = self.core.start(self.now, wall(self.now)) {
                 break start;
             }
@@ -68,10 +68,10 @@ impl Rig {
         };
         let began = self.now;
         self.now += SECOND / 2;
-        self.core.wake(self.now);
+        self.core.begin_turn(self.now);
         self.core.updates().clear();
-        let landing = Landing { flight: start.flight, outcome: outcome.into(), began, ended: self.now };
-        self.core.land(landing);
+        let report = ProbeReport { flight: start.flight, outcome: outcome.into(), began, ended: self.now };
+        self.core.complete(report);
         let update = self.core.updates().pop().unwrap();
         assert!(self.core.updates().is_empty());
         update
@@ -125,7 +125,7 @@ fn each_inconclusive_probe_is_an_update_but_only_the_first_is_reportable() {
 #[test]
 fn restored_health_is_not_reportable_before_a_probe_confirms_it() {
     use Health::{Healthy, Unhealthy};
-    let mut known = Known::NOTHING;
+    let mut known = CheckState::NEW;
     known.machine = CheckMachine::restored(Healthy, 0, 3, 4);
     let mut rig = Rig::new(Some(known.clone()), 1);
     assert_eq!(shown(&rig.core.updates()[0]), (Healthy, false, false, 0, None));
@@ -139,11 +139,11 @@ fn restored_health_is_not_reportable_before_a_probe_confirms_it() {
 fn another_timing_is_an_update_for_readers_and_another_id_one_for_consumers() {
     let mut rig = Rig::new(None, 0);
     rig.probe(Outcome::PASS);
-    rig.obey(Order::Retime { slot: 0, spec: spec(5), offset: 0, after: 0 });
+    rig.apply(Order::Retime { slot: 0, spec: spec(5), offset: 0, after: 0 });
     let update = rig.core.updates().pop().unwrap();
     assert_eq!((shown(&update), update.spec.retries()), ((Health::Healthy, false, false, 1, Some(0)), 5));
     let check = Check { id: CheckId(8), incarnation: Incarnation(2), spec: spec(5) };
-    rig.obey(Order::Move { slot: 0, check, offset: 0, after: 0 });
+    rig.apply(Order::Move { slot: 0, check, offset: 0, after: 0 });
     let update = rig.core.updates().pop().unwrap();
     assert_eq!((shown(&update), update.id), ((Health::Healthy, true, true, 1, Some(0)), CheckId(8)));
 }

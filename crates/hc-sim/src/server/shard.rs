@@ -72,7 +72,7 @@ impl Server {
     ) -> Step {
         let now = ctx.now - self.born;
         self.note_fullness(shard, ctx);
-        self.manager.shards()[shard].wake(now);
+        self.manager.shards()[shard].begin_turn(now);
         if let Some((flight, probe)) = landing {
             self.land(shard, flight, probe, ctx)?;
         }
@@ -84,11 +84,11 @@ impl Server {
             }
             self.record(shard, ctx)?;
             let core = &mut self.manager.shards()[shard];
-            core.rest(now);
+            core.end_turn(now);
             if !core.can_start() {
                 break;
             }
-            core.wake(now);
+            core.begin_turn(now);
         }
         self.note_fullness(shard, ctx);
         Ok(())
@@ -171,7 +171,7 @@ impl Server {
         let late_before = late(&self.manager);
         let core = &mut self.manager.shards()[shard];
         let before = core.updates().len();
-        core.land(flight, outcome.clone(), begun.started, now);
+        core.complete(flight, outcome.clone(), begun.started, now);
         let update: Option<StatusUpdate> =
             core.updates().get(before).filter(|update| update.reportable).cloned();
         let single = core.updates().len() <= before + 1;

@@ -22,13 +22,13 @@ struct Ongoing {
 
 /// The local faults of one shard that are going on, by label. Logs the begin and the end of each.
 #[derive(Debug)]
-pub(crate) struct Episodes {
+pub(crate) struct LocalFaultLog {
     shard: usize,
     gauges: Arc<Gauges>,
     ongoing: Vec<Ongoing>,
 }
 
-impl Episodes {
+impl LocalFaultLog {
     pub(crate) fn new(shard: usize, gauges: Arc<Gauges>) -> Self {
         Self { shard, gauges, ongoing: Vec::new() }
     }
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn an_episode_lasts_while_it_holds_a_check_and_a_little_longer() {
         let gauges = Arc::new(Gauges::new());
-        let mut episodes = Episodes::new(0, Arc::clone(&gauges));
+        let mut episodes = LocalFaultLog::new(0, Arc::clone(&gauges));
         assert_eq!(episodes.next(), None);
         episodes.hold(LocalFault::Ports, None, 0);
         episodes.hold(LocalFault::Ports, None, SECOND);

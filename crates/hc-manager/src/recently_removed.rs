@@ -8,33 +8,33 @@ use std::sync::Arc;
 
 use hc_types::{CheckKey, CheckSpec};
 
-use crate::known::Known;
+use crate::check_state::CheckState;
 use crate::schedule::Nanos;
 
 /// Checks that are remembered however small the set is.
 const LEAST: usize = 64;
 
 #[derive(Clone, Debug)]
-pub(crate) struct Kept {
+pub(crate) struct Tombstone {
     pub(crate) spec: Arc<CheckSpec>,
-    pub(crate) known: Known,
+    pub(crate) known: CheckState,
     /// When the check was removed.
     pub(crate) since: Nanos,
 }
 
 /// Removed checks of one shard, the oldest first.
 #[derive(Debug)]
-pub(crate) struct Memory {
+pub(crate) struct RecentlyRemoved {
     keep: Nanos,
     limit: usize,
     /// Holes are entries that a later removal of the same check replaced.
-    entries: VecDeque<Option<(CheckKey, Kept)>>,
+    entries: VecDeque<Option<(CheckKey, Tombstone)>>,
     /// How many entries have left at the front: the number of the first one that is there.
     first: u64,
     numbers: HashMap<CheckKey, u64>,
 }
 
-impl Memory {
+impl RecentlyRemoved {
     /// Remembers each for `keep`.
     pub(crate) fn new(keep: Nanos) -> Self {
         Self { keep, limit: LEAST, entries: VecDeque::new(), first: 0, numbers: HashMap::new() }
@@ -46,8 +46,8 @@ impl Memory {
     }
 
     /// A check was removed at `now`. Instants do not go backwards.
-    pub(crate) fn remember(&mut self, spec: Arc<CheckSpec>, known: Known, now: Nanos) {
-        if self.keep == 0 || !known.is_something() {
+    pub(crate) fn remember(&mut self, spec: Arc<CheckSpec>, known: CheckState, now: Nanos) {
+        if self.keep == 0 || !known.has_verdict() {
             return;
         }
         let key = spec.key();
@@ -55,14 +55,14 @@ impl Memory {
             self.entries[entry] = None;
         }
         self.numbers.insert(key, self.first + self.entries.len() as u64);
-        self.entries.push_back(Some((key, Kept { spec, known, since: now })));
+        self.entries.push_back(Some((key, Tombstone { spec, known, since: now })));
         if self.entries.len() > self.limit {
             self.drop_oldest();
         }
     }
 
     /// What is remembered of what this check checks. It stays until its time is over: several checks may have the key.
-    pub(crate) fn recall(&mut self, spec: &CheckSpec, now: Nanos) -> Option<&Kept> {
+    pub(crate) fn recall(&mut self, spec: &CheckSpec, now: Nanos) -> Option<&Tombstone> {
         self.expire(now);
         if self.numbers.is_empty() {
             return None;
@@ -82,7 +82,7 @@ impl Memory {
     }
 
     /// Entries from number `from` on, `most` of them at most, and the number to go on from unless that was all.
-    pub(crate) fn page(&self, from: u64, most: usize) -> (Vec<Kept>, Option<u64>) {
+    pub(crate) fn page(&self, from: u64, most: usize) -> (Vec<Tombstone>, Option<u64>) {
         let from = from.max(self.first);
         let begin = self.position(from).unwrap_or(self.entries.len());
         let rows = self.entries.range(begin..).take(most);
@@ -119,8 +119,8 @@ mod tests {
         Arc::new(CheckSpec::new(target, probe, Timing::every(second).timeout(second)).unwrap())
     }
 
-    fn known(successes: u64) -> Known {
-        let mut known = Known::NOTHING;
+    fn known(successes: u64) -> CheckState {
+        let mut known = CheckState::NEW;
         for _ in 0..successes {
             known.machine.observe(&Outcome::PASS, 0);
         }
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn recalled(memory: &mut Memory, port: u16, now: Nanos) -> Option<u64> {
+    fn recalled(memory: &mut RecentlyRemoved, port: u16, now: Nanos) -> Option<u64> {
         let kept = memory.recall(&spec(port), now)?;
         assert_eq!(kept.known.machine.health(), Health::Healthy);
         Some(kept.known.machine.successes())
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_check_is_remembered_for_its_time() {
-        let mut memory = Memory::new(100);
+        let mut memory = RecentlyRemoved::new(100);
         memory.remember(spec(1), known(5), 10);
         memory.remember(spec(2), known(6), 20);
         assert_eq!(recalled(&mut memory, 1, 110), Some(5));
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn the_later_life_counts() {
-        let mut memory = Memory::new(100);
+        let mut memory = RecentlyRemoved::new(100);
         memory.remember(spec(1), known(5), 10);
         memory.remember(spec(1), known(7), 50);
         assert_eq!(recalled(&mut memory, 1, 120), Some(7));
@@ -159,17 +159,17 @@ mod tests {
 
     #[test]
     fn nothing_known_is_nothing_to_remember() {
-        let mut memory = Memory::new(100);
-        memory.remember(spec(1), Known::NOTHING, 10);
+        let mut memory = RecentlyRemoved::new(100);
+        memory.remember(spec(1), CheckState::NEW, 10);
         assert!(memory.entries.is_empty());
-        let mut off = Memory::new(0);
+        let mut off = RecentlyRemoved::new(0);
         off.remember(spec(1), known(1), 10);
         assert!(off.entries.is_empty());
     }
 
     #[test]
     fn the_oldest_give_way_and_pages_hold_the_rest() {
-        let mut memory = Memory::new(1000);
+        let mut memory = RecentlyRemoved::new(1000);
         memory.make_room(50);
         for port in 1..=150 {
             memory.remember(spec(port), known(u64::from(port)), 0);

@@ -9,7 +9,7 @@ use crate::schedule::nanos;
 
 /// The state of a check and its latest result: what outlives its id.
 #[derive(Clone, Debug)]
-pub(crate) struct Known {
+pub(crate) struct CheckState {
     pub(crate) machine: CheckMachine,
     last_check: Option<WallTime>,
     /// Start of the probe with which the health became what it is.
@@ -22,9 +22,9 @@ pub(crate) struct Known {
     confirmed: bool,
 }
 
-impl Known {
+impl CheckState {
     /// Nothing.
-    pub(crate) const NOTHING: Self = Self {
+    pub(crate) const NEW: Self = Self {
         machine: CheckMachine::NEW,
         last_check: None,
         since: None,
@@ -34,19 +34,19 @@ impl Known {
     };
 
     /// Whether there is anything worth remembering.
-    pub(crate) fn is_something(&self) -> bool {
+    pub(crate) fn has_verdict(&self) -> bool {
         self.machine.health() != Health::Unknown
     }
 
     /// Whether it can be told. Health that was remembered cannot, until a probe has borne it out or it has changed: the
     /// consumer keeps what it heard last, which may be newer than the memory. The process before may have told of a death
     /// and been killed before it wrote that down.
-    pub(crate) fn is_certain(&self) -> bool {
-        self.is_something() && self.confirmed
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.has_verdict() && self.confirmed
     }
 
     /// From memory, and too old to be told as it is.
-    pub(crate) fn in_doubt(mut self) -> Self {
+    pub(crate) fn unconfirmed(mut self) -> Self {
         self.confirmed = false;
         self
     }
@@ -100,7 +100,7 @@ impl Known {
     }
 }
 
-impl From<Remembered> for Known {
+impl From<Remembered> for CheckState {
     fn from(remembered: Remembered) -> Self {
         let Remembered { key: _, health, consecutive_failures, failures, successes, last_check, duration } =
             remembered;
