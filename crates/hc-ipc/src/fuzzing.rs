@@ -1,4 +1,5 @@
-//! Ways into private parts for the fuzz targets of this repository. No part of the API: it may change at any time.
+//! Private parts, public for the fuzz targets of this repository. Not part of the API: it may
+//! change at any time.
 
 use std::io;
 

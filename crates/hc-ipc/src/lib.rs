@@ -49,7 +49,7 @@ mod connection;
 mod conversation;
 mod event;
 mod frame;
-#[doc(hidden)]
+#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod handle;
 mod incoming;

@@ -28,28 +28,32 @@ pub(crate) fn confine(files: &Files) -> Result<Confinement, SandboxError> {
             .handle_access(AccessFs::from_all(ABI_WANTED))?
             .create()
     })();
-    let mut ruleset = ruleset.map_err(SandboxError::Files)?;
+    let mut ruleset = ruleset.map_err(failed)?;
     let writing =
         AccessFs::from_all(ABI_WANTED) & !AccessFs::Execute & !AccessFs::MakeChar & !AccessFs::MakeBlock;
     for path in &files.writable {
-        let directory =
-            PathFd::new(path).map_err(|source| SandboxError::Directory { path: path.clone(), source })?;
-        ruleset = ruleset.add_rule(PathBeneath::new(directory, writing)).map_err(SandboxError::Files)?;
+        let directory = PathFd::new(path)
+            .map_err(|error| SandboxError::Directory { path: path.clone(), source: error.into() })?;
+        ruleset = ruleset.add_rule(PathBeneath::new(directory, writing)).map_err(failed)?;
     }
     let reading = AccessFs::ReadFile | AccessFs::ReadDir;
     for path in &files.readable {
         let Ok(opened) = PathFd::new(path) else { continue };
         let access = if path.is_dir() { reading } else { AccessFs::ReadFile.into() };
-        ruleset = ruleset.add_rule(PathBeneath::new(opened, access)).map_err(SandboxError::Files)?;
+        ruleset = ruleset.add_rule(PathBeneath::new(opened, access)).map_err(failed)?;
     }
     let binding = AccessFs::MakeSock | AccessFs::ReadDir;
     for directory in files.sockets.iter().filter_map(|path| PathFd::new(path).ok()) {
-        ruleset = ruleset.add_rule(PathBeneath::new(directory, binding)).map_err(SandboxError::Files)?;
+        ruleset = ruleset.add_rule(PathBeneath::new(directory, binding)).map_err(failed)?;
     }
-    let status = ruleset.restrict_self().map_err(|error: RulesetError| SandboxError::Files(error))?;
+    let status = ruleset.restrict_self().map_err(failed)?;
     Ok(match status.ruleset {
         RulesetStatus::FullyEnforced => Confinement::Full,
         RulesetStatus::PartiallyEnforced => Confinement::Partial,
         RulesetStatus::NotEnforced => Confinement::None,
     })
+}
+
+fn failed(error: RulesetError) -> SandboxError {
+    SandboxError::Files(error.into())
 }

@@ -48,26 +48,30 @@ pub struct Report {
     pub syscalls: usize,
 }
 
-/// Why the sandbox does not stand. What had been given up before stays given up.
+/// The error of the library that was asked, whose type is no part of this crate's API.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why the sandbox is not in force. What had been given up before stays given up.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SandboxError {
     /// The capabilities cannot be dropped.
     #[error("cannot drop capabilities: {0}")]
-    Capabilities(#[source] caps::errors::CapsError),
+    Capabilities(#[source] Cause),
     /// The files cannot be confined.
     #[error("cannot confine files (Landlock): {0}")]
-    Files(#[source] landlock::RulesetError),
+    Files(#[source] Cause),
     /// A directory of [`Files::writable`] cannot be opened.
     #[error("cannot confine files (Landlock): {}: {source}", path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
         /// Why.
-        source: landlock::PathFdError,
+        source: Cause,
     },
     /// The system calls cannot be filtered.
     #[error("cannot filter system calls (seccomp): {0}")]
-    Syscalls(#[source] libseccomp::error::SeccompError),
+    Syscalls(#[source] Cause),
 }
 
 /// Gives up what checking does not need, for this thread and for those that it starts from now on. Threads that run
@@ -78,7 +82,8 @@ pub enum SandboxError {
 pub fn enter(files: &Files) -> Result<Report, SandboxError> {
     // Files first: with no_new_privs set by it, the filter below needs no capability.
     let confinement = files::confine(files)?;
-    let capabilities = capabilities::keep_needed(files.chown).map_err(SandboxError::Capabilities)?;
-    let syscalls = syscalls::filter().map_err(SandboxError::Syscalls)?;
+    let capabilities =
+        capabilities::keep_needed(files.chown).map_err(|error| SandboxError::Capabilities(error.into()))?;
+    let syscalls = syscalls::filter().map_err(|error| SandboxError::Syscalls(error.into()))?;
     Ok(Report { capabilities, files: confinement, syscalls })
 }

@@ -60,21 +60,33 @@ struct Body<R> {
     records: R,
 }
 
+/// Why records cannot be written down.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// The time of the snapshot or of a record's last check lies before 1970.
+    #[error("{0}")]
+    Record(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The records take more than 4 GiB.
+    #[error("more than 4 GiB")]
+    TooLarge,
+}
+
 /// Writes a snapshot into memory: about 50 bytes a record.
 ///
 /// # Errors
-/// When `written` or a record's `last_check` lies before 1970, or the records take more than 4 GiB: the format cannot hold
-/// that.
-pub fn encode(written: SystemTime, records: &[Remembered]) -> Result<Vec<u8>, postcard::Error> {
+/// [`EncodeError`]: the format cannot hold the records.
+pub fn encode(written: SystemTime, records: &[Remembered]) -> Result<Vec<u8>, EncodeError> {
     let mut bytes = Vec::with_capacity(HEADER + SECTION_HEADER + CHECKSUM + 64 + records.len() * 56);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
     bytes.extend_from_slice(&HEALTH.to_le_bytes());
     // The length, known when the body is written.
     bytes.extend_from_slice(&[0; 4]);
-    let mut bytes = postcard::to_extend(&Body { written, records }, bytes)?;
+    let mut bytes = postcard::to_extend(&Body { written, records }, bytes)
+        .map_err(|error| EncodeError::Record(error.into()))?;
     let body = HEADER + SECTION_HEADER;
-    let length = u32::try_from(bytes.len() - body).map_err(|_| postcard::Error::SerializeBufferFull)?;
+    let length = u32::try_from(bytes.len() - body).map_err(|_| EncodeError::TooLarge)?;
     bytes[body - 4..body].copy_from_slice(&length.to_le_bytes());
     let checksum: [u8; CHECKSUM] = Sha256::digest(&bytes).into();
     bytes.extend_from_slice(&checksum);

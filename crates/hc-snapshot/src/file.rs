@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use hc_types::Remembered;
 
-use crate::codec::{self, DecodeError};
+use crate::codec::{self, DecodeError, EncodeError};
 
 /// Name of the snapshot in the state directory.
 pub const FILE_NAME: &str = "health.snapshot";
@@ -24,7 +24,7 @@ pub const TOLERANCE: Duration = Duration::from_secs(10);
 pub enum WriteError {
     /// A record cannot be written down.
     #[error("cannot encode the snapshot: {0}")]
-    Encode(#[source] postcard::Error),
+    Encode(#[source] EncodeError),
     /// The file cannot be written.
     #[error("{}: {source}", path.display())]
     Io {

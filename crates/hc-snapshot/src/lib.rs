@@ -22,6 +22,6 @@ mod codec;
 mod file;
 mod version_1;
 
-pub use codec::{DecodeError, decode, encode};
+pub use codec::{DecodeError, EncodeError, decode, encode};
 pub use file::{FILE_NAME, Found, ReadError, TOLERANCE, WriteError, read, write};
 pub use version_1::version_1_key;
