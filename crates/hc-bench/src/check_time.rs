@@ -11,7 +11,7 @@ use hc_checkers::{CheckersConfig, probe_tcp};
 use hc_types::{Outcome, Target, TcpProbe};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::process::{Process, programs, wait_for};
+use crate::process::{self, programs, wait_for};
 use crate::{nginx, table};
 
 const CHECKS: usize = 3000;
@@ -109,7 +109,7 @@ fn our_chain(dir: &Path) -> Result<serde_json::Value> {
         dir.path().as_os_str(),
     ];
     let log = dir.path().join("hc-server.log");
-    let _server = Process::start(nginx::CHECKER_CPU, &log, &programs()?.join("hc-server"), &args)?;
+    let _server = process::start(nginx::CHECKER_CPU, &log, &programs()?.join("hc-server"), &args)?;
     wait_for("hc-server listening", Duration::from_secs(5), || socket.exists())?;
     let socket = socket.display().to_string();
     let address = format!("{}:{}", nginx::address(0), nginx::PORT);

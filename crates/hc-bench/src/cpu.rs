@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 
 use crate::nginx::{self, BACKEND_CPU, CHECKER_CPU, PORT, address};
-use crate::process::{Process, programs, wait_for};
+use crate::process::{self, Process, programs, wait_for};
 use crate::{procfs, table};
 
 const CHECKS: usize = 300;
@@ -136,7 +136,7 @@ fn haproxy(dir: &Path, kind: Kind) -> Result<Peer> {
     fs::write(&path, config)?;
     let args = ["-db".as_ref(), "-f".as_ref(), path.as_os_str()];
     let process =
-        Process::start(CHECKER_CPU, &dir.join("haproxy.log"), Path::new("/usr/sbin/haproxy"), &args)?;
+        process::start(CHECKER_CPU, &dir.join("haproxy.log"), Path::new("/usr/sbin/haproxy"), &args)?;
     Ok(Peer { name: "HAProxy", counted: vec![process], _serving: vec![], micros: vec![], rates: vec![] })
 }
 
@@ -160,7 +160,7 @@ fn engine(dir: &Path, name: &str, kind: Kind) -> Result<(Process, String)> {
     let socket = dir.join(format!("{name}.sock")).display().to_string();
     let args = ["-socket", &socket, "-checks", &file.display().to_string()];
     let log = dir.join(format!("{name}.log"));
-    let process = Process::start(BACKEND_CPU, &log, &programs()?.join("fake-engine"), &args)?;
+    let process = process::start(BACKEND_CPU, &log, &programs()?.join("fake-engine"), &args)?;
     wait_for("fake-engine listening", Duration::from_secs(5), || Path::new(&socket).exists())?;
     Ok((process, socket))
 }
@@ -169,7 +169,7 @@ fn seesaw(dir: &Path, kind: Kind) -> Result<Peer> {
     let (engine, socket) = engine(dir, "engine-seesaw", kind)?;
     let program = programs()?.join("seesaw_healthcheck");
     let args = ["-engine", &socket, "-log_dir", &dir.display().to_string()];
-    let process = Process::start(CHECKER_CPU, &dir.join("seesaw.log"), &program, &args)?;
+    let process = process::start(CHECKER_CPU, &dir.join("seesaw.log"), &program, &args)?;
     Ok(Peer { name: "Seesaw", counted: vec![process], _serving: vec![engine], micros: vec![], rates: vec![] })
 }
 
@@ -178,9 +178,9 @@ fn ours(dir: &Path, kind: Kind) -> Result<Peer> {
     let socket = dir.join("hc.sock").display().to_string();
     let args = ["--socket", &socket, "--state-dir", &dir.display().to_string()];
     let log = dir.join("hc-server.log");
-    let server = Process::start(CHECKER_CPU, &log, &programs()?.join("hc-server"), &args)?;
+    let server = process::start(CHECKER_CPU, &log, &programs()?.join("hc-server"), &args)?;
     let args = ["-engine", &engine_socket, "-socket", &socket, "-logtostderr"];
-    let proxy = Process::start(CHECKER_CPU, &dir.join("hc-proxy.log"), &programs()?.join("hc-proxy"), &args)?;
+    let proxy = process::start(CHECKER_CPU, &dir.join("hc-proxy.log"), &programs()?.join("hc-proxy"), &args)?;
     Ok(Peer {
         name: "hc-server + hc-proxy",
         counted: vec![server, proxy],

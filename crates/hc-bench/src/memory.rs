@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::process::{Process, programs, wait_for};
+use crate::process::{self, programs, wait_for};
 use crate::{procfs, table};
 
 const CHECKS: usize = 100_000;
@@ -21,7 +21,7 @@ pub(crate) fn run() -> Result<()> {
     let socket = dir.path().join("hc.sock");
     // Nobody listens at the targets: a refusal is a verdict, and costs the bench no backend.
     let args = ["--socket".as_ref(), socket.as_os_str(), "--state-dir".as_ref(), dir.path().as_os_str()];
-    let server = Process::start(0, &dir.path().join("hc-server.log"), &programs()?.join("hc-server"), &args)?;
+    let server = process::start(0, &dir.path().join("hc-server.log"), &programs()?.join("hc-server"), &args)?;
     wait_for("hc-server listening", Duration::from_secs(5), || socket.exists())?;
     let before = procfs::resident(server.id())?;
 

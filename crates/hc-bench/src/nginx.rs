@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::process::{Process, wait_for};
+use crate::process::{self, Process, wait_for};
 
 /// Where it listens, at all addresses.
 pub(crate) const PORT: u16 = 8080;
@@ -34,7 +34,7 @@ pub(crate) fn start(dir: &Path) -> Result<Process> {
         ),
     )?;
     let args = ["-c".as_ref(), config.as_os_str()];
-    let nginx = Process::start(BACKEND_CPU, &dir.join("nginx.log"), Path::new("/usr/sbin/nginx"), &args)?;
+    let nginx = process::start(BACKEND_CPU, &dir.join("nginx.log"), Path::new("/usr/sbin/nginx"), &args)?;
     wait_for("nginx answering", Duration::from_secs(5), || TcpStream::connect(("127.0.0.1", PORT)).is_ok())?;
     Ok(nginx)
 }

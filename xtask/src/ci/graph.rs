@@ -42,7 +42,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("hc-testkit", &["hc-types"]),
-    ("hc-bench", &["hc-checkers", "hc-ipc", "hc-manager", "hc-notifier", "hc-snapshot", "hc-types"]),
+    (
+        "hc-bench",
+        &["hc-checkers", "hc-ipc", "hc-manager", "hc-notifier", "hc-snapshot", "hc-testkit", "hc-types"],
+    ),
     ("hc-fuzz", &["hc-fuzz-targets"]),
     (
         "hc-fuzz-targets",

@@ -1,14 +1,14 @@
 //! An engine, and what checks for it: Seesaw's program or ours.
 
-use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::cell::RefCell;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
+use hc_testkit::chain::{self, Programs};
+use hc_testkit::process::Process;
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -26,8 +26,9 @@ pub(super) enum Kind {
 }
 
 /// What the engine was told, as fake-engine prints it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Event {
+    #[serde(default)]
     pub(super) event: String,
     #[serde(default)]
     pub(super) id: u64,
@@ -68,153 +69,102 @@ impl Event {
     }
 }
 
-type Heard = Arc<(Mutex<Vec<Event>>, Condvar)>;
-
 /// A running side. Ends when it is dropped.
 pub(super) struct Side {
     kind: Kind,
+    /// The engine is the first. They end in reverse order.
+    programs: Vec<(&'static str, Process)>,
+    /// What the engine printed, as far as it was read. A line that cannot be read is an event without a name.
+    heard: RefCell<Vec<Event>>,
     directory: TempDir,
-    file: PathBuf,
-    programs: Vec<(&'static str, Child)>,
-    heard: Heard,
-    reader: Option<JoinHandle<()>>,
 }
 
 impl Side {
     /// Starts an engine with these checks, and who runs them. Everything is told again within a second.
     pub(super) fn start(kind: Kind, programs: &Path, roots: Option<&Path>, checks: &[Value]) -> Result<Self> {
         let directory = TempDir::new().context("no directory")?;
-        let path = |name: &str| directory.path().join(name);
-        let (engine, socket) = (path("engine.sock"), path("proxy.sock"));
-        let file = path("checks.json");
-        let mut side =
-            Self { kind, file, programs: Vec::new(), heard: Heard::default(), reader: None, directory };
+        let mut side = Self { kind, programs: Vec::new(), heard: RefCell::default(), directory };
         side.set(checks)?;
-        let mut fake_engine = Command::new(programs.join("fake-engine"));
-        fake_engine.arg("-socket").arg(&engine).arg("-checks").arg(&side.file).stdout(Stdio::piped());
-        side.spawn("fake-engine", &mut fake_engine, roots)?;
-        side.listen()?;
+        let path = side.directory.path().to_owned();
+        let chain = Programs::in_directory(programs);
+        side.spawn("fake-engine", &mut chain.engine(&path), roots)?;
         side.wait("the engine to listen", |events| events.iter().any(|event| event.event == "listening"))?;
         match kind {
             Kind::Seesaw => {
                 let mut program = Command::new(programs.join("seesaw_healthcheck"));
-                program.arg("-engine").arg(&engine);
+                program.arg("-engine").arg(path.join("engine.sock"));
                 program.args(["-logtostderr", "-fetch_interval", "500ms", "-notify_interval", "1s"]);
                 side.spawn("seesaw_healthcheck", &mut program, roots)?;
             }
             Kind::Ours => {
-                let config = side.directory.path().join("hc-server.toml");
+                let config = path.join("hc-server.toml");
                 // The second probe of a check may come a quarter of the interval after the first. With the delay of a batch
                 // below that, each is told by itself, as Seesaw tells them a whole interval apart.
                 fs::write(&config, "[notify]\ninterval = \"1s\"\nbatch_delay = \"10ms\"\n")?;
-                let mut server = Command::new(programs.join("hc-server"));
-                server.arg("--config").arg(&config).arg("--socket").arg(&socket);
-                server.arg("--state-dir").arg(side.directory.path().join("state"));
-                side.spawn("hc-server", &mut server, roots)?;
-                let mut proxy = Command::new(programs.join("hc-proxy"));
-                proxy.arg("-engine").arg(&engine).arg("-socket").arg(&socket);
-                proxy.args(["-logtostderr", "-fetch_interval", "500ms"]);
-                side.spawn("hc-proxy", &mut proxy, roots)?;
+                side.spawn("hc-server", chain.server(&path).arg("--config").arg(&config), roots)?;
+                side.spawn("hc-proxy", chain.proxy(&path).args(["-fetch_interval", "500ms"]), roots)?;
             }
         }
         Ok(side)
     }
 
     fn spawn(&mut self, name: &'static str, command: &mut Command, roots: Option<&Path>) -> Result<()> {
-        let log = File::create(self.directory.path().join(name).with_extension("log"))?;
+        let log = self.directory.path().join(name).with_extension("log");
         if let Some(roots) = roots {
             command.env("SSL_CERT_FILE", roots).env("SSL_CERT_DIR", "/nonexistent");
         }
-        let child = command
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("cannot run {name}: `cargo xtask parity` builds it"))?;
-        self.programs.push((name, child));
-        Ok(())
-    }
-
-    fn listen(&mut self) -> Result<()> {
-        let output = self.programs[0].1.stdout.take().context("its output was piped")?;
-        let heard = Arc::clone(&self.heard);
-        self.reader = Some(thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                // A line that cannot be read is missed by whoever waits for it.
-                if let Ok(event) = serde_json::from_str(&line) {
-                    heard.0.lock().unwrap_or_else(PoisonError::into_inner).push(event);
-                    heard.1.notify_all();
-                }
-            }
-        }));
+        let process = Process::try_start(command, &log).context("`cargo xtask parity` builds it")?;
+        self.programs.push((name, process));
         Ok(())
     }
 
     /// Gives the engine these checks and no others.
     pub(super) fn set(&self, checks: &[Value]) -> Result<()> {
-        let next = self.file.with_extension("next");
-        fs::write(&next, serde_json::to_vec(checks)?)?;
-        fs::rename(&next, &self.file).context("cannot write the checks")
+        chain::write_checks(self.directory.path(), &checks.into()).context("cannot write the checks")
     }
 
     /// What the engine was told so far, fetches included.
     pub(super) fn events(&self) -> Vec<Event> {
-        self.heard.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut heard = self.heard.borrow_mut();
+        read(&self.programs[0].1.lines(), &mut heard);
+        heard.clone()
     }
 
     /// Waits until the engine has been told enough, and gives it.
     pub(super) fn wait(&self, what: &str, mut enough: impl FnMut(&[Event]) -> bool) -> Result<Vec<Event>> {
-        let events = self.heard.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.heard.1.wait_timeout_while(events, PATIENCE, |events| !enough(events));
-        let (events, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        if timeout.timed_out() {
-            bail!("{:?}: waited in vain for {what}; {} events\n{}", self.kind, events.len(), self.logs());
-        }
-        Ok(events.clone())
+        let mut heard = self.heard.borrow_mut();
+        let waited = self.programs[0].1.wait_lines(PATIENCE, |lines| {
+            read(lines, &mut heard);
+            enough(&heard).then(|| heard.clone())
+        });
+        let Some(events) = waited else {
+            let logs: String = self.programs.iter().map(|(_, process)| process.log_tail()).collect();
+            bail!("{:?}: waited in vain for {what}; {} events\n{logs}", self.kind, heard.len());
+        };
+        Ok(events)
     }
 
     /// Whether one of its programs has ended by itself.
     pub(super) fn has_ended(&mut self, name: &str) -> bool {
-        self.programs.iter_mut().any(|(own, child)| *own == name && matches!(child.try_wait(), Ok(Some(_))))
+        self.programs.iter_mut().any(|(own, process)| *own == name && !process.running())
     }
 
     /// Waits until a program ends by itself.
     pub(super) fn wait_for_end(&mut self, name: &str) -> Result<()> {
-        let deadline = SystemTime::now() + PATIENCE;
-        while !self.has_ended(name) {
-            if SystemTime::now() > deadline {
-                bail!("{:?}: {name} does not end\n{}", self.kind, self.logs());
-            }
-            // There is nothing to be told by: a process that ends sends no event.
-            thread::sleep(Duration::from_millis(20));
-        }
+        let (_, process) =
+            self.programs.iter_mut().find(|(own, _)| *own == name).context("no such program")?;
+        process.wait_end(PATIENCE).with_context(|| process.log_tail())?;
         Ok(())
-    }
-
-    /// The ends of the logs.
-    fn logs(&self) -> String {
-        const SHOWN: usize = 15;
-        let mut text = String::new();
-        for (name, _) in &self.programs {
-            let log = fs::read(self.directory.path().join(name).with_extension("log")).unwrap_or_default();
-            let log = String::from_utf8_lossy(&log);
-            let lines: Vec<&str> = log.lines().collect();
-            text.push_str(&format!(
-                "--- {name}\n{}\n",
-                lines[lines.len().saturating_sub(SHOWN)..].join("\n")
-            ));
-        }
-        text
     }
 }
 
 impl Drop for Side {
     fn drop(&mut self) {
-        for (_, child) in self.programs.iter_mut().rev() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        if let Some(reader) = self.reader.take() {
-            let _ = reader.join();
-        }
+        while self.programs.pop().is_some() {}
     }
+}
+
+/// Reads the lines that came since.
+fn read(lines: &[String], heard: &mut Vec<Event>) {
+    heard.extend(lines[heard.len()..].iter().map(|line| serde_json::from_str(line).unwrap_or_default()));
 }
