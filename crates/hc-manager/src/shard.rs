@@ -8,5 +8,7 @@ mod tests;
 #[cfg(test)]
 mod update_tests;
 
-pub(crate) use self::core::{FlightId, ProbeReport, ShardCore};
+pub(crate) use self::core::ShardCore;
+#[cfg(any(test, feature = "stepped"))]
+pub(crate) use self::core::{FlightId, ProbeReport};
 pub(crate) use self::task::{Clock, Command, Page, Shard};

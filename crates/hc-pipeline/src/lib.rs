@@ -33,8 +33,8 @@
 //! use std::time::{Duration, SystemTime};
 //! use hc_pipeline::{Guard, GuardConfig, Pipeline, PipelineTask, Reprobe};
 //! use hc_types::{
-//!     CheckId, CheckSpec, Health, Incarnation, ProbeSpec, Progress, Sink, Status, StatusUpdate, Target,
-//!, Timing};
+//!     CheckId, CheckSpec, Health, Incarnation, ProbeSpec, Progress, Sink, Status, StatusUpdate, Target, Timing,
+//! };
 //! use hc_view::{View, ViewConfig};
 //! use tokio_util::sync::CancellationToken;
 //!

@@ -16,7 +16,8 @@
 //! use std::time::{Duration, SystemTime};
 //! use hc_types::{
 //!     CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink, Status, StatusUpdate, Target,
-//!, Timing};
+//!     Timing,
+//! };
 //! use hc_view::{View, ViewConfig};
 //!
 //! let view = View::new(&ViewConfig::default(), Vec::new());

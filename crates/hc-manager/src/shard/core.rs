@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
 use hc_types::verdict::{self, HoldLimits, SilentRun};
-use hc_types::{CheckId, CheckSpec, Failure, LocalFault, Outcome, Progress, Status, StatusUpdate};
+use hc_types::{CheckSpec, Failure, LocalFault, Outcome, Progress, Status, StatusUpdate};
 use tracing::{debug, info};
 
 use crate::check_state::CheckState;
@@ -23,7 +23,8 @@ use crate::stats::Gauges;
 use crate::timers::Timers;
 
 /// Where a check stands.
-pub(crate) type Standing = (CheckId, Arc<CheckSpec>, Status);
+#[cfg(any(test, feature = "stepped"))]
+pub(crate) type Standing = (hc_types::CheckId, Arc<CheckSpec>, Status);
 
 /// The name of one probe in flight. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -255,6 +256,7 @@ impl ShardCore {
     }
 
     /// Statuses from slot `from` on, of `most` slots at most, and the slot to go on from unless that was all.
+    #[cfg(any(test, feature = "stepped"))]
     pub(crate) fn statuses(&self, from: usize, most: usize) -> (Vec<Standing>, Option<usize>) {
         self.page(from, most, |record| {
             Some((record.check.id, Arc::clone(&record.check.spec), record.status()))
