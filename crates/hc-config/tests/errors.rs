@@ -49,6 +49,11 @@ fn keys_in_the_wrong_table() {
         "icmp = {}\npath = '/'",
         &["f:5:1: check.path: is not a key of this table; did you mean `http.path`?"],
     );
+    // What another table before this one has is not around it.
+    wrong_check(
+        "http.path = '/'\n[defaults]\nmethod = 'HEAD'",
+        &["f:6:1: defaults.method: is not a key of this table; did you mean `http.method`?"],
+    );
     wrong(
         "interval = '5s'\n",
         &["f:1:1: interval: is not a key of this table; did you mean `check.interval`?"],
@@ -135,6 +140,11 @@ fn duplicate_names() {
     wrong(
         "[[check]]\nname = 'a'\ntarget = ['192.0.2.0/28', '192.0.2.0/24']\nicmp = {}\n",
         &["f:3:27: check.name: another check has the name \"a/192.0.2.1\" (see f:3:11)"],
+    );
+    wrong(
+        "[[check]]\nname = 'a'\ntarget = 'a.example'\nicmp = {}\n\
+         [[check]]\nname = 'a'\ntarget = '192.0.2.1'\nicmp = {}\n",
+        &["f:2:8: check.name: another check has the name \"a\" (see f:6:8)"],
     );
     let template = |name: &str| SourceFile::new(name, "[template.t]\n");
     wrong_files(
