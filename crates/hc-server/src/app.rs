@@ -8,8 +8,9 @@ use anyhow::{Context as _, Result, ensure};
 use hc_checkers::{Checkers, CheckersConfig, Close, ProbeMemory, Roots, SystemRoots};
 use hc_ipc::{IpcConfig, Listener, PeerConfig, serve};
 use hc_manager::{Manager, ManagerConfig, ManagerTask};
-use hc_notifier::{NotifierConfig, NotifierTask, SharedOutbox};
+use hc_notifier::{NotifierConfig, SharedOutbox};
 use hc_pipeline::{Grouping, Guard, Pipeline, PipelineTask, Stage};
+use hc_sources::Directory;
 use hc_view::{View, ViewConfig};
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
@@ -23,7 +24,8 @@ use crate::config::{
 use crate::limits::{self, Descriptors};
 use crate::parts::{Part, Parts};
 use crate::roots::{RootsWatch, tell_problems};
-use crate::signals::Signals;
+use crate::server::{Outlet, Server, start_delivery};
+use crate::sets::Intake;
 use crate::snapshots::Snapshots;
 use crate::wiring::{ChangeFlag, IpcDelivery, ManagerReprobe};
 use crate::{dump, logging, sandbox, sets, startup};
@@ -32,19 +34,18 @@ use crate::{dump, logging, sandbox, sets, startup};
 /// and the root certificates.
 const OWN_THREADS: usize = 6;
 
-/// Runs the server until `shutdown` is cancelled. With `confine`, what checking does not need is given up once everything is
-/// open (`hc-sandbox`). With `signals`, the first that ends the server cancels `shutdown`.
-///
-/// All threads are started here: a system that has none left later stops nothing.
-///
-/// # Errors
-/// When something cannot be opened or started, and when a part of the server ends by itself.
-pub async fn run(
-    config: Config,
-    confine: bool,
-    signals: Option<Signals>,
-    shutdown: CancellationToken,
-) -> Result<()> {
+/// Runs the server: see [`Server::run`].
+pub(crate) async fn run(server: Server) -> Result<()> {
+    let Server {
+        config,
+        socket: with_socket,
+        confine,
+        signals,
+        shutdown,
+        sources,
+        mut deliveries,
+        mut observers,
+    } = server;
     let Config { socket, notify, checks, guard, log: _, state, shutdown: ends } = config;
 
     // What needs files and privileges, before they are given up.
@@ -55,17 +56,15 @@ pub async fn run(
     let (system_roots, problems) = SystemRoots::load();
     tell_problems(problems);
     let checkers = checkers(&checks, system_roots.roots(), lingering / threads);
-    let socket = socket_config(socket);
-    let listener = match activated()? {
-        Some(handed_over) => Listener::handed_over(handed_over, &socket)?,
-        None => Listener::bind(&socket).await?,
-    };
-    let path = listener.path().to_owned();
+    let listener = if with_socket { Some(listen(socket).await?) } else { None };
+    let path = listener.as_ref().map(|listener| listener.path().to_owned());
     let snapshots = Snapshots::open(&state)?;
     let remembered = snapshots.read();
     if confine {
         let roots = system_roots.reach();
-        sandbox::enter(listener.directory(), snapshots.dir(), roots, listener.changes_owner())?;
+        let directory = listener.as_ref().and_then(Listener::directory);
+        let chown = listener.as_ref().is_some_and(Listener::changes_owner);
+        sandbox::enter(directory, snapshots.dir(), roots, chown)?;
     }
     let _roots =
         RootsWatch::start(system_roots).context("cannot start the thread of the root certificates")?;
@@ -85,24 +84,39 @@ pub async fn run(
     // The parts, each with its own way to be told that it is over.
     let (stop_manager, stop_notifier, stop_ipc) =
         (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-    let outbox = Arc::new(SharedOutbox::new(&notifier_config(&notify)));
+    // Each consumer has one, so that none waits for another.
+    let consumers = deliveries.len() + usize::from(with_socket);
+    let outbox = || Arc::new(SharedOutbox::new(&notifier_config(&notify)));
+    let outboxes: Vec<Arc<SharedOutbox>> = std::iter::repeat_with(outbox).take(consumers).collect();
     let changed = ChangeFlag::default();
-    let view = Arc::new(View::new(&ViewConfig::default(), vec![outbox.clone()]));
-    let pipeline = Arc::new(Pipeline::new(view.clone(), vec![Arc::new(changed.clone())], stages(&guard)));
+    observers.push(Arc::new(changed.clone()));
+    let outlets = outboxes.iter().map(|outbox| outbox.clone() as _).collect();
+    let view = Arc::new(View::new(&ViewConfig::default(), outlets));
+    let pipeline = Arc::new(Pipeline::new(view.clone(), observers, stages(&guard)));
     let (manager, manager_task) =
         Manager::start(manager_config, move || Checkers::new(checkers.clone()), pipeline.clone())
             .context("cannot start")?;
     let manager_task: ManagerTask =
         manager_task.with_remembered_of_older(remembered, hc_snapshot::version_1_key);
-    let (ipc_task, ipc, events) =
-        serve(listener, IpcConfig::new(env!("CARGO_PKG_VERSION")), stop_ipc.clone())
-            .context("cannot start the thread of the socket")?;
-    startup::descriptors()?;
-    let dumping = dump::serve(dump, manager.clone(), outbox.clone(), stop_manager.clone());
-    let delivery = IpcDelivery::new(ipc);
-    let notifier_task = NotifierTask::new(view.clone(), outbox, delivery, ends.grace, stop_notifier.clone());
-
+    let mut names: Vec<Arc<str>> = sources.iter().map(|(name, _)| name.clone()).collect();
+    names.extend(with_socket.then(|| "hc-proxy".into()));
+    let mut intakes = Intake::open(names, Arc::new(Directory::default()), &manager);
     let mut parts = Parts::default();
+    if let Some(listener) = listener {
+        let config = IpcConfig::new(env!("CARGO_PKG_VERSION"));
+        let (task, ipc, events) =
+            serve(listener, config, stop_ipc.clone()).context("cannot start the thread of the socket")?;
+        deliveries.push(start_delivery(IpcDelivery::new(ipc)));
+        parts.start(Part::Ipc, async move {
+            task.run().await;
+            Ok(())
+        });
+        let intake = intakes.pop().context("a source without an intake")?;
+        parts.start(Part::Sets, sets::serve(events, intake, view.clone()));
+    }
+    startup::descriptors()?;
+    let dumping = dump::serve(dump, manager.clone(), outboxes.clone(), stop_manager.clone());
+
     parts.start(Part::Manager, {
         let stop = stop_manager.clone();
         async move { Ok(manager_task.run(stop).await?) }
@@ -115,15 +129,21 @@ pub async fn run(
             Ok(())
         });
     }
-    parts.start(Part::Notifier, async move {
-        notifier_task.run().await;
-        Ok(())
-    });
-    parts.start(Part::Ipc, async move {
-        ipc_task.run().await;
-        Ok(())
-    });
-    parts.start(Part::Sets, sets::serve(events, manager.clone(), view));
+    for (start, outbox) in deliveries.into_iter().zip(outboxes) {
+        let (view, grace, stop) = (view.clone(), ends.grace, stop_notifier.clone());
+        let task = start(Outlet { view, outbox, grace, stop });
+        parts.start(Part::Notifier, async move {
+            task.await;
+            Ok(())
+        });
+    }
+    for ((_, start), intake) in sources.into_iter().zip(intakes) {
+        let task = start(intake, shutdown.clone());
+        parts.start(Part::Sets, async move {
+            task.await;
+            Ok(())
+        });
+    }
     parts.start(Part::Snapshots, snapshots.keep(manager, changed, shutdown.clone()));
 
     parts.start(Part::Dump, dumping);
@@ -132,7 +152,7 @@ pub async fn run(
     logging::release();
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        socket = %path.display(),
+        socket = path.as_ref().map(|path| tracing::field::display(path.display())),
         threads,
         in_flight,
         "ready"
@@ -156,6 +176,15 @@ pub async fn run(
     parts.wait_for(Part::Ipc).await;
     parts.wait_for(Part::Sets).await;
     parts.result()
+}
+
+/// The socket of hc-proxy.
+async fn listen(socket: SocketConfig) -> Result<Listener> {
+    let socket = socket_config(socket);
+    Ok(match activated()? {
+        Some(handed_over) => Listener::handed_over(handed_over, &socket)?,
+        None => Listener::bind(&socket).await?,
+    })
 }
 
 /// The socket that systemd has bound for this process (sd_listen_fds(3)), if any.

@@ -17,18 +17,18 @@ const SHARDS: usize = 32;
 pub(crate) async fn serve(
     asked: Arc<Notify>,
     manager: Manager,
-    outbox: Arc<SharedOutbox>,
+    outboxes: Vec<Arc<SharedOutbox>>,
     stop: CancellationToken,
 ) -> Result<()> {
     // Notifications while a dump is written are one more dump.
     while stop.run_until_cancelled(asked.notified()).await.is_some() {
-        write(&manager, &outbox);
+        write(&manager, &outboxes);
     }
     Ok(())
 }
 
 /// At most [`SHARDS`] lines, one for each label of a local fault, and three.
-fn write(manager: &Manager, outbox: &SharedOutbox) {
+fn write(manager: &Manager, outboxes: &[Arc<SharedOutbox>]) {
     let stats = manager.stats();
     info!(
         shards = stats.shards,
@@ -57,19 +57,22 @@ fn write(manager: &Manager, outbox: &SharedOutbox) {
     for (label, checks) in held {
         info!(label, checks, "state: checks held because of this machine");
     }
-    let queue = outbox.stats();
-    info!(
-        checks = queue.entries,
-        known = queue.known,
-        untold = queue.untold,
-        oldest_untold = ?queue.oldest_untold,
-        under_way = queue.under_way,
-        delivered = queue.delivered,
-        failed = queue.failed,
-        last_error = queue.last_error.as_deref().filter(|_| queue.failures_in_a_row > 0),
-        generation = queue.generation,
-        "state: news for the engine"
-    );
+    for (consumer, outbox) in outboxes.iter().enumerate() {
+        let queue = outbox.stats();
+        info!(
+            consumer,
+            checks = queue.entries,
+            known = queue.known,
+            untold = queue.untold,
+            oldest_untold = ?queue.oldest_untold,
+            under_way = queue.under_way,
+            delivered = queue.delivered,
+            failed = queue.failed,
+            last_error = queue.last_error.as_deref().filter(|_| queue.failures_in_a_row > 0),
+            generation = queue.generation,
+            "state: news for the engine"
+        );
+    }
     for (beat, stats) in manager.heartbeats().into_iter().zip(manager.shard_stats()).take(SHARDS) {
         info!(
             shard = beat.shard,

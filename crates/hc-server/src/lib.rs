@@ -5,13 +5,12 @@
 //! on disk. Here is only what belongs to the whole process: configuration, wiring, the order of shutdown.
 //!
 //! ```no_run
-//! use hc_server::Config;
-//! use tokio_util::sync::CancellationToken;
+//! use hc_server::{Config, Server};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> anyhow::Result<()> {
 //! let config = Config::load(None, std::env::vars())?;
-//! hc_server::run(config, false, None, CancellationToken::new()).await
+//! Server::new(config).run().await
 //! # }
 //! ```
 
@@ -24,6 +23,7 @@ pub mod logging;
 mod parts;
 mod roots;
 mod sandbox;
+mod server;
 mod sets;
 mod signals;
 mod snapshots;
@@ -31,6 +31,6 @@ pub mod startup;
 mod state;
 mod wiring;
 
-pub use app::run;
 pub use config::{Config, ConfigError};
+pub use server::Server;
 pub use signals::Signals;

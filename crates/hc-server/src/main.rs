@@ -7,8 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use hc_server::cli::Cli;
 use hc_server::startup::{one_line_for_panics, say};
-use hc_server::{Config, ConfigError, Signals, logging};
-use tokio_util::sync::CancellationToken;
+use hc_server::{Config, ConfigError, Server, Signals, logging};
 use tracing::{error, info};
 
 /// Exit status for wrong usage (given by the command line parser) and wrong configuration.
@@ -74,5 +73,5 @@ fn serve(config: Config, no_sandbox: bool, signals: Signals) -> Result<()> {
         .enable_time()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(hc_server::run(config, !no_sandbox, Some(signals), CancellationToken::new()))
+    runtime.block_on(Server::new(config).confined(!no_sandbox).signals(signals).run())
 }

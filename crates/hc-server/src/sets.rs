@@ -1,13 +1,15 @@
-//! From the socket to the manager: sets of checks, and questions about them.
+//! From the sources to the manager: sets of checks, and questions about them.
 
 use std::sync::Arc;
 
 use anyhow::Result;
 use hc_ipc::{IpcEvent, IpcEvents};
 use hc_manager::Manager;
-use hc_sources::{Admission, Admitted};
-use hc_types::CheckStatus;
+use hc_sources::{Admission, Admitted, Directory, SourceId};
+use hc_types::{CheckStatus, Proposal, Source};
 use hc_view::{CheckView, Cursor, Page, View};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 /// Rejected checks of one set that the log names.
@@ -52,29 +54,62 @@ impl Iterator for Pages {
 
 impl ExactSizeIterator for Pages {}
 
-/// Hands every set to the manager and answers questions from the view, until the socket is closed.
-pub(crate) async fn serve(mut events: IpcEvents, manager: Manager, view: Arc<View>) -> Result<()> {
-    let mut admission = Admission::new(Arc::default());
-    let source = admission.add("hc-proxy");
+/// Where the proposals of one source are judged and take effect. Those of all sources do so one after the other.
+pub(crate) struct Intake {
+    admission: Arc<Mutex<Admission>>,
+    source: SourceId,
+    name: Arc<str>,
+    manager: Manager,
+}
+
+impl Intake {
+    /// For each of these sources one. Names and labels of their checks are kept in `directory`.
+    pub(crate) fn open(names: Vec<Arc<str>>, directory: Arc<Directory>, manager: &Manager) -> Vec<Self> {
+        let mut admission = Admission::new(directory);
+        let sources: Vec<_> = names.into_iter().map(|name| (admission.add(name.clone()), name)).collect();
+        let admission = Arc::new(Mutex::new(admission));
+        let intake =
+            |(source, name)| Self { admission: admission.clone(), source, name, manager: manager.clone() };
+        sources.into_iter().map(intake).collect()
+    }
+
+    /// Returns when the change is in effect and the source has its reply.
+    async fn take(&self, proposal: Proposal) {
+        let mut admission = self.admission.lock().await;
+        let (Admitted { change, rejected }, reply) = admission.admit(self.source, proposal);
+        // A manager that has ended takes the process with it: there is nobody to answer.
+        let Ok(_) = self.manager.apply(change).await else { return };
+        drop(admission);
+        for rejection in rejected.iter().take(NAMED) {
+            let id = rejection.id.map(|id| id.0);
+            warn!(id, reason = rejection.reason, source = &*self.name, "a check is rejected");
+        }
+        if rejected.len() > NAMED {
+            warn!(checks = rejected.len() - NAMED, "more checks are rejected; the peer is told why");
+        }
+        reply.applied(rejected);
+    }
+}
+
+/// Takes what a source proposes, until `stop`.
+pub(crate) async fn pump(mut source: impl Source, intake: Intake, stop: CancellationToken) {
+    // `next` is cancel safe by its contract.
+    while let Some(Some(proposal)) = stop.run_until_cancelled(source.next()).await {
+        intake.take(proposal).await;
+    }
+    // The checks of a source that has ended run on, and so does this task.
+    stop.cancelled().await;
+}
+
+/// Takes the sets of hc-proxy and answers questions from the view, until the socket is closed. One after the other, so
+/// that an answer shows the set that was sent before the question.
+pub(crate) async fn serve(mut events: IpcEvents, intake: Intake, view: Arc<View>) -> Result<()> {
     while let Some(event) = events.recv().await {
         match event {
             // Checks run on, whoever comes or goes.
             IpcEvent::Connected { .. } | IpcEvent::Disconnected { .. } => {}
-            IpcEvent::Set(proposal) => {
-                let (Admitted { change, rejected }, reply) = admission.admit(source, proposal);
-                // A manager that has ended takes the process with it: there is nobody to answer.
-                let Ok(_) = manager.apply(change).await else { continue };
-                for rejection in rejected.iter().take(NAMED) {
-                    warn!(id = rejection.id.map(|id| id.0), reason = rejection.reason, "a check is rejected");
-                }
-                if rejected.len() > NAMED {
-                    warn!(checks = rejected.len() - NAMED, "more checks are rejected; the peer is told why");
-                }
-                reply.applied(rejected);
-            }
-            IpcEvent::StatusRequest { reply } => {
-                reply.pages(Pages::new(view.clone()));
-            }
+            IpcEvent::Set(proposal) => intake.take(proposal).await,
+            IpcEvent::StatusRequest { reply } => reply.pages(Pages::new(view.clone())),
         }
     }
     Ok(())
