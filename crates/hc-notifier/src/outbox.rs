@@ -47,11 +47,11 @@ pub struct Stats {
     /// Those of them that have a status.
     pub known: usize,
     /// Those of them that have something to be delivered at once, the batch in flight included.
-    pub untold: usize,
+    pub undelivered: usize,
     /// How long the oldest of that has been waiting.
-    pub oldest_untold: Option<Duration>,
+    pub oldest_undelivered: Option<Duration>,
     /// Notifications in the batch in flight.
-    pub under_way: usize,
+    pub in_flight: usize,
     /// Batches that were delivered.
     pub delivered: u64,
     /// Batches that were not.
@@ -294,9 +294,10 @@ impl Outbox {
         Stats {
             entries: self.links.len(),
             known: self.known,
-            untold: self.known - self.delivered.len(),
-            oldest_untold: oldest.map(|since| Duration::from_nanos(self.nanos(now).saturating_sub(since))),
-            under_way: self.in_flight.len(),
+            undelivered: self.known - self.delivered.len(),
+            oldest_undelivered: oldest
+                .map(|since| Duration::from_nanos(self.nanos(now).saturating_sub(since))),
+            in_flight: self.in_flight.len(),
             delivered: self.batches_delivered,
             failed: self.batches_failed,
             failures_in_a_row: self.failures_in_a_row,

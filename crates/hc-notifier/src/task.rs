@@ -49,11 +49,11 @@ impl<D: Delivery> NotifierTask<D> {
             () = self.serve() => {}
             () = end => {}
         }
-        let untold = self.outbox.stats().untold;
-        if untold > 0 {
-            tracing::warn!(checks = untold, "ended with news that was not told");
+        let undelivered = self.outbox.stats().undelivered;
+        if undelivered > 0 {
+            tracing::warn!(checks = undelivered, "ended with news that was not told");
         }
-        untold
+        undelivered
     }
 
     async fn serve(&self) {

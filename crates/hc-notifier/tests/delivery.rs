@@ -12,7 +12,7 @@ use tokio::time::{Instant, advance, timeout};
 
 use Health::{Healthy, Unhealthy};
 
-async fn untold(rig: &mut Rig) -> usize {
+async fn undelivered(rig: &mut Rig) -> usize {
     timeout(SOON, rig.task.join_next()).await.expect("it does not end").unwrap().unwrap()
 }
 
@@ -24,7 +24,7 @@ async fn without_a_consumer_nothing_is_made_and_what_is_true_later_is_told_later
     advance(Duration::from_secs(3600)).await;
     rig.record(1, Unhealthy);
     rig.view.in_effect(Some(2), true);
-    assert_eq!((rig.outbox.stats().failed, rig.outbox.stats().under_way), (0, 0));
+    assert_eq!((rig.outbox.stats().failed, rig.outbox.stats().in_flight), (0, 0));
     rig.present.send_replace(true);
     let batch = rig.accept().await;
     assert_eq!((batch.states(), batch.generation), (vec![(1, Unhealthy)], Some(2)));
@@ -71,7 +71,7 @@ async fn the_last_news_is_told_before_the_end() {
     under_way.answer.send(Ok(())).unwrap();
     let last = rig.accept().await;
     assert_eq!((last.at, last.batch.len()), (500, 51));
-    assert_eq!(untold(&mut rig).await, 0);
+    assert_eq!(undelivered(&mut rig).await, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,7 +82,7 @@ async fn a_hanging_consumer_holds_the_end_up_for_the_grace_only() {
     let _hanging = rig.arrival().await;
     let before = Instant::now();
     rig.shutdown.cancel();
-    assert_eq!(untold(&mut rig).await, 2);
+    assert_eq!(undelivered(&mut rig).await, 2);
     assert_eq!(before.elapsed(), Duration::from_secs(1));
 }
 
@@ -94,7 +94,7 @@ async fn an_absent_consumer_does_not_hold_the_end_up() {
     advance(Duration::from_secs(5)).await;
     let before = Instant::now();
     rig.shutdown.cancel();
-    assert_eq!(untold(&mut rig).await, 1);
+    assert_eq!(undelivered(&mut rig).await, 1);
     assert_eq!(before.elapsed(), Duration::ZERO);
 }
 
@@ -105,7 +105,7 @@ async fn a_task_without_news_ends_at_once() {
     rig.accept().await;
     let before = Instant::now();
     rig.shutdown.cancel();
-    assert_eq!(untold(&mut rig).await, 0);
+    assert_eq!(undelivered(&mut rig).await, 0);
     assert_eq!(before.elapsed(), Duration::ZERO);
 }
 

@@ -235,7 +235,7 @@ proptest! {
         }
         world.settle(false, false);
         let quiet = world.now;
-        while world.outbox.stats(world.now).untold > 0 {
+        while world.outbox.stats(world.now).undelivered > 0 {
             world.advance_to_due(quiet + Duration::from_secs(3600));
             world.take();
             world.settle(true, true);
@@ -284,7 +284,7 @@ fn change() -> impl Strategy<Value = Change> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
-    /// While deliveries work, no check goes untold for longer than the interval, however the set grows and shrinks.
+    /// While deliveries work, no check goes undelivered for longer than the interval, however the set grows and shrinks.
     #[test]
     fn every_check_is_told_within_the_interval(
         changes in prop::collection::vec((change(), 0u64..20_000), 1..12),

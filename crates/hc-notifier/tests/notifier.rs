@@ -93,7 +93,7 @@ async fn test_notifier_handles_rapid_notifications() {
     }
     rig.record(4, Unhealthy);
     let stats = rig.outbox.stats();
-    assert_eq!((stats.entries, stats.untold, stats.under_way), (10, 10, 10));
+    assert_eq!((stats.entries, stats.undelivered, stats.in_flight), (10, 10, 10));
     assert_eq!(hanging.told.states(), (0..10).map(|id| (id, Healthy)).collect::<Vec<_>>());
     hanging.answer.send(Ok(())).unwrap();
 

@@ -302,7 +302,7 @@ impl Server {
         let stats = self.outbox.stats(self.instant(ctx.now));
         let bounded = stats.entries == self.desired.len() && stats.known <= stats.entries;
         hold(bounded, Invariant::BoundedMemory, ctx.now, || format!("{stats:?} for {}", self.desired.len()))?;
-        hold(!full || stats.untold == stats.known, Invariant::LatestIsTold, ctx.now, || {
+        hold(!full || stats.undelivered == stats.known, Invariant::LatestIsTold, ctx.now, || {
             format!("after a full set not all is told again: {stats:?}")
         })
     }

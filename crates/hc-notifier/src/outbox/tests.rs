@@ -369,12 +369,12 @@ fn the_statistics_say_what_waits_and_for_how_long() {
     desk.take();
     desk.wait(70);
     let stats = desk.outbox.stats(desk.now);
-    assert_eq!((stats.entries, stats.known, stats.untold, stats.under_way), (4, 3, 3, 2));
-    assert_eq!(stats.oldest_untold, Some(Duration::from_millis(70)));
+    assert_eq!((stats.entries, stats.known, stats.undelivered, stats.in_flight), (4, 3, 3, 2));
+    assert_eq!(stats.oldest_undelivered, Some(Duration::from_millis(70)));
     desk.fail();
     desk.takes([1, 2]);
     desk.deliver();
     let stats = desk.outbox.stats(desk.now);
-    assert_eq!((stats.untold, stats.delivered, stats.failed), (1, 1, 1));
+    assert_eq!((stats.undelivered, stats.delivered, stats.failed), (1, 1, 1));
     assert_eq!(stats.last_error.as_deref(), Some("no"));
 }

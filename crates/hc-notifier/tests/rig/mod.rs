@@ -9,7 +9,7 @@ use hc_types::{
     Batch, CheckId, CheckSpec, CheckStatus, Failure, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink,
     Status, StatusUpdate, Target, TcpProbe, Timing,
 };
-use hc_view::{View, ViewConfig};
+use hc_view::{Outlet, View, ViewConfig};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -77,18 +77,29 @@ pub(crate) const SOON: Duration = Duration::from_secs(3600);
 
 /// A task with a grace of a second, which has begun to wait, and a consumer that is there.
 pub(crate) async fn rig(config: NotifierConfig) -> Rig {
-    let outbox = Arc::new(SharedOutbox::new(&config));
-    let view = Arc::new(View::new(&ViewConfig::default(), vec![outbox.clone()]));
-    let (arrive, arrivals) = mpsc::channel(1);
-    let (present, is_present) = watch::channel(true);
-    let shutdown = CancellationToken::new();
-    let consumer = Consumer { start: Instant::now(), arrivals: arrive, present: is_present };
-    let mut task = JoinSet::new();
-    let grace = Duration::from_secs(1);
-    let notifier = NotifierTask::new(view.clone(), outbox.clone(), consumer, grace, shutdown.clone());
-    task.spawn(notifier.run());
+    let [rig] = rigs(config).await;
+    rig
+}
+
+/// Several of them, with one view.
+pub(crate) async fn rigs<const N: usize>(config: NotifierConfig) -> [Rig; N] {
+    let outboxes: [_; N] = std::array::from_fn(|_| Arc::new(SharedOutbox::new(&config)));
+    let outlets = outboxes.iter().map(|outbox| outbox.clone() as Arc<dyn Outlet>);
+    let view = Arc::new(View::new(&ViewConfig::default(), outlets.collect()));
+    let rigs = outboxes.map(|outbox| {
+        let view = view.clone();
+        let (arrive, arrivals) = mpsc::channel(1);
+        let (present, is_present) = watch::channel(true);
+        let shutdown = CancellationToken::new();
+        let consumer = Consumer { start: Instant::now(), arrivals: arrive, present: is_present };
+        let grace = Duration::from_secs(1);
+        let notifier = NotifierTask::new(view.clone(), outbox.clone(), consumer, grace, shutdown.clone());
+        let mut task = JoinSet::new();
+        task.spawn(notifier.run());
+        Rig { view, outbox, arrivals, present, shutdown, task }
+    });
     tokio::task::yield_now().await;
-    Rig { view, outbox, arrivals, present, shutdown, task }
+    rigs
 }
 
 impl Rig {

@@ -203,7 +203,7 @@ impl Server {
     /// Whether nothing is left to tell, and how long the refresh may take.
     pub(crate) fn is_told(&self, now: Nanos) -> bool {
         let stats = self.outbox.stats(self.instant(now));
-        stats.untold == 0 && stats.known == self.desired.len()
+        stats.undelivered == 0 && stats.known == self.desired.len()
     }
 
     pub(crate) fn batch_delay(&self) -> Duration {
