@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use hc_checkers::{Checkers, CheckersConfig};
-use hc_testkit::network::{in_own_network, run};
+use hc_testkit::network::{await_links, in_own_network, run};
 use hc_testkit::outcome::as_told;
 use hc_types::{
     CheckSpec, Failure, LocalFault, Outcome, Phase, ProbeSpec, Target, TcpProbe, Timing, UdpProbe,
@@ -161,6 +161,7 @@ fn slow_tcp(setup: &'static str, rules: &'static str, ip: &'static str) -> Outco
     in_own_network(move || {
         setup.lines().map(str::trim).filter(|line| !line.is_empty()).for_each(|line| drop(run(line)));
         nft(rules);
+        await_links();
         let timeout = Duration::from_millis(1500);
         let target = Target::plain(ip.parse().unwrap(), 81);
         let probe = ProbeSpec::Tcp(TcpProbe::default());

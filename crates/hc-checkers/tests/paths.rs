@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hc_checkers::{Checkers, CheckersConfig};
-use hc_testkit::network::{in_own_network, run};
+use hc_testkit::network::{await_links, in_own_network, run};
 use hc_testkit::outcome::as_told;
 use hc_types::{
     CheckSpec, DnsExpectation, DnsProbe, Failure, HttpProbe, LocalFault, Mark, Mode, Outcome, Phase,
@@ -52,19 +52,6 @@ fn plain(ip: impl Into<IpAddr>) -> Target {
     Target::plain(ip.into(), 81)
 }
 
-/// Waits until the kernel has taken in which links have a carrier, which it may do a second later.
-async fn await_links() {
-    for _ in 0..500 {
-        let links = run("ip -o link show up");
-        let is_settled = |link: &str| link.contains("NO-CARRIER") || !link.contains("state DOWN");
-        if links.lines().all(is_settled) {
-            return;
-        }
-        sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the links do not come up");
-}
-
 /// What becomes of a probe when these commands are run at these milliseconds after its begin.
 fn probe_while(setup: &str, target: Target, probe: ProbeSpec, events: &[(u64, &str)]) -> Outcome {
     let setup = setup.to_owned();
@@ -73,7 +60,7 @@ fn probe_while(setup: &str, target: Target, probe: ProbeSpec, events: &[(u64, &s
         all(&setup);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            await_links().await;
+            await_links();
             let checkers = Checkers::new(CheckersConfig::default());
             let probe = Prober::probe(&checkers, spec(target, probe));
             let (outcome, ()) = tokio::join!(probe, async {
@@ -118,7 +105,7 @@ fn loopback_down_for_four_seconds_of_a_probe_of_five() {
     let outcome = in_own_network(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            await_links().await;
+            await_links();
             let listener = tokio::net::TcpListener::bind("127.0.1.94:0").await.unwrap();
             let checkers = Checkers::new(CheckersConfig::default());
             let target = Target::plain([127, 0, 1, 94].into(), listener.local_addr().unwrap().port());
@@ -320,7 +307,7 @@ fn a_flood_of_route_changes_hides_neither_a_dead_backend_nor_a_change_of_its_rou
             all(VETH);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                await_links().await;
+                await_links();
                 let checkers = Checkers::new(CheckersConfig::default());
                 let mut commands = String::new();
                 for n in 0..30_000_u32 {

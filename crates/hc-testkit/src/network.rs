@@ -6,6 +6,7 @@ use std::panic;
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::gettid;
@@ -22,6 +23,24 @@ pub fn in_own_network<R: Send + 'static>(test: impl FnOnce() -> R + Send + 'stat
         test()
     });
     thread.join().unwrap_or_else(|cause| panic::resume_unwind(cause))
+}
+
+/// Waits until the state of every link that is up agrees with its carrier. The kernel sets the carrier at once,
+/// and the state, of which it sends a notice, up to a second later; on a busy machine a probe that began
+/// meanwhile would see that as a change of its path.
+///
+/// # Panics
+/// When the links do not settle within 10 s.
+pub fn await_links() {
+    // `LOWER_UP` is the carrier, `NO-CARRIER` the state. A link that has just come up has both for a moment.
+    let is_settled = |link: &str| link.contains("LOWER_UP") != link.contains("NO-CARRIER");
+    for _ in 0..1000 {
+        if run("ip -o link show up").lines().all(is_settled) {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("the links do not settle");
 }
 
 /// Another network beside this thread's, with a thread that lives in it. It goes away when this is dropped and the last
