@@ -22,12 +22,15 @@ use tokio_util::sync::CancellationToken;
 /// How long a test waits for what should come at once, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// More than a test writes.
+const ROOM: usize = 1024;
+
 /// Passes on each write.
-struct Writes(mpsc::UnboundedSender<String>);
+struct Writes(mpsc::Sender<String>);
 
 impl Write for Writes {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.send(String::from_utf8_lossy(bytes).into_owned()).map_err(io::Error::other)?;
+        self.0.try_send(String::from_utf8_lossy(bytes).into_owned()).map_err(io::Error::other)?;
         Ok(bytes.len())
     }
 
@@ -48,19 +51,19 @@ impl Delivery for Hangs {
 }
 
 /// A source that passes on which of its checks do not run.
-struct Replies(mpsc::Receiver<Checks>, mpsc::UnboundedSender<Vec<Rejection>>);
+struct Replies(mpsc::Receiver<Checks>, mpsc::Sender<Vec<Rejection>>);
 
 impl Source for Replies {
     async fn next(&mut self) -> Option<Proposal> {
         let checks = self.0.recv().await?;
         let heard = self.1.clone();
-        let reply = Reply::new(move |rejected| _ = heard.send(rejected));
+        let reply = Reply::new(move |rejected| _ = heard.try_send(rejected));
         Some(Proposal { reply, ..Proposal::new(SetChange::Full { generation: None, checks }) })
     }
 }
 
 /// The lines that have come until one is the wanted one.
-async fn wait_for(lines: &mut mpsc::UnboundedReceiver<String>, wanted: &str) -> String {
+async fn wait_for(lines: &mut mpsc::Receiver<String>, wanted: &str) -> String {
     let mut heard = String::new();
     let all = async {
         while !heard.lines().any(|line| line == wanted) {
@@ -85,8 +88,8 @@ async fn checks_of_two_sources_run_beside_a_consumer_that_hangs() {
     config.state.dir = dir.path().to_owned();
     config.shutdown.grace = Duration::from_millis(10);
     let ((sets, receiver), (more, others)) = (mpsc::channel(1), mpsc::channel(1));
-    let (written, mut lines) = mpsc::unbounded_channel();
-    let (heard, mut replies) = mpsc::unbounded_channel();
+    let (written, mut lines) = mpsc::channel(ROOM);
+    let (heard, mut replies) = mpsc::channel(ROOM);
     let shutdown = CancellationToken::new();
     let server = Server::new(config)
         .without_socket()

@@ -1,7 +1,7 @@
 //! Events as the standard input of a command.
 //!
 //! hc-server gives up the right to start programs (`hc-sandbox`). So commands are started by a process of their own, the
-//! [runner](runner), which is started before, knows the configured commands and starts nothing else.
+//! [runner], which is started before, knows the configured commands and starts nothing else.
 
 mod exec;
 mod link;

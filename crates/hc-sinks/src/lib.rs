@@ -1,5 +1,5 @@
 //! Tells the health of backends to others: [HAProxy](haproxy), [webhooks](Webhook), [commands](command::Command) and
-//! [files](file).
+//! [files](mod@file).
 //!
 //! Each sink has `ready`, which waits out the pause after a failure, and `deliver`, which says whether the consumer has the
 //! reports. Whoever drives a sink keeps what was not delivered and delivers what is true by then: every sink is content
