@@ -1,5 +1,6 @@
 //! What all probes have in common.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::{ProbeMemory, Roots};
@@ -16,6 +17,41 @@ pub enum Close {
     Graceful,
 }
 
+/// The `User-Agent` of HTTP checks (RFC 9110 section 10.1.5). Default: `hc-server/` and the version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserAgent(Cow<'static, str>);
+
+impl UserAgent {
+    /// A text that is sent as it stands.
+    ///
+    /// # Errors
+    /// [`UserAgentError`] for an empty text, and for one with a control character.
+    pub fn new(text: impl Into<String>) -> Result<Self, UserAgentError> {
+        let text = text.into();
+        if text.is_empty() || text.bytes().any(|byte| byte.is_ascii_control()) {
+            return Err(UserAgentError(text));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for UserAgent {
+    fn default() -> Self {
+        Self(concat!("hc-server/", env!("CARGO_PKG_VERSION")).into())
+    }
+}
+
+/// Why a text cannot be a [`UserAgent`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is empty or has a control character")]
+pub struct UserAgentError(String);
+
 /// What all probes have in common. Cheap to clone, and `Send`: each shard gets a copy.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -27,6 +63,8 @@ pub struct CheckersConfig {
     /// The address that RADIUS requests name as their sender. Default: the local address of each
     /// request's socket.
     pub nas_ip: Option<IpAddr>,
+    /// What HTTP requests say of their sender. Default: `hc-server/` and the version of this crate.
+    pub user_agent: UserAgent,
     /// Connections of marked probes that one [`Checkers`](crate::Checkers) keeps after the verdict,
     /// for up to 2.2 s each, until the peer has closed too. Each has a descriptor. Of more than
     /// these, and at least one, the oldest is closed. Default: 256.
@@ -42,8 +80,22 @@ impl Default for CheckersConfig {
             close: Close::default(),
             roots: Roots::default(),
             nas_ip: None,
+            user_agent: UserAgent::default(),
             max_lingering: 256,
             memory: ProbeMemory::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_agent_is_one_line() {
+        assert_eq!(UserAgent::new("probe/2 (lb-7)").unwrap().as_str(), "probe/2 (lb-7)");
+        for text in ["", "a\r\nHost: b", "a\0"] {
+            assert!(UserAgent::new(text).is_err(), "{text:?}");
         }
     }
 }

@@ -8,8 +8,8 @@ use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::fault::ProbeError;
-use crate::http::{Request, bad_request, exchange};
-use crate::{ProbeMemory, deadline, tls};
+use crate::http::{exchange, request_of};
+use crate::{ProbeMemory, UserAgent, deadline, tls};
 
 pub use crate::tls::not_tls;
 
@@ -21,8 +21,7 @@ pub mod dns {
 /// Requests and responses.
 pub mod http {
     pub use crate::http::{
-        Body, BodyError, Framing, HeadProblem, MAX_HEAD, Request, RequestError, RequestTarget,
-        RequestTargetError, ResponseError, ResponseHead, UserInfo,
+        Body, BodyError, Framing, HeadProblem, MAX_HEAD, Request, ResponseError, ResponseHead,
     };
 }
 
@@ -45,7 +44,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     deadline::within(Duration::from_secs(60), async |progress| {
-        let request = Request::new(probe, target).map_err(|error| bad_request(&error))?;
+        let request = request_of(probe, target, &UserAgent::default())?;
         let memory = ProbeMemory::default();
         let outcome: Result<Outcome, ProbeError> = exchange(probe, &request, stream, &memory, progress).await;
         outcome

@@ -5,9 +5,7 @@
 //! for other tools.
 
 mod body;
-mod idn;
 mod request;
-mod request_target;
 mod response;
 
 use std::borrow::Cow;
@@ -25,18 +23,18 @@ use crate::fault::{self, ProbeError};
 use crate::incoming::{Incoming, Read, Watched, heard};
 use crate::socket::{self, CloseOrder, ConnectMode, FinishedConn, LingeringClose};
 use crate::tls::{self, Handshake, Peer};
-use crate::{CheckersConfig, ProbeMemory};
+use crate::{CheckersConfig, ProbeMemory, UserAgent};
 
 pub use body::{Body, BodyError};
-pub use request::{Request, RequestError};
-pub use request_target::{RequestTarget, RequestTargetError, UserInfo};
+pub use request::Request;
 pub use response::{Framing, HeadProblem, MAX_HEAD, ResponseError, ResponseHead};
 
 /// How long a peer that was asked to close the connection may take before we do, after the verdict is known.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// Sends one request to `target`, whatever host the probe's request names (that goes into `Host` and SNI), and passes if status
-/// and body are as expected.
+/// Sends one request to `target`, whatever `Host` and server name the probe has, and passes if status and
+/// body are as expected. A probe whose request cannot be sent
+/// ([`HttpOverrides::error`](hc_types::HttpOverrides::error)) is [`Failure::BadRequest`].
 ///
 /// - An empty list of codes takes any status. Interim responses are skipped, redirects are judged and not followed; a redirect
 ///   that could be followed has no body that could be compared.
@@ -97,7 +95,7 @@ async fn run<'a>(
     config: &'a CheckersConfig,
     progress: &'a Progress,
 ) -> Result<(Result<Outcome, ProbeError>, FinishedConn), ProbeError> {
-    let request = Request::new(probe, target).map_err(|error| bad_request(&error))?;
+    let request = request_of(probe, target, &config.user_agent)?;
     let Some(tls) = &probe.tls else {
         let mut stream =
             socket::connect(target, ConnectMode::SendFirst(request.bytes.len()), progress).await?;
@@ -107,11 +105,9 @@ async fn run<'a>(
     let stream = socket::connect(target, ConnectMode::Interactive, progress).await?;
     progress.enter(Phase::Tls);
     let _session = config.memory.session();
-    let name = request.server_name.as_deref();
-    let peer = match name.map(|name| (name, request::as_address(name))) {
+    let peer = match probe.overrides.as_deref().and_then(|overrides| overrides.server_name.as_deref()) {
         None => Peer::Address(target.ip()),
-        Some((_, Some(address))) => Peer::Address(address),
-        Some((name, None)) => Peer::Name(name),
+        Some(name) => name.parse().map_or(Peer::Name(name), Peer::Address),
     };
     let handshake = Handshake { target, peer, tls: *tls, roots: &config.roots, progress };
     let mut stream = match handshake.shake(stream).await {
@@ -123,8 +119,16 @@ async fn run<'a>(
     Ok((verdict, tls::leave(stream)))
 }
 
-pub(crate) fn bad_request(error: &RequestError) -> ProbeError {
-    Failure::BadRequest(fault::truncate_text(error.to_string())).into()
+/// The request of a probe, unless it cannot be sent.
+pub(crate) fn request_of(
+    probe: &HttpProbe,
+    target: &Target,
+    user_agent: &UserAgent,
+) -> Result<Request, ProbeError> {
+    match probe.overrides.as_deref().and_then(|overrides| overrides.error.as_deref()) {
+        Some(error) => Err(Failure::BadRequest(fault::truncate_text(error.to_owned())).into()),
+        None => Ok(Request::new(probe, target, user_agent)),
+    }
 }
 
 /// Waits a moment for the peer to close the connection, and takes the little that may still come.
@@ -173,12 +177,6 @@ where
         Begun::Head(head) => head,
         Begun::Taken { interim } => return Err(watch_head(incoming, interim).await),
     };
-    if head.is_redirect()
-        && let Some(Err(error)) = head.location.as_deref().map(RequestTarget::parse)
-    {
-        let text = format!("got {}; failed to parse Location header: {error}", head.status_text);
-        return Err(Failure::WrongAnswer(fault::truncate_text(text)).into());
-    }
     let is_for_https = head.status == 400 && probe.tls.is_none() && wants_https(&incoming.buffer);
     let status = if is_for_https {
         Cow::Owned(format!("{} (the port is one for HTTPS)", head.status_text))

@@ -218,7 +218,7 @@ mod tcp;
 mod tls;
 mod udp;
 
-pub use config::{CheckersConfig, Close};
+pub use config::{CheckersConfig, Close, UserAgent, UserAgentError};
 pub use dns::probe_dns;
 pub use http::probe_http;
 pub use icmp::Pinger;

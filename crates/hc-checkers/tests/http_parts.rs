@@ -2,91 +2,72 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use hc_checkers::fuzzing::http::{Body, BodyError, Framing, MAX_HEAD, Request, RequestTarget, ResponseHead};
-use hc_types::{HttpProbe, Mark, Mode, Target, Tls};
+use hc_checkers::UserAgent;
+use hc_checkers::fuzzing::http::{Body, BodyError, Framing, MAX_HEAD, Request, ResponseHead};
+use hc_types::{CheckSpec, HttpOverrides, HttpProbe, ProbeSpec, Target, Timing, Tls};
 use proptest::prelude::*;
 
 fn backend() -> Target {
     Target::plain("192.0.2.1".parse().unwrap(), 8080)
 }
 
-fn get(request: &str) -> HttpProbe {
-    HttpProbe { request: request.into(), ..HttpProbe::default() }
+fn get(request_target: &str) -> HttpProbe {
+    HttpProbe { request_target: request_target.into(), ..HttpProbe::default() }
 }
 
-/// The request line without its version, and the host.
-fn line_and_host(probe: &HttpProbe, target: &Target) -> (String, String) {
-    let request = Request::new(probe, target).unwrap();
-    let text = String::from_utf8(request.bytes).unwrap();
-    let mut lines = text.split("\r\n");
-    let line = lines.next().unwrap().strip_suffix(" HTTP/1.1").unwrap().to_owned();
-    (line, lines.next().unwrap().strip_prefix("Host: ").unwrap().to_owned())
+fn with(probe: HttpProbe, overrides: HttpOverrides) -> HttpProbe {
+    HttpProbe { overrides: Some(Box::new(overrides)), ..probe }
+}
+
+fn text(probe: &HttpProbe) -> String {
+    String::from_utf8(Request::new(probe, &backend(), &UserAgent::default()).bytes).unwrap()
 }
 
 #[track_caller]
-fn sent(request: &str, line: &str, host: &str) {
-    assert_eq!(line_and_host(&get(request), &backend()), (line.to_owned(), host.to_owned()), "{request}");
+fn begins(probe: &HttpProbe, expected: &str) {
+    let request = text(probe);
+    assert!(request.starts_with(expected), "{request}");
 }
 
 #[test]
-fn a_request_is_read_as_go_reads_it() {
-    const HERE: &str = "192.0.2.1:8080";
-    sent("/healthz?x=1", "GET /healthz?x=1", HERE);
-    sent("/a b#frag", "GET /a%20b", HERE);
-    sent("/é", "GET /%C3%A9", HERE);
-    sent("/%41%2f", "GET /%41%2f", HERE);
-    sent("/a b%2f", "GET /a%20b/", HERE);
-    sent("healthz", "GET healthz", HERE);
-    sent("?x", "GET /?x", HERE);
-    sent("/?", "GET /?", HERE);
-    sent("", "GET /", HERE);
-    sent("#frag", "GET /", HERE);
-    sent("*", "GET *", HERE);
-    sent("foo:bar", "GET bar", HERE);
-    sent("/a:b", "GET /a:b", HERE);
-    sent("///x", "GET ///x", HERE);
-    sent("//other/path", "GET /path", "other");
-    sent("http://localhost/s", "GET /s", "localhost");
-    sent("http://www.example.com", "GET /", "www.example.com");
-    sent("ftp://www.example.com:/x?a b", "GET /x?a b", "www.example.com");
-    sent("http://www.example.com:81/x", "GET /x", "www.example.com:81");
-    sent("http://[fe80::1%25eth0]:81/x", "GET /x", "[fe80::1]:81");
-    sent("http://a<b/x", "GET /x", "");
-    sent("http://:/x", "GET /x", ":");
-    let options = HttpProbe { method: "OPTIONS".into(), ..get("*") };
-    assert_eq!(line_and_host(&options, &backend()).0, "OPTIONS *");
-    let connect = HttpProbe { method: "CONNECT".into(), ..get("http://www.example.com:443") };
-    assert_eq!(line_and_host(&connect, &backend()).0, "CONNECT www.example.com:443");
+fn the_request_target_is_sent_as_it_stands() {
+    const HOST: &str = " HTTP/1.1\r\nHost: 192.0.2.1:8080\r\n";
+    for target in ["/healthz?x=1", "/%41%2f", "healthz", "*", "///x", "/?", "http://a/b"] {
+        begins(&get(target), &format!("GET {target}{HOST}"));
+    }
+    let raw = HttpProbe { request_target: b"/?\xff".into(), ..HttpProbe::default() };
+    let request = Request::new(&raw, &backend(), &UserAgent::default());
+    assert!(request.bytes.starts_with(b"GET /?\xff HTTP/1.1\r\n"));
 }
 
 #[test]
-fn the_target_of_ipv6_stands_in_brackets() {
+fn the_host_is_the_address_unless_the_check_names_one() {
     let target = Target::plain("2001:db8::1".parse().unwrap(), 80);
-    assert_eq!(line_and_host(&get("/"), &target).1, "[2001:db8::1]:80");
+    let request = Request::new(&get("/"), &target, &UserAgent::default());
+    assert!(request.bytes.starts_with(b"GET / HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n"));
+    for host in ["www.example.com", "a:81", "[fe80::1]:81", ""] {
+        let probe = with(get("/x"), HttpOverrides { host: Some(host.into()), ..HttpOverrides::default() });
+        begins(&probe, &format!("GET /x HTTP/1.1\r\nHost: {host}\r\n"));
+    }
 }
 
 #[test]
 fn a_proxy_gets_the_absolute_form() {
-    let proxy = |request: &str| HttpProbe { proxy: true, ..get(request) };
-    let vip = Target::marked([192, 0, 2, 9].into(), 80, Mode::Dsr, Mark::new(65_536).unwrap(), None);
-    let line = |request: &str| line_and_host(&proxy(request), &vip);
-    assert_eq!(
-        line("http://www.example.com/p"),
-        ("GET http://www.example.com/p".into(), "www.example.com".into())
-    );
-    assert_eq!(line("/relp"), ("GET http://192.0.2.9:80/relp".into(), "192.0.2.9:80".into()));
-    assert_eq!(
-        Request::new(&proxy("http://a<b/"), &vip).unwrap_err().to_string(),
-        "http: invalid Host header"
-    );
+    let proxy = |target: &str| HttpProbe { proxy: true, ..get(target) };
+    begins(&proxy("/p"), "GET http://192.0.2.1:8080/p HTTP/1.1\r\nHost: 192.0.2.1:8080\r\n");
+    begins(&proxy("http://a/p"), "GET http://a/p HTTP/1.1\r\nHost: 192.0.2.1:8080\r\n");
+    let named = || HttpOverrides { host: Some("www.example.com".into()), ..HttpOverrides::default() };
+    begins(&with(proxy("/p"), named()), "GET http://www.example.com/p HTTP/1.1\r\nHost: www.example.com\r\n");
+    let secure = HttpProbe { tls: Some(Tls::new(true)), ..proxy("/p") };
+    begins(&with(secure, named()), "GET https://www.example.com/p HTTP/1.1\r\nHost: www.example.com\r\n");
 }
 
 #[test]
 fn a_request_has_the_fields_it_needs_and_no_more() {
-    let text = |probe: &HttpProbe| String::from_utf8(Request::new(probe, &backend()).unwrap().bytes).unwrap();
     let agent = concat!("hc-server/", env!("CARGO_PKG_VERSION"));
     assert_eq!(
         text(&get("/")),
@@ -99,51 +80,19 @@ fn a_request_has_the_fields_it_needs_and_no_more() {
         assert!(request.starts_with(&format!("{method} / ")));
         assert_eq!(request.contains("Content-Length: 0\r\n"), has_length, "{method}");
     }
-    let with_user = get("http://us%65r:pass%3Aword@www.example.com/");
-    assert!(text(&with_user).contains("\r\nAuthorization: Basic dXNlcjpwYXNzOndvcmQ=\r\n"));
+    let named = UserAgent::new("lb/7").unwrap();
+    let request = String::from_utf8(Request::new(&get("/"), &backend(), &named).bytes).unwrap();
+    assert!(request.contains("\r\nUser-Agent: lb/7\r\n"), "{request}");
+}
+
+#[test]
+fn credentials_are_sent_as_they_stand() {
+    let user = HttpOverrides { authorization: Some("Basic dXNlcjpwYXNz".into()), ..HttpOverrides::default() };
+    let with_user = with(get("/"), user);
+    assert!(text(&with_user).contains("\r\nAuthorization: Basic dXNlcjpwYXNz\r\n"));
     assert!(!text(&with_user).contains("Proxy-Authorization"));
     let to_proxy = HttpProbe { proxy: true, ..with_user };
-    assert!(text(&to_proxy).contains("\r\nProxy-Authorization: Basic dXNlcjpwYXNzOndvcmQ=\r\n"));
-}
-
-#[test]
-fn the_host_of_the_url_is_the_name_in_tls() {
-    let name = |request: &str| {
-        let probe = HttpProbe { tls: Some(Tls::new(true)), ..get(request) };
-        Request::new(&probe, &backend()).unwrap().server_name
-    };
-    assert_eq!(name("/x"), None);
-    assert_eq!(name("https://www.example.com/x").as_deref(), Some("www.example.com"));
-    assert_eq!(name("https://www.example.com:444/x").as_deref(), Some("www.example.com"));
-    assert_eq!(name("https://[2001:db8::1]:444/x").as_deref(), Some("2001:db8::1"));
-    assert_eq!(name("https://[2001:db8::1]/x").as_deref(), Some("2001:db8::1"));
-}
-
-#[track_caller]
-fn rejected(request: &[u8], text: &str) {
-    assert_eq!(RequestTarget::parse(request).unwrap_err().to_string(), text);
-}
-
-#[test]
-fn what_is_no_url_is_rejected_in_gos_words() {
-    rejected(b"/%zz", r#"parse "/%zz": invalid URL escape "%zz""#);
-    rejected(b"/%4", r#"parse "/%4": invalid URL escape "%4""#);
-    rejected(b"/x#%", r#"parse "/x#%": invalid URL escape "%""#);
-    rejected(b":foo", r#"parse ":foo": missing protocol scheme"#);
-    rejected(b"1:2", r#"parse "1:2": first path segment in URL cannot contain colon"#);
-    rejected(b"/\x01", r#"parse "/\x01": net/url: invalid control character in URL"#);
-    rejected(b"http://me:s3cret@h/%zz", r#"parse "http://***@h/%zz": invalid URL escape "%zz""#);
-    rejected(b"//me:s3@cret@h:x", r#"parse "//***@h:x": invalid port ":x" after host"#);
-    rejected(b"http://a b/", r#"parse "http://a b/": invalid character " " in host name"#);
-    rejected(b"http://a:8a/", r#"parse "http://a:8a/": invalid port ":8a" after host"#);
-    rejected(b"http://a:1:2/", r#"parse "http://a:1:2/": invalid port ":1:2" after host"#);
-    rejected(b"http://[::1/", r#"parse "http://[::1/": missing ']' in host"#);
-    rejected(b"http://[192.0.2.1]/", r#"parse "http://[192.0.2.1]/": invalid IP-literal"#);
-    rejected(b"http://a[::1]/", r#"parse "http://a[::1]/": invalid IP-literal"#);
-    rejected(b"http://us er@a/", r#"parse "http://***@a/": net/url: invalid userinfo"#);
-    rejected(b"http://%41/", r#"parse "http://%41/": invalid URL escape "%41""#);
-    let error = Request::new(&get("http://é.xn--abc-/"), &backend()).unwrap_err();
-    assert_eq!(error.to_string(), "host name \"é.xn--abc-\" has a label that is not in Punycode");
+    assert!(text(&to_proxy).contains("\r\nProxy-Authorization: Basic dXNlcjpwYXNz\r\n"));
 }
 
 fn head(text: &str) -> ResponseHead {
@@ -330,10 +279,34 @@ fn a_bomb_does_not_go_off() {
     assert_eq!(body.prefix(), [0; 4]);
 }
 
+/// Texts in which characters that could end a field or a line are frequent.
+fn odd_text() -> impl Strategy<Value = String> {
+    proptest::collection::vec(prop_oneof![any::<char>(), Just('\r'), Just('\n'), Just(' '), Just(':')], 0..8)
+        .prop_map(String::from_iter)
+}
+
 proptest! {
+    /// A check that can be built makes one request with the fields it should have.
+    #[test]
+    fn no_check_adds_fields_to_its_request(target in odd_text(), host in odd_text(), user in odd_text()) {
+        let overrides = HttpOverrides {
+            host: Some(host.into()),
+            authorization: Some(user.as_str().into()),
+            ..HttpOverrides::default()
+        };
+        let probe = ProbeSpec::Http(Box::new(with(get(&format!("/{target}")), overrides)));
+        let second = Duration::from_secs(1);
+        let Ok(spec) = CheckSpec::new(backend(), probe, Timing::every(second)) else { return Ok(()) };
+        let ProbeSpec::Http(probe) = spec.probe() else { unreachable!("it was one") };
+        let request = text(probe);
+        let lines: Vec<&str> = request.split(['\r', '\n']).filter(|line| !line.is_empty()).collect();
+        prop_assert_eq!(lines[0].split(' ').count(), 3);
+        let names: Vec<&str> = lines[1..].iter().filter_map(|line| line.split(':').next()).collect();
+        prop_assert_eq!(names, ["Host", "User-Agent", "Authorization", "Connection"]);
+    }
+
     #[test]
     fn no_bytes_are_too_odd(bytes in proptest::collection::vec(any::<u8>(), 0..300), wanted in 0_usize..64) {
-        let _ = RequestTarget::parse(&bytes);
         let _ = ResponseHead::parse(&bytes, "GET");
         for field in ["Content-Length: 40", "Transfer-Encoding: chunked", "Content-Encoding: gzip", "A: b"] {
             let head = head(&format!("HTTP/1.1 200 OK\r\n{field}\r\n\r\n"));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hc_types::{CheckId, CheckSpec, ProbeSpec, SpecError, Target, Timing};
 
+use crate::probe::host_overrides;
 use crate::range::TargetItem;
 use crate::{Check, Labels, check_id};
 
@@ -87,12 +88,12 @@ fn with_address(template: &CheckSpec, ip: IpAddr) -> Result<CheckSpec, SpecError
 pub(crate) fn probe_of(host: &str, port: u16, probe: &ProbeSpec) -> ProbeSpec {
     let mut probe = probe.clone();
     if let ProbeSpec::Http(http) = &mut probe
-        && http.request.as_slice().starts_with(b"/")
+        && http.overrides.is_none()
     {
         let host = host.trim_end_matches('.');
         let usual = if http.tls.is_some() { 443 } else { 80 };
         let authority = if port == usual { host.to_owned() } else { format!("{host}:{port}") };
-        http.request = [b"http://", authority.as_bytes(), http.request.as_slice()].concat().into();
+        http.overrides = Some(host_overrides(&authority));
     }
     probe
 }

@@ -8,6 +8,7 @@ use hc_types::{
 };
 use toml::{Table, Value};
 
+use crate::probe::host_overrides;
 use crate::range::TargetItem;
 use crate::{Checks, HostCheck, Labels, Resolve, words};
 
@@ -178,17 +179,20 @@ fn put_http(table: &mut Table, http: &HttpProbe) -> Result<(), String> {
 }
 
 fn put_request(table: &mut Table, http: &HttpProbe) -> Result<(), String> {
-    let request =
-        std::str::from_utf8(http.request.as_slice()).map_err(|_| "a request target that is not text")?;
-    let path = match request.strip_prefix("http://") {
-        Some(rest) => {
-            let (host, _) = rest.split_once('/').ok_or("an absolute request target without a path")?;
-            words::host(host)?;
-            put(table, "host", host);
-            &rest[host.len()..]
+    let path = std::str::from_utf8(http.request_target.as_slice())
+        .map_err(|_| "a request target that is not text")?;
+    if let Some(overrides) = &http.overrides {
+        let host = overrides.host.as_deref().ok_or("a server name or credentials without a Host")?;
+        words::host(host)?;
+        let mut expected = host_overrides(host);
+        expected.server_name.take_if(|_| http.tls.is_none());
+        if *overrides != expected {
+            return Err(
+                "a Host with another server name, credentials, or a request that cannot be sent".to_owned()
+            );
         }
-        None => request,
-    };
+        put(table, "host", host);
+    }
     words::path(path).map_err(|problem| format!("the request target {problem}"))?;
     put(table, "path", path);
     Ok(())

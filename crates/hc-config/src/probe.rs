@@ -1,8 +1,8 @@
 //! Makes the probe of a check of its table.
 
 use hc_types::{
-    DnsExpectation, DnsProbe, HttpProbe, ProbeSpec, RadiusExpectation, RadiusProbe, RawBytes, RecordClass,
-    RecordType, Secret, TcpProbe, Tls, UdpProbe,
+    DnsExpectation, DnsProbe, HttpOverrides, HttpProbe, ProbeSpec, RadiusExpectation, RadiusProbe, RawBytes,
+    RecordClass, RecordType, Secret, TcpProbe, Tls, UdpProbe,
 };
 
 use crate::build::SecretFiles;
@@ -35,6 +35,20 @@ pub(crate) fn read(
 /// Whether the table of a TCP or HTTP probe asks for TLS.
 pub(crate) fn speaks_tls(settings: &Settings) -> bool {
     tls(settings).is_some()
+}
+
+/// A host for `Host`, and for SNI and verification.
+pub(crate) fn host_overrides(host: &str) -> Box<HttpOverrides> {
+    let (host, server_name) = (Some(host.into()), Some(without_port(host).into()));
+    Box::new(HttpOverrides { host, server_name, ..HttpOverrides::default() })
+}
+
+/// The host without its port, and an IPv6 address without its brackets.
+fn without_port(host: &str) -> &str {
+    if let Some((address, _)) = host.strip_prefix('[').and_then(|host| host.split_once(']')) {
+        return address;
+    }
+    host.split_once(':').map_or(host, |(name, _)| name)
 }
 
 fn tls(settings: &Settings) -> Option<Tls> {
@@ -86,11 +100,7 @@ impl Reader<'_> {
     }
 
     fn http(&self) -> HttpProbe {
-        let path = self.settings.text(&keys::PATH).unwrap_or("/");
-        let request = match self.settings.text(&keys::HOST) {
-            Some(host) => format!("http://{host}{path}"),
-            None => path.to_owned(),
-        };
+        let overrides = self.settings.text(&keys::HOST).map(host_overrides);
         let ranges = self.settings.items(&keys::EXPECTED_CODES).iter().filter_map(|item| match &item.value {
             Value::Codes(codes) => Some(codes.clone()),
             _ => None,
@@ -102,10 +112,11 @@ impl Reader<'_> {
         HttpProbe {
             tls: tls(self.settings),
             method: self.settings.text(&keys::METHOD).unwrap_or("GET").into(),
-            request: request.into(),
+            request_target: self.settings.text(&keys::PATH).unwrap_or("/").into(),
             expected_codes,
             expected_body: self.bytes(&keys::EXPECTED_BODY),
             proxy: self.settings.flag(&keys::PROXY).unwrap_or(false),
+            overrides,
         }
     }
 

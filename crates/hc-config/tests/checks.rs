@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use hc_config::{Check, Limits, NoFiles, Resolve, SourceFile, check_id, parse};
 use hc_types::{
-    CheckId, CheckSpec, DnsExpectation, DnsProbe, HttpProbe, Mark, Mode, ProbeSpec, RadiusExpectation,
-    RadiusProbe, RecordClass, RecordType, SetChange, Target, TcpProbe, Timing, Tls, UdpProbe,
+    CheckId, CheckSpec, DnsExpectation, DnsProbe, HttpOverrides, HttpProbe, Mark, Mode, ProbeSpec,
+    RadiusExpectation, RadiusProbe, RecordClass, RecordType, SetChange, Target, TcpProbe, Timing, Tls,
+    UdpProbe,
 };
 
 fn read(text: &str) -> Vec<Check> {
@@ -59,10 +60,24 @@ fn tcp_and_udp_checks() {
     );
 }
 
+/// A `Host`, and the name in TLS.
+fn named(host: &str, name: &str) -> Box<HttpOverrides> {
+    let (host, server_name) = (Some(host.into()), Some(name.into()));
+    Box::new(HttpOverrides { host, server_name, ..HttpOverrides::default() })
+}
+
 #[test]
 fn http_checks() {
     let http = |http: HttpProbe| ProbeSpec::Http(Box::new(http));
     let base = || HttpProbe { expected_codes: [200].into(), ..HttpProbe::default() };
+    for (host, name) in [("a.example:81", "a.example"), ("[2001:db8::1]:81", "2001:db8::1"), ("[::1]", "::1")]
+    {
+        check_probe(
+            &format!("http = {{ tls = true, host = '{host}' }}"),
+            "192.0.2.1:443",
+            http(HttpProbe { tls: Some(Tls::new(true)), overrides: Some(named(host, name)), ..base() }),
+        );
+    }
     check_probe("http = {}", "192.0.2.1:80", http(base()));
     check_probe(
         "http = { tls = { verify = false, sha1 = true } }",
@@ -76,11 +91,12 @@ fn http_checks() {
         "192.0.2.1:8080",
         http(HttpProbe {
             method: "HEAD".into(),
-            request: "http://www.example.com/a?b".into(),
+            request_target: "/a?b".into(),
             expected_codes: [204, 301, 302].into(),
             expected_body: "ok".into(),
             proxy: true,
             tls: None,
+            overrides: Some(named("www.example.com", "www.example.com")),
         }),
     );
 }
@@ -188,7 +204,7 @@ fn the_nearest_value_wins() {
     let labels: Vec<(&str, &str)> = a.labels.iter().map(|(k, v)| (&**k, &**v)).collect();
     assert_eq!(labels, [("a", "base"), ("b", "web"), ("group", "front"), ("site", "ams")]);
     let ProbeSpec::Http(http) = a.spec.probe() else { panic!("{:?}", a.spec) };
-    assert_eq!((&*http.method, http.request.as_slice()), ("HEAD", &b"/base"[..]));
+    assert_eq!((&*http.method, http.request_target.as_slice()), ("HEAD", &b"/base"[..]));
     assert_eq!(http.expected_body.as_slice(), b"web");
     assert_eq!(
         *checks[1].spec.probe(),
@@ -314,7 +330,8 @@ fn targets_that_are_host_names() {
     let check = web.check("2001:db8::1".parse().unwrap()).unwrap().unwrap();
     let http = HttpProbe {
         tls: Some(Tls::new(true)),
-        request: "http://www.example.com/a".into(),
+        request_target: "/a".into(),
+        overrides: Some(named("www.example.com", "www.example.com")),
         expected_codes: [200].into(),
         ..HttpProbe::default()
     };

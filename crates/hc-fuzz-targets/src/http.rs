@@ -5,9 +5,9 @@ use std::task::Poll;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use hc_checkers::fuzzing::http::{Body, Framing, Request, RequestTarget, ResponseHead};
+use hc_checkers::fuzzing::http::{Body, Framing, ResponseHead};
 use hc_checkers::fuzzing::http_exchange as exchange;
-use hc_types::{HttpProbe, Outcome, Target, Tls};
+use hc_types::{HttpProbe, Outcome, Target};
 
 use crate::input::Input;
 use crate::stream::{Pieces, block_on};
@@ -16,56 +16,6 @@ const METHODS: &[&str] = &["GET", "HEAD", "POST", "CONNECT"];
 
 fn target() -> Target {
     Target::plain([192, 0, 2, 1].into(), 8080)
-}
-
-/// Any URL reference: the request made from it is one request with the fields that it should have, whatever stands in the reference.
-///
-/// The first three bytes are the method, whether there is a proxy, and whether there is TLS.
-pub fn request_target(data: &[u8]) {
-    let mut input = Input::new(data);
-    let (method, proxy, tls) = (*input.pick(METHODS), input.flag(), input.flag());
-    let reference = input.rest();
-    let parsed = match RequestTarget::parse(reference) {
-        Ok(parsed) => parsed,
-        Err(error) => return assert!(!error.to_string().contains(|c: char| c.is_control())),
-    };
-    let form = parsed.origin_form();
-    assert!(!form.is_empty() && !form.iter().any(u8::is_ascii_control));
-    if parsed.path.starts_with(b"/") && !parsed.path.starts_with(b"//") {
-        let again = RequestTarget::parse(&parsed.path).expect("a path is a reference");
-        assert_eq!(again.path, parsed.path, "a path encodes to itself");
-    }
-    let probe = HttpProbe {
-        tls: tls.then_some(Tls::new(false)),
-        method: method.into(),
-        request: reference.into(),
-        proxy,
-        ..HttpProbe::default()
-    };
-    let Ok(request) = Request::new(&probe, &target()) else { return };
-    let text = request.bytes.strip_suffix(b"\r\n\r\n").expect("an empty line at the end");
-    assert!(!text.windows(4).any(|four| four == b"\r\n\r\n"));
-    let mut lines = text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let first = lines.next().expect("a request line");
-    assert!(first.starts_with(method.as_bytes()) && first.ends_with(b" HTTP/1.1"), "{first:?}");
-    let names: Vec<&[u8]> = lines
-        .map(|line| {
-            assert!(!line.iter().any(u8::is_ascii_control));
-            line.split(|byte| *byte == b':').next().unwrap_or_default()
-        })
-        .collect();
-    let mut expected: Vec<&[u8]> = vec![b"Host", b"User-Agent"];
-    if method == "POST" {
-        expected.push(b"Content-Length");
-    }
-    if parsed.user.is_some() {
-        expected.push(b"Authorization");
-        if proxy {
-            expected.push(b"Proxy-Authorization");
-        }
-    }
-    expected.push(b"Connection");
-    assert_eq!(names, expected);
 }
 
 /// Any head: it is read as soon as it is whole, the same whatever follows, and no beginning of it is an error.
@@ -119,7 +69,7 @@ pub fn http_body(data: &[u8]) {
 }
 
 fn head(framing: Framing, gzip: bool) -> ResponseHead {
-    ResponseHead { length: 0, status: 200, status_text: "200 OK".into(), framing, gzip, location: None }
+    ResponseHead { length: 0, status: 200, status_text: "200 OK".into(), framing, gzip, has_location: false }
 }
 
 /// The first bytes of a body that comes in pieces and ends with the connection; `None` if it is malformed before enough has come.

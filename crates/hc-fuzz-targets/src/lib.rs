@@ -35,7 +35,7 @@ pub use checks::{checks_toml, cluster_pb};
 pub use config::config;
 pub use corpus::{BadLine, Corpus};
 pub use dns::{dns_answer, dns_name, dns_question};
-pub use http::{http_body, http_exchange, http_head, request_target};
+pub use http::{http_body, http_exchange, http_head};
 pub use icmp::icmp;
 pub use ipc::{ipc_lines, ipc_session};
 pub use mutate::Mutator;
@@ -82,7 +82,6 @@ pub const TARGETS: &[Target] = targets![
     radius_response,
     recognise,
     record_type,
-    request_target,
     snapshot,
     tls_certificate,
     wire_to_proxy,

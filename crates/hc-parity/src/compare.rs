@@ -118,6 +118,7 @@ impl Arena {
         let line = case.line(n, address.ip(), address.port());
         let (seesaw, seesaw_text) = self.seesaw.run(n, &line, case.timeout)?.verdict()?;
         let from = server.requests().len();
+        let line = if case.kind() == "http" { self.seesaw.convert(n, &line)? } else { line };
         let (ours, our_text) = ours(&line, runtime, checkers);
         if (seesaw, ours) == ("pass", "pass") {
             self.passed.fetch_add(1, Ordering::Relaxed);

@@ -24,6 +24,7 @@ pub(crate) struct Answer {
     message: serde_json::Value,
     panic: Option<String>,
     error: Option<String>,
+    check: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 impl Answer {
@@ -87,6 +88,21 @@ impl Seesaw {
             answers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         });
         Ok(Self { child, input: Mutex::new(input), waiting, reader: Some(reader) })
+    }
+
+    /// The check numbered `n` with what hc-proxy would add to it: how Go reads its request.
+    pub(crate) fn convert(&self, n: u64, line: &str) -> Result<String> {
+        const FIELDS: [&str; 5] =
+            ["request_target", "http_host", "server_name", "authorization", "request_error"];
+
+        let mut check: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line)?;
+        let mut question = check.clone();
+        question.insert("convert".to_owned(), true.into());
+        let question = serde_json::to_string(&question)?;
+        let answer = self.run(n, &question, Duration::ZERO)?;
+        let sent = answer.check.with_context(|| format!("it cannot be converted: {:?}", answer.error))?;
+        check.extend(sent.into_iter().filter(|(field, _)| FIELDS.contains(&&**field)));
+        Ok(serde_json::to_string(&check)?)
     }
 
     /// Runs the check numbered `n` that is written in `line`, with this timeout.

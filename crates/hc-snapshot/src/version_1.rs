@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hc_types::{
-    CheckKey, CheckSpec, DnsExpectation, DnsProbe, HttpProbe, Mode, ProbeSpec, RadiusExpectation,
-    RadiusProbe, RecordClass, RecordType, TcpProbe, Tls, UdpProbe,
+    CheckKey, CheckSpec, DnsExpectation, DnsProbe, HttpOverrides, HttpProbe, Mode, ProbeSpec,
+    RadiusExpectation, RadiusProbe, RecordClass, RecordType, TcpProbe, Tls, UdpProbe,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use sha2::{Digest as _, Sha256};
@@ -94,13 +94,20 @@ fn write_tls<M: SerializeMap>(map: &mut M, tls: Option<Tls>) -> Result<(), M::Er
 }
 
 fn write_http<M: SerializeMap>(map: &mut M, http: &HttpProbe) -> Result<(), M::Error> {
-    let HttpProbe { tls, method, request, expected_codes, expected_body, proxy } = http;
+    let HttpProbe { tls, method, request_target, expected_codes, expected_body, proxy, overrides } = http;
     write_tls(map, *tls)?;
     if &**method != "GET" {
         map.serialize_entry("method", method)?;
     }
-    if request.as_slice() != b"/" {
-        map.serialize_entry("path", &Bytes(request.as_slice()))?;
+    if request_target.as_slice() != b"/" {
+        map.serialize_entry("path", &Bytes(request_target.as_slice()))?;
+    }
+    // In version 1 a path named these, too. Such a check starts without health, and must not take that
+    // of another one.
+    if let Some(overrides) = overrides {
+        let HttpOverrides { host, server_name, authorization, error } = &**overrides;
+        let authorization = authorization.as_ref().map(|secret| Bytes(secret.expose()));
+        map.serialize_entry("overrides", &(host, server_name, authorization, error))?;
     }
     if !expected_codes.is_empty() {
         map.serialize_entry("expected_codes", expected_codes)?;
@@ -205,10 +212,11 @@ mod tests {
         let http = HttpProbe {
             tls: Some(Tls::new(true)),
             method: "HEAD".into(),
-            request: "/health?full=\"1\"&name=é".into(),
+            request_target: "/health?full=\"1\"&name=é".into(),
             expected_codes: [200, 204].into(),
             expected_body: "ok\n".into(),
             proxy: true,
+            overrides: None,
         };
         check(backend(), ProbeSpec::Http(Box::new(http)), "0e42ee3006f52d83b35614d25c83d1e8");
         let marked = |vip: &str, mode, mark, host: &str| {

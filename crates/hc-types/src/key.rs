@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    CheckSpec, DnsExpectation, DnsProbe, HttpProbe, Mode, ProbeSpec, RadiusExpectation, RadiusProbe, Target,
-    TcpProbe, Tls, UdpProbe,
+    CheckSpec, DnsExpectation, DnsProbe, HttpOverrides, HttpProbe, Mode, ProbeSpec, RadiusExpectation,
+    RadiusProbe, Secret, Target, TcpProbe, Tls, UdpProbe,
 };
 
 /// The identity of what is checked: target, probe and what passes, but neither the id nor how
@@ -99,10 +99,14 @@ mod tag {
     pub(super) const TLS: u8 = 19;
 
     pub(super) const METHOD: u8 = 32;
-    pub(super) const REQUEST: u8 = 33;
+    pub(super) const REQUEST_TARGET: u8 = 33;
     pub(super) const EXPECTED_CODES: u8 = 34;
     pub(super) const EXPECTED_BODY: u8 = 35;
     pub(super) const PROXY: u8 = 36;
+    pub(super) const HTTP_HOST: u8 = 37;
+    pub(super) const SERVER_NAME: u8 = 38;
+    pub(super) const AUTHORIZATION: u8 = 39;
+    pub(super) const REQUEST_ERROR: u8 = 40;
 
     pub(super) const QUERY: u8 = 48;
     pub(super) const QUERY_TYPE: u8 = 49;
@@ -206,19 +210,33 @@ impl Encoding {
     }
 
     fn http(&mut self, http: &HttpProbe) {
-        let HttpProbe { tls, method, request, expected_codes, expected_body, proxy } = http;
+        let HttpProbe { tls, method, request_target, expected_codes, expected_body, proxy, overrides } = http;
         self.field(tag::KIND, &[4]);
         self.tls(*tls);
         if &**method != "GET" {
             self.field(tag::METHOD, method.as_bytes());
         }
-        if request.as_slice() != b"/" {
-            self.field(tag::REQUEST, request.as_slice());
+        if request_target.as_slice() != b"/" {
+            self.field(tag::REQUEST_TARGET, request_target.as_slice());
         }
         let codes: Vec<u8> = expected_codes.iter().flat_map(|code| code.to_be_bytes()).collect();
         self.field_unless_empty(tag::EXPECTED_CODES, &codes);
         self.field_unless_empty(tag::EXPECTED_BODY, expected_body.as_slice());
         self.flag(tag::PROXY, *proxy);
+        if let Some(overrides) = overrides {
+            let HttpOverrides { host, server_name, authorization, error } = &**overrides;
+            // An empty `Host` is not the default, so it is written, too.
+            for (tag, value) in [
+                (tag::HTTP_HOST, host.as_deref().map(str::as_bytes)),
+                (tag::SERVER_NAME, server_name.as_deref().map(str::as_bytes)),
+                (tag::AUTHORIZATION, authorization.as_ref().map(Secret::expose)),
+                (tag::REQUEST_ERROR, error.as_deref().map(str::as_bytes)),
+            ] {
+                if let Some(value) = value {
+                    self.field(tag, value);
+                }
+            }
+        }
     }
 
     fn dns(&mut self, dns: &DnsProbe) {

@@ -49,8 +49,8 @@ pub use local_fault::{FaultClass, LocalFault};
 pub use outcome::{Failure, Heard, Mismatch, Outcome, Phase, Stray, TimeoutEvidence, Unreachable};
 pub use pass::{DnsAnswer, Pass, StatusText};
 pub use probe::{
-    DnsExpectation, DnsProbe, HttpProbe, ProbeSpec, RadiusExpectation, RadiusProbe, RecordClass,
-    RecordNameError, RecordType, TcpProbe, Tls, UdpProbe,
+    DnsExpectation, DnsProbe, HttpOverrides, HttpProbe, ProbeSpec, RadiusExpectation, RadiusProbe,
+    RecordClass, RecordNameError, RecordType, TcpProbe, Tls, UdpProbe,
 };
 pub use recognise::{RECOGNISED, recognise, wants_https};
 pub use set::{Rejection, SetChange};

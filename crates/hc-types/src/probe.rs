@@ -95,15 +95,50 @@ pub struct HttpProbe {
     pub tls: Option<Tls>,
     /// The method as it is written in the request: an RFC 9110 token.
     pub method: Box<str>,
-    /// Seesaw's `Request`: a path with a query, or an absolute URI whose host goes to `Host` and
-    /// SNI.
-    pub request: RawBytes,
+    /// The request target (RFC 9112 section 3.2), sent as it stands: a path with a query, or `*`, or
+    /// what else a server may take.
+    pub request_target: RawBytes,
     /// Status codes that pass. Empty: any.
     pub expected_codes: Box<[u16]>,
     /// Prefix of the decoded body. Empty: the body is not read.
     pub expected_body: RawBytes,
-    /// Send the absolute form of the request target (RFC 9112 section 3.2.2).
+    /// The backend is an HTTP proxy: a request target that begins with `/` is sent in its absolute
+    /// form (RFC 9112 section 3.2.2), and credentials go into `Proxy-Authorization`, too.
     pub proxy: bool,
+    /// What replaces the defaults that follow from the address. Few checks need it, so that the
+    /// others pay for a pointer only.
+    pub overrides: Option<Box<HttpOverrides>>,
+}
+
+/// What an HTTP request says in place of the defaults that follow from the address of its target.
+///
+/// ```
+/// use hc_types::{HttpOverrides, HttpProbe, Tls};
+///
+/// let probe = HttpProbe {
+///     tls: Some(Tls::new(true)),
+///     request_target: "/healthz".into(),
+///     overrides: Some(Box::new(HttpOverrides {
+///         host: Some("www.example.com".into()),
+///         server_name: Some("www.example.com".into()),
+///         ..HttpOverrides::default()
+///     })),
+///     ..HttpProbe::default()
+/// };
+/// # assert!(probe.overrides.is_some());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct HttpOverrides {
+    /// The `Host` field, which may be empty. Default: address and port, as in `192.0.2.1:80`.
+    pub host: Option<Box<str>>,
+    /// The name in SNI and in the certificate; an address is looked for in the certificate and not
+    /// sent. Default: the address of the target. Used with TLS only.
+    pub server_name: Option<Box<str>>,
+    /// The value of the `Authorization` field, such as `Basic dXNlcjpwYXNz`. Default: no such field.
+    pub authorization: Option<Secret>,
+    /// Why the request of this check cannot be sent. The probe then sends nothing and fails with
+    /// this text: hc-proxy reports so what Go's HTTP client refuses. Default: it can be sent.
+    pub error: Option<Box<str>>,
 }
 
 impl Default for HttpProbe {
@@ -111,10 +146,11 @@ impl Default for HttpProbe {
         Self {
             tls: None,
             method: "GET".into(),
-            request: "/".into(),
+            request_target: "/".into(),
             expected_codes: Box::default(),
             expected_body: RawBytes::default(),
             proxy: false,
+            overrides: None,
         }
     }
 }

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::{
-    CheckKey, DnsExpectation, DnsProbe, HttpProbe, Mode, Outcome, ProbeSpec, RecordType, Target, backend,
-    text,
+    CheckKey, DnsExpectation, DnsProbe, HttpOverrides, HttpProbe, Mode, Outcome, ProbeSpec, RecordType,
+    Target, backend, text,
 };
 
 /// The longest interval and the longest timeout: 24 hours. Above it a number is a mistake in a
@@ -44,6 +44,20 @@ pub enum SpecError {
     /// An HTTP method that is no token.
     #[error("method: {0:?} is not an HTTP method")]
     Method(Box<str>),
+    /// A request target that would end the request line early, or that is not sent as a whole.
+    #[error("request_target: {quoted} {problem}")]
+    RequestTarget {
+        /// The target in quotes.
+        quoted: Box<str>,
+        /// What is wrong with it, in words.
+        problem: &'static str,
+    },
+    /// A `Host` with a blank, a control character or one outside ASCII.
+    #[error("http_host: {0:?} has a blank, a control character or one outside ASCII")]
+    HttpHost(Box<str>),
+    /// Credentials with a control character. They are not quoted.
+    #[error("authorization: has a control character")]
+    Authorization,
     /// An expected HTTP status code outside 100 to 999.
     #[error("expected_codes: {0} is not a status code (100 to 999)")]
     ExpectedCode(u16),
@@ -69,6 +83,9 @@ impl SpecError {
             SpecError::Address { .. } => "ip",
             SpecError::Mark => "mark",
             SpecError::Method(_) => "method",
+            SpecError::RequestTarget { .. } => "request_target",
+            SpecError::HttpHost(_) => "http_host",
+            SpecError::Authorization => "authorization",
             SpecError::ExpectedCode(_) => "expected_codes",
             SpecError::ExpectedAddress(_) | SpecError::ExpectedAddressesOf(_) => "expected_ips",
             SpecError::ExpectedAnswer => "expected_answer",
@@ -155,6 +172,7 @@ impl CheckSpec {
     /// [`SpecError`] names the first field whose value makes no sense: a period of zero or above
     /// [`MAX_PERIOD`], an interval below [`MIN_INTERVAL`], port 0 for anything but ICMP, an address
     /// that no backend can have, mode DSR or TUN without a mark, an HTTP method that is no token, a
+    /// request target, a `Host` or credentials that would break the request, a
     /// status code outside 100–999, an expected address that the query type cannot yield.
     pub fn new(target: Target, probe: ProbeSpec, timing: Timing) -> Result<Self, SpecError> {
         let Timing { interval, timeout, retries: _ } = timing;
@@ -249,14 +267,49 @@ fn check_period(period: Duration) -> Result<(), PeriodError> {
     Ok(())
 }
 
-fn checked_http(http: Box<HttpProbe>) -> Result<Box<HttpProbe>, SpecError> {
+fn checked_http(mut http: Box<HttpProbe>) -> Result<Box<HttpProbe>, SpecError> {
     if http.method.is_empty() || !http.method.bytes().all(is_token_byte) {
         return Err(SpecError::Method(http.method.clone()));
     }
     if let Some(code) = http.expected_codes.iter().find(|code| !(100..=999).contains(*code)) {
         return Err(SpecError::ExpectedCode(*code));
     }
+    if let Some(problem) = request_target_problem(http.request_target.as_slice()) {
+        let quoted = text::quote(http.request_target.as_slice()).into();
+        return Err(SpecError::RequestTarget { quoted, problem });
+    }
+    let has_tls = http.tls.is_some();
+    if let Some(overrides) = &mut http.overrides {
+        check_overrides(overrides)?;
+        // One check has one form, so that it is equal to itself wherever it comes from.
+        overrides.server_name.take_if(|_| !has_tls);
+    }
+    http.overrides = http.overrides.filter(|overrides| **overrides != HttpOverrides::default());
     Ok(http)
+}
+
+/// What would end the request target early, or the request line. Bytes outside ASCII are let through
+/// as Go sends them in a query, and as servers read them.
+fn request_target_problem(target: &[u8]) -> Option<&'static str> {
+    match target.iter().find(|byte| **byte <= b' ' || **byte == 0x7f || **byte == b'#') {
+        None if target.is_empty() => Some("is empty"),
+        None => None,
+        Some(b' ') => Some("has a blank (write %20)"),
+        Some(b'#') => Some("has a fragment, which is not sent (write %23 for '#')"),
+        Some(_) => Some("has a control character"),
+    }
+}
+
+fn check_overrides(overrides: &HttpOverrides) -> Result<(), SpecError> {
+    if let Some(host) = overrides.host.as_deref().filter(|host| !host.bytes().all(|b| b.is_ascii_graphic())) {
+        return Err(SpecError::HttpHost(host.into()));
+    }
+    // The value is a secret and must not be quoted.
+    let breaks = |secret: &crate::Secret| secret.expose().iter().any(u8::is_ascii_control);
+    if overrides.authorization.as_ref().is_some_and(breaks) {
+        return Err(SpecError::Authorization);
+    }
+    Ok(())
 }
 
 /// RFC 9110 section 5.6.2.
@@ -398,6 +451,39 @@ mod tests {
             http(HttpProbe { expected_codes: [200, 99].into(), ..HttpProbe::default() }),
             "expected_codes: 99 is not a status code (100 to 999)",
         );
+    }
+
+    #[test]
+    fn what_would_break_a_request_is_rejected() {
+        let build = |target: &str, overrides: HttpOverrides| {
+            let probe = HttpProbe {
+                request_target: target.into(),
+                overrides: Some(Box::new(overrides)),
+                ..HttpProbe::default()
+            };
+            CheckSpec::new(self::target(), ProbeSpec::Http(Box::new(probe)), Timing::every(SECOND))
+        };
+        let none = HttpOverrides::default;
+        rejected(build("", none()), r#"request_target: "" is empty"#);
+        rejected(build("/a b", none()), r#"request_target: "/a b" has a blank (write %20)"#);
+        rejected(build("/a\r\nb", none()), r#"request_target: "/a\r\nb" has a control character"#);
+        rejected(build("/\x7f", none()), r#"request_target: "/\x7f" has a control character"#);
+        let fragment = r#"request_target: "/#a" has a fragment, which is not sent (write %23 for '#')"#;
+        rejected(build("/#a", none()), fragment);
+        for target in ["*", "healthz", "/?\u{e9}", "http://a/b"] {
+            assert!(build(target, none()).is_ok(), "{target}");
+        }
+        for host in ["a b", "a\nb", "b\u{fc}cher.example"] {
+            let problem =
+                format!("http_host: {host:?} has a blank, a control character or one outside ASCII");
+            rejected(build("/", HttpOverrides { host: Some(host.into()), ..none() }), &problem);
+        }
+        assert!(build("/", HttpOverrides { host: Some("".into()), ..none() }).is_ok());
+        let secret = HttpOverrides { authorization: Some("s3cret\r\n".into()), ..none() };
+        rejected(build("/", secret), "authorization: has a control character");
+        // Without TLS there is nobody to name.
+        let named = HttpOverrides { server_name: Some("a".into()), ..none() };
+        assert_eq!(build("/", named), build("/", none()));
     }
 
     #[test]

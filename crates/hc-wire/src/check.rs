@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hc_types::{
-    CheckId, CheckSpec, DnsExpectation, DnsProbe, HttpProbe, Mark, Mode, ProbeSpec, RadiusExpectation,
-    RadiusProbe, RawBytes, RecordClass, RecordNameError, RecordType, Rejection, Secret, SpecError, Target,
-    TcpProbe, Timing, Tls, UdpProbe,
+    CheckId, CheckSpec, DnsExpectation, DnsProbe, HttpOverrides, HttpProbe, Mark, Mode, ProbeSpec,
+    RadiusExpectation, RadiusProbe, RawBytes, RecordClass, RecordNameError, RecordType, Rejection, Secret,
+    SpecError, Target, TcpProbe, Timing, Tls, UdpProbe,
 };
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Deserialize, Deserializer, Serializer};
@@ -101,6 +101,11 @@ struct RawCheck<'a> {
     tls_sha1: Option<bool>,
     method: Option<Box<str>>,
     path: Option<JsonBytes>,
+    request_target: Option<JsonBytes>,
+    http_host: Option<Box<str>>,
+    server_name: Option<Box<str>>,
+    authorization: Option<SecretBytes>,
+    request_error: Option<Box<str>>,
     expected_codes: Option<Vec<i64>>,
     expected_body: Option<JsonBytes>,
     proxy: Option<bool>,
@@ -136,9 +141,16 @@ impl<'a> RawCheck<'a> {
         let timeout = period("timeout", self.timeout.as_deref())?;
         let retries = number::<u32>("retries", self.retries.unwrap_or(0), "0 to 4294967295")?;
         let target = self.target()?;
+        // A path stands for the request target, and what is wrong with it is told under its name.
+        let names_target = self.request_target.is_some();
         let probe = self.probe()?;
         let timing = Timing::every(interval).timeout(timeout).retries(retries);
-        Ok(CheckSpec::new(target, probe, timing)?)
+        CheckSpec::new(target, probe, timing).map_err(|error| match error {
+            SpecError::RequestTarget { quoted, problem } if !names_target => {
+                FieldError::new("path", format!("{quoted} {problem}"))
+            }
+            error => error.into(),
+        })
     }
 
     fn target(&self) -> Result<Target, FieldError> {
@@ -189,13 +201,27 @@ impl<'a> RawCheck<'a> {
         let tls = self.tls();
         let codes = self.expected_codes.unwrap_or_default();
         let codes = codes.into_iter().map(|code| number("expected_codes", code, "100 to 999"));
+        let request_target = match (self.request_target, self.path) {
+            (Some(JsonBytes(target)), _) => target,
+            // Nothing is sent, and the path is perhaps what cannot be.
+            (None, _) if self.request_error.is_some() => "/".into(),
+            (None, Some(JsonBytes(path))) if !path.is_empty() => literal_path(path)?,
+            (None, _) => "/".into(),
+        };
+        let overrides = HttpOverrides {
+            host: self.http_host,
+            server_name: self.server_name,
+            authorization: self.authorization.map(|SecretBytes(secret)| secret),
+            error: self.request_error,
+        };
         Ok(HttpProbe {
             tls,
             method: self.method.filter(|m| !m.is_empty()).unwrap_or_else(|| "GET".into()),
-            request: self.path.map_or_else(|| "/".into(), |JsonBytes(path)| path),
+            request_target,
             expected_codes: codes.collect::<Result<_, _>>()?,
             expected_body: raw(self.expected_body),
             proxy: self.proxy.unwrap_or(false),
+            overrides: (overrides != HttpOverrides::default()).then(|| Box::new(overrides)),
         })
     }
 
@@ -240,6 +266,16 @@ impl<'a> RawCheck<'a> {
 
 fn raw(bytes: Option<JsonBytes>) -> RawBytes {
     bytes.map_or_else(RawBytes::default, |JsonBytes(bytes)| bytes)
+}
+
+/// A path that is sent as it stands. hc-proxy reads everything else by Go's rules and names the
+/// request target itself.
+fn literal_path(path: RawBytes) -> Result<RawBytes, FieldError> {
+    if path.as_slice().starts_with(b"/") {
+        return Ok(path);
+    }
+    let problem = format!("{path:?} does not begin with '/': name request_target and http_host instead");
+    Err(FieldError::new("path", problem))
 }
 
 fn period(field: &'static str, text: Option<&str>) -> Result<Duration, FieldError> {
@@ -301,5 +337,49 @@ pub(crate) mod entries {
             }
         }
         seq.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn http(fields: &str) -> Result<Arc<CheckSpec>, String> {
+        let json = format!(
+            r#"{{"id":1,"interval":"5s","timeout":"1s","checker_type":"http","ip":"192.0.2.1","port":443,{fields}}}"#
+        );
+        parse_check(&json).map(|line| line.spec).map_err(|rejection| rejection.reason)
+    }
+
+    #[track_caller]
+    fn same(one: &str, other: &str) {
+        assert_eq!(http(one).unwrap(), http(other).unwrap());
+    }
+
+    #[test]
+    fn a_request_target_counts_for_more_than_a_path() {
+        // What hc-proxy sends, and what names the same request directly.
+        same(
+            r#""secure":true,"path":"https://a.example/x","request_target":"/x","http_host":"a.example","server_name":"a.example""#,
+            r#""secure":true,"path":"/x","http_host":"a.example","server_name":"a.example""#,
+        );
+        same(r#""path":"/a b#c","request_target":"/a%20b""#, r#""path":"/a%20b""#);
+        same(r#""path":"""#, r#""path":"/""#);
+        same(r#""path":":foo","request_error":"no""#, r#""request_error":"no""#);
+    }
+
+    #[test]
+    fn a_path_alone_is_sent_as_it_stands() {
+        let rejected = |path: &str, reason: &str| {
+            assert_eq!(http(&format!(r#""path":"{path}""#)).unwrap_err(), reason);
+        };
+        assert!(http(r#""path":"/healthz?x=1""#).is_ok());
+        rejected("/a b", r#"path: "/a b" has a blank (write %20)"#);
+        for path in ["healthz", "http://a.example/x", "*"] {
+            let reason = "does not begin with '/': name request_target and http_host instead";
+            rejected(path, &format!("path: {path:?} {reason}"));
+        }
+        let reason = http(r#""path":"/x","request_target":"/a b""#).unwrap_err();
+        assert_eq!(reason, r#"request_target: "/a b" has a blank (write %20)"#);
     }
 }

@@ -1,8 +1,8 @@
 //! Checks, written.
 
 use hc_types::{
-    CheckSpec, DnsExpectation, DnsProbe, HttpProbe, Mode, ProbeSpec, RadiusExpectation, RadiusProbe,
-    RawBytes, RecordClass, RecordType, Tls,
+    CheckSpec, DnsExpectation, DnsProbe, HttpOverrides, HttpProbe, Mode, ProbeSpec, RadiusExpectation,
+    RadiusProbe, RawBytes, RecordClass, RecordType, Tls,
 };
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -93,8 +93,13 @@ fn serialize_http<M: SerializeMap>(map: &mut M, http: &HttpProbe) -> Result<(), 
     if &*http.method != "GET" {
         map.serialize_entry("method", &http.method)?;
     }
-    if http.request.as_slice() != b"/" {
-        map.serialize_entry("path", &AsJson(http.request.as_slice()))?;
+    match http.request_target.as_slice() {
+        b"/" => {}
+        [b'/', ..] => map.serialize_entry("path", &AsJson(http.request_target.as_slice()))?,
+        _ => map.serialize_entry("request_target", &AsJson(http.request_target.as_slice()))?,
+    }
+    if let Some(overrides) = &http.overrides {
+        serialize_overrides(map, overrides)?;
     }
     if !http.expected_codes.is_empty() {
         map.serialize_entry("expected_codes", &http.expected_codes)?;
@@ -104,6 +109,23 @@ fn serialize_http<M: SerializeMap>(map: &mut M, http: &HttpProbe) -> Result<(), 
     }
     if http.proxy {
         map.serialize_entry("proxy", &true)?;
+    }
+    Ok(())
+}
+
+fn serialize_overrides<M: SerializeMap>(map: &mut M, overrides: &HttpOverrides) -> Result<(), M::Error> {
+    let HttpOverrides { host, server_name, authorization, error } = overrides;
+    if let Some(host) = host {
+        map.serialize_entry("http_host", host)?;
+    }
+    if let Some(name) = server_name {
+        map.serialize_entry("server_name", name)?;
+    }
+    if let Some(authorization) = authorization {
+        map.serialize_entry("authorization", &AsJson(authorization.expose()))?;
+    }
+    if let Some(error) = error {
+        map.serialize_entry("request_error", error)?;
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ fn round_trip<M: Message>(line: &[u8]) -> Result<Vec<u8>, hc_wire::DecodeError> 
 #[test]
 fn every_example_reads_and_writes_back_byte_for_byte() {
     let examples = examples();
-    assert!(examples.len() >= 17, "only {} examples", examples.len());
+    assert!(examples.len() >= 19, "only {} examples", examples.len());
     for (name, line) in &examples {
         let written = round_trip::<ToServer>(line)
             .or_else(|_| round_trip::<ToProxy>(line))

@@ -51,9 +51,10 @@ func ToWire(id uint64, config *seesaw.Config) (*wire.Check, error) {
 		setTLS(c, checker.Secure, checker.TLSVerify)
 	case *seesaw.HTTPChecker:
 		c.CheckerType = wire.TypeHTTP
-		err = setTarget(c, &checker.Target)
-		setTLS(c, checker.Secure, checker.TLSVerify)
-		setHTTP(c, checker)
+		if err = setTarget(c, &checker.Target); err == nil {
+			setTLS(c, checker.Secure, checker.TLSVerify)
+			setHTTP(c, checker)
+		}
 	case *seesaw.DNSChecker:
 		c.CheckerType = wire.TypeDNS
 		err = setTarget(c, &checker.Target)
@@ -121,6 +122,7 @@ func setHTTP(c *wire.Check, h *seesaw.HTTPChecker) {
 	}
 	c.ExpectedBody = wire.Bytes(h.Response)
 	c.Proxy = h.Proxy
+	setRequest(c, h, net.JoinHostPort(c.IP, strconv.Itoa(h.Port)))
 }
 
 func setDNS(c *wire.Check, d *seesaw.DNSChecker) {

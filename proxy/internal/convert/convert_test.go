@@ -14,6 +14,11 @@ import (
 	"github.com/hc-server/hc/proxy/internal/wire"
 )
 
+func TestMain(m *testing.M) {
+	seesaw.RegisterGob()
+	os.Exit(m.Run())
+}
+
 // mapped is the 16-byte form in which the engine sends IPv4.
 var mapped = net.ParseIP("192.0.2.1")
 
@@ -65,7 +70,8 @@ var rows = map[string]struct {
 			Secure: true, Method: "HEAD", Proxy: true, Request: "https://www.example.com/x", ResponseCode: 204,
 		},
 		`"checker_type":"http","ip":"203.0.113.9","port":443,"mode":"dsr","mark":65536,"host":"192.0.2.1","secure":true,` +
-			`"tls_verify":false,"method":"HEAD","path":"https://www.example.com/x","expected_codes":[204],"proxy":true`,
+			`"tls_verify":false,"method":"HEAD","path":"https://www.example.com/x","request_target":"https://www.example.com/x",` +
+			`"http_host":"www.example.com","server_name":"www.example.com","expected_codes":[204],"proxy":true`,
 	},
 	"dns": {
 		&seesaw.DNSChecker{Target: plain(seesaw.ProtoUDP), Question: seesaw.Question{Name: "x.example", Qtype: 1, Qclass: 1}, Answer: "192.0.2.9"},
@@ -226,6 +232,7 @@ func TestFromWireRefusesWhatSeesawCannotExpress(t *testing.T) {
 		{`{"checker_type":"tcp","ip":"x"}`, `ip: "x" is not an IP address`},
 		{`{"checker_type":"tcp","ip":"192.0.2.1","host":"x"}`, `host: "x" is not an IP address`},
 		{`{"checker_type":"tcp","ip":"192.0.2.1","mode":"nat"}`, `mode: "nat" is not known`},
+		{`{"checker_type":"http","ip":"192.0.2.1","path":"/x","http_host":"a"}`, `request_target, http_host, `},
 		{`{"checker_type":"dns","ip":"192.0.2.1"}`, `query: missing`},
 		{`{"checker_type":"dns","ip":"192.0.2.1","query":"x"}`, `expected_ips: Seesaw takes one address for A and AAAA, not 0`},
 		{`{"checker_type":"dns","ip":"192.0.2.1","query":"x","query_type":"B"}`, `query_type: "B" is neither`},

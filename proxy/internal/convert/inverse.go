@@ -2,6 +2,8 @@ package convert
 
 import (
 	"fmt"
+	"net"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -107,6 +109,17 @@ func httpOf(c *wire.Check, target seesaw.Target, verify bool) (*seesaw.HTTPCheck
 		h.ResponseCode = int(c.ExpectedCodes[0])
 	default:
 		return nil, fmt.Errorf("expected_codes: Seesaw takes one code, not %d", len(c.ExpectedCodes))
+	}
+	given := wire.Check{
+		RequestTarget: c.RequestTarget, HTTPHost: c.HTTPHost, ServerName: c.ServerName,
+		Authorization: c.Authorization, RequestError: c.RequestError,
+	}
+	if derived := (wire.Check{}); !reflect.DeepEqual(given, derived) {
+		setRequest(&derived, h, net.JoinHostPort(c.IP, strconv.Itoa(h.Port)))
+		if !reflect.DeepEqual(given, derived) {
+			return nil, fmt.Errorf("request_target, http_host, server_name, authorization, request_error: " +
+				"Seesaw derives them from path, and not these")
+		}
 	}
 	return h, nil
 }

@@ -54,6 +54,7 @@ type codec struct {
 }
 
 func newCodec(conn io.ReadWriteCloser, ended func(error)) *codec {
+	seesaw.RegisterGob()
 	out, in := bufio.NewWriter(conn), newFrames(conn)
 	return &codec{conn: conn, out: out, enc: gob.NewEncoder(out), frames: in, dec: gob.NewDecoder(in), ended: ended}
 }

@@ -72,6 +72,7 @@ func Listen(socket string, behavior Behavior, configs map[uint64]*seesaw.Config,
 		closing: make(chan struct{}), conns: make(map[net.Conn]struct{}),
 	}
 	e.SetConfigs(configs)
+	seesaw.RegisterGob()
 	service := rpc.NewServer()
 	if err := service.RegisterName(seesaw.ServiceName, &calls{e}); err != nil {
 		listener.Close()

@@ -6,11 +6,17 @@ import (
 	"fmt"
 	"net"
 	"net/rpc"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 )
+
+func TestMain(m *testing.M) {
+	RegisterGob()
+	os.Exit(m.Run())
+}
 
 func encode(t *testing.T, value any) []byte {
 	t.Helper()

@@ -192,8 +192,12 @@ type Status struct {
 	Message   string
 }
 
+// RegisterGob makes the checkers known to gob under Seesaw's names. Whoever speaks to an engine calls it,
+// as often as it likes. An import does not do it, since a program that has Seesaw's own types, which
+// take the same names, could then not import this package: gob panics on the second type of a name.
+//
 // Gob does not expand import paths for pointers, hence the short names.
-func init() {
+func RegisterGob() {
 	gob.RegisterName("*healthcheck.DNSChecker", &DNSChecker{})
 	gob.RegisterName("*healthcheck.HTTPChecker", &HTTPChecker{})
 	gob.RegisterName("*healthcheck.PingChecker", &PingChecker{})

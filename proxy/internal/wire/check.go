@@ -48,8 +48,14 @@ type Check struct {
 	TLSSHA1           bool `json:"tls_sha1,omitempty"`
 
 	// http
-	Method        Bytes   `json:"method,omitempty"`
-	Path          Bytes   `json:"path,omitempty"`
+	Method Bytes `json:"method,omitempty"`
+	Path   Bytes `json:"path,omitempty"`
+	// What Go's HTTP client makes of Path, where it is not what hc-server does by default.
+	RequestTarget *Bytes  `json:"request_target,omitempty"`
+	HTTPHost      *string `json:"http_host,omitempty"`
+	ServerName    *string `json:"server_name,omitempty"`
+	Authorization Bytes   `json:"authorization,omitempty"`
+	RequestError  string  `json:"request_error,omitempty"`
 	ExpectedCodes []int64 `json:"expected_codes,omitempty"`
 	ExpectedBody  Bytes   `json:"expected_body,omitempty"`
 	Proxy         bool    `json:"proxy,omitempty"`

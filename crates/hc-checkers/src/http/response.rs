@@ -69,8 +69,8 @@ pub struct ResponseHead {
     pub framing: Framing,
     /// Whether the body is compressed with gzip.
     pub gzip: bool,
-    /// Where a redirect leads to.
-    pub location: Option<Vec<u8>>,
+    /// Whether there is a `Location` that is not empty. It is not followed, so where it leads does not matter.
+    pub has_location: bool,
 }
 
 impl ResponseHead {
@@ -98,7 +98,7 @@ impl ResponseHead {
     /// Whether a client that follows redirects would follow this one.
     #[must_use]
     pub fn is_redirect(&self) -> bool {
-        matches!(self.status, 301 | 302 | 303 | 307 | 308) && self.location.is_some()
+        matches!(self.status, 301 | 302 | 303 | 307 | 308) && self.has_location
     }
 }
 
@@ -112,7 +112,7 @@ fn parse(bytes: &[u8], method: &str) -> Result<Option<ResponseHead>, ResponseErr
         status_text: String::from_utf8_lossy(shown(status.text)).into(),
         framing: framing(&fields, status.code, status.is_1_1, method)?,
         gzip: fields.first("content-encoding").is_some_and(|value| value.eq_ignore_ascii_case(b"gzip")),
-        location: fields.first("location").filter(|value| !value.is_empty()).map(<[u8]>::to_vec),
+        has_location: fields.first("location").is_some_and(|value| !value.is_empty()),
     }))
 }
 

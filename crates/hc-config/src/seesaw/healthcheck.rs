@@ -6,14 +6,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use hc_types::{
-    CheckSpec, DnsExpectation, DnsProbe, HttpProbe, Mark, Mode, ProbeSpec, RadiusExpectation, RadiusProbe,
-    RawBytes, RecordClass, RecordType, Target, TcpProbe, Timing, Tls, UdpProbe,
+    CheckSpec, DnsExpectation, DnsProbe, HttpOverrides, HttpProbe, Mark, Mode, ProbeSpec, RadiusExpectation,
+    RadiusProbe, RawBytes, RecordClass, RecordType, Target, TcpProbe, Timing, Tls, UdpProbe,
 };
 
 use super::record_types::RECORD_TYPES;
 use super::text::Node;
 use crate::diagnostic::Span;
-use crate::words::quoted;
+use crate::probe::host_overrides;
+use crate::words::{self, quoted};
 
 /// The type of a check, in the order in which the engine sorts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -185,14 +186,35 @@ impl Healthcheck {
         // Without a code the engine asks for 200.
         let code = if self.code == 0 { 200 } else { self.code };
         let code = u16::try_from(code).map_err(|_| format!("code: {code} is not a status code"))?;
+        let (request_target, overrides) = self.request()?;
         Ok(HttpProbe {
             tls: (self.check_type == CheckType::Https).then(|| Tls::new(self.tls_verify)),
             method: if self.method.is_empty() { "GET".into() } else { text("method", &self.method)?.into() },
-            request: if self.send.is_empty() { "/".into() } else { RawBytes::from(&self.send[..]) },
+            request_target,
             expected_codes: [code].into(),
             expected_body: RawBytes::from(&self.receive[..]),
             proxy: self.proxy,
+            overrides,
         })
+    }
+
+    /// What `send` asks for, a path or an `http://` URL with a host. The engine reads it by Go's rules,
+    /// which know more forms; those are refused here, and go through hc-proxy.
+    fn request(&self) -> Result<(RawBytes, Option<Box<HttpOverrides>>), String> {
+        let send = text("send", &self.send)?;
+        if send.is_empty() {
+            return Ok(("/".into(), None));
+        }
+        let authority = send.strip_prefix("http://").or_else(|| send.strip_prefix("https://"));
+        let Some(authority) = authority else {
+            return match send.starts_with('/') && !send.starts_with("//") {
+                true => Ok((send.into(), None)),
+                false => Err(format!("send: {} is neither a path nor an http URL", quoted(send))),
+            };
+        };
+        let (host, path) = authority.split_at(authority.find('/').unwrap_or(authority.len()));
+        words::host(host).map_err(|problem| format!("send: {problem}"))?;
+        Ok((if path.is_empty() { "/" } else { path }.into(), Some(host_overrides(host))))
     }
 
     fn dns(&self) -> Result<DnsProbe, String> {

@@ -139,6 +139,7 @@ const URIS: &[&[u8]] = &[
     b"http://a%41b/x",
     b"http://a_b/x",
     b"http://a<b/x",
+    b"http://a<b",
     b"http://a\"b/x",
     b"http://a^b/x",
     b"http://a!b/x",

@@ -69,12 +69,22 @@ fn keys_are_the_same_in_every_version() {
     let https = HttpProbe {
         tls: Some(Tls { verify: false, old_versions: true, rsa_key_exchange: false, sha1: true }),
         method: "HEAD".into(),
-        request: "/health?full=1".into(),
+        request_target: "/health?full=1".into(),
         expected_codes: [200, 204].into(),
         expected_body: "ok".into(),
         proxy: true,
+        overrides: None,
     };
     vector(backend(), http(https), "0200a3a5af9877773503d211bdd6ee9d");
+    let named = HttpOverrides {
+        host: Some("www.example.com".into()),
+        server_name: Some("www.example.com".into()),
+        authorization: Some("Basic dXNlcjpwYXNz".into()),
+        error: Some("no".into()),
+    };
+    let tls = Some(Tls::new(true));
+    let named = HttpProbe { tls, overrides: Some(Box::new(named)), ..HttpProbe::default() };
+    vector(backend(), http(named), "02956e840395181f803da1cef2bb0679");
     let ips = DnsExpectation::Ips(["192.0.2.7".parse().unwrap(), "192.0.2.8".parse().unwrap()].into());
     vector(backend(), dns(RecordType::A, RecordClass::IN, ips), "028bf9589d37f8f13eaa12a36c1c438e");
     vector(
@@ -138,7 +148,7 @@ fn bytes_do_not_move_between_fields() {
 
 /// A check by small numbers: each picks the value of one field.
 fn pick(choices: [u8; CHOICES]) -> CheckSpec {
-    let [kind, ip, port, mode, host, text, other, tls, list, flag] = choices;
+    let [kind, ip, port, mode, host, text, other, tls, list, flag, named] = choices;
     let text_of = |choice: u8| ["", "a", "b", "ab"][usize::from(choice % 4)];
     let on = |choice: u8, bit: u8| choice >> bit & 1 == 1;
     let ip: IpAddr = ["192.0.2.1", "192.0.2.2", "2001:db8::1"][usize::from(ip % 3)].parse().unwrap();
@@ -166,10 +176,16 @@ fn pick(choices: [u8; CHOICES]) -> CheckSpec {
         3 => http(HttpProbe {
             tls,
             method: ["GET", "HEAD"][usize::from(text % 2)].into(),
-            request: text_of(other).into(),
+            request_target: format!("/{}", text_of(other)).into(),
             expected_codes: [&[][..], &[200], &[200, 201], &[201]][usize::from(list % 4)].into(),
             expected_body: text_of(flag >> 1).into(),
             proxy: on(flag, 0),
+            overrides: Some(Box::new(HttpOverrides {
+                host: on(named, 0).then(|| text_of(named >> 4).into()),
+                server_name: on(named, 1).then(|| text_of(named >> 4).into()),
+                authorization: on(named, 2).then(|| text_of(named >> 4).into()),
+                error: on(named, 3).then(|| text_of(named >> 4).into()),
+            })),
         }),
         4 => ProbeSpec::Dns(Box::new(DnsProbe {
             query: text_of(text).into(),
@@ -200,7 +216,7 @@ fn pick(choices: [u8; CHOICES]) -> CheckSpec {
     spec(target, probe)
 }
 
-const CHOICES: usize = 10;
+const CHOICES: usize = 11;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]

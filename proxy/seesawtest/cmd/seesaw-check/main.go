@@ -8,6 +8,12 @@
 //
 //	{"n":1,"success":true,"message":"TCP connect to 127.0.0.1:80","duration_ns":81233}
 //
+// A line with "convert" is not run: its answer has the check as hc-proxy would send
+// it to hc-server, which says how Go reads its request.
+//
+//	{"n":1,"convert":true,"timeout":"1s","checker_type":"http",...}
+//	{"n":1,"check":{...}}
+//
 // Two more forms say that there is no verdict: "panic" for a check that would
 // have ended Seesaw's process, and "error" for one that Seesaw cannot express or
 // a line that is no check ("n" is then 0 if it could not be read).
@@ -24,13 +30,20 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hc-server/hc/proxy/internal/convert"
 	"github.com/hc-server/hc/proxy/internal/wire"
 	"github.com/hc-server/hc/proxy/seesawtest/seesawcheck"
 )
 
 type request struct {
-	N uint64 `json:"n"`
+	N       uint64 `json:"n"`
+	Convert bool   `json:"convert"`
 	wire.Check
+}
+
+type converted struct {
+	N     uint64          `json:"n"`
+	Check json.RawMessage `json:"check"`
 }
 
 type verdict struct {
@@ -106,6 +119,13 @@ func run(in io.Reader, out io.Writer, parallel int) error {
 }
 
 func check(r *request) any {
+	if r.Convert {
+		encoded, err := convertCheck(&r.Check)
+		if err != nil {
+			return trouble{N: r.N, Error: err.Error()}
+		}
+		return converted{r.N, encoded}
+	}
 	checker, err := seesawcheck.New(&r.Check)
 	if err != nil {
 		return trouble{N: r.N, Error: err.Error()}
@@ -115,6 +135,19 @@ func check(r *request) any {
 		return trouble{N: r.N, Panic: result.Panic}
 	}
 	return verdict{r.N, result.Success, wire.Bytes(result.Message), int64(result.Duration)}
+}
+
+// convertCheck goes the way of a check through the engine and hc-proxy.
+func convertCheck(c *wire.Check) (json.RawMessage, error) {
+	config, err := convert.FromWire(c)
+	if err != nil {
+		return nil, err
+	}
+	sent, err := convert.ToWire(config.Id, config)
+	if err != nil {
+		return nil, err
+	}
+	return sent.Encode()
 }
 
 // number reads what it can of a line that is no check.

@@ -53,6 +53,7 @@ var checkers = []reflect.Type{
 }
 
 func main() {
+	seesaw.RegisterGob()
 	if err := run(os.Args[1:], os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
