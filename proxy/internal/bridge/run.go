@@ -75,7 +75,7 @@ type run struct {
 	core     *Core
 	schedule schedule
 	tasks    sync.WaitGroup
-	journal  journal
+	eventLog eventLog
 
 	conn     *engine.Conn
 	fetching bool
@@ -115,12 +115,12 @@ func (r *run) engineEvent(event engine.Event, now time.Time) {
 	r.conn = event.Conn
 	if event.Conn == nil {
 		r.core.EngineDown()
-		r.journal.engineDown(event.Err)
+		r.eventLog.engineDown(event.Err)
 		return
 	}
 	r.core.EngineUp()
 	r.schedule.begin(now)
-	r.journal.engineUp(r.options.EngineSocket, event.Conn.Epoch)
+	r.eventLog.engineUp(r.options.EngineSocket, event.Conn.Epoch)
 }
 
 // fetch asks the engine, aside.
@@ -129,7 +129,7 @@ func (r *run) fetch(now time.Time) {
 		return
 	}
 	r.fetching = true
-	r.journal.fetching()
+	r.eventLog.fetching()
 	conn := r.conn
 	r.tasks.Go(func() {
 		result := fetch{conn: conn, asked: now}
@@ -151,7 +151,7 @@ func (r *run) fetched(result fetch, now time.Time) {
 	}
 	r.schedule.asked(now, result.err != nil)
 	if result.err != nil {
-		r.journal.fetchFailed(result.err)
+		r.eventLog.fetchFailed(result.err)
 		return
 	}
 	if result.set == nil {
@@ -162,7 +162,7 @@ func (r *run) fetched(result fetch, now time.Time) {
 		result.set = convert.Set{}
 	}
 	messages := r.core.Fetched(result.set)
-	r.journal.fetched(result.set, result.dropped, len(messages) > 0)
+	r.eventLog.fetched(result.set, result.dropped, len(messages) > 0)
 	r.tell(messages)
 }
 
@@ -177,10 +177,10 @@ func (r *run) serverEvent(event server.Event) {
 	case event.Link == nil:
 		r.link = nil
 		r.core.ServerDown()
-		r.journal.serverDown(event.Err)
+		r.eventLog.serverDown(event.Err)
 	case event.Message == nil:
 		r.link = event.Link
-		r.journal.serverUp(event.Link.ServerVersion)
+		r.eventLog.serverUp(event.Link.ServerVersion)
 		r.tell(r.core.ServerUp())
 	default:
 		r.message(event.Message)
@@ -195,7 +195,7 @@ func (r *run) message(message wire.Message) {
 		log.Infof("hc-server asks for all healthchecks: %s", m.Reason)
 		r.tell(r.core.RequestConfigs())
 	case *wire.Rejected:
-		r.journal.rejected(m.Checks)
+		r.eventLog.rejected(m.Checks)
 	case *wire.Error:
 		log.Warningf("hc-server: %s: %s", m.Code, m.Message)
 	case *wire.StatusResponse:
@@ -231,7 +231,7 @@ func (r *run) answered(result answer) {
 }
 
 func (r *run) acknowledge(result answer) {
-	r.journal.delivered(result.err)
+	r.eventLog.delivered(result.err)
 	if result.link != r.link || result.link == nil || result.seq == nil {
 		return
 	}

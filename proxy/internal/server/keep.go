@@ -24,7 +24,7 @@ type Dialer func(ctx context.Context) (net.Conn, error)
 // DialUnix dials a Unix socket.
 func DialUnix(socket string) Dialer {
 	return func(ctx context.Context) (net.Conn, error) {
-		dialer := net.Dialer{Timeout: patience}
+		dialer := net.Dialer{Timeout: ioTimeout}
 		return dialer.DialContext(ctx, "unix", socket)
 	}
 }

@@ -16,10 +16,10 @@ import (
 const DefaultSocket = "/var/run/seesaw/healthcheck-proxy.sock"
 
 const (
-	// patience is how long a server may take to read one line, and to greet.
-	patience = 10 * time.Second
-	// farewell bounds what a process that ends still waits for.
-	farewell = 300 * time.Millisecond
+	// ioTimeout is how long a server may take to read one line, and to greet.
+	ioTimeout = 10 * time.Second
+	// closeTimeout bounds what a process that ends still waits for.
+	closeTimeout = 300 * time.Millisecond
 )
 
 var errSlow = errors.New("hc-server does not read what it is sent")
@@ -46,7 +46,7 @@ func greet(conn net.Conn, version string) (*Link, error) {
 		conn: conn, lines: wire.NewLineReader(conn),
 		out: newQueue(), lost: make(chan struct{}),
 	}
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(ioTimeout)); err != nil {
 		return nil, err
 	}
 	for {
@@ -129,7 +129,7 @@ func (l *Link) writeQueue() {
 }
 
 func (l *Link) write(line []byte) error {
-	if err := l.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+	if err := l.conn.SetWriteDeadline(time.Now().Add(ioTimeout)); err != nil {
 		return err
 	}
 	_, err := l.conn.Write(line)
@@ -141,7 +141,7 @@ func (l *Link) write(line []byte) error {
 func (l *Link) Leave() {
 	l.Send(&wire.Shutdown{})
 	l.out.close()
-	timer := time.AfterFunc(farewell, func() { l.lose(net.ErrClosed) })
+	timer := time.AfterFunc(closeTimeout, func() { l.lose(net.ErrClosed) })
 	defer timer.Stop()
 	l.writer.Wait()
 	l.lose(net.ErrClosed)

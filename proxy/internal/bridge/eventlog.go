@@ -7,9 +7,9 @@ import (
 	"github.com/hc-server/hc/proxy/internal/wire"
 )
 
-// journal writes the log: changes at once, repeats at -v=1. The words are
+// eventLog writes the log: changes at once, repeats at -v=1. The words are
 // Seesaw's where Seesaw has any.
-type journal struct {
+type eventLog struct {
 	engineAway, serverAway, failing, undelivered bool
 	fetchedOnce                                  bool
 	drops, rejections                            reasons
@@ -45,46 +45,46 @@ func first(state *bool) bool {
 	return !was
 }
 
-func (j *journal) engineUp(socket string, epoch uint64) {
-	j.engineAway, j.failing, j.fetchedOnce = false, false, false
+func (l *eventLog) engineUp(socket string, epoch uint64) {
+	l.engineAway, l.failing, l.fetchedOnce = false, false, false
 	log.Infof("Connected to engine at %s (connection %d)", socket, epoch)
 }
 
-func (j *journal) engineDown(err error) {
-	if first(&j.engineAway) {
+func (l *eventLog) engineDown(err error) {
+	if first(&l.engineAway) {
 		log.Errorf("No engine: %v", err)
 		return
 	}
 	log.V(1).Infof("Still no engine: %v", err)
 }
 
-func (j *journal) fetching() {
-	if !j.fetchedOnce && !j.failing {
+func (l *eventLog) fetching() {
+	if !l.fetchedOnce && !l.failing {
 		log.Info("Getting healthchecks from engine...")
 		return
 	}
 	log.V(1).Info("Getting healthchecks from engine...")
 }
 
-func (j *journal) fetchFailed(err error) {
-	if first(&j.failing) {
+func (l *eventLog) fetchFailed(err error) {
+	if first(&l.failing) {
 		log.Error(err)
 		return
 	}
 	log.V(1).Info(err)
 }
 
-func (j *journal) fetched(set convert.Set, dropped map[uint64]string, changed bool) {
-	j.failing = false
+func (l *eventLog) fetched(set convert.Set, dropped map[uint64]string, changed bool) {
+	l.failing = false
 	for id, reason := range dropped {
-		if j.drops.news(id, reason) {
+		if l.drops.news(id, reason) {
 			log.Warningf("Healthcheck %d is left out: %s", id, reason)
 		}
 	}
-	j.drops.forget(func(id uint64) bool { return dropped[id] == "" })
-	j.rejections.forget(func(id uint64) bool { return set[id] == nil })
+	l.drops.forget(func(id uint64) bool { return dropped[id] == "" })
+	l.rejections.forget(func(id uint64) bool { return set[id] == nil })
 	total := len(set) + len(dropped)
-	switch again := !first(&j.fetchedOnce); {
+	switch again := !first(&l.fetchedOnce); {
 	case again && !changed:
 		log.V(1).Infof("Engine returned %d healthchecks", total)
 	case len(dropped) > 0:
@@ -94,37 +94,37 @@ func (j *journal) fetched(set convert.Set, dropped map[uint64]string, changed bo
 	}
 }
 
-func (j *journal) serverUp(version string) {
-	j.serverAway = false
+func (l *eventLog) serverUp(version string) {
+	l.serverAway = false
 	log.Infof("Connected to hc-server %s", version)
 }
 
-func (j *journal) serverDown(err error) {
-	if first(&j.serverAway) {
+func (l *eventLog) serverDown(err error) {
+	if first(&l.serverAway) {
 		log.Errorf("No hc-server: %v", err)
 		return
 	}
 	log.V(1).Infof("Still no hc-server: %v", err)
 }
 
-func (j *journal) rejected(checks []wire.Rejection) {
+func (l *eventLog) rejected(checks []wire.Rejection) {
 	for _, check := range checks {
 		switch {
 		case check.ID == nil:
 			log.Warningf("hc-server rejects a healthcheck without an id: %s", check.Reason)
-		case j.rejections.news(*check.ID, check.Reason):
+		case l.rejections.news(*check.ID, check.Reason):
 			log.Warningf("hc-server rejects healthcheck %d: %s", *check.ID, check.Reason)
 		}
 	}
 }
 
-func (j *journal) delivered(err error) {
+func (l *eventLog) delivered(err error) {
 	switch {
-	case err == nil && j.undelivered:
-		j.undelivered = false
+	case err == nil && l.undelivered:
+		l.undelivered = false
 		log.Info("Engine takes notifications again")
 	case err == nil:
-	case first(&j.undelivered):
+	case first(&l.undelivered):
 		log.Warningf("Notifications wait: %v", err)
 	default:
 		log.V(1).Infof("Notifications wait: %v", err)
