@@ -1,6 +1,7 @@
 //! Builds, tests and demonstrates the whole project: `cargo xtask COMMAND`. One file a command, no shell.
 #![allow(clippy::print_stdout, reason = "a command line program talks on standard output")]
 
+mod api;
 mod bench;
 mod build;
 mod chaos;
@@ -65,6 +66,12 @@ enum Xtask {
     Bench(Passed),
     /// Fuzz a target guided by coverage, or fold what was found into its kept corpus
     Fuzz(fuzz::Options),
+    /// Record the public API of every published library in docs/api
+    Api {
+        /// Change nothing, and fail if the API is not the recorded one.
+        #[arg(long)]
+        check: bool,
+    },
     #[command(name = integration::INSIDE, hide = true)]
     Inside(Passed),
 }
@@ -99,6 +106,7 @@ fn run(command: Xtask) -> Result<()> {
         Xtask::Parity(Passed { args }) => parity::main(&args),
         Xtask::Bench(Passed { args }) => bench::main(&args),
         Xtask::Fuzz(options) => fuzz::main(options),
+        Xtask::Api { check } => api::main(check),
         Xtask::Inside(Passed { args }) => integration::inside(args),
     }
 }

@@ -92,10 +92,21 @@ impl<'a> Package<'a> {
 
     /// The names of its programs.
     pub(crate) fn programs(&self) -> Vec<&'a str> {
+        self.targets("bin").collect()
+    }
+
+    /// Whether others can use it.
+    pub(crate) fn has_library(&self) -> bool {
+        self.targets("lib").next().is_some()
+    }
+
+    /// The names of its targets of this kind.
+    fn targets(&self, kind: &'static str) -> impl Iterator<Item = &'a str> {
         let targets = self.0["targets"].as_array().into_iter().flatten();
-        let is_bin =
-            |target: &&Value| target["kind"].as_array().is_some_and(|kinds| kinds.contains(&"bin".into()));
-        targets.filter(is_bin).filter_map(|target| target["name"].as_str()).collect()
+        let is_kind = move |target: &&Value| {
+            target["kind"].as_array().is_some_and(|kinds| kinds.contains(&kind.into()))
+        };
+        targets.filter(is_kind).filter_map(|target| target["name"].as_str())
     }
 }
 
