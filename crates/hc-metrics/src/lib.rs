@@ -17,7 +17,7 @@ mod text;
 
 use std::fmt;
 
-use hc_types::StatusUpdate;
+use hc_types::{Observer, StatusUpdate};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -57,11 +57,6 @@ impl Metrics {
         Self { registry, probes }
     }
 
-    /// Counts results of probes.
-    pub fn updates(&self, updates: &[StatusUpdate]) {
-        self.probes.count(updates);
-    }
-
     /// All metrics as text.
     #[must_use]
     pub fn render(&self, format: Format, snapshot: &Snapshot) -> String {
@@ -75,5 +70,12 @@ impl Metrics {
             Format::OpenMetrics => text,
             Format::Prometheus => text::without_openmetrics(&text),
         }
+    }
+}
+
+/// Counts results of probes.
+impl Observer for Metrics {
+    fn updates(&self, updates: &[StatusUpdate]) {
+        self.probes.count(updates);
     }
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use hc_metrics::{CheckSeries, Checks, Format, Metrics, Shard, Sink, Snapshot, Source};
 use hc_types::{
-    CheckId, CheckSpec, Failure, Health, Held, Incarnation, LocalFault, Outcome, ProbeSpec, Progress, Status,
-    StatusUpdate, Target, TcpProbe, Timing,
+    CheckId, CheckSpec, Failure, Health, Held, Incarnation, LocalFault, Observer as _, Outcome, ProbeSpec,
+    Progress, Status, StatusUpdate, Target, TcpProbe, Timing,
 };
 
 fn update(id: u64, outcome: Outcome, held: Option<LocalFault>, transition: bool) -> StatusUpdate {

@@ -2,15 +2,17 @@
 
 use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, ensure};
 use hc_checkers::{Checkers, CheckersConfig, Close, ProbeMemory, Roots, SystemRoots};
 use hc_ipc::{IpcConfig, Listener, PeerConfig, serve};
 use hc_manager::{Manager, ManagerConfig, ManagerTask};
+use hc_metrics::Metrics;
 use hc_notifier::{NotifierConfig, SharedOutbox};
 use hc_pipeline::{Grouping, Guard, Pipeline, PipelineTask, Stage};
-use hc_sources::Directory;
 use hc_view::{View, ViewConfig};
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
@@ -18,6 +20,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::admin::{self, ServerActions, Sources, ViewReader};
 use crate::config::{
     ChecksConfig, CloseConfig, Config, GroupConfig, GuardConfig, NotifyConfig, SocketConfig,
 };
@@ -30,9 +33,9 @@ use crate::snapshots::Snapshots;
 use crate::wiring::{ChangeFlag, IpcDelivery, ManagerReprobe};
 use crate::{dump, logging, sandbox, sets, startup};
 
-/// Threads beside the shards: the main one, and those of the log, the signals, the snapshots, the socket
-/// and the root certificates.
-const OWN_THREADS: usize = 6;
+/// Threads beside the shards: the main one, and those of the log, the signals, the snapshots, the socket, the root certificates
+/// and the admin API.
+const OWN_THREADS: usize = 7;
 
 /// Runs the server: see [`Server::run`].
 pub(crate) async fn run(server: Server) -> Result<()> {
@@ -46,7 +49,7 @@ pub(crate) async fn run(server: Server) -> Result<()> {
         mut deliveries,
         mut observers,
     } = server;
-    let Config { socket, notify, checks, guard, log: _, state, shutdown: ends } = config;
+    let Config { socket, admin: admin_config, notify, checks, guard, log: _, state, shutdown: ends } = config;
 
     // What needs files and privileges, before they are given up.
     let threads = checks.shards.unwrap_or(ManagerConfig::default().shards);
@@ -56,15 +59,17 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     let (system_roots, problems) = SystemRoots::load();
     tell_problems(problems);
     let checkers = checkers(&checks, system_roots.roots(), lingering / threads);
+    let doors = admin::open(&admin_config, &socket.path).await;
     let listener = if with_socket { Some(listen(socket).await?) } else { None };
     let path = listener.as_ref().map(|listener| listener.path().to_owned());
     let snapshots = Snapshots::open(&state)?;
     let remembered = snapshots.read();
     if confine {
         let roots = system_roots.reach();
-        let directory = listener.as_ref().and_then(Listener::directory);
-        let chown = listener.as_ref().is_some_and(Listener::changes_owner);
-        sandbox::enter(directory, snapshots.dir(), roots, chown)?;
+        let directories = [listener.as_ref().and_then(Listener::directory), doors.directory()];
+        let chown = listener.as_ref().is_some_and(Listener::changes_owner) || doors.changes_owner();
+        let sockets: Vec<&Path> = directories.into_iter().flatten().collect();
+        sandbox::enter(&sockets, snapshots.dir(), roots, chown)?;
     }
     let _roots =
         RootsWatch::start(system_roots).context("cannot start the thread of the root certificates")?;
@@ -89,9 +94,12 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     let outbox = || Arc::new(SharedOutbox::new(&notifier_config(&notify)));
     let outboxes: Vec<Arc<SharedOutbox>> = std::iter::repeat_with(outbox).take(consumers).collect();
     let changed = ChangeFlag::default();
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     observers.push(Arc::new(changed.clone()));
+    observers.push(metrics.clone());
+    let view_config = ViewConfig { transitions: admin_config.journal };
     let outlets = outboxes.iter().map(|outbox| outbox.clone() as _).collect();
-    let view = Arc::new(View::new(&ViewConfig::default(), outlets));
+    let view = Arc::new(View::new(&view_config, outlets));
     let pipeline = Arc::new(Pipeline::new(view.clone(), observers, stages(&guard)));
     let (manager, manager_task) =
         Manager::start(manager_config, move || Checkers::new(checkers.clone()), pipeline.clone())
@@ -100,12 +108,15 @@ pub(crate) async fn run(server: Server) -> Result<()> {
         manager_task.with_remembered_of_older(remembered, hc_snapshot::version_1_key);
     let mut names: Vec<Arc<str>> = sources.iter().map(|(name, _)| name.clone()).collect();
     names.extend(with_socket.then(|| "hc-proxy".into()));
-    let mut intakes = Intake::open(names, Arc::new(Directory::default()), &manager);
+    let known = Arc::new(Sources::default());
+    let mut intakes = Intake::open(names, &known, &manager);
+    let mut proxy = None;
     let mut parts = Parts::default();
     if let Some(listener) = listener {
         let config = IpcConfig::new(env!("CARGO_PKG_VERSION"));
         let (task, ipc, events) =
             serve(listener, config, stop_ipc.clone()).context("cannot start the thread of the socket")?;
+        proxy = Some(ipc.clone());
         deliveries.push(start_delivery(IpcDelivery::new(ipc)));
         parts.start(Part::Ipc, async move {
             task.run().await;
@@ -113,6 +124,21 @@ pub(crate) async fn run(server: Server) -> Result<()> {
         });
         let intake = intakes.pop().context("a source without an intake")?;
         parts.start(Part::Sets, sets::serve(events, intake, view.clone()));
+    }
+    if !doors.is_shut() {
+        let reader = ViewReader {
+            view: view.clone(),
+            manager: manager.clone(),
+            outboxes: outboxes.clone(),
+            proxy,
+            metrics,
+            sources: known.clone(),
+            node: node(),
+            started: SystemTime::now(),
+        };
+        let actions = ServerActions::new(manager.clone(), view.clone(), known);
+        let serving = admin::serve(doors, Arc::new(reader), Arc::new(actions), shutdown.clone())?;
+        parts.start(Part::Admin, serving);
     }
     startup::descriptors()?;
     let dumping = dump::serve(dump, manager.clone(), outboxes.clone(), stop_manager.clone());
@@ -165,6 +191,7 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     // Whatever the reason: the last snapshot while there is a manager to ask, then the probes, then the last news while
     // there is a socket to tell it through, then the socket.
     shutdown.cancel();
+    parts.wait_for(Part::Admin).await;
     parts.wait_for(Part::Snapshots).await;
     stop_manager.cancel();
     parts.wait_for(Part::Manager).await;
@@ -176,6 +203,11 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     parts.wait_for(Part::Ipc).await;
     parts.wait_for(Part::Sets).await;
     parts.result()
+}
+
+/// The name of this machine.
+fn node() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// The socket of hc-proxy.

@@ -3,9 +3,10 @@
 //! A configuration that does not parse stops the program; there is no fallback to defaults. Only a missing file at the
 //! default place is no error. `docs/configuration.md` is the operator's page of the same keys.
 
+mod admin;
 mod environment;
 mod guard;
-mod values;
+pub(crate) mod values;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use std::time::Duration;
 use hc_checkers::ProbeMemory;
 use serde::Deserialize;
 
+pub use admin::AdminConfig;
 pub use environment::PREFIX;
 pub use guard::{GroupConfig, GuardConfig};
 
@@ -26,6 +28,8 @@ pub const DEFAULT_FILE: &str = "/etc/seesaw/hc-server.toml";
 pub struct Config {
     /// The socket that hc-proxy connects to.
     pub socket: SocketConfig,
+    /// Who may look into the server, and how.
+    pub admin: AdminConfig,
     /// How news is told.
     pub notify: NotifyConfig,
     /// How checks are run.

@@ -14,6 +14,7 @@
 //! # }
 //! ```
 
+mod admin;
 mod app;
 pub mod cli;
 pub mod config;

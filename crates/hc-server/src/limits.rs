@@ -1,9 +1,12 @@
 //! What the operating system lets this process have.
 
+use crate::admin;
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors kept for everything but shards and probes: connections of hc-proxy and readers, logs, libraries, snapshots.
-const RESERVED: u64 = 64;
+/// Descriptors kept for everything but shards and probes: connections of hc-proxy and readers, logs, libraries, snapshots,
+/// and the admin API.
+const RESERVED: u64 = 64 + admin::DESCRIPTORS;
 
 /// Descriptors of a shard beside its probes: three of its runtime, two that watch paths, two for ICMP, and one to look a
 /// route up.
@@ -57,8 +60,8 @@ mod tests {
             let Descriptors { in_flight, lingering } = for_probes(limit, shards);
             (in_flight, lingering)
         };
-        assert_eq!(split(Some(8192), 2), (7600, 512));
-        assert_eq!(split(Some(8192), 128), (6592, 512));
+        assert_eq!(split(Some(8192), 2), (7272, 512));
+        assert_eq!(split(Some(8192), 128), (6264, 512));
         assert_eq!(split(Some(64), 2), (28, 4));
         assert_eq!(split(Some(1), 2), (1, 0));
         assert_eq!(split(None, 2), (65_024, 512));

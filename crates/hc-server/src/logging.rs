@@ -19,10 +19,10 @@ use tracing_subscriber::filter::{FilterExt as _, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer as _, fmt, registry};
+use tracing_subscriber::{Layer as _, fmt, registry, reload};
 
 use self::limit::{HeldBack, Limiter, Limits};
-use crate::config::{LogConfig, LogFormat};
+use crate::config::{LogConfig, LogFormat, values};
 
 /// Lines that wait to be written. Together with [`lines::LONGEST`] it bounds what a log that nobody reads costs.
 const WAITING: usize = 4096;
@@ -41,8 +41,25 @@ pub fn start(config: &LogConfig) -> anyhow::Result<()> {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     let limiter = Limiter { limits: &LIMITS, announce: || send(Job::Report) };
+    let (filter, handle) = reload::Layer::new(filter);
     registry().with(layer.with_filter(filter.and(limiter))).try_init()?;
+    let _ = LEVEL.set(Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string())));
     Ok(())
+}
+
+/// Changes what is logged.
+type SetLevel = Box<dyn Fn(Targets) -> Result<(), String> + Send + Sync>;
+
+static LEVEL: OnceLock<SetLevel> = OnceLock::new();
+
+/// Changes what is logged from now on.
+///
+/// # Errors
+/// When the level does not parse, or this process does not log.
+pub(crate) fn set_level(level: &str) -> Result<(), String> {
+    let filter = values::log_level(level)?;
+    let set = LEVEL.get().ok_or("this process does not log")?;
+    set(filter)
 }
 
 /// What waits for the thread that writes.

@@ -17,6 +17,7 @@ pub(crate) enum Part {
     Sets,
     Snapshots,
     Dump,
+    Admin,
 }
 
 /// The parts that run.

@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result};
 use hc_sandbox::{Confinement, Files};
 use tracing::{info, warn};
 
-/// Gives up the rest. The socket's directory stays writable, so that its file can be removed at the end and be made again.
+/// Gives up the rest. The directories of `sockets` stay writable, so that their files can be removed at the end and be made
+/// again.
 ///
 /// Landlock knows directories, not paths: one that is made anew, by a cleaner or a restore, is another. So sockets may be
 /// made in the directory above as well. The state needs more than that, which is given where the rights of files keep
@@ -14,13 +15,8 @@ use tracing::{info, warn};
 ///
 /// `roots`: where the root certificates are read again. `chown`: the socket's file is given to another user or group, each
 /// time that it is bound.
-pub(crate) fn enter(
-    socket: Option<&Path>,
-    state: Option<&Path>,
-    roots: Vec<PathBuf>,
-    chown: bool,
-) -> Result<()> {
-    let mut writable: Vec<PathBuf> = [socket, state].into_iter().flatten().map(Path::to_owned).collect();
+pub(crate) fn enter(sockets: &[&Path], state: Option<&Path>, roots: Vec<PathBuf>, chown: bool) -> Result<()> {
+    let mut writable: Vec<PathBuf> = sockets.iter().copied().chain(state).map(Path::to_owned).collect();
     // The range of ephemeral ports, which the first TCP probe reads, and whether IPv6 is switched off.
     let mut readable: Vec<PathBuf> = vec!["/proc/sys/net/ipv4".into(), "/proc/sys/net/ipv6".into()];
     readable.extend(roots);
@@ -28,7 +24,7 @@ pub(crate) fn enter(
         let directory = std::fs::canonicalize(directory).ok()?;
         directory.parent().filter(|above| above.parent().is_some()).map(Path::to_owned)
     };
-    let sockets = socket.and_then(above).into_iter().collect();
+    let sockets = sockets.iter().copied().filter_map(above).collect();
     if !rustix::process::geteuid().is_root() {
         writable.extend(state.and_then(above));
     }

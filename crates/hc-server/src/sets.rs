@@ -1,16 +1,19 @@
 //! From the sources to the manager: sets of checks, and questions about them.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::Result;
 use hc_ipc::{IpcEvent, IpcEvents};
 use hc_manager::Manager;
-use hc_sources::{Admission, Admitted, Directory, SourceId};
+use hc_sources::{Admission, Admitted, SourceId};
 use hc_types::{CheckStatus, Proposal, Source};
 use hc_view::{CheckView, Cursor, Page, View};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+
+use crate::admin::Sources;
 
 /// Rejected checks of one set that the log names.
 const NAMED: usize = 100;
@@ -60,16 +63,19 @@ pub(crate) struct Intake {
     source: SourceId,
     name: Arc<str>,
     manager: Manager,
+    known: Arc<Sources>,
 }
 
 impl Intake {
-    /// For each of these sources one. Names and labels of their checks are kept in `directory`.
-    pub(crate) fn open(names: Vec<Arc<str>>, directory: Arc<Directory>, manager: &Manager) -> Vec<Self> {
-        let mut admission = Admission::new(directory);
+    /// For each of these sources one. What readers want to know of them and of their checks is kept in `known`.
+    pub(crate) fn open(names: Vec<Arc<str>>, known: &Arc<Sources>, manager: &Manager) -> Vec<Self> {
+        let mut admission = Admission::new(known.directory());
         let sources: Vec<_> = names.into_iter().map(|name| (admission.add(name.clone()), name)).collect();
         let admission = Arc::new(Mutex::new(admission));
-        let intake =
-            |(source, name)| Self { admission: admission.clone(), source, name, manager: manager.clone() };
+        let intake = |(source, name)| {
+            let (admission, manager, known) = (admission.clone(), manager.clone(), known.clone());
+            Self { admission, source, name, manager, known }
+        };
         sources.into_iter().map(intake).collect()
     }
 
@@ -80,6 +86,7 @@ impl Intake {
         // A manager that has ended takes the process with it: there is nobody to answer.
         let Ok(_) = self.manager.apply(change).await else { return };
         drop(admission);
+        self.known.applied(rejected.len(), SystemTime::now());
         for rejection in rejected.iter().take(NAMED) {
             let id = rejection.id.map(|id| id.0);
             warn!(id, reason = rejection.reason, source = &*self.name, "a check is rejected");

@@ -43,7 +43,8 @@ fn a_socket_whose_directory_was_made_anew_is_bound_again_in_the_sandbox() {
     assert_eq!(read_line(&mut other)["type"], "ready");
     let mode = fs::metadata(run.join("hc.sock")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
-    assert_eq!(log(dir.path()).matches(": bound again").count(), 2, "{}", log(dir.path()));
+    let bound_again = format!(": bound again path={}", run.join("hc.sock").display());
+    assert_eq!(log(dir.path()).matches(&bound_again).count(), 2, "{}", log(dir.path()));
 
     // Who was connected still is.
     writeln!(served, r#"{{"type":"update_configs","configs":[{{"id":1}}]}}"#).unwrap();

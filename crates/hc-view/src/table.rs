@@ -15,6 +15,20 @@ use crate::row::Row;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor(u32);
 
+impl Cursor {
+    /// The place that [`number`](Self::number) gave; behind the last check if there is none so far.
+    #[must_use]
+    pub fn from_number(number: u64) -> Self {
+        Self(u32::try_from(number).unwrap_or(u32::MAX))
+    }
+
+    /// The place as a number, for readers outside of this process.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0.into()
+    }
+}
+
 /// Some checks, and where to go on.
 #[derive(Clone, Debug)]
 pub struct Page {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use hc_api::Transition;
+use hc_api::{Transition, Transitions};
 use http_body_util::BodyExt as _;
 use tokio::time::{sleep, timeout};
 
@@ -34,7 +34,19 @@ pub(crate) async fn watch(
     mut note: impl FnMut(&str),
 ) -> Result<()> {
     let path = "/api/v1/events";
-    let mut last_id = from_start.then(|| "0-0".to_owned());
+    let mut last_id = None;
+    if from_start {
+        let mut query = String::new();
+        loop {
+            let part: Transitions = client.get(&format!("/api/v1/transitions{query}")).await?;
+            query = format!("?after={}", part.next);
+            last_id = Some(part.next);
+            if part.transitions.is_empty() {
+                break;
+            }
+            part.transitions.into_iter().for_each(&mut print);
+        }
+    }
     let mut body = client.events(path, last_id.as_deref()).await?;
     loop {
         let mut parser = Parser::default();
@@ -47,9 +59,7 @@ pub(crate) async fn watch(
                             print(transition);
                         }
                     }
-                    "resync" if last_id.as_deref() != Some("0-0") => {
-                        note("some changes are not known any more: see hcctl status");
-                    }
+                    "resync" => note("some changes are not known any more: see hcctl status"),
                     _ => {}
                 }
                 if !event.id.is_empty() {

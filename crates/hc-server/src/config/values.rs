@@ -74,15 +74,17 @@ fn prefix<'de, D: Deserializer<'de>>(deserializer: D, longest: u8) -> Result<u8,
 
 pub(super) fn log_filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
+    log_level(&text).map(|_| text).map_err(D::Error::custom)
+}
+
+/// What a level of the log lets pass.
+pub(crate) fn log_level(text: &str) -> Result<Targets, String> {
     // A bare word that is no level would be taken for a part of the program: every part must say its level.
     let levels = text.split(',').map(|part| part.rsplit_once('=').map_or(part, |(_, level)| level));
     // No word at all would be taken for "error", and hide warnings.
     let is_wrong = |level: &&str| level.is_empty() || level.parse::<LevelFilter>().is_err();
     match levels.map(str::trim).find(is_wrong) {
-        None if text.parse::<Targets>().is_ok() => Ok(text),
-        None => Err(D::Error::custom(format_args!("{text:?} is not a log level"))),
-        Some(word) => Err(D::Error::custom(format_args!(
-            "{word:?} is not a log level: error, warn, info, debug, trace or off"
-        ))),
+        None => text.parse().map_err(|_| format!("{text:?} is not a log level")),
+        Some(word) => Err(format!("{word:?} is not a log level: error, warn, info, debug, trace or off")),
     }
 }

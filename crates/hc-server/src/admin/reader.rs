@@ -1,0 +1,294 @@
+//! What the admin API shows, read from the view and from figures that the parts keep.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use hc_admin::{ActionError, BoxFuture, MetricsFormat, Reader};
+use hc_api::{
+    CheckDetail, CheckState, Counts, Filter, Overview, Page, PageOf, Position, Readiness, ShardState,
+    Transition, Transitions,
+};
+use hc_ipc::IpcHandle;
+use hc_manager::{Manager, ManagerStats};
+use hc_metrics::{Format, Metrics, Shard, Sink, Snapshot, Source};
+use hc_notifier::SharedOutbox;
+use hc_sources::Directory;
+use hc_types::{CheckId, Health, Status};
+use hc_view::{CheckView, Cursor, View};
+use tokio::time::sleep;
+
+/// How often a reader of events looks for more.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Rows that are read from the view at once.
+const ROWS: usize = 500;
+
+/// Changes of one check that its page shows.
+const CHANGES: usize = 20;
+
+/// Names of checks, and what is known of where they come from.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    directory: Arc<Directory>,
+    figures: RwLock<Source>,
+}
+
+impl Sources {
+    /// Names and labels.
+    pub(crate) fn directory(&self) -> Arc<Directory> {
+        self.directory.clone()
+    }
+
+    /// The check with this name.
+    pub(crate) fn id_of(&self, name: &str) -> Option<CheckId> {
+        self.directory.id_of(name)
+    }
+
+    /// A set has taken effect, of which so many checks were rejected.
+    pub(crate) fn applied(&self, rejected: usize, now: SystemTime) {
+        let mut figures = self.figures.write().unwrap_or_else(PoisonError::into_inner);
+        figures.applied = Some(now);
+        figures.applied_total += 1;
+        figures.rejected = u64::try_from(rejected).unwrap_or(u64::MAX);
+    }
+
+    fn figures(&self) -> Source {
+        *self.figures.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the checks again.
+    pub(crate) async fn reload(&self) -> Result<String, ActionError> {
+        Err(ActionError::Rejected(
+            "the checks come from Seesaw's engine, which sends them by itself".to_owned(),
+        ))
+    }
+}
+
+/// What the API shows.
+pub(crate) struct ViewReader {
+    pub(crate) view: Arc<View>,
+    pub(crate) manager: Manager,
+    /// Those of the consumers, that of hc-proxy last.
+    pub(crate) outboxes: Vec<Arc<SharedOutbox>>,
+    /// Whether hc-proxy is connected, of a server that has a socket for it.
+    pub(crate) proxy: Option<IpcHandle>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) sources: Arc<Sources>,
+    pub(crate) node: String,
+    pub(crate) started: SystemTime,
+}
+
+impl ViewReader {
+    fn state(&self, check: &CheckView) -> CheckState {
+        let failed = if check.status.health == Health::Unhealthy || is_failed(&check.status) {
+            check.progress.in_a_row
+        } else {
+            0
+        };
+        self.named(CheckState::new(check.id, &check.spec, &check.status), check.id)
+            .with_since(check.progress.since)
+            .with_schedule(failed, check.progress.next_due)
+    }
+
+    /// With its name and labels, if it has any.
+    fn named(&self, state: CheckState, id: CheckId) -> CheckState {
+        let Some(metadata) = self.sources.directory.get(id) else { return state };
+        let labels = metadata.labels.iter().map(|(key, value)| (&**key, &**value));
+        state.with_name(metadata.name.as_deref()).with_labels(labels)
+    }
+
+    fn readiness(&self) -> Readiness {
+        let mut reasons = Vec::new();
+        if self.sources.figures().applied.is_none() {
+            reasons.push("no set of checks has arrived yet".to_owned());
+        }
+        if self.proxy.as_ref().is_some_and(|proxy| !proxy.is_connected()) {
+            reasons.push("hc-proxy is not connected: nobody hears of changes".to_owned());
+        }
+        let stats = self.manager.stats();
+        let mut held: BTreeMap<&str, usize> = BTreeMap::new();
+        for episode in &stats.episodes {
+            *held.entry(episode.label).or_default() += episode.held;
+        }
+        for (label, checks) in held {
+            reasons.push(format!("{checks} checks are held because of this machine: {label}"));
+        }
+        for (name, queue) in self.consumers() {
+            if queue.failures_in_a_row > 0 {
+                let error = queue.last_error.unwrap_or_default();
+                reasons.push(format!("changes cannot be delivered to {name}: {error}"));
+            }
+        }
+        Readiness::new(reasons)
+    }
+
+    /// Each consumer's name and queue.
+    fn consumers(&self) -> impl Iterator<Item = (String, hc_notifier::Stats)> {
+        let last = self.proxy.is_some().then(|| self.outboxes.len() - 1);
+        self.outboxes.iter().enumerate().map(move |(at, outbox)| {
+            let name = if last == Some(at) { "hc-proxy".to_owned() } else { format!("consumer-{at}") };
+            (name, outbox.stats())
+        })
+    }
+
+    fn shards(&self) -> Vec<ManagerStats> {
+        self.manager.shard_stats()
+    }
+
+    fn counts(&self) -> Counts {
+        let (mut healthy, mut unhealthy, mut unknown, mut held) = (0, 0, 0, 0);
+        self.each(|check| {
+            match check.status.health {
+                Health::Healthy => healthy += 1,
+                Health::Unhealthy => unhealthy += 1,
+                Health::Unknown => unknown += 1,
+            }
+            held += u64::from(check.status.held.is_some());
+        });
+        Counts::new(healthy, unhealthy, unknown, held)
+    }
+
+    fn each(&self, mut row: impl FnMut(&CheckView)) {
+        let mut next = Some(Cursor::default());
+        while let Some(from) = next {
+            let page = self.view.page(from, ROWS);
+            page.checks.iter().for_each(&mut row);
+            next = page.next;
+        }
+    }
+
+    fn transition(&self, transition: &hc_view::Transition) -> Transition {
+        let status = Status {
+            health: transition.to,
+            last_check: Some(transition.at),
+            outcome: transition.outcome.clone(),
+            ..Status::NEW
+        };
+        let state = self.named(CheckState::new(transition.id, &transition.spec, &status), transition.id);
+        Transition::new(transition.sequence, transition.at, transition.from, &state)
+    }
+}
+
+fn is_failed(status: &Status) -> bool {
+    matches!(status.outcome, Some(hc_types::Outcome::Fail(_)))
+}
+
+impl Reader for ViewReader {
+    fn overview(&self) -> Overview {
+        let now = SystemTime::now();
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let shards = self.shards();
+        let shards = shards.iter().enumerate().map(|(number_of, stats)| {
+            ShardState::new(number_of, number(stats.checks), number(stats.in_flight), now, false)
+        });
+        Overview::new(
+            self.node.as_str(),
+            env!("CARGO_PKG_VERSION"),
+            self.started,
+            self.counts(),
+            self.readiness(),
+            shards.collect(),
+        )
+    }
+
+    fn page(&self, filter: &Filter, page: &PageOf) -> Page {
+        let mut checks = Vec::new();
+        let mut next = Some(page.after.map_or(Cursor::default(), Cursor::from_number));
+        while let Some(from) = next {
+            let left = page.limit.get() - checks.len();
+            if left == 0 {
+                break;
+            }
+            // Not more than may be wanted: what is read and not shown would be lost for the next page.
+            let rows = self.view.page(from, left.min(ROWS));
+            checks.extend(
+                rows.checks.iter().map(|check| self.state(check)).filter(|check| filter.takes(check)),
+            );
+            next = rows.next;
+        }
+        Page::new(checks, next.map(Cursor::number))
+    }
+
+    fn check(&self, id_or_name: &str) -> Option<CheckDetail> {
+        let by_id = id_or_name.parse().ok().and_then(|id| self.view.check(CheckId(id)));
+        let check = by_id.or_else(|| self.sources.id_of(id_or_name).and_then(|id| self.view.check(id)))?;
+        let mut changes: Vec<Transition> = self
+            .view
+            .transitions(0, usize::MAX)
+            .transitions
+            .iter()
+            .rev()
+            .filter(|transition| transition.id == check.id)
+            .take(CHANGES)
+            .map(|transition| self.transition(transition))
+            .collect();
+        changes.reverse();
+        Some(CheckDetail::new(self.state(&check), None, changes))
+    }
+
+    fn position(&self) -> Position {
+        let hc_view::Transitions { epoch, last, .. } = self.view.transitions(u64::MAX, 0);
+        Position { epoch, sequence: last }
+    }
+
+    fn transitions(&self, after: Position, limit: usize) -> Transitions {
+        let found = self.view.transitions(after.sequence, limit);
+        let position = self.position();
+        // From the beginning means from what is still there.
+        let is_cut = found.missed > 0 && after.sequence > 0;
+        if after.epoch != position.epoch || after.sequence > position.sequence || is_cut {
+            return Transitions::new(true, position, Vec::new());
+        }
+        let next = Position { epoch: found.epoch, sequence: found.last };
+        Transitions::new(
+            false,
+            next,
+            found.transitions.iter().map(|transition| self.transition(transition)).collect(),
+        )
+    }
+
+    fn grown(&self, sequence: u64) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            while self.position().sequence <= sequence {
+                sleep(LOOK).await;
+            }
+        })
+    }
+
+    fn metrics(&self, format: MetricsFormat) -> String {
+        let Counts { healthy, unhealthy, unknown, held, .. } = self.counts();
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let now = SystemTime::now();
+        let sink = |(name, queue): (String, hc_notifier::Stats)| Sink {
+            name,
+            pending: number(queue.undelivered),
+            oldest_pending: queue.oldest_undelivered.and_then(|age| now.checked_sub(age)),
+            delivered: queue.delivered,
+            failed: queue.failed,
+        };
+        let snapshot = Snapshot {
+            started: Some(self.started),
+            ready: self.readiness().ready,
+            checks: hc_metrics::Checks { healthy, unhealthy, unknown, held },
+            shards: self
+                .shards()
+                .iter()
+                .map(|stats| Shard {
+                    checks: number(stats.checks),
+                    in_flight: number(stats.in_flight),
+                    heartbeat: now,
+                })
+                .collect(),
+            sinks: self.consumers().map(sink).collect(),
+            source: self.sources.figures(),
+            series: Vec::new(),
+            series_left_out: 0,
+        };
+        let format = match format {
+            MetricsFormat::Prometheus => Format::Prometheus,
+            MetricsFormat::OpenMetrics => Format::OpenMetrics,
+        };
+        self.metrics.render(format, &snapshot)
+    }
+}

@@ -1,0 +1,235 @@
+//! hcctl against a real server, which an hc-proxy of a few lines feeds.
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hc_server::{Config, Server};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server in this process, with its files in a directory of its own.
+struct Running {
+    dir: TempDir,
+    stop: CancellationToken,
+    thread: Option<thread::JoinHandle<()>>,
+    proxy: Option<UnixStream>,
+    listen: SocketAddr,
+}
+
+impl Running {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut config = Config::default();
+        config.socket.path = dir.path().join("proxy.sock");
+        config.state.dir = dir.path().join("state");
+        std::fs::create_dir(&config.state.dir).unwrap();
+        config.admin.listen = Some(listen);
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(Server::new(config).shutdown(stopped).run()).unwrap();
+        });
+        Self { dir, stop, thread: Some(thread), proxy: None, listen }
+    }
+
+    /// Sends a set of checks as hc-proxy does, and stays connected.
+    fn send(&mut self, checks: &[Value]) {
+        let path = self.dir.path().join("proxy.sock");
+        let mut proxy = until("the server listens", || UnixStream::connect(&path).ok());
+        let lines = [
+            json!({"type": "hello", "protocol": 1, "version": "test"}),
+            json!({"type": "update_configs", "configs": checks}),
+        ];
+        for line in lines {
+            proxy.write_all(format!("{line}\n").as_bytes()).unwrap();
+        }
+        // Whatever comes is taken and acknowledged.
+        let mut acks = proxy.try_clone().unwrap();
+        let reader = BufReader::new(proxy.try_clone().unwrap());
+        thread::spawn(move || {
+            for line in reader.lines().map_while(Result::ok) {
+                let message: Value = serde_json::from_str(&line).unwrap();
+                if let Some(seq) = message.get("seq") {
+                    let _ = acks.write_all(format!("{}\n", json!({"type": "ack", "seq": seq})).as_bytes());
+                }
+            }
+        });
+        self.proxy = Some(proxy);
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut hcctl = Command::new(env!("CARGO_BIN_EXE_hcctl"));
+        hcctl.arg("--socket").arg(self.dir.path().join("hc-admin.sock")).args(args);
+        hcctl
+    }
+
+    /// Standard output and exit status.
+    fn hcctl(&self, args: &[&str]) -> (String, i32) {
+        let Output { status, stdout, stderr } = self.command(args).output().unwrap();
+        let text = String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap();
+        (text, status.code().unwrap())
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        let (text, _) = self.hcctl(&[&["--json"], args].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+            && !thread::panicking()
+        {
+            panic!("the server failed");
+        }
+    }
+}
+
+fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn check(id: u64, address: SocketAddr) -> Value {
+    json!({
+        "id": id, "interval": "100ms", "timeout": "1s", "retries": 0, "checker_type": "tcp",
+        "ip": address.ip(), "port": address.port(),
+    })
+}
+
+/// Ended when it is dropped.
+struct Watching(Child);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_is_down_is_seen_and_explained() {
+    let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+    let alive = backend.local_addr().unwrap();
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut server = Running::start();
+    server.send(&[check(1, alive), check(2, dead)]);
+
+    let (text, status) = until("both checks have a verdict", || {
+        let (text, status) = server.hcctl(&["status"]);
+        (text.contains("1 healthy, 1 unhealthy")).then_some((text, status))
+    });
+    assert_eq!(status, 1, "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("CHECK"), "{text}");
+    assert!(lines[1].starts_with("2 ") && lines[1].contains("unhealthy"), "what is down comes first: {text}");
+
+    // Filters, and the exit status of what they leave.
+    assert_eq!(server.hcctl(&["status", "--health", "healthy"]).1, 0);
+    assert_eq!(server.json(&["status", "--health", "unhealthy"]).as_array().unwrap().len(), 1);
+    assert_eq!(server.json(&["status", &dead.to_string()])[0]["id"], "2");
+    assert_eq!(
+        server.hcctl(&["status", "--type", "dns"]),
+        (
+            "CHECK  HEALTH  FOR  TYPE  TARGET  LATEST RESULT\n0 checks: 0 healthy, 0 unhealthy, 0 unknown\n"
+                .to_owned(),
+            0
+        )
+    );
+
+    let (text, status) = server.hcctl(&["explain", "2"]);
+    assert_eq!(status, 1);
+    assert!(
+        text.contains("One probe that passes makes it healthy.") && text.contains("connection refused"),
+        "{text}"
+    );
+    assert_eq!(server.hcctl(&["show", "1"]).1, 0);
+    let (text, status) = server.hcctl(&["show", "none"]);
+    assert_eq!((text.as_str(), status), ("hcctl: no check with the id or name \"none\"\n", 2));
+    assert_eq!(server.hcctl(&["ready"]), ("ok\n".to_owned(), 0));
+}
+
+#[test]
+fn changes_are_watched_and_probes_made() {
+    let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = backend.local_addr().unwrap();
+    let mut server = Running::start();
+    // Probed once in an hour, and on demand.
+    let mut hourly = check(7, address);
+    hourly["interval"] = json!("1h");
+    server.send(&[hourly]);
+    until("the first probe has ended", || {
+        (server.hcctl(&["status"]).1 == 0 && server.hcctl(&["status"]).0.contains("1 healthy")).then_some(())
+    });
+
+    let mut watch = Watching(server.command(&["watch", "--all"]).stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(watch.0.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    assert!(first.contains(&format!("7 ({address}): unknown -> healthy")), "{first}");
+    drop(backend);
+    assert_eq!(server.hcctl(&["run", "7"]), ("a probe of 7 begins now\n".to_owned(), 0));
+    let second = lines.next().unwrap().unwrap();
+    assert!(second.contains("healthy -> unhealthy"), "{second}");
+
+    assert_eq!(server.hcctl(&["reload"]).1, 2, "the engine's checks are not read from a file");
+    assert_eq!(server.hcctl(&["log-level", "loud"]).1, 2);
+}
+
+#[test]
+fn over_tcp_everything_is_shown_and_nothing_changed() {
+    let mut server = Running::start();
+    server.send(&[]);
+    let address = server.listen.to_string();
+    let tcp = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_hcctl"))
+            .args(["--address", &address])
+            .args(args)
+            .output()
+            .unwrap();
+        output.status.code().unwrap()
+    };
+    until("the API answers", || (tcp(&["status"]) == 0).then_some(()));
+    assert_eq!(tcp(&["reload"]), 2);
+    let mut stream = TcpStream::connect(server.listen).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.contains("hc_source_sets_total 1\n") && answer.contains("hc_checks{health=\"healthy\"} 0\n"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn without_a_server_it_cannot_be_told() {
+    let hcctl = |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_hcctl")).args(args).output().unwrap();
+    let output = hcctl(&["--socket", "/nowhere/hc.sock", "status"]);
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert!(words.starts_with("hcctl: cannot reach hc-server at /nowhere/hc.sock"), "{words}");
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(hcctl(&["statsu"]).status.code(), Some(2));
+    let output = hcctl(&["completions", "bash"]);
+    assert!(output.status.success() && String::from_utf8(output.stdout).unwrap().contains("log-level"));
+    let dir = tempfile::tempdir().unwrap();
+    assert!(hcctl(&["man", dir.path().to_str().unwrap()]).status.success());
+    assert!(dir.path().join("hcctl-status.1").exists());
+}
