@@ -1,5 +1,9 @@
 //! hcctl against a real server, which an hc-proxy of a few lines feeds.
-#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that fails may panic, and waits by the clock"
+)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

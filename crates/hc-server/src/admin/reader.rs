@@ -21,6 +21,9 @@ use tokio::time::sleep;
 /// How often a reader of events looks for more.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// A shard that is so late with what is due hangs; under load it is late by milliseconds.
+const STUCK: Duration = Duration::from_secs(2);
+
 /// Rows that are read from the view at once.
 const ROWS: usize = 500;
 
@@ -106,6 +109,10 @@ impl ViewReader {
         if self.proxy.as_ref().is_some_and(|proxy| !proxy.is_connected()) {
             reasons.push("hc-proxy is not connected: nobody hears of changes".to_owned());
         }
+        for beat in self.manager.heartbeats().iter().filter(|beat| beat.overdue > STUCK) {
+            let seconds = beat.overdue.as_secs();
+            reasons.push(format!("shard {} has not done what is due for {seconds} s", beat.shard));
+        }
         let stats = self.manager.stats();
         let mut held: BTreeMap<&str, usize> = BTreeMap::new();
         for episode in &stats.episodes {
@@ -178,9 +185,12 @@ impl Reader for ViewReader {
     fn overview(&self) -> Overview {
         let now = SystemTime::now();
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let heartbeats = self.manager.heartbeats();
         let shards = self.shards();
-        let shards = shards.iter().enumerate().map(|(number_of, stats)| {
-            ShardState::new(number_of, number(stats.checks), number(stats.in_flight), now, false)
+        let shards = shards.iter().zip(&heartbeats).map(|(stats, beat)| {
+            let (checks, in_flight) = (number(stats.checks), number(stats.in_flight));
+            let latest = now.checked_sub(beat.last_turn).unwrap_or(now);
+            ShardState::new(beat.shard, checks, in_flight, latest, beat.overdue > STUCK)
         });
         Overview::new(
             self.node.as_str(),
@@ -274,10 +284,11 @@ impl Reader for ViewReader {
             shards: self
                 .shards()
                 .iter()
-                .map(|stats| Shard {
+                .zip(self.manager.heartbeats())
+                .map(|(stats, beat)| Shard {
                     checks: number(stats.checks),
                     in_flight: number(stats.in_flight),
-                    heartbeat: now,
+                    heartbeat: now.checked_sub(beat.last_turn).unwrap_or(now),
                 })
                 .collect(),
             sinks: self.consumers().map(sink).collect(),
