@@ -120,6 +120,7 @@ var chosen = regexp.MustCompile(`"(id|mark)":\d+,?`)
 
 func engineChecks(t *testing.T, socket string) []byte {
 	t.Helper()
+	seesaw.RegisterGob()
 	client, err := rpc.Dial("unix", socket)
 	if err != nil {
 		return nil
