@@ -21,6 +21,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hc-admin", &["hc-api"]),
     ("hc-metrics", &["hc-types"]),
     ("hc-resolve", &[]),
+    ("hc-files", &["hc-config", "hc-resolve", "hc-types"]),
     ("hcctl", &["hc-api", "hc-types"]),
     ("hc-sinks", &["hc-api", "hc-types"]),
     ("hc-config", &["hc-types"]),
