@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use hc_api::{CheckDetail, Filter, Overview, Page, PageOf, Position, Transitions};
+use hc_api::{CheckDetail, Filter, Overview, Page, PageOf, Position, Readiness, Transitions};
 use serde::{Deserialize, Serialize};
 
 /// A future that a trait object returns.
@@ -21,6 +21,9 @@ pub enum MetricsFormat {
 pub trait Reader: Send + Sync + 'static {
     /// Is something wrong, and is it us?
     fn overview(&self) -> Overview;
+
+    /// Whether the checker can do its work.
+    fn readiness(&self) -> Readiness;
 
     /// The checks that `filter` takes, a page of them.
     fn page(&self, filter: &Filter, page: &PageOf) -> Page;

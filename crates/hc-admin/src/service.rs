@@ -96,7 +96,7 @@ impl Service {
     }
 
     fn ready(&self) -> Response<Body> {
-        let readiness = self.reader.overview().readiness;
+        let readiness = self.reader.readiness();
         if readiness.ready {
             return answer::bytes(StatusCode::OK, TEXT, "ok\n");
         }

@@ -12,8 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use hc_admin::{Action, ActionError, Actions, Admin, BoxFuture, Caller, Connections, MetricsFormat, Reader};
 use hc_api::{
-    CheckDetail, CheckState, Counts, Filter, Overview, Page, PageOf, Position, Readiness, Transition,
-    Transitions,
+    CheckDetail, CheckState, Filter, Overview, Page, PageOf, Position, Readiness, Transition, Transitions,
 };
 use hc_types::{CheckId, CheckSpec, Health, ProbeSpec, Status, Target, Timing};
 use serde_json::Value;
@@ -67,9 +66,20 @@ impl Shown {
 }
 
 impl Reader for Shown {
+    fn readiness(&self) -> Readiness {
+        Readiness::new(self.reasons.lock().unwrap().clone())
+    }
+
     fn overview(&self) -> Overview {
-        let readiness = Readiness::new(self.reasons.lock().unwrap().clone());
-        Overview::new("n", "1.2.3", UNIX_EPOCH, Counts::new(249, 1, 0, 0), readiness, Vec::new())
+        let readiness = self.readiness();
+        Overview::new(
+            "n",
+            "1.2.3",
+            UNIX_EPOCH,
+            hc_types::Counts { healthy: 249, unhealthy: 1, unknown: 0, held: 0 }.into(),
+            readiness,
+            Vec::new(),
+        )
     }
 
     fn page(&self, filter: &Filter, page: &PageOf) -> Page {
@@ -85,7 +95,7 @@ impl Reader for Shown {
 
     fn check(&self, id_or_name: &str) -> Option<CheckDetail> {
         let found = self.checks.iter().find(|check| check.id == id_or_name || check.title() == id_or_name)?;
-        Some(CheckDetail::new(found.clone(), None, Vec::new()))
+        Some(CheckDetail::new(found.clone(), Vec::new()))
     }
 
     fn position(&self) -> Position {

@@ -15,9 +15,6 @@ pub struct CheckDetail {
     pub check: CheckState,
     /// Why it is so and what comes next, a sentence each.
     pub explanation: Vec<String>,
-    /// A shell command that does what a probe does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reproduce: Option<String>,
     /// The latest changes of its health that are still known, oldest first.
     pub transitions: Vec<Transition>,
 }
@@ -25,9 +22,9 @@ pub struct CheckDetail {
 impl CheckDetail {
     /// A check, explained.
     #[must_use]
-    pub fn new(check: CheckState, reproduce: Option<String>, transitions: Vec<Transition>) -> Self {
+    pub fn new(check: CheckState, transitions: Vec<Transition>) -> Self {
         let explanation = explain(&check);
-        Self { check, explanation, reproduce, transitions }
+        Self { check, explanation, transitions }
     }
 }
 
@@ -89,7 +86,7 @@ mod tests {
         let state = CheckState::new(CheckId(1), &spec, &status).with_schedule(failed, Some(UNIX_EPOCH));
         let mut expected: Vec<&str> = expected.to_vec();
         expected.push("The next probe is due at 1970-01-01T00:00:00.000Z.");
-        let explanation = CheckDetail::new(state, None, Vec::new()).explanation;
+        let explanation = CheckDetail::new(state, Vec::new()).explanation;
         // The words of outcomes are not of interest here.
         let words = spec.text(&Outcome::Fail(Failure::Refused));
         assert_eq!(

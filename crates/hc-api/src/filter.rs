@@ -161,15 +161,23 @@ impl Filter {
     /// Whether `check` is one of those.
     #[must_use]
     pub fn takes(&self, check: &CheckState) -> bool {
-        let has_health = self.health.is_empty() || self.health.contains(&check.health);
-        let has_kind = self.kinds.is_empty() || self.kinds.contains(&check.kind);
         let has_name = self.name.as_ref().is_none_or(|wanted| match wanted.strip_suffix('*') {
             Some(beginning) => check.title().starts_with(beginning),
             None => check.title() == wanted,
         });
         let has_labels = self.labels.iter().all(|(key, value)| check.labels.get(key) == Some(value));
-        let is_held = self.held.is_none_or(|held| held == check.held.is_some());
-        has_health && has_kind && has_name && has_labels && is_held && self.has_text(check)
+        self.may_take(check.health, &check.kind, check.held.is_some())
+            && has_name
+            && has_labels
+            && self.has_text(check)
+    }
+
+    /// Whether a check with this health and kind, held or not, can be one of those: what can be told without its words.
+    #[must_use]
+    pub fn may_take(&self, health: Health, kind: &str, is_held: bool) -> bool {
+        (self.health.is_empty() || self.health.contains(&health))
+            && (self.kinds.is_empty() || self.kinds.iter().any(|known| known == kind))
+            && self.held.is_none_or(|held| held == is_held)
     }
 
     fn has_text(&self, check: &CheckState) -> bool {

@@ -21,10 +21,9 @@ pub struct Counts {
     pub held: u64,
 }
 
-impl Counts {
-    /// These counts; `total` is their sum.
-    #[must_use]
-    pub fn new(healthy: u64, unhealthy: u64, unknown: u64, held: u64) -> Self {
+impl From<hc_types::Counts> for Counts {
+    fn from(counts: hc_types::Counts) -> Self {
+        let hc_types::Counts { healthy, unhealthy, unknown, held } = counts;
         Self { total: healthy + unhealthy + unknown, healthy, unhealthy, unknown, held }
     }
 }

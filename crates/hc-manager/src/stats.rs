@@ -1,5 +1,6 @@
 //! Figures of the shards, for whoever shows them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -144,6 +145,16 @@ pub struct ManagerStats {
 }
 
 impl ManagerStats {
+    /// How many checks are held by each local fault that is going on, by its label.
+    #[must_use]
+    pub fn held(&self) -> BTreeMap<&'static str, usize> {
+        let mut held = BTreeMap::new();
+        for episode in &self.episodes {
+            *held.entry(episode.label).or_default() += episode.held;
+        }
+        held
+    }
+
     pub(crate) fn collect<'a>(shards: impl Iterator<Item = &'a Gauges>) -> Self {
         let mut stats = Self {
             shards: 0,

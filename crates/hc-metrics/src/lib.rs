@@ -22,7 +22,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-pub use snapshot::{CheckSeries, Checks, Shard, Sink, Snapshot, Source};
+pub use snapshot::{Shard, Sink, Snapshot, Source};
 
 use probes::Probes;
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use hc_types::{Health, Outcome, StatusUpdate};
+use hc_types::{Outcome, StatusUpdate};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::exemplar::CounterWithExemplar;
@@ -38,16 +38,6 @@ struct ReasonLabels {
     reason: Word,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabel {
-    reason: Word,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ToLabel {
-    to: Word,
-}
-
 /// Names the check of an exemplar.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CheckLabel {
@@ -66,10 +56,8 @@ struct OfType {
 
 #[derive(Debug)]
 pub(crate) struct Probes {
-    types: HashMap<&'static str, OfType>,
-    inconclusive: HashMap<&'static str, Counter>,
-    to_healthy: Counter,
-    to_unhealthy: Counter,
+    /// Six: comparing them all costs less than a hash, and every probe does it.
+    types: [(&'static str, OfType); TYPES.len()],
 }
 
 impl Probes {
@@ -78,12 +66,6 @@ impl Probes {
         registry.register("probes", "Probes that ended in a verdict", total.clone());
         let failures: Family<ReasonLabels, Failures> = Family::default();
         registry.register("probe_failures", "Probes that failed, by reason", failures.clone());
-        let inconclusive: Family<ReasonLabel, Counter> = Family::default();
-        registry.register(
-            "probes_inconclusive",
-            "Probes that said nothing about the backend, by what was wrong with this machine",
-            inconclusive.clone(),
-        );
         let duration: Family<TypeLabel, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(BUCKETS));
         registry.register_with_unit(
@@ -92,8 +74,6 @@ impl Probes {
             Unit::Seconds,
             duration.clone(),
         );
-        let transitions: Family<ToLabel, Counter> = Family::default();
-        registry.register("transitions", "Changes of health, by what the check became", transitions.clone());
 
         let of = |r#type: &'static str| {
             let label = TypeLabel { r#type: Word(r#type) };
@@ -107,34 +87,17 @@ impl Probes {
                 failures: failures.collect(),
             }
         };
-        let inconclusive = inconclusive_reasons().map(|reason| {
-            (reason, inconclusive.get_or_create(&ReasonLabel { reason: Word(reason) }).clone())
-        });
-        let to = |to| transitions.get_or_create(&ToLabel { to: Word(to) }).clone();
-        Self {
-            types: TYPES.map(|r#type| (r#type, of(r#type))).into(),
-            inconclusive: inconclusive.collect(),
-            to_healthy: to("healthy"),
-            to_unhealthy: to("unhealthy"),
-        }
+        Self { types: TYPES.map(|r#type| (r#type, of(r#type))) }
     }
 
     pub(crate) fn count(&self, updates: &[StatusUpdate]) {
-        for update in updates {
-            if update.transition {
-                match update.status.health {
-                    Health::Healthy => self.to_healthy.inc(),
-                    Health::Unhealthy => self.to_unhealthy.inc(),
-                    Health::Unknown => 0,
-                };
-            }
-            if let Some(held) = &update.status.held {
-                if let Some(counter) = self.inconclusive.get(held.fault.label()) {
-                    counter.inc();
-                }
+        for update in updates.iter().filter(|update| update.is_of_probe()) {
+            // Counted by the manager.
+            if update.status.held.is_some() {
                 continue;
             }
-            let Some(of_type) = self.types.get(update.spec.probe().type_name()) else { continue };
+            let kind = update.spec.probe().type_name();
+            let Some((_, of_type)) = self.types.iter().find(|(name, _)| *name == kind) else { continue };
             of_type.total.inc();
             of_type.duration.observe(update.status.duration.as_secs_f64());
             if let Some(Outcome::Fail(failure)) = &update.status.outcome
@@ -149,9 +112,4 @@ impl Probes {
 /// Every word for a failure.
 fn failure_reasons() -> impl Iterator<Item = &'static str> {
     Outcome::LABELS.iter().copied().filter(|label| *label != "pass" && !label.starts_with("local_"))
-}
-
-/// Every word for trouble on this machine.
-fn inconclusive_reasons() -> impl Iterator<Item = &'static str> {
-    Outcome::LABELS.iter().copied().filter(|label| label.starts_with("local_"))
 }

@@ -2,8 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use hc_types::Counts;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
@@ -16,30 +17,17 @@ pub struct Snapshot {
     /// Whether the checker can do its work.
     pub ready: bool,
     /// Checks by health.
-    pub checks: Checks,
+    pub checks: Counts,
     /// The threads that run probes, in their order.
     pub shards: Vec<Shard>,
     /// The consumers.
     pub sinks: Vec<Sink>,
     /// Where the checks come from.
     pub source: Source,
-    /// Checks that have series of their own.
-    pub series: Vec<CheckSeries>,
-    /// Checks that asked for series of their own and have none, because there are too many.
-    pub series_left_out: u64,
-}
-
-/// Checks by health.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Checks {
-    /// Those whose backend may get traffic.
-    pub healthy: u64,
-    /// Those whose backend may not.
-    pub unhealthy: u64,
-    /// Those without a verdict yet.
-    pub unknown: u64,
-    /// Those, of any health, whose health is held because of trouble on this machine.
-    pub held: u64,
+    /// Probes that ended, by the label of their outcome.
+    pub results: Vec<(&'static str, u64)>,
+    /// Changes of health since the start: to healthy, and to unhealthy.
+    pub transitions: (u64, u64),
 }
 
 /// A thread that runs probes.
@@ -75,21 +63,8 @@ pub struct Source {
     pub applied: Option<SystemTime>,
     /// Sets that took effect.
     pub applied_total: u64,
-    /// Sets that were refused as a whole.
-    pub failed_total: u64,
     /// Checks of the latest set that were rejected.
     pub rejected: u64,
-}
-
-/// One check with a series of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckSeries {
-    /// Its name.
-    pub check: String,
-    /// Its group.
-    pub group: String,
-    /// Whether its backend may get traffic.
-    pub healthy: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -108,9 +83,13 @@ struct SinkLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct SeriesLabels {
-    check: String,
-    group: String,
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ToLabel {
+    to: &'static str,
 }
 
 impl Snapshot {
@@ -126,13 +105,14 @@ impl Snapshot {
         self.shards(&mut registry);
         self.sinks(&mut registry);
         self.source(&mut registry);
-        self.series(&mut registry);
+        self.inconclusive(&mut registry);
+        self.transitions(&mut registry);
         registry
     }
 
     fn checks(&self, registry: &mut Registry) {
         let checks = gauges(registry, "checks", "Checks, by health");
-        let Checks { healthy, unhealthy, unknown, held } = self.checks;
+        let Counts { healthy, unhealthy, unknown, held } = self.checks;
         for (health, count) in [("healthy", healthy), ("unhealthy", unhealthy), ("unknown", unknown)] {
             checks.get_or_create(&HealthLabel { health }).set(whole(count));
         }
@@ -172,9 +152,9 @@ impl Snapshot {
             Unit::Seconds,
             oldest.clone(),
         );
-        let delivered: Family<SinkLabel, prometheus_client::metrics::counter::Counter> = Family::default();
+        let delivered: Family<SinkLabel, Counter> = Family::default();
         registry.register("sink_batches", "Batches that a sink took", delivered.clone());
-        let failed: Family<SinkLabel, prometheus_client::metrics::counter::Counter> = Family::default();
+        let failed: Family<SinkLabel, Counter> = Family::default();
         registry.register(
             "sink_failures",
             "Batches that a sink did not take; they are tried again",
@@ -192,7 +172,7 @@ impl Snapshot {
     }
 
     fn source(&self, registry: &mut Registry) {
-        let Source { applied, applied_total, failed_total, rejected } = self.source;
+        let Source { applied, applied_total, rejected } = self.source;
         if let Some(applied) = applied {
             let applied = ConstGauge::new(seconds(applied));
             registry.register_with_unit(
@@ -203,27 +183,29 @@ impl Snapshot {
             );
         }
         registry.register("source_sets", "Sets of checks that took effect", ConstCounter::new(applied_total));
-        registry.register(
-            "source_failures",
-            "Sets of checks that were refused as a whole",
-            ConstCounter::new(failed_total),
-        );
         let rejected = ConstGauge::new(whole(rejected));
         registry.register("source_rejected_checks", "Checks of the latest set that were rejected", rejected);
     }
 
-    fn series(&self, registry: &mut Registry) {
-        let healthy = gauges(registry, "check_healthy", "Whether the backend of a check may get traffic");
-        for series in &self.series {
-            let labels = SeriesLabels { check: series.check.clone(), group: series.group.clone() };
-            healthy.get_or_create(&labels).set(i64::from(series.healthy));
-        }
-        let left_out = ConstGauge::new(whole(self.series_left_out));
+    fn inconclusive(&self, registry: &mut Registry) {
+        let inconclusive: Family<ReasonLabel, Counter> = Family::default();
         registry.register(
-            "check_series_left_out",
-            "Checks that asked for series of their own and have none, because there are too many",
-            left_out,
+            "probes_inconclusive",
+            "Probes that said nothing about the backend, by what was wrong with this machine",
+            inconclusive.clone(),
         );
+        for (reason, count) in self.results.iter().filter(|(label, _)| label.starts_with("local_")) {
+            inconclusive.get_or_create(&ReasonLabel { reason }).inc_by(*count);
+        }
+    }
+
+    fn transitions(&self, registry: &mut Registry) {
+        let transitions: Family<ToLabel, Counter> = Family::default();
+        registry.register("transitions", "Changes of health, by what the check became", transitions.clone());
+        let (healthy, unhealthy) = self.transitions;
+        for (to, count) in [("healthy", healthy), ("unhealthy", unhealthy)] {
+            transitions.get_or_create(&ToLabel { to }).inc_by(count);
+        }
     }
 }
 

@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use hc_metrics::{CheckSeries, Checks, Format, Metrics, Shard, Sink, Snapshot, Source};
+use hc_metrics::{Format, Metrics, Shard, Sink, Snapshot, Source};
 use hc_types::{
-    CheckId, CheckSpec, Failure, Health, Held, Incarnation, LocalFault, Observer as _, Outcome, ProbeSpec,
-    Progress, Status, StatusUpdate, Target, TcpProbe, Timing,
+    CheckId, CheckSpec, Counts, Failure, Health, Held, Incarnation, LocalFault, Observer as _, Outcome,
+    ProbeSpec, Progress, Status, StatusUpdate, Target, TcpProbe, Timing,
 };
 
 fn update(id: u64, outcome: Outcome, held: Option<LocalFault>, transition: bool) -> StatusUpdate {
@@ -29,7 +29,7 @@ fn update(id: u64, outcome: Outcome, held: Option<LocalFault>, transition: bool)
         status,
         transition,
         reportable: true,
-        progress: Progress::default(),
+        progress: Progress { next_due: Some(UNIX_EPOCH), ..Progress::default() },
     }
 }
 
@@ -38,24 +38,27 @@ fn snapshot() -> Snapshot {
     Snapshot {
         started: Some(at),
         ready: true,
-        checks: Checks { healthy: 2, unhealthy: 1, unknown: 0, held: 1 },
+        checks: Counts { healthy: 2, unhealthy: 1, unknown: 0, held: 1 },
         shards: vec![Shard { checks: 3, in_flight: 1, heartbeat: at }],
         sinks: vec![Sink {
-            name: "hook".into(),
+            name: "odd \"} # {name\\".into(),
             pending: 1,
             oldest_pending: Some(at),
             delivered: 7,
             failed: 2,
         }],
-        source: Source { applied: Some(at), applied_total: 1, failed_total: 0, rejected: 4 },
-        series: vec![CheckSeries { check: "odd \"} # {name\\".into(), group: "web".into(), healthy: true }],
-        series_left_out: 9,
+        source: Source { applied: Some(at), applied_total: 1, rejected: 4 },
+        results: vec![("pass", 5), ("local_ports", 1)],
+        transitions: (7, 1),
     }
 }
 
 fn metrics() -> Metrics {
     let metrics = Metrics::new("1.2.3");
+    let mut of_no_probe = update(4, Outcome::PASS, None, false);
+    of_no_probe.progress.next_due = None;
     metrics.updates(&[
+        of_no_probe,
         update(1, Outcome::PASS, None, true),
         update(2, Outcome::Fail(Failure::Refused), None, true),
         update(2, Outcome::Fail(Failure::Refused), None, false),
@@ -80,10 +83,8 @@ fn what_was_counted_is_shown() {
         "hc_checks{health=\"healthy\"} 2",
         "hc_checks_held 1",
         "hc_shard_heartbeat_timestamp_seconds{shard=\"0\"} 1700000000.5",
-        "hc_sink_batches_total{sink=\"hook\"} 7",
+        "hc_sink_batches_total{sink=\"odd \\\"} # {name\\\\\"} 7",
         "hc_source_rejected_checks 4",
-        "hc_check_healthy{check=\"odd \\\"} # {name\\\\\",group=\"web\"} 1",
-        "hc_check_series_left_out 9",
         "hc_build_info{version=\"1.2.3\"} 1",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");

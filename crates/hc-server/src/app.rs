@@ -27,7 +27,7 @@ use crate::config::{
 use crate::limits::{self, Descriptors};
 use crate::parts::{Part, Parts};
 use crate::roots::{RootsWatch, tell_problems};
-use crate::server::{Outlet, Server, start_delivery};
+use crate::server::{Consumers, Outlet, Server, start_delivery};
 use crate::sets::Intake;
 use crate::snapshots::Snapshots;
 use crate::wiring::{ChangeFlag, IpcDelivery, ManagerReprobe};
@@ -90,15 +90,15 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     let (stop_manager, stop_notifier, stop_ipc) =
         (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     // Each consumer has one, so that none waits for another.
-    let consumers = deliveries.len() + usize::from(with_socket);
-    let outbox = || Arc::new(SharedOutbox::new(&notifier_config(&notify)));
-    let outboxes: Vec<Arc<SharedOutbox>> = std::iter::repeat_with(outbox).take(consumers).collect();
+    let names = (1..=deliveries.len()).map(|number| format!("consumer-{number}").into());
+    let outbox = |name: Arc<str>| (name, Arc::new(SharedOutbox::new(&notifier_config(&notify))));
+    let consumers: Consumers = names.chain(with_socket.then(|| "hc-proxy".into())).map(outbox).collect();
     let changed = ChangeFlag::default();
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     observers.push(Arc::new(changed.clone()));
     observers.push(metrics.clone());
     let view_config = ViewConfig { transitions: admin_config.journal };
-    let outlets = outboxes.iter().map(|outbox| outbox.clone() as _).collect();
+    let outlets = consumers.iter().map(|(_, outbox)| outbox.clone() as _).collect();
     let view = Arc::new(View::new(&view_config, outlets));
     let pipeline = Arc::new(Pipeline::new(view.clone(), observers, stages(&guard)));
     let (manager, manager_task) =
@@ -129,7 +129,7 @@ pub(crate) async fn run(server: Server) -> Result<()> {
         let reader = ViewReader {
             view: view.clone(),
             manager: manager.clone(),
-            outboxes: outboxes.clone(),
+            consumers: consumers.clone(),
             proxy,
             metrics,
             sources: known.clone(),
@@ -141,7 +141,7 @@ pub(crate) async fn run(server: Server) -> Result<()> {
         parts.start(Part::Admin, serving);
     }
     startup::descriptors()?;
-    let dumping = dump::serve(dump, manager.clone(), outboxes.clone(), stop_manager.clone());
+    let dumping = dump::serve(dump, manager.clone(), consumers.clone(), stop_manager.clone());
 
     parts.start(Part::Manager, {
         let stop = stop_manager.clone();
@@ -155,9 +155,9 @@ pub(crate) async fn run(server: Server) -> Result<()> {
             Ok(())
         });
     }
-    for (start, outbox) in deliveries.into_iter().zip(outboxes) {
+    for (start, (_, outbox)) in deliveries.into_iter().zip(consumers.iter()) {
         let (view, grace, stop) = (view.clone(), ends.grace, stop_notifier.clone());
-        let task = start(Outlet { view, outbox, grace, stop });
+        let task = start(Outlet { view, outbox: outbox.clone(), grace, stop });
         parts.start(Part::Notifier, async move {
             task.await;
             Ok(())

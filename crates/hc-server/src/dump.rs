@@ -1,14 +1,14 @@
 //! The state of the server in a few lines of the log, on SIGUSR1.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
 use hc_manager::Manager;
-use hc_notifier::SharedOutbox;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
+
+use crate::server::Consumers;
 
 /// Shards that get a line of their own; on a larger machine the rest is in the sums.
 const SHARDS: usize = 32;
@@ -17,18 +17,18 @@ const SHARDS: usize = 32;
 pub(crate) async fn serve(
     asked: Arc<Notify>,
     manager: Manager,
-    outboxes: Vec<Arc<SharedOutbox>>,
+    consumers: Consumers,
     stop: CancellationToken,
 ) -> Result<()> {
     // Notifications while a dump is written are one more dump.
     while stop.run_until_cancelled(asked.notified()).await.is_some() {
-        write(&manager, &outboxes);
+        write(&manager, &consumers);
     }
     Ok(())
 }
 
 /// At most [`SHARDS`] lines, one for each label of a local fault, and three.
-fn write(manager: &Manager, outboxes: &[Arc<SharedOutbox>]) {
+fn write(manager: &Manager, consumers: &Consumers) {
     let stats = manager.stats();
     info!(
         shards = stats.shards,
@@ -50,17 +50,13 @@ fn write(manager: &Manager, outboxes: &[Arc<SharedOutbox>]) {
         .map(|(label, n)| format!("{label}={n}"))
         .collect();
     info!(results = results.join(" "), "state: probes ended, by label");
-    let mut held = BTreeMap::<&str, usize>::new();
-    for episode in &stats.episodes {
-        *held.entry(episode.label).or_default() += episode.held;
-    }
-    for (label, checks) in held {
+    for (label, checks) in stats.held() {
         info!(label, checks, "state: checks held because of this machine");
     }
-    for (consumer, outbox) in outboxes.iter().enumerate() {
+    for (consumer, outbox) in consumers.iter() {
         let queue = outbox.stats();
         info!(
-            consumer,
+            consumer = &**consumer,
             checks = queue.entries,
             known = queue.known,
             untold = queue.undelivered,

@@ -21,6 +21,9 @@ pub(crate) type StartSource = Box<dyn FnOnce(Intake, CancellationToken) -> Task 
 /// Starts the task of a consumer.
 pub(crate) type StartDelivery = Box<dyn FnOnce(Outlet) -> Task + Send>;
 
+/// The consumers by name, each with its outbox.
+pub(crate) type Consumers = Arc<[(Arc<str>, Arc<SharedOutbox>)]>;
+
 /// What a consumer's task needs.
 pub(crate) struct Outlet {
     pub(crate) view: Arc<View>,

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
+use hc_sinks::Report;
 use support::{PATIENCE, report, until};
 
 /// A command that is this shell script, run in `dir`.

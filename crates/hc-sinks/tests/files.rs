@@ -15,6 +15,7 @@ use hc_sinks::file::{EventLog, EventLogConfig, FileSink, StateFile, StateFileCon
 use hc_types::CheckId;
 use hc_types::Health::{Healthy, Unhealthy};
 
+use hc_sinks::Report;
 use support::{report, until};
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
+use hc_sinks::Report;
 use support::{report, until};
 
 /// A server that answers every request with its name.

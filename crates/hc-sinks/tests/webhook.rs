@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+use hc_sinks::Report;
 use support::{PATIENCE, report};
 
 /// What the receiver answers next.

@@ -56,7 +56,7 @@ pub use recognise::{RECOGNISED, recognise, wants_https};
 pub use set::{Rejection, SetChange};
 pub use source::{Metadata, Proposal, Reply, Source};
 pub use spec::{CheckSpec, MAX_PERIOD, MIN_INTERVAL, PeriodError, SpecError, Timing};
-pub use status::{Batch, CheckStatus, Health, Held, Progress, Remembered, Status, StatusUpdate};
+pub use status::{Batch, CheckStatus, Counts, Health, Held, Progress, Remembered, Status, StatusUpdate};
 pub use target::{Mark, Mode, Target};
 pub use text::{cut, quote, radius_code_name};
 pub use throttle::Throttle;

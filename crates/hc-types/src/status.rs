@@ -51,6 +51,19 @@ pub struct Status {
     pub held: Option<Box<Held>>,
 }
 
+/// How many checks there are, by health.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Healthy ones.
+    pub healthy: u64,
+    /// Unhealthy ones.
+    pub unhealthy: u64,
+    /// Those without a verdict yet.
+    pub unknown: u64,
+    /// Those of them, of any health, whose health is held because of a local fault.
+    pub held: u64,
+}
+
 /// Why a check keeps its state although it is not known whether it is still true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
@@ -152,4 +165,13 @@ pub struct StatusUpdate {
     pub reportable: bool,
     /// What only readers see.
     pub progress: Progress,
+}
+
+impl StatusUpdate {
+    /// Whether a probe that ended has brought it about. Otherwise the set of checks has changed: the check goes on under another
+    /// id or timing, or its health was restored.
+    #[must_use]
+    pub fn is_of_probe(&self) -> bool {
+        self.progress.next_due.is_some()
+    }
 }

@@ -46,16 +46,19 @@ pub(crate) struct Journal {
     capacity: usize,
     /// The number of the latest one.
     last: u64,
+    /// How many of all were to healthy.
+    to_healthy: u64,
 }
 
 impl Journal {
     pub(crate) fn new(epoch: u64, capacity: usize) -> Self {
-        Self { epoch, kept: VecDeque::new(), capacity, last: 0 }
+        Self { epoch, kept: VecDeque::new(), capacity, last: 0, to_healthy: 0 }
     }
 
     /// Adds a transition and gives it its number. The oldest is dropped when there is no room for it.
     pub(crate) fn push(&mut self, transition: Transition) {
         self.last += 1;
+        self.to_healthy += u64::from(transition.to == Health::Healthy);
         if self.kept.len() >= self.capacity {
             self.kept.pop_front();
         }
@@ -64,8 +67,21 @@ impl Journal {
         }
     }
 
+    /// How many there were: to healthy, and to unhealthy. No check becomes unknown.
+    pub(crate) fn to(&self) -> (u64, u64) {
+        (self.to_healthy, self.last - self.to_healthy)
+    }
+
+    /// The latest of one check, at most `most`, oldest first.
+    pub(crate) fn of(&self, id: CheckId, most: usize) -> Vec<Transition> {
+        let latest = self.kept.iter().rev().filter(|transition| transition.id == id).take(most);
+        let mut latest: Vec<Transition> = latest.cloned().collect();
+        latest.reverse();
+        latest
+    }
+
     /// Transitions that were dropped so far.
-    pub(crate) fn dropped(&self) -> u64 {
+    fn dropped(&self) -> u64 {
         self.last - self.kept.len() as u64
     }
 

@@ -64,6 +64,11 @@ impl Row {
         self.health
     }
 
+    /// Whether the latest probes were inconclusive.
+    pub(crate) fn is_held(&self) -> bool {
+        self.aside.as_ref().is_some_and(|aside| aside.held.is_some())
+    }
+
     /// What consumers get.
     pub(crate) fn reported(&self) -> Option<Status> {
         if !self.is_reported {

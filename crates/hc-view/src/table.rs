@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hc_types::{CheckId, CheckSpec, CheckStatus, Health, Incarnation, Status, StatusUpdate};
+use hc_types::{CheckId, CheckSpec, CheckStatus, Counts, Health, Incarnation, Status, StatusUpdate};
 
 use crate::check::CheckView;
 use crate::journal::{Journal, Transition, Transitions};
@@ -38,6 +38,17 @@ pub struct Page {
     pub next: Option<Cursor>,
 }
 
+/// Takes a row in, or out.
+fn count(counts: &mut Counts, row: &Row, step: fn(u64, u64) -> u64) {
+    let of_health = match row.health() {
+        Health::Healthy => &mut counts.healthy,
+        Health::Unhealthy => &mut counts.unhealthy,
+        Health::Unknown => &mut counts.unknown,
+    };
+    *of_health = step(*of_health, 1);
+    counts.held = step(counts.held, row.is_held().into());
+}
+
 /// The latest status of each check.
 #[derive(Debug)]
 pub struct Table {
@@ -45,6 +56,8 @@ pub struct Table {
     free: Vec<u32>,
     index: HashMap<CheckId, u32>,
     journal: Journal,
+    /// Of all rows, kept with each change, so that a reader need not walk over a million of them.
+    counts: Counts,
 }
 
 impl Table {
@@ -56,6 +69,7 @@ impl Table {
             free: Vec::new(),
             index: HashMap::new(),
             journal: Journal::new(epoch, transitions),
+            counts: Counts::default(),
         }
     }
 
@@ -64,16 +78,19 @@ impl Table {
     /// # Panics
     /// At 2^32 checks, which need more than half a terabyte.
     pub fn begin(&mut self, id: CheckId, incarnation: Incarnation, spec: &Arc<CheckSpec>) -> Slot {
-        let row = Some(Row::new(id, incarnation, spec));
+        let row = Row::new(id, incarnation, spec);
+        count(&mut self.counts, &row, u64::wrapping_add);
         if let Some(&at) = self.index.get(&id) {
-            self.rows[at as usize] = row;
+            if let Some(before) = self.rows[at as usize].replace(row) {
+                count(&mut self.counts, &before, u64::wrapping_sub);
+            }
             return Slot(at);
         }
         let at = self.free.pop().unwrap_or_else(|| {
             self.rows.push(None);
             u32::try_from(self.rows.len() - 1).expect("fewer than 2^32 checks")
         });
-        self.rows[at as usize] = row;
+        self.rows[at as usize] = Some(row);
         self.index.insert(id, at);
         Slot(at)
     }
@@ -82,7 +99,9 @@ impl Table {
     pub fn forget(&mut self, id: CheckId, incarnation: Incarnation) -> Option<Slot> {
         let Slot(at) = self.slot(id, incarnation)?;
         self.index.remove(&id);
-        self.rows[at as usize] = None;
+        if let Some(before) = self.rows[at as usize].take() {
+            count(&mut self.counts, &before, u64::wrapping_sub);
+        }
         self.free.push(at);
         if self.index.is_empty() {
             // Give the memory back.
@@ -100,9 +119,9 @@ impl Table {
             return None;
         }
         self.journalize(slot, &update);
-        let row = self.row_mut(slot)?;
-        let transition = update.transition || row.reported_health() != Some(update.status.health);
-        row.pass(update);
+        let before = self.row(slot)?.reported_health();
+        let transition = update.transition || before != Some(update.status.health);
+        self.write(slot, |row| row.pass(update));
         Some(Report { slot, transition })
     }
 
@@ -111,9 +130,7 @@ impl Table {
     pub fn hold_back(&mut self, update: StatusUpdate, by: &'static str) {
         let Some(slot) = self.slot(update.id, update.incarnation) else { return };
         self.journalize(slot, &update);
-        if let Some(row) = self.row_mut(slot) {
-            row.hold_back(update, by);
-        }
+        self.write(slot, |row| row.hold_back(update, by));
     }
 
     /// Consumers get this of a check, because of the stage `by`, and readers go on seeing where it stands. `None` when the
@@ -169,10 +186,22 @@ impl Table {
         self.journal.after(after, most)
     }
 
-    /// Transitions that the journal no longer has, since the start.
+    /// The latest transitions of one check that are kept, at most `most`, oldest first.
     #[must_use]
-    pub fn dropped_transitions(&self) -> u64 {
-        self.journal.dropped()
+    pub fn transitions_of(&self, id: CheckId, most: usize) -> Vec<Transition> {
+        self.journal.of(id, most)
+    }
+
+    /// How many transitions there were since the start: to healthy, and to unhealthy.
+    #[must_use]
+    pub fn transitions_to(&self) -> (u64, u64) {
+        self.journal.to()
+    }
+
+    /// How many checks there are, by where they stand.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// How many checks there are.
@@ -194,11 +223,11 @@ impl Table {
     }
 
     /// A change of health goes into the journal when a probe brought it about. A check that goes on under another id, or
-    /// whose health was restored, has not changed: such updates do not come from a probe and know no next one.
+    /// whose health was restored, has not changed.
     fn journalize(&mut self, slot: Slot, update: &StatusUpdate) {
         let Some(row) = self.row(slot) else { return };
         let (from, to) = (row.health(), update.status.health);
-        if from == to || update.progress.next_due.is_none() {
+        if from == to || !update.is_of_probe() {
             return;
         }
         self.journal.push(Transition {
@@ -219,6 +248,15 @@ impl Table {
 
     fn row(&self, Slot(at): Slot) -> Option<&Row> {
         self.rows.get(at as usize)?.as_ref()
+    }
+
+    /// Changes where a check stands.
+    fn write(&mut self, slot: Slot, change: impl FnOnce(&mut Row)) {
+        let Self { rows, counts, .. } = self;
+        let Some(row) = rows.get_mut(slot.0 as usize).and_then(Option::as_mut) else { return };
+        count(counts, row, u64::wrapping_sub);
+        change(row);
+        count(counts, row, u64::wrapping_add);
     }
 
     fn row_mut(&mut self, Slot(at): Slot) -> Option<&mut Row> {

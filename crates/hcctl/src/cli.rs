@@ -47,7 +47,7 @@ pub(crate) enum Command {
         /// Id or name.
         check: String,
     },
-    /// Show one check, with the reasons for its health, what comes next, and how to try by hand.
+    /// Show one check, with the reasons for its health, what comes next, and its last changes.
     Explain {
         /// Id or name.
         check: String,

@@ -56,7 +56,8 @@ pub(crate) fn checks(checks: &[CheckState], now: SystemTime) -> String {
 fn count(checks: &[CheckState]) -> Counts {
     let of = |health| checks.iter().filter(|check| check.health == health).count() as u64;
     let held = checks.iter().filter(|check| check.held.is_some()).count() as u64;
-    Counts::new(of(Health::Healthy), of(Health::Unhealthy), of(Health::Unknown), held)
+    let (healthy, unhealthy) = (of(Health::Healthy), of(Health::Unhealthy));
+    hc_types::Counts { healthy, unhealthy, unknown: of(Health::Unknown), held }.into()
 }
 
 fn align<const N: usize>(rows: &[[String; N]]) -> String {
@@ -127,9 +128,6 @@ pub(crate) fn explanation(detail: &CheckDetail, now: SystemTime) -> String {
             text.push_str(&transition(change));
             text.push('\n');
         }
-    }
-    if let Some(command) = &detail.reproduce {
-        let _ = write!(text, "\nTo try by hand on the checker's machine:\n  {}\n", clean(command));
     }
     text
 }

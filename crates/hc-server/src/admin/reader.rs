@@ -1,22 +1,23 @@
 //! What the admin API shows, read from the view and from figures that the parts keep.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use hc_admin::{ActionError, BoxFuture, MetricsFormat, Reader};
 use hc_api::{
-    CheckDetail, CheckState, Counts, Filter, Overview, Page, PageOf, Position, Readiness, ShardState,
-    Transition, Transitions,
+    CheckDetail, CheckState, Filter, Overview, Page, PageOf, Position, Readiness, ShardState, Transition,
+    Transitions,
 };
 use hc_ipc::IpcHandle;
-use hc_manager::{Manager, ManagerStats};
+use hc_manager::Manager;
 use hc_metrics::{Format, Metrics, Shard, Sink, Snapshot, Source};
 use hc_notifier::SharedOutbox;
 use hc_sources::Directory;
 use hc_types::{CheckId, Health, Status};
-use hc_view::{CheckView, Cursor, View};
+use hc_view::{CheckView, Cursor, Table, View};
 use tokio::time::sleep;
+
+use crate::server::Consumers;
 
 /// How often a reader of events looks for more.
 const LOOK: Duration = Duration::from_millis(100);
@@ -72,8 +73,7 @@ impl Sources {
 pub(crate) struct ViewReader {
     pub(crate) view: Arc<View>,
     pub(crate) manager: Manager,
-    /// Those of the consumers, that of hc-proxy last.
-    pub(crate) outboxes: Vec<Arc<SharedOutbox>>,
+    pub(crate) consumers: Consumers,
     /// Whether hc-proxy is connected, of a server that has a socket for it.
     pub(crate) proxy: Option<IpcHandle>,
     pub(crate) metrics: Arc<Metrics>,
@@ -101,70 +101,6 @@ impl ViewReader {
         state.with_name(metadata.name.as_deref()).with_labels(labels)
     }
 
-    fn readiness(&self) -> Readiness {
-        let mut reasons = Vec::new();
-        if self.sources.figures().applied.is_none() {
-            reasons.push("no set of checks has arrived yet".to_owned());
-        }
-        if self.proxy.as_ref().is_some_and(|proxy| !proxy.is_connected()) {
-            reasons.push("hc-proxy is not connected: nobody hears of changes".to_owned());
-        }
-        for beat in self.manager.heartbeats().iter().filter(|beat| beat.overdue > STUCK) {
-            let seconds = beat.overdue.as_secs();
-            reasons.push(format!("shard {} has not done what is due for {seconds} s", beat.shard));
-        }
-        let stats = self.manager.stats();
-        let mut held: BTreeMap<&str, usize> = BTreeMap::new();
-        for episode in &stats.episodes {
-            *held.entry(episode.label).or_default() += episode.held;
-        }
-        for (label, checks) in held {
-            reasons.push(format!("{checks} checks are held because of this machine: {label}"));
-        }
-        for (name, queue) in self.consumers() {
-            if queue.failures_in_a_row > 0 {
-                let error = queue.last_error.unwrap_or_default();
-                reasons.push(format!("changes cannot be delivered to {name}: {error}"));
-            }
-        }
-        Readiness::new(reasons)
-    }
-
-    /// Each consumer's name and queue.
-    fn consumers(&self) -> impl Iterator<Item = (String, hc_notifier::Stats)> {
-        let last = self.proxy.is_some().then(|| self.outboxes.len() - 1);
-        self.outboxes.iter().enumerate().map(move |(at, outbox)| {
-            let name = if last == Some(at) { "hc-proxy".to_owned() } else { format!("consumer-{at}") };
-            (name, outbox.stats())
-        })
-    }
-
-    fn shards(&self) -> Vec<ManagerStats> {
-        self.manager.shard_stats()
-    }
-
-    fn counts(&self) -> Counts {
-        let (mut healthy, mut unhealthy, mut unknown, mut held) = (0, 0, 0, 0);
-        self.each(|check| {
-            match check.status.health {
-                Health::Healthy => healthy += 1,
-                Health::Unhealthy => unhealthy += 1,
-                Health::Unknown => unknown += 1,
-            }
-            held += u64::from(check.status.held.is_some());
-        });
-        Counts::new(healthy, unhealthy, unknown, held)
-    }
-
-    fn each(&self, mut row: impl FnMut(&CheckView)) {
-        let mut next = Some(Cursor::default());
-        while let Some(from) = next {
-            let page = self.view.page(from, ROWS);
-            page.checks.iter().for_each(&mut row);
-            next = page.next;
-        }
-    }
-
     fn transition(&self, transition: &hc_view::Transition) -> Transition {
         let status = Status {
             health: transition.to,
@@ -182,11 +118,36 @@ fn is_failed(status: &Status) -> bool {
 }
 
 impl Reader for ViewReader {
+    fn readiness(&self) -> Readiness {
+        let mut reasons = Vec::new();
+        if self.sources.figures().applied.is_none() {
+            reasons.push("no set of checks has arrived yet".to_owned());
+        }
+        if self.proxy.as_ref().is_some_and(|proxy| !proxy.is_connected()) {
+            reasons.push("hc-proxy is not connected: nobody hears of changes".to_owned());
+        }
+        for beat in self.manager.heartbeats().iter().filter(|beat| beat.overdue > STUCK) {
+            let seconds = beat.overdue.as_secs();
+            reasons.push(format!("shard {} has not done what is due for {seconds} s", beat.shard));
+        }
+        for (label, checks) in self.manager.stats().held() {
+            reasons.push(format!("{checks} checks are held because of this machine: {label}"));
+        }
+        for (name, outbox) in self.consumers.iter() {
+            let queue = outbox.stats();
+            if queue.failures_in_a_row > 0 {
+                let error = queue.last_error.unwrap_or_default();
+                reasons.push(format!("changes cannot be delivered to {name}: {error}"));
+            }
+        }
+        Readiness::new(reasons)
+    }
+
     fn overview(&self) -> Overview {
         let now = SystemTime::now();
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let heartbeats = self.manager.heartbeats();
-        let shards = self.shards();
+        let shards = self.manager.shard_stats();
         let shards = shards.iter().zip(&heartbeats).map(|(stats, beat)| {
             let (checks, in_flight) = (number(stats.checks), number(stats.in_flight));
             let latest = now.checked_sub(beat.last_turn).unwrap_or(now);
@@ -196,7 +157,7 @@ impl Reader for ViewReader {
             self.node.as_str(),
             env!("CARGO_PKG_VERSION"),
             self.started,
-            self.counts(),
+            self.view.read(Table::counts).into(),
             self.readiness(),
             shards.collect(),
         )
@@ -223,18 +184,9 @@ impl Reader for ViewReader {
     fn check(&self, id_or_name: &str) -> Option<CheckDetail> {
         let by_id = id_or_name.parse().ok().and_then(|id| self.view.check(CheckId(id)));
         let check = by_id.or_else(|| self.sources.id_of(id_or_name).and_then(|id| self.view.check(id)))?;
-        let mut changes: Vec<Transition> = self
-            .view
-            .transitions(0, usize::MAX)
-            .transitions
-            .iter()
-            .rev()
-            .filter(|transition| transition.id == check.id)
-            .take(CHANGES)
-            .map(|transition| self.transition(transition))
-            .collect();
-        changes.reverse();
-        Some(CheckDetail::new(self.state(&check), None, changes))
+        let changes = self.view.read(|table| table.transitions_of(check.id, CHANGES));
+        let changes = changes.iter().map(|transition| self.transition(transition)).collect();
+        Some(CheckDetail::new(self.state(&check), changes))
     }
 
     fn position(&self) -> Position {
@@ -267,22 +219,28 @@ impl Reader for ViewReader {
     }
 
     fn metrics(&self, format: MetricsFormat) -> String {
-        let Counts { healthy, unhealthy, unknown, held, .. } = self.counts();
+        let (checks, transitions) = self.view.read(|table| (table.counts(), table.transitions_to()));
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let now = SystemTime::now();
-        let sink = |(name, queue): (String, hc_notifier::Stats)| Sink {
-            name,
-            pending: number(queue.undelivered),
-            oldest_pending: queue.oldest_undelivered.and_then(|age| now.checked_sub(age)),
-            delivered: queue.delivered,
-            failed: queue.failed,
+        let sink = |(name, outbox): &(Arc<str>, Arc<SharedOutbox>)| {
+            let queue = outbox.stats();
+            Sink {
+                name: name.to_string(),
+                pending: number(queue.undelivered),
+                oldest_pending: queue.oldest_undelivered.and_then(|age| now.checked_sub(age)),
+                delivered: queue.delivered,
+                failed: queue.failed,
+            }
         };
         let snapshot = Snapshot {
             started: Some(self.started),
             ready: self.readiness().ready,
-            checks: hc_metrics::Checks { healthy, unhealthy, unknown, held },
+            checks,
+            results: self.manager.stats().results,
+            transitions,
             shards: self
-                .shards()
+                .manager
+                .shard_stats()
                 .iter()
                 .zip(self.manager.heartbeats())
                 .map(|(stats, beat)| Shard {
@@ -291,10 +249,8 @@ impl Reader for ViewReader {
                     heartbeat: now.checked_sub(beat.last_turn).unwrap_or(now),
                 })
                 .collect(),
-            sinks: self.consumers().map(sink).collect(),
+            sinks: self.consumers.iter().map(sink).collect(),
             source: self.sources.figures(),
-            series: Vec::new(),
-            series_left_out: 0,
         };
         let format = match format {
             MetricsFormat::Prometheus => Format::Prometheus,

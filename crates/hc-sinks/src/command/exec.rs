@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, Command};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::link::{CommandSpec, Exit};
 
@@ -71,7 +71,7 @@ pub(super) async fn run(spec: &CommandSpec, environment: Vec<(String, String)>, 
         Ok(Ok(status)) => status,
         Ok(Err(error)) => return Exit::NotStarted { problem: error.to_string() },
         Err(_) => {
-            end(&group, &mut child).await;
+            end(group, &mut child).await;
             return Exit::TimedOut;
         }
     };
@@ -105,13 +105,14 @@ async fn drain(errors: &mut ChildStderr, kept: &mut Vec<u8>) {
     }
 }
 
-async fn end(group: &Group, child: &mut Child) {
+/// The child is waited for last: until then its number, which is that of the group, cannot be another's.
+async fn end(mut group: Group, child: &mut Child) {
     group.kill(Signal::TERM);
-    if timeout(GRACE, child.wait()).await.is_err() {
-        group.kill(Signal::KILL);
-        // It cannot refuse that.
-        let _ = child.wait().await;
-    }
+    sleep(GRACE).await;
+    group.kill(Signal::KILL);
+    group.0 = None;
+    // It cannot refuse that.
+    let _ = child.wait().await;
 }
 
 fn exit(status: ExitStatus, stderr: &[u8]) -> Exit {

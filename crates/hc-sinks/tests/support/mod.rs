@@ -2,29 +2,19 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "each test uses a part of it, and may panic")]
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hc_sinks::Report;
-use hc_types::{CheckId, CheckSpec, Failure, Health, Outcome, ProbeSpec, Status, Target, TcpProbe, Timing};
+use hc_types::Health;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+#[path = "../../src/testing.rs"]
+mod testing;
+
 /// A check of 192.0.2.1:80 with a label `server`, which is `b/NAME`.
 pub(crate) fn report(id: u64, name: &str, health: Health) -> Report {
-    let second = Duration::from_secs(1);
-    let target = Target::plain([192, 0, 2, 1].into(), 80);
-    let spec =
-        CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), Timing::every(second).timeout(second))
-            .unwrap();
-    let outcome = match health {
-        Health::Healthy => Some(Outcome::PASS),
-        Health::Unhealthy => Some(Outcome::Fail(Failure::Refused)),
-        Health::Unknown => None,
-    };
-    let status = Status { health, outcome, ..Status::NEW };
-    let labels = [("server".into(), format!("b/{name}").into())].into();
-    Report { id: CheckId(id), name: Some(name.into()), labels, spec: Arc::new(spec), status }
+    testing::report(id, name, &[("server", &format!("b/{name}"))], health)
 }
 
 /// Waits until `condition` holds.

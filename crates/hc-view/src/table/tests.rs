@@ -150,7 +150,9 @@ fn the_journal_has_the_latest_transitions_and_counts_the_rest() {
         (4, wall(5), Healthy, Unhealthy),
     ];
     assert_eq!((shown, all.missed, all.last, all.epoch), (expected.to_vec(), 1, 4, 7));
-    assert_eq!(table.dropped_transitions(), 1);
+    assert_eq!(table.transitions_to(), (2, 2), "also those that are not kept");
+    let of_it: Vec<u64> = table.transitions_of(CheckId(1), 2).iter().map(|one| one.sequence).collect();
+    assert_eq!((of_it, table.transitions_of(CheckId(9), 2)), (vec![3, 4], vec![]));
     let some = table.transitions(2, 1);
     assert_eq!((some.transitions.len(), some.missed, some.last), (1, 0, 3));
     let none = table.transitions(4, 1);
@@ -167,4 +169,38 @@ fn the_journal_has_the_latest_transitions_and_counts_the_rest() {
     table.begin(CheckId(3), FIRST, &spec());
     table.hold_back(update(3, FIRST, Healthy, 7), "guard");
     assert_eq!(table.transitions(4, 9).transitions[0].from, Unknown);
+}
+
+/// The counts are kept with each change; here they are compared with a walk over all rows.
+#[test]
+fn the_counts_are_those_of_the_rows() {
+    let mut table = table(1..=9);
+    let mut walked = Counts::default();
+    for step in 0..2000_u64 {
+        let (id, at) = (step * 7 % 11 + 1, step);
+        let health = [Health::Healthy, Health::Unhealthy][(step / 3 % 2) as usize];
+        let mut new = update(id, FIRST, health, at);
+        match step % 9 {
+            0 => _ = table.begin(CheckId(id), FIRST, &spec()),
+            1 => _ = table.forget(CheckId(id), FIRST),
+            2 => table.hold_back(new, "guard"),
+            3 => {
+                new.status.held = Some(Box::new(Held { fault: LocalFault::Ports, since: wall(at) }));
+                table.record(new);
+            }
+            4 => _ = table.report(CheckId(id), FIRST, new.status, true, "guard"),
+            _ => _ = table.record(new),
+        }
+        walked = Counts::default();
+        for check in table.page(Cursor::default(), usize::MAX).checks {
+            match check.status.health {
+                Health::Healthy => walked.healthy += 1,
+                Health::Unhealthy => walked.unhealthy += 1,
+                Health::Unknown => walked.unknown += 1,
+            }
+            walked.held += u64::from(check.status.held.is_some());
+        }
+        assert_eq!(table.counts(), walked, "after step {step}");
+    }
+    assert!(walked.healthy > 0 && walked.unhealthy > 0 && walked.held > 0, "{walked:?}");
 }
