@@ -82,8 +82,14 @@ impl Planned {
 
     /// A host name has other addresses. `None` if no check is concerned.
     pub(crate) fn resolved(&mut self, Change { name, addresses }: &Change) -> Option<Proposal> {
+        if self.addresses.get(name) == Some(addresses) {
+            return None;
+        }
         let concerned: Vec<HostCheck> =
             self.checks.hosts.iter().filter(|check| check.host == *name).cloned().collect();
+        if concerned.is_empty() {
+            return None;
+        }
         let before: Vec<Check> = concerned.iter().flat_map(|host| self.of_host(host).0).collect();
         self.addresses.insert(name.clone(), addresses.clone());
         let (mut after, mut rejected) = (Vec::new(), Vec::new());
@@ -95,9 +101,7 @@ impl Planned {
         let stays: BTreeSet<CheckId> = after.iter().map(|check| check.id).collect();
         let remove: Vec<CheckId> =
             before.iter().map(|check| check.id).filter(|id| !stays.contains(id)).collect();
-        (!concerned.is_empty()).then(|| {
-            proposal(after, rejected, |upsert| SetChange::Delta { generation: None, upsert, remove })
-        })
+        Some(proposal(after, rejected, |upsert| SetChange::Delta { generation: None, upsert, remove }))
     }
 
     /// The checks of the addresses of one name.
@@ -190,6 +194,10 @@ mod tests {
         let proposal = resolved(&[[192, 0, 2, 2], [192, 0, 2, 3]]);
         let SetChange::Delta { upsert, remove, .. } = &proposal.change else { panic!("no delta") };
         assert_eq!((upsert.len(), remove.len()), (2, 1));
+        let again = Change { name: "h.example".into(), addresses: planned.addresses["h.example"].clone() };
+        assert!(planned.resolved(&again).is_none(), "nothing new");
+        let other = Change { name: "other.example".into(), addresses: [[192, 0, 2, 1].into()].into() };
+        assert!(planned.resolved(&other).is_none() && planned.addresses.len() == 1, "nobody wants it");
         // A name that stays keeps its addresses when the files are read again.
         let (proposal, difference) = planned.replace(read(HOST));
         assert_eq!((names(&proposal).len(), difference.unchanged), (2, 2));

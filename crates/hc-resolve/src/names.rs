@@ -145,6 +145,12 @@ impl Names {
         Some(Change { name, addresses })
     }
 
+    /// The addresses of all names that have any, the last that were known.
+    pub fn known(&self) -> impl Iterator<Item = Change> {
+        let known = self.entries.iter().filter(|(_, entry)| !entry.addresses.is_empty());
+        known.map(|(name, entry)| Change { name: name.clone(), addresses: entry.addresses.clone() })
+    }
+
     /// The addresses of a name, the last that were known.
     #[must_use]
     pub fn addresses(&self, name: &str) -> Option<&BTreeSet<IpAddr>> {

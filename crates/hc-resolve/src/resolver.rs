@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
+use hickory_resolver::lookup_ip::LookupIp;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::Name;
+use hickory_resolver::proto::op::{Query, ResponseCode};
+use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
+use hickory_resolver::{Hosts, TokioResolver};
 use tokio::time::Instant;
 
 /// Name servers and search domains.
@@ -53,9 +54,20 @@ pub enum ResolveError {
 pub struct Resolver(Arc<Mutex<Configured>>);
 
 struct Configured {
-    resolver: TokioResolver,
-    /// `None` for name servers that were given by hand.
+    library: Library,
+    /// What the files looked like when they were read; `None` for name servers that were given by hand.
     files: Option<[(PathBuf, Stamp); 2]>,
+    /// That they cannot be read has been logged.
+    is_warned: bool,
+}
+
+/// The library's resolver, once for each family: asked for both, it takes an answer for one as a whole answer although
+/// nothing is known of the other.
+#[derive(Clone)]
+struct Library {
+    v4: TokioResolver,
+    v6: TokioResolver,
+    hosts: Arc<Hosts>,
 }
 
 /// What shows that a file has changed.
@@ -80,7 +92,11 @@ impl Resolver {
     /// When the file cannot be read or names no server that can be asked.
     pub fn system() -> io::Result<Self> {
         let files = [RESOLV_CONF, HOSTS].map(|path| (PathBuf::from(path), stamp(Path::new(path))));
-        Ok(Self(Arc::new(Mutex::new(Configured { resolver: by_system()?, files: Some(files) }))))
+        Ok(Self::new(by_system()?, Some(files)))
+    }
+
+    fn new(library: Library, files: Option<[(PathBuf, Stamp); 2]>) -> Self {
+        Self(Arc::new(Mutex::new(Configured { library, files, is_warned: false })))
     }
 
     /// By these servers over UDP, and TCP for long answers; no search domains and no hosts file.
@@ -94,85 +110,117 @@ impl Resolver {
             NameServerConfig::new(server.ip(), true, connections.into())
         });
         let config = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
-        let resolver = build(config, ResolverOpts::default(), ResolveHosts::Never)?;
-        Ok(Self(Arc::new(Mutex::new(Configured { resolver, files: None }))))
+        Ok(Self::new(build(&config, &ResolverOpts::default(), Hosts::default())?, None))
     }
 
-    /// The files that are read: for a sandbox.
-    #[must_use]
-    pub fn files() -> [&'static Path; 2] {
-        [RESOLV_CONF, HOSTS].map(Path::new)
-    }
-
-    /// The addresses of `host`, IPv4 and IPv6. A name without a dot at its end is also looked for in the search domains.
+    /// The addresses of `host`, IPv4 and IPv6: those of `/etc/hosts` if it has the name, else what the servers say for both
+    /// families. A name without a dot at its end is also looked for in the search domains.
     ///
     /// # Errors
-    /// [`ResolveError`] when nothing can be said about the name.
+    /// [`ResolveError`] when nothing can be said about the name, or about one family of its addresses.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
     pub async fn resolve(&self, host: &str) -> Result<Answer, ResolveError> {
         let name = Name::from_utf8(host).map_err(|_| ResolveError::NotAName(host.to_owned()))?;
-        let resolver = self.current();
-        match resolver.lookup_ip(name).await {
-            Ok(found) => {
-                let valid_for = found.valid_until().saturating_duration_since(Instant::now().into_std());
-                // IPv4-mapped addresses are IPv4 addresses.
-                Ok(Answer { addresses: found.iter().map(|ip| ip.to_canonical()).collect(), valid_for })
-            }
-            Err(NetError::Dns(DnsError::NoRecordsFound(none)))
-                if matches!(none.response_code, ResponseCode::NXDomain | ResponseCode::NoError) =>
-            {
-                let valid_for = Duration::from_secs(none.negative_ttl.unwrap_or_default().into());
-                Ok(Answer { addresses: BTreeSet::new(), valid_for })
-            }
-            Err(error) => Err(ResolveError::Unavailable(error.to_string())),
+        let Library { v4, v6, hosts } = self.current();
+        let fixed = by_hosts(&hosts, &name);
+        if !fixed.is_empty() {
+            return Ok(Answer { addresses: fixed, valid_for: Duration::MAX });
         }
+        let (v4, v6) = tokio::join!(v4.lookup_ip(name.clone()), v6.lookup_ip(name));
+        let (v4, v6) = (answer(v4)?, answer(v6)?);
+        // How long a negative answer is good for matters only if the other one is negative, too.
+        let valid_for = match (v4.addresses.is_empty(), v6.addresses.is_empty()) {
+            (false, true) => v4.valid_for,
+            (true, false) => v6.valid_for,
+            _ => v4.valid_for.min(v6.valid_for),
+        };
+        Ok(Answer { addresses: v4.addresses.into_iter().chain(v6.addresses).collect(), valid_for })
     }
 
     /// The library's resolver, by the files as they are.
-    fn current(&self) -> TokioResolver {
+    fn current(&self) -> Library {
         let mut configured = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Configured { resolver, files } = &mut *configured;
+        let Configured { library, files, is_warned } = &mut *configured;
         if let Some(files) = files {
             let now = files.each_ref().map(|(path, _)| stamp(path));
             if files.iter().zip(&now).any(|((_, old), new)| old != new) {
                 match by_system() {
                     Ok(new) => {
-                        *resolver = new;
+                        *library = new;
+                        *is_warned = false;
+                        for ((_, old), new) in files.iter_mut().zip(now) {
+                            *old = new;
+                        }
                         tracing::info!("the resolver's configuration has changed and was read again");
                     }
-                    // Perhaps half written: what is known stands, and it is read when it changes next.
-                    Err(error) => {
-                        tracing::warn!(%error, "the resolver's configuration cannot be read: the old one stands")
+                    // Perhaps half written, or out of descriptors: what is known stands, and the next question tries again.
+                    Err(error) if !*is_warned => {
+                        *is_warned = true;
+                        tracing::warn!(%error, "the resolver's configuration cannot be read: the old one stands");
                     }
-                }
-                for ((_, old), new) in files.iter_mut().zip(now) {
-                    *old = new;
+                    Err(_) => {}
                 }
             }
         }
-        resolver.clone()
+        library.clone()
     }
 }
 
-fn by_system() -> io::Result<TokioResolver> {
+/// What was said about one family.
+fn answer(found: Result<LookupIp, NetError>) -> Result<Answer, ResolveError> {
+    match found {
+        Ok(found) => {
+            let valid_for = found.valid_until().saturating_duration_since(Instant::now().into_std());
+            // IPv4-mapped addresses are IPv4 addresses.
+            Ok(Answer { addresses: found.iter().map(|ip| ip.to_canonical()).collect(), valid_for })
+        }
+        Err(NetError::Dns(DnsError::NoRecordsFound(none)))
+            if matches!(none.response_code, ResponseCode::NXDomain | ResponseCode::NoError) =>
+        {
+            let valid_for = Duration::from_secs(none.negative_ttl.unwrap_or_default().into());
+            Ok(Answer { addresses: BTreeSet::new(), valid_for })
+        }
+        Err(error) => Err(ResolveError::Unavailable(error.to_string())),
+    }
+}
+
+fn by_hosts(hosts: &Hosts, name: &Name) -> BTreeSet<IpAddr> {
+    let families = [RecordType::A, RecordType::AAAA].into_iter();
+    let found = families.filter_map(|kind| hosts.lookup_static_host(&Query::query(name.clone(), kind)));
+    found
+        .flat_map(|lookup| LookupIp::from(lookup).iter().map(|ip| ip.to_canonical()).collect::<Vec<_>>())
+        .collect()
+}
+
+fn by_system() -> io::Result<Library> {
     let text = match fs::read(RESOLV_CONF) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => b"nameserver 127.0.0.1\n".to_vec(),
         read => read?,
     };
     let (config, options) = parse_resolv_conf(text).map_err(io::Error::other)?;
-    build(config, options, ResolveHosts::Always)
+    let mut hosts = Hosts::default();
+    match fs::read(HOSTS) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        read => hosts.read_hosts_conf(&*read?).map_err(io::Error::other)?,
+    }
+    build(&config, &options, hosts)
 }
 
-fn build(config: ResolverConfig, options: ResolverOpts, hosts: ResolveHosts) -> io::Result<TokioResolver> {
-    let mut builder =
-        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
-    let options = builder.options_mut();
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    options.use_hosts_file = hosts;
-    options.timeout = options.timeout.min(TIMEOUT);
-    // Answers are kept by those who ask, for as long as they are good.
-    options.cache_size = 0;
-    builder.build().map_err(io::Error::other)
+fn build(config: &ResolverConfig, options: &ResolverOpts, hosts: Hosts) -> io::Result<Library> {
+    let of_family = |family| {
+        let provider = TokioRuntimeProvider::default();
+        let mut builder =
+            TokioResolver::builder_with_config(config.clone(), provider).with_options(options.clone());
+        let options = builder.options_mut();
+        options.ip_strategy = family;
+        options.use_hosts_file = ResolveHosts::Never;
+        options.timeout = options.timeout.min(TIMEOUT);
+        // Answers are kept by those who ask, for as long as they are good.
+        options.cache_size = 0;
+        builder.build().map_err(io::Error::other)
+    };
+    let (v4, v6) = (of_family(LookupIpStrategy::Ipv4Only)?, of_family(LookupIpStrategy::Ipv6Only)?);
+    Ok(Library { v4, v6, hosts: Arc::new(hosts) })
 }

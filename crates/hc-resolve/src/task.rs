@@ -1,6 +1,6 @@
 //! Asks for names when they are due.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -25,7 +25,8 @@ impl Handle {
     }
 }
 
-/// Follows names: every change goes to `changes`, the first addresses of a name included. The future runs until `shutdown`.
+/// Follows names: every change goes to `changes`, the first addresses of a name included, and all that are known after each
+/// [`Handle::set`]. The future runs until `shutdown`.
 ///
 /// What is logged: the first failure of a name, and its end.
 pub fn follow(
@@ -46,12 +47,13 @@ async fn run(
     shutdown: CancellationToken,
 ) {
     let mut asked = JoinSet::new();
-    let mut waiting: Vec<Arc<str>> = Vec::new();
+    // The one that has waited longest comes first, so that none waits for ever.
+    let mut waiting: VecDeque<Arc<str>> = VecDeque::new();
     let mut troubled: BTreeSet<Arc<str>> = BTreeSet::new();
     loop {
         waiting.extend(names.due(Instant::now().into_std()));
         while asked.len() < AT_ONCE
-            && let Some(name) = waiting.pop()
+            && let Some(name) = waiting.pop_front()
         {
             let resolver = resolver.clone();
             asked.spawn(async move {
@@ -75,6 +77,13 @@ async fn run(
                 }
                 let wanted = wanted.borrow_and_update().clone();
                 names.set(wanted, Instant::now().into_std());
+                // Whoever has set them may have forgotten addresses that are known here.
+                let known: Vec<Change> = names.known().collect();
+                for change in known {
+                    if changes.send(change).await.is_err() {
+                        return;
+                    }
+                }
             }
             Some(Ok((name, answer))) = asked.join_next() => {
                 let change = names.answered(&name, answer, Instant::now().into_std());

@@ -23,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 enum Act {
     Answer(Vec<IpAddr>, u32),
     Code(ResponseCode),
+    /// Answers for IPv4, and cannot for IPv6.
+    Half(Vec<IpAddr>),
     Silence,
     Garbage,
 }
@@ -60,14 +62,18 @@ impl Server {
     }
 }
 
-fn answer(query: &[u8], act: &Act) -> Option<Vec<u8>> {
-    let mut message = Message::from_vec(query).unwrap();
+fn answer(bytes: &[u8], act: &Act) -> Option<Vec<u8>> {
+    let mut message = Message::from_vec(bytes).unwrap();
     message.metadata.message_type = MessageType::Response;
     let query = message.queries[0].clone();
     match act {
         Act::Silence => return None,
         Act::Garbage => return Some(b"garbage".to_vec()),
         Act::Code(code) => message.metadata.response_code = *code,
+        Act::Half(_) if query.query_type() == RecordType::AAAA => {
+            message.metadata.response_code = ResponseCode::ServFail;
+        }
+        Act::Half(addresses) => return answer(bytes, &Act::Answer(addresses.clone(), 60)),
         Act::Answer(addresses, ttl) => {
             for ip in addresses {
                 let data = match (ip, query.query_type()) {
@@ -102,15 +108,26 @@ async fn a_name_that_does_not_exist_is_an_answer_and_a_server_that_cannot_is_non
     assert!(resolver.resolve("host.example.").await.unwrap().addresses.is_empty());
     server.act(Act::Answer(Vec::new(), 60));
     assert!(resolver.resolve("host.example.").await.unwrap().addresses.is_empty());
-    for act in
-        [Act::Code(ResponseCode::ServFail), Act::Code(ResponseCode::Refused), Act::Silence, Act::Garbage]
-    {
+    for act in [
+        Act::Half(ips(&["192.0.2.1"])),
+        Act::Half(Vec::new()),
+        Act::Code(ResponseCode::ServFail),
+        Act::Code(ResponseCode::Refused),
+        Act::Silence,
+        Act::Garbage,
+    ] {
         server.act(act.clone());
         let answer = resolver.resolve("host.example.").await;
         assert!(matches!(answer, Err(ResolveError::Unavailable(_))), "{act:?}: {answer:?}");
     }
     let answer = resolver.resolve("two..dots").await;
     assert!(matches!(answer, Err(ResolveError::NotAName(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn the_hosts_file_wins() {
+    let answer = Resolver::system().unwrap().resolve("localhost").await.unwrap();
+    assert!(answer.addresses.contains(&IpAddr::from([127, 0, 0, 1])), "{answer:?}");
 }
 
 #[tokio::test]

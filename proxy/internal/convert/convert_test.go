@@ -62,7 +62,8 @@ var rows = map[string]struct {
 	},
 	"http, any code": {
 		&seesaw.HTTPChecker{Target: plain(seesaw.ProtoTCP), TLSVerify: true, Method: "GE T", Request: "/a<b>\xff", Response: "ok"},
-		`"checker_type":"http","ip":"192.0.2.1","port":80,"method":"GE T","path":{"base64":"L2E8Yj7/"},"expected_body":"ok"`,
+		`"checker_type":"http","ip":"192.0.2.1","port":80,"method":"GE T","path":{"base64":"L2E8Yj7/"},` +
+			`"request_error":"net/http: invalid method \"GE T\"","expected_body":"ok"`,
 	},
 	"https over dsr": {
 		&seesaw.HTTPChecker{

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -38,7 +39,8 @@ func setRequest(c *wire.Check, h *seesaw.HTTPChecker, address string) {
 	}
 	request, err := http.NewRequest(h.Method, h.Request, nil)
 	if err != nil {
-		// The method is no token, which hc-server rejects.
+		// The method is no token, which hc-server rejects, too; but not for its path.
+		c.RequestError = errorText(err)
 		return
 	}
 	request.URL = u
@@ -168,7 +170,15 @@ func isASCII(text string) bool {
 func errorText(err error) string {
 	const longest = 1024
 	if bad := new(url.Error); errors.As(err, &bad) && bad.Op == "parse" {
-		bad.URL = withoutUser(bad.URL)
+		shown, user := withoutUser(bad.URL)
+		bad.URL = shown
+		// "me:s3/cret@h" has the port ":s3" for Go, which its words then quote.
+		bad.Err = errors.New(quoted.ReplaceAllStringFunc(bad.Err.Error(), func(part string) string {
+			if user != "" && strings.Contains(user, strings.Trim(part, `"`)) {
+				return `"***"`
+			}
+			return part
+		}))
 	}
 	text := strings.ToValidUTF8(err.Error(), "\uFFFD")
 	if len(text) > longest {
@@ -177,19 +187,15 @@ func errorText(err error) string {
 	return text
 }
 
-// withoutUser hides what stands before the last @ of the authority.
-func withoutUser(text string) string {
+var quoted = regexp.MustCompile(`"[^"]*"`)
+
+// withoutUser hides what stands before the last @ of a URL that cannot be parsed: where its authority
+// ends nobody knows, since a password may have a slash in it. It returns what it has hidden, too.
+func withoutUser(text string) (shown, user string) {
 	before, after, ok := strings.Cut(text, "//")
-	if !ok {
-		return text
+	at := strings.LastIndexByte(after, '@')
+	if !ok || at < 0 {
+		return text, ""
 	}
-	authority, rest := after, ""
-	if end := strings.IndexAny(after, "/?#"); end >= 0 {
-		authority, rest = after[:end], after[end:]
-	}
-	at := strings.LastIndexByte(authority, '@')
-	if at < 0 {
-		return text
-	}
-	return before + "//***" + authority[at:] + rest
+	return before + "//***" + after[at:], after[:at]
 }

@@ -144,6 +144,8 @@ func TestErrorsAreGosAndShowNoPassword(t *testing.T) {
 		{"/\x01", `parse "/\x01": net/url: invalid control character in URL`},
 		{"http://me:s3cret@h/%zz", `parse "http://***@h/%zz": invalid URL escape "%zz"`},
 		{"//me:s3@cret@h:x", `parse "//***@h:x": invalid port ":x" after host`},
+		{"http://me:s3/cret@h/", `parse "http://***@h/": invalid port "***" after host`},
+		{"http://me:s3%zzcret@h/", `parse "http://***@h/": invalid URL escape "***"`},
 		{"http://us er@a/", `parse "http://***@a/": net/url: invalid userinfo`},
 		{"http://me:s3cret@\u00e9.xn--abc-/", `idna: invalid label "abc-"`},
 	} {
@@ -155,6 +157,11 @@ func TestErrorsAreGosAndShowNoPassword(t *testing.T) {
 		if check.RequestTarget != nil || check.HTTPHost != nil {
 			t.Errorf("%q: more than an error: %+v", c.request, check)
 		}
+	}
+	method := new(wire.Check)
+	setRequest(method, &seesaw.HTTPChecker{Method: "A B", Request: "http://me:s3cret@h/"}, "192.0.2.1:80")
+	if want := `net/http: invalid method "A B"`; method.RequestError != want {
+		t.Errorf("%s, want %s", method.RequestError, want)
 	}
 	long := new(wire.Check)
 	setRequest(long, &seesaw.HTTPChecker{Method: "GET", Request: "/%zz" + strings.Repeat("é", 5000)}, "192.0.2.1:80")
