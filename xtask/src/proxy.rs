@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 
 use crate::ci::tally::{self, Tally};
@@ -60,7 +60,9 @@ pub(crate) fn test(workspace: &Workspace) -> Result<Tally> {
     let mut tally = Tally::default();
     for module in [workspace.proxy(), workspace.seesawtest()] {
         let packages = packages_for_any_place(&module)?;
-        tally += tally::go_test(go(&module).args(["test", "-race", "-json"]).args(packages))?;
+        let of_module = tally::go_test(go(&module).args(["test", "-race", "-json"]).args(packages))?;
+        ensure!(of_module.has_run(), "no test ran below {}", module.display());
+        tally += of_module;
     }
     Ok(tally)
 }

@@ -116,7 +116,7 @@ impl Progress {
 }
 
 /// Runs `probe` for at most `timeout`, counted from the first poll, with one timer for all of it. A
-/// probe that is not done by then failed with [`Failure::Timeout`]in the phase that it was in.
+/// probe that is not done by then failed with [`Failure::Timeout`] in the phase that it was in.
 ///
 /// The probe is polled before the timer and once more after it: an answer that is there wins over a
 /// deadline that has passed.

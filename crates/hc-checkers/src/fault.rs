@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use hc_types::verdict::{self, Call, Node};
-use hc_types::{Failure, Heard, Phase};
+use hc_types::{Failure, Heard, Phase, cut};
 
 use crate::socket;
 
@@ -18,10 +18,7 @@ const LONGEST_TEXT: usize = 1024;
 
 /// A text about a failure that may quote the backend, cut where it is long.
 pub(crate) fn truncate_text(mut text: String) -> Box<str> {
-    if text.len() > LONGEST_TEXT {
-        text.truncate(text.floor_char_boundary(LONGEST_TEXT));
-        text.push('…');
-    }
+    cut(&mut text, LONGEST_TEXT);
     text.into()
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use hc_types::verdict::{self, PathCheck, PathFinding};
-use hc_types::{CheckSpec, Outcome, ProbeSpec, Prober};
+use hc_types::{CheckSpec, LocalFault, Outcome, ProbeSpec, Prober};
 
 use crate::path::PathWatch;
 use crate::socket::{self, Lingering, Loopback};
@@ -98,26 +98,20 @@ impl Prober for Checkers {
                 outcome => outcome,
             });
             let outcome = outcome.await;
-            let check = verdict::path_check(&outcome);
-            if check == PathCheck::None {
-                return outcome;
-            }
             let route = || {
                 let path = socket::check_route(target)?;
                 // Without the kernel's notices, the loopback interface is the one that a look at
                 // the route misses.
                 if paths.is_open() { Ok(()) } else { loopback.look(path, timeout) }
             };
-            let fault = match check {
-                PathCheck::None => None,
-                PathCheck::Broadcast if socket::is_broadcast(target) => {
-                    return verdict::with_path(outcome, PathFinding::Broadcast, target.ip());
-                }
-                PathCheck::Broadcast => None,
-                PathCheck::Changes { answered } => flight.fault(target, answered),
-                PathCheck::RouteAndChanges => route().err().or_else(|| flight.fault(target, false)),
+            let or_fine = |fault: Option<LocalFault>| fault.map_or(PathFinding::Fine, PathFinding::Fault);
+            let finding = match verdict::path_check(&outcome) {
+                PathCheck::None => return outcome,
+                PathCheck::Broadcast if socket::is_broadcast(target) => PathFinding::Broadcast,
+                PathCheck::Broadcast => PathFinding::Fine,
+                PathCheck::Changes { answered } => or_fine(flight.fault(target, answered)),
+                PathCheck::RouteAndChanges => or_fine(route().err().or_else(|| flight.fault(target, false))),
             };
-            let finding = fault.map_or(PathFinding::Fine, PathFinding::Fault);
             verdict::with_path(outcome, finding, target.ip())
         }
     }

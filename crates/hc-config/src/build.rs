@@ -12,7 +12,7 @@ use crate::expand::{Expansion, Host, Place};
 use crate::form::{Key, Settings, Value};
 use crate::host::{self, HostCheck, Resolve};
 use crate::inherit::Layer;
-use crate::{Files, Labels, SourceFile, expand, keys, probe};
+use crate::{Files, Labels, SourceFile, expand, keys, probe, words};
 
 /// One check before its id is known, and the place that names it.
 pub(crate) struct Draft {
@@ -96,6 +96,17 @@ impl Build<'_> {
                 true => (format!("{name}/{}", place.suffix(&targets.entries)).into(), place.at),
                 false => (name.into(), settings.get(&keys::NAME).map_or(self.header, |name| name.at)),
             };
+            let name: Arc<str> = name;
+            if name.len() > words::MAX_NAME {
+                wrong_at = Some(place.at);
+                let (length, most) = (name.len(), words::MAX_NAME);
+                self.report.add(
+                    at,
+                    "name",
+                    format!("{name:?} has {length} bytes; a name has at most {most}"),
+                );
+                continue;
+            }
             let labels = Arc::clone(&labels[place.entry]);
             match (spec, place.host) {
                 (Ok(spec), Host::Ip(_)) => drafts.checks.push(Draft { name, labels, spec, at }),

@@ -129,6 +129,10 @@ impl Report {
     /// The problems in the order of the files, each once: a template that is wrong is wrong for
     /// each check that extends it.
     pub(crate) fn finish(self, files: &[SourceFile]) -> Vec<Diagnostic> {
+        if self.problems.is_empty() {
+            // As nearly always; and the files may be large.
+            return Vec::new();
+        }
         let sorted: BTreeSet<Problem> = self.problems.into_iter().collect();
         let lines: Vec<Lines<'_>> = files.iter().map(Lines::new).collect();
         let place = |span: Span| lines.get(span.file).map(|lines| lines.place(span.start));

@@ -462,7 +462,7 @@ static METHOD_SYNTAX: Syntax = Syntax {
 };
 static PATH_SYNTAX: Syntax = Syntax {
     noun: "a path that begins with a slash",
-    pattern: Some(r"^/[!-~]*$"),
+    pattern: Some(r##"^/[!-"$-~]*$"##),
     integer: None,
     read: words::path,
 };

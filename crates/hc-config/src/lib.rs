@@ -54,7 +54,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, io};
 
-use hc_types::{CheckId, CheckSpec, Metadata, Proposal, SetChange};
+use hc_types::{CheckId, CheckSpec, Metadata};
 
 pub use diagnostic::{ConfigErrors, Diagnostic, Place};
 pub use host::{HostCheck, Resolve};
@@ -178,19 +178,6 @@ pub struct Checks {
     /// What Seesaw's engine leaves out of a `cluster.pb`, and checks of it that cannot run. The
     /// other checks are not affected.
     pub warnings: Vec<Diagnostic>,
-}
-
-impl Checks {
-    /// The whole set for the [source](hc_types::Source) of these files: all checks with their names
-    /// and labels. The checks of host names are not in it, since their addresses are not known
-    /// here.
-    #[must_use]
-    pub fn proposal(&self) -> Proposal {
-        let checks = self.checks.iter().map(|check| (check.id, Arc::clone(&check.spec)));
-        let change = SetChange::Full { generation: None, checks: checks.collect() };
-        let metadata = self.checks.iter().map(|check| (check.id, Arc::new(check.metadata())));
-        Proposal { metadata: metadata.collect(), ..Proposal::new(change) }
-    }
 }
 
 /// Makes the checks of all files.

@@ -17,7 +17,7 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 /// The longest name of a check, in bytes: names stand in logs, labels and tables.
-const MAX_NAME: usize = 200;
+pub(crate) const MAX_NAME: usize = 200;
 
 pub(crate) fn any(text: &str) -> Result<Value, String> {
     Ok(Value::Text(text.to_owned()))

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use hc_config::{Check, Limits, NoFiles, Resolve, SourceFile, check_id, parse};
 use hc_types::{
-    CheckId, CheckSpec, DnsExpectation, DnsProbe, HttpOverrides, HttpProbe, Mark, Mode, ProbeSpec,
-    RadiusExpectation, RadiusProbe, RecordClass, RecordType, SetChange, Target, TcpProbe, Timing, Tls,
-    UdpProbe,
+    CheckSpec, DnsExpectation, DnsProbe, HttpOverrides, HttpProbe, Mark, Mode, ProbeSpec, RadiusExpectation,
+    RadiusProbe, RecordClass, RecordType, Target, TcpProbe, Timing, Tls, UdpProbe,
 };
 
 fn read(text: &str) -> Vec<Check> {
@@ -353,20 +352,6 @@ fn templates_and_groups_are_known_in_all_files_and_defaults_are_not() {
     ];
     let checks = parse(&files, &Limits::default(), &NoFiles).unwrap().checks;
     assert_eq!((checks[0].spec.retries(), checks[0].spec.interval()), (0, SECOND));
-}
-
-#[test]
-fn a_proposal_has_all_checks_with_names_and_labels() {
-    let text = "[[check]]\nname = 'a'\ntarget = ['192.0.2.1', '192.0.2.2', 'a.example']\nicmp = {}\nlabels = { b = 'c' }\n";
-    let read = parse(&[SourceFile::new("f", text)], &Limits::default(), &NoFiles).unwrap();
-    let proposal = read.proposal();
-    let SetChange::Full { generation: None, checks } = proposal.change else { panic!("{proposal:?}") };
-    let ids: Vec<CheckId> = checks.iter().map(|(id, _)| *id).collect();
-    assert_eq!(ids, [check_id("a/192.0.2.1"), check_id("a/192.0.2.2")]);
-    let named: Vec<(CheckId, &str)> =
-        proposal.metadata.iter().map(|(id, metadata)| (*id, metadata.name.as_deref().unwrap())).collect();
-    assert_eq!(named, [(ids[0], "a/192.0.2.1"), (ids[1], "a/192.0.2.2")]);
-    assert_eq!(*proposal.metadata[0].1.labels, [("b".into(), "c".into())]);
 }
 
 #[test]

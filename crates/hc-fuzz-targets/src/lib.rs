@@ -46,7 +46,7 @@ pub use text::{quote, recognise, record_type};
 pub use tls::tls_certificate;
 pub use wire::{parse_check, wire_to_proxy, wire_to_server};
 
-/// A target and its name, which is also that of its corpus and of its binary in `fuzz`.
+/// A target and its name, which is also that of its corpus, and what `FUZZ_TARGET` names.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
     /// The name.

@@ -13,6 +13,8 @@ use crate::schedule::Nanos;
 pub(crate) struct Holding {
     fault: LocalFault,
     since: SystemTime,
+    /// Start of the latest probe.
+    latest: SystemTime,
     outage: PathOutage,
     /// The state is no longer held.
     given_up: bool,
@@ -21,12 +23,17 @@ pub(crate) struct Holding {
 impl Holding {
     /// The first local fault after a verdict.
     pub(crate) fn new(fault: LocalFault, since: SystemTime) -> Self {
-        Self { fault, since, outage: PathOutage::default(), given_up: false }
+        Self { fault, since, latest: since, outage: PathOutage::default(), given_up: false }
     }
 
     /// The latest fault.
     pub(crate) fn fault(&self) -> LocalFault {
         self.fault
+    }
+
+    /// Start of the latest probe, on the wall clock.
+    pub(crate) fn latest(&self) -> SystemTime {
+        self.latest
     }
 
     /// What a status says of it. `None` when the state is not held any more.
@@ -35,9 +42,15 @@ impl Holding {
         (!given_up).then(|| Box::new(Held { fault, since }))
     }
 
-    /// Takes a probe that ended at `ended` in a local fault, and gives what it amounts to.
-    pub(crate) fn note(&mut self, fault: LocalFault, ended: Nanos, limits: HoldLimits) -> Outcome {
-        self.fault = fault;
+    /// Takes a probe from `began` to `ended` that came to a local fault, and gives what it amounts to.
+    pub(crate) fn note(
+        &mut self,
+        fault: LocalFault,
+        began: SystemTime,
+        ended: Nanos,
+        limits: HoldLimits,
+    ) -> Outcome {
+        (self.fault, self.latest) = (fault, began);
         let outcome = self.outage.note(fault, Duration::from_nanos(ended), limits);
         self.given_up |= matches!(outcome, Outcome::Fail(_));
         outcome
@@ -54,10 +67,10 @@ mod tests {
         let limits = HoldLimits { hold: Duration::from_secs(10), gap: Duration::from_secs(20) };
         let mut holding = Holding::new(LocalFault::Late, SystemTime::UNIX_EPOCH);
         for (second, held) in [(0, true), (5, true), (10, false)] {
-            holding.note(LocalFault::NoRoute, second * SECOND, limits);
+            holding.note(LocalFault::NoRoute, SystemTime::UNIX_EPOCH, second * SECOND, limits);
             assert_eq!(holding.shown().is_some(), held, "{second}");
         }
-        holding.note(LocalFault::Late, 11 * SECOND, limits);
+        holding.note(LocalFault::Late, SystemTime::UNIX_EPOCH, 11 * SECOND, limits);
         assert_eq!((holding.fault(), holding.shown()), (LocalFault::Late, None));
     }
 }

@@ -282,6 +282,10 @@ pub enum PathFinding {
 /// What `outcome` means, given what its [`PathCheck`] found. `to` is the address of the target.
 #[must_use]
 pub fn with_path(outcome: Outcome, finding: PathFinding, to: IpAddr) -> Outcome {
+    if path_check(&outcome) == PathCheck::None {
+        // No path makes a pass, or a wrong answer, anything else.
+        return outcome;
+    }
     match finding {
         PathFinding::Fine => outcome,
         PathFinding::Broadcast => {

@@ -46,10 +46,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("hc-testkit", &["hc-types"]),
-    (
-        "hc-bench",
-        &["hc-checkers", "hc-ipc", "hc-manager", "hc-notifier", "hc-snapshot", "hc-testkit", "hc-types"],
-    ),
+    ("hc-bench", &["hc-checkers", "hc-manager", "hc-snapshot", "hc-testkit", "hc-types"]),
     ("hc-fuzz", &["hc-fuzz-targets"]),
     (
         "hc-fuzz-targets",
@@ -65,7 +62,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("hc-parity", &["hc-checkers", "hc-testkit", "hc-types", "hc-wire"]),
-    ("hc-sim", &["hc-ipc", "hc-manager", "hc-notifier", "hc-snapshot", "hc-types", "hc-view", "hc-wire"]),
+    ("hc-sim", &["hc-ipc", "hc-manager", "hc-notifier", "hc-types", "hc-view", "hc-wire"]),
     ("xtask", &[]),
 ];
 

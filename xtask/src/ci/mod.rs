@@ -15,7 +15,7 @@ use clap::builder::PossibleValuesParser;
 use self::tally::Tally;
 use crate::setup::{self, Purpose};
 use crate::workspace::Workspace;
-use crate::{chaos, command, integration, parity, proxy, sim};
+use crate::{api, build, chaos, command, integration, parity, proxy, sim};
 
 /// One step: its group and name, what it shows, and how it is done. A step that runs tests returns their tally.
 struct Step {
@@ -56,6 +56,7 @@ const STEPS: &[Step] = &[
     check(LINT, "units", "systemd units are valid and well confined", units),
     check(LINT, "clippy", "clippy has nothing to say, in the fuzz binary either", clippy),
     check(LINT, "docs", "the documentation of every crate builds", docs),
+    check(LINT, "api", "the public API is the one in docs/api", api::check),
     check(LINT, "package", "what would be published builds by itself", package::check),
     tests("test", "test", "Rust tests, wire examples and documentation examples", test),
     check("go", "proxy-lint", "gofmt and go vet have nothing to say", proxy::lint),
@@ -233,7 +234,11 @@ fn clippy(workspace: &Workspace) -> Result<()> {
 }
 
 fn test(workspace: &Workspace) -> Result<Tally> {
-    tally::cargo_test(workspace.cargo().arg("test").args(EVERYTHING).arg("--no-fail-fast"))
+    // Once, and not by each file of tests that starts the chain.
+    build::go_programs(workspace)?;
+    let mut cargo = workspace.cargo();
+    cargo.arg("test").args(EVERYTHING).arg("--no-fail-fast").env("HC_BIN", workspace.bin());
+    tally::cargo_test(&mut cargo)
 }
 
 fn docs(workspace: &Workspace) -> Result<()> {

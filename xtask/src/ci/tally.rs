@@ -36,6 +36,11 @@ impl Tally {
         }
     }
 
+    /// Whether any test ran, or could not.
+    pub(crate) fn has_run(&self) -> bool {
+        self.passed > 0 || self.runner_failed
+    }
+
     /// Prints the closing lines of the runners, what failed tests said last, and the totals.
     pub(crate) fn print(&self) {
         self.lines.iter().for_each(|line| println!("{line}"));

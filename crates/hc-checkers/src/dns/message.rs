@@ -1,7 +1,7 @@
 //! The question as it is sent, and the verdict on whatever comes back (RFC 1035 section 4, RFC 5452
 //! section 9.1).
 
-use hc_types::{DnsAnswer, DnsProbe, Failure, Outcome, Pass, RecordClass, RecordType, Stray};
+use hc_types::{DnsAnswer, DnsProbe, Failure, Outcome, Pass, RecordClass, RecordType, Stray, cut};
 use hickory_proto::op::{Header, Message, MessageType, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData};
 use hickory_proto::serialize::binary::{BinDecodable as _, BinDecoder, DecodeError, Restrict};
@@ -256,11 +256,7 @@ fn kept(data: &Data) -> DnsAnswer {
 /// An answer as text, cut where it is long.
 fn told(data: &Data) -> String {
     let mut text = data.to_string();
-    // The presentation form is ASCII.
-    if text.len() > TOLD {
-        text.truncate(TOLD);
-        text.push('…');
-    }
+    cut(&mut text, TOLD);
     text
 }
 

@@ -146,4 +146,16 @@ fn another_timing_is_an_update_for_readers_and_another_id_one_for_consumers() {
     rig.apply(Order::Move { slot: 0, check, offset: 0, after: 0 });
     let update = rig.core.updates().pop().unwrap();
     assert_eq!((shown(&update), update.id), ((Health::Healthy, true, true, 1, Some(0)), CheckId(8)));
+    assert!(!update.is_of_probe());
+}
+
+#[test]
+fn another_timing_does_not_change_when_the_latest_probe_was() {
+    let mut rig = Rig::new(None, 0);
+    rig.probe(Outcome::PASS);
+    let held = rig.probe(LocalFault::Ports);
+    assert!(held.is_of_probe() && held.progress.last_probe > held.status.last_check);
+    rig.apply(Order::Retime { slot: 0, spec: spec(5), offset: 0, after: 0 });
+    let update = rig.core.updates().pop().unwrap();
+    assert_eq!(update.progress.last_probe, held.progress.last_probe);
 }

@@ -1,139 +1,18 @@
 //! The guard by examples. Its laws are in `laws.rs`.
 
 mod laws;
+mod rig;
 
 use std::net::Ipv4Addr;
-use std::ops::RangeInclusive;
 
-use hc_types::{Incarnation, ProbeSpec, Progress, Status, Target, Timing};
+use hc_types::{Incarnation, Progress, Status};
 
 use super::*;
 use crate::Grouping;
+use rig::{Rig, spec};
 
 const NONE: [u64; 0] = [];
 const MS: Duration = Duration::from_millis(1);
-
-/// A guard in virtual time, and all that it said.
-struct Rig {
-    guard: Guard,
-    /// The current life of each check: the pipeline drops the updates of others.
-    lives: BTreeMap<u64, u64>,
-    start: Instant,
-    now: Instant,
-    /// Statuses recorded so far, by which each can be told from all others.
-    recorded: u64,
-    passed: Vec<StatusUpdate>,
-    probed: Vec<u64>,
-    events: Vec<Event>,
-}
-
-/// Ten checks to a subnet of 24 bits; the interval is 1 s for ids below 1000, and an hour from there on.
-fn spec(id: u64) -> Arc<CheckSpec> {
-    let [.., third, fourth] = u32::try_from(id / 10 * 256 + id % 10).unwrap().to_be_bytes();
-    let target = Target::plain(Ipv4Addr::new(10, 0, third, fourth).into(), 0);
-    let interval = Duration::from_secs(if id < 1000 { 1 } else { 3600 });
-    Arc::new(
-        CheckSpec::new(target, ProbeSpec::Icmp, Timing::every(interval).timeout(Duration::from_secs(1)))
-            .unwrap(),
-    )
-}
-
-impl Rig {
-    #[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
-    fn new(config: GuardConfig) -> Self {
-        let (guard, start) = (Guard::new(config), Instant::now());
-        let (passed, probed, events) = (Vec::new(), Vec::new(), Vec::new());
-        Self { guard, lives: BTreeMap::new(), start, now: start, recorded: 0, passed, probed, events }
-    }
-
-    /// With these checks, which are healthy.
-    fn healthy(config: GuardConfig, ids: RangeInclusive<u64>) -> Self {
-        let mut rig = Self::new(config);
-        for id in ids {
-            rig.begin(id, 1);
-            rig.up(id);
-        }
-        rig.passed.clear();
-        rig
-    }
-
-    fn step(&mut self, step: impl FnOnce(&mut Guard, Instant, &mut Effects)) {
-        let mut out = Effects::default();
-        step(&mut self.guard, self.now, &mut out);
-        self.passed.extend(out.pass);
-        self.probed.extend(out.probe.into_iter().map(|id| id.0));
-        self.events.extend(out.events);
-    }
-
-    fn begin(&mut self, id: u64, life: u64) {
-        if self.lives.insert(id, life).is_some() {
-            self.step(|guard, now, out| guard.forget(CheckId(id), now, out));
-        }
-    }
-
-    fn forget(&mut self, id: u64, life: u64) {
-        if self.lives.get(&id) == Some(&life) {
-            self.lives.remove(&id);
-            self.step(|guard, now, out| guard.forget(CheckId(id), now, out));
-        }
-    }
-
-    fn record(&mut self, id: u64, life: u64, health: Health) {
-        self.recorded += 1;
-        if self.lives.get(&id) != Some(&life) {
-            return;
-        }
-        let status = Status { health, failures: self.recorded, ..Status::NEW };
-        let (id, incarnation, spec) = (CheckId(id), Incarnation(life), spec(id));
-        let update = StatusUpdate {
-            id,
-            incarnation,
-            spec,
-            status,
-            transition: false,
-            reportable: true,
-            progress: Progress::default(),
-        };
-        self.step(|guard, now, out| guard.update(update, now, out));
-    }
-
-    fn up(&mut self, id: u64) {
-        self.record(id, 1, Health::Healthy);
-    }
-
-    fn down(&mut self, id: u64) {
-        self.record(id, 1, Health::Unhealthy);
-    }
-
-    /// Lets time pass up to so many milliseconds after the start, as the task does.
-    fn until(&mut self, millis: u32) {
-        let end = self.start + MS * millis;
-        while let Some(due) = self.guard.next_due().filter(|due| *due <= end) {
-            self.now = self.now.max(due);
-            self.step(|guard, now, out| guard.expire(now, out));
-            let stuck = self.guard.next_due().is_some_and(|next| next <= self.now);
-            assert!(!stuck, "nothing was done about what is due");
-        }
-        self.now = end;
-    }
-
-    /// The ids told unhealthy since this was asked last.
-    fn told_down(&mut self) -> Vec<u64> {
-        let down = |update: StatusUpdate| (update.status.health == Health::Unhealthy).then_some(update.id.0);
-        let mut ids: Vec<u64> = self.passed.drain(..).filter_map(down).collect();
-        ids.sort_unstable();
-        ids
-    }
-
-    fn take_probed(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.probed)
-    }
-
-    #[track_caller]
-    fn heard(&mut self, expected: &[Event]) {
-        assert_eq!(std::mem::take(&mut self.events), expected);
-    }
-}
 
 const ALL: Group = Group::All;
 

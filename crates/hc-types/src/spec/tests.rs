@@ -1,0 +1,176 @@
+use super::*;
+use crate::{Mark, RadiusExpectation, RadiusProbe, RecordClass, TcpProbe};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn target() -> Target {
+    Target::plain("192.0.2.1".parse().unwrap(), 80)
+}
+
+fn tcp() -> ProbeSpec {
+    ProbeSpec::Tcp(TcpProbe::default())
+}
+
+#[track_caller]
+fn rejected(spec: Result<CheckSpec, SpecError>, expected: &str) {
+    let error = spec.unwrap_err();
+    assert_eq!(error.to_string(), expected);
+    assert!(expected.starts_with(&format!("{}: ", error.field())), "{}", error.field());
+}
+
+fn dns(query_type: RecordType, ips: &[&str]) -> ProbeSpec {
+    ProbeSpec::Dns(Box::new(DnsProbe {
+        query: "example.com".into(),
+        query_type,
+        query_class: RecordClass::IN,
+        expect: DnsExpectation::Ips(ips.iter().map(|ip| ip.parse().unwrap()).collect()),
+    }))
+}
+
+#[test]
+fn senseless_values_cannot_be_built() {
+    rejected(
+        CheckSpec::new(target(), tcp(), Timing::every(Duration::ZERO).timeout(SECOND)),
+        "interval: must be above 0",
+    );
+    rejected(
+        CheckSpec::new(target(), tcp(), Timing::every(SECOND).timeout(Duration::ZERO)),
+        "timeout: must be above 0",
+    );
+    rejected(
+        CheckSpec::new(target(), tcp(), Timing::every(MAX_PERIOD + SECOND).timeout(SECOND)),
+        "interval: must be at most 24h",
+    );
+    rejected(
+        CheckSpec::new(target(), tcp(), Timing::every(SECOND / 101).timeout(SECOND)),
+        "interval: must be at least 10ms",
+    );
+    let portless = Target::plain("192.0.2.1".parse().unwrap(), 0);
+    rejected(
+        CheckSpec::new(portless, tcp(), Timing::every(SECOND).timeout(SECOND)),
+        "port: must be 1 to 65535",
+    );
+    assert!(CheckSpec::new(portless, ProbeSpec::Icmp, Timing::every(SECOND).timeout(SECOND)).is_ok());
+    let unmarked = Target::from_parts("192.0.2.1".parse().unwrap(), 80, Mode::Dsr, None, None);
+    rejected(
+        CheckSpec::new(unmarked, tcp(), Timing::every(SECOND).timeout(SECOND)),
+        "mark: mode dsr and tun need one, from 1 to 4294967295",
+    );
+}
+
+#[test]
+fn addresses_that_no_backend_can_have_are_rejected() {
+    let build = |ip: &str, probe| {
+        CheckSpec::new(Target::plain(ip.parse().unwrap(), 80), probe, Timing::every(SECOND).timeout(SECOND))
+    };
+    rejected(build("0.0.0.0", tcp()), "ip: 0.0.0.0 is the unspecified address, which no backend has");
+    rejected(
+        build("::ffff:0.0.0.0", ProbeSpec::Icmp),
+        "ip: 0.0.0.0 is the unspecified address, which no backend has",
+    );
+    rejected(
+        build("fe80::1", tcp()),
+        "ip: fe80::1 is a link-local address, which needs an interface, and a check cannot name one",
+    );
+    assert!(build("240.0.0.1", tcp()).is_ok());
+    // A VIP may be a loopback address of this machine, and in every mode.
+    let vip = Target::marked([127, 0, 0, 1].into(), 80, Mode::Dsr, Mark::new(1).unwrap(), None);
+    assert!(CheckSpec::new(vip, tcp(), Timing::every(SECOND).timeout(SECOND)).is_ok());
+    let multicast = Target::marked([224, 0, 0, 1].into(), 80, Mode::Tun, Mark::new(1).unwrap(), None);
+    rejected(
+        CheckSpec::new(multicast, tcp(), Timing::every(SECOND).timeout(SECOND)),
+        "ip: 224.0.0.1 is a multicast address, from which no backend answers",
+    );
+}
+
+#[test]
+fn http_fields_are_checked() {
+    let http = |probe: HttpProbe| {
+        CheckSpec::new(target(), ProbeSpec::Http(Box::new(probe)), Timing::every(SECOND).timeout(SECOND))
+    };
+    rejected(
+        http(HttpProbe { method: "GE T".into(), ..HttpProbe::default() }),
+        "method: \"GE T\" is not an HTTP method",
+    );
+    rejected(
+        http(HttpProbe { expected_codes: [200, 99].into(), ..HttpProbe::default() }),
+        "expected_codes: 99 is not a status code (100 to 999)",
+    );
+}
+
+#[test]
+fn what_would_break_a_request_is_rejected() {
+    let build = |target: &str, overrides: HttpOverrides| {
+        let probe = HttpProbe {
+            request_target: target.into(),
+            overrides: Some(Box::new(overrides)),
+            ..HttpProbe::default()
+        };
+        CheckSpec::new(self::target(), ProbeSpec::Http(Box::new(probe)), Timing::every(SECOND))
+    };
+    let none = HttpOverrides::default;
+    rejected(build("", none()), r#"request_target: "" is empty"#);
+    rejected(build("/a b", none()), r#"request_target: "/a b" has a blank (write %20)"#);
+    rejected(build("/a\r\nb", none()), r#"request_target: "/a\r\nb" has a control character"#);
+    rejected(build("/\x7f", none()), r#"request_target: "/\x7f" has a control character"#);
+    let fragment = r#"request_target: "/#a" has a fragment, which is not sent (write %23 for '#')"#;
+    rejected(build("/#a", none()), fragment);
+    for target in ["*", "healthz", "/?\u{e9}", "http://a/b"] {
+        assert!(build(target, none()).is_ok(), "{target}");
+    }
+    for host in ["a b", "a\nb", "b\u{fc}cher.example"] {
+        let problem = format!("http_host: {host:?} has a blank, a control character or one outside ASCII");
+        rejected(build("/", HttpOverrides { host: Some(host.into()), ..none() }), &problem);
+    }
+    assert!(build("/", HttpOverrides { host: Some("".into()), ..none() }).is_ok());
+    let secret = HttpOverrides { authorization: Some("s3cret\r\n".into()), ..none() };
+    rejected(build("/", secret), "authorization: has a control character");
+    // Without TLS there is nobody to name.
+    let named = HttpOverrides { server_name: Some("a".into()), ..none() };
+    assert_eq!(build("/", named), build("/", none()));
+}
+
+#[test]
+fn expected_addresses_must_fit_the_query() {
+    let build = |probe| CheckSpec::new(target(), probe, Timing::every(SECOND).timeout(SECOND));
+    rejected(build(dns(RecordType::A, &["2001:db8::1"])), "expected_ips: 2001:db8::1 is not an IPv4 address");
+    rejected(build(dns(RecordType(15), &["192.0.2.1"])), "expected_ips: only for A and AAAA, not for MX");
+    assert_eq!(
+        build(dns(RecordType::A, &["::ffff:192.0.2.1"])).unwrap(),
+        build(dns(RecordType::A, &["192.0.2.1"])).unwrap()
+    );
+}
+
+#[test]
+fn what_is_checked_is_not_how_often() {
+    let spec = |interval: u64, retries| {
+        CheckSpec::new(
+            target(),
+            tcp(),
+            Timing::every(Duration::from_secs(interval)).timeout(SECOND).retries(retries),
+        )
+        .unwrap()
+    };
+    assert!(spec(5, 0).same_key(&spec(9, 3)));
+    let mapped = Target::plain("::ffff:192.0.2.1".parse().unwrap(), 80);
+    assert!(
+        spec(5, 0).same_key(&CheckSpec::new(mapped, tcp(), Timing::every(SECOND).timeout(SECOND)).unwrap())
+    );
+    let marked = Target::marked(target().ip(), 80, Mode::Dsr, Mark::new(65536).unwrap(), None);
+    let marked = CheckSpec::new(marked, tcp(), Timing::every(SECOND).timeout(SECOND)).unwrap();
+    assert!(!spec(5, 0).same_key(&marked));
+}
+
+#[test]
+fn debug_of_a_check_shows_no_secret() {
+    let probe = ProbeSpec::Radius(Box::new(RadiusProbe {
+        username: "user".into(),
+        password: "hunter2".into(),
+        secret: "s3cret".into(),
+        expect: RadiusExpectation::Accept,
+        require_message_authenticator: false,
+    }));
+    let debug =
+        format!("{:?}", CheckSpec::new(target(), probe, Timing::every(SECOND).timeout(SECOND)).unwrap());
+    assert!(debug.contains("user") && !debug.contains("hunter2") && !debug.contains("s3cret"), "{debug}");
+}
