@@ -181,7 +181,7 @@ fn the_counts_are_those_of_the_rows() {
         // A linear congruential generator (Knuth's MMIX).
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let (id, at) = ((state >> 33) % 11 + 1, step);
-        let health = if (state >> 40) % 2 == 0 { Health::Healthy } else { Health::Unhealthy };
+        let health = if (state >> 40).is_multiple_of(2) { Health::Healthy } else { Health::Unhealthy };
         let mut new = update(id, FIRST, health, at);
         match (state >> 50) % 9 {
             0 => _ = table.begin(CheckId(id), FIRST, &spec()),
