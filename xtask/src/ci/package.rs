@@ -28,7 +28,8 @@ pub(super) fn check(workspace: &Workspace) -> Result<()> {
     fs::create_dir_all(&unpacked).with_context(|| unpacked.display().to_string())?;
     for package in &published {
         let file = packed.join(format!("{}.crate", package.name_and_version()));
-        command::output(Command::new("tar").arg("-xzf").arg(file).arg("-C").arg(&unpacked))?;
+        // With the time of now: packed files have one and the same old time, by which cargo would take them for built.
+        command::output(Command::new("tar").arg("-xzmf").arg(file).arg("-C").arg(&unpacked))?;
     }
     let root = fs::read_to_string(workspace.root().join("Cargo.toml")).context("cannot read Cargo.toml")?;
     fs::write(unpacked.join("Cargo.toml"), manifest(&root, &published)).context("cannot write Cargo.toml")?;
