@@ -7,14 +7,14 @@ use anyhow::Result;
 use crate::build::{self, Profile};
 use crate::command;
 use crate::integration::in_namespaces;
-use crate::setup::{self, Purpose};
+use crate::setup::{self, Need};
 use crate::workspace::Workspace;
 
 /// `cargo xtask bench`. The arguments are the names of benchmarks.
 pub(crate) fn main(names: &[OsString]) -> Result<()> {
     crate::need_root("bench")?;
     let workspace = Workspace::load()?;
-    setup::ensure(&workspace, Purpose::Integration)?;
+    setup::ensure(&workspace, &[Need::Rust, Need::Go, Need::Cgo, Need::Servers])?;
     build::all(&workspace, Profile::Release)?;
     build::seesaw_programs(&workspace)?;
     command::run(workspace.cargo().args(["build", "--release", "--package", "hc-bench"]))?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::command;
 use crate::go::go;
-use crate::setup::{self, Purpose};
+use crate::setup::{self, Need};
 use crate::workspace::{Package, Workspace};
 
 /// How much the compiler optimises.
@@ -22,7 +22,7 @@ pub(crate) enum Profile {
 /// `cargo xtask build`.
 pub(crate) fn main(release: bool) -> Result<()> {
     let workspace = Workspace::load()?;
-    setup::ensure(&workspace, Purpose::Build)?;
+    setup::ensure(&workspace, &[Need::Rust, Need::Go])?;
     all(&workspace, if release { Profile::Release } else { Profile::Dev })?;
     println!("programs are in {}", workspace.bin().display());
     Ok(())

@@ -5,11 +5,13 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::build::{self, Profile};
-use crate::command;
-use crate::go::go;
-use crate::integration::in_namespaces;
-use crate::setup::{self, Purpose};
+use crate::ci::tally::{self, Tally};
+use crate::integration;
+use crate::setup::{self, Need};
 use crate::workspace::Workspace;
+
+/// What [`run`] needs.
+pub(crate) const NEEDS: &[Need] = &[Need::Rust, Need::Go, Need::Cgo, Need::Servers];
 
 /// What `cargo xtask chaos` runs.
 #[derive(Debug, Default, Args)]
@@ -30,12 +32,11 @@ pub(crate) struct Options {
 
 impl Options {
     /// As the test program takes them.
-    fn flags(self) -> Vec<String> {
+    fn flags(&self) -> Vec<String> {
         let valued = [
             ("-rounds", self.rounds.map(|rounds| rounds.to_string())),
             ("-seed", self.seed.map(|seed| seed.to_string())),
-            ("-soak", self.soak),
-            ("-test.run", self.filter),
+            ("-soak", self.soak.clone()),
         ];
         let quick = self.quick.then(|| "-quick".to_owned());
         let valued = valued.into_iter().filter_map(|(flag, value)| Some(format!("{flag}={}", value?)));
@@ -44,27 +45,24 @@ impl Options {
 }
 
 /// `cargo xtask chaos`.
-pub(crate) fn main(options: Options) -> Result<()> {
-    run(&Workspace::load()?, options)
+pub(crate) fn main(options: &Options) -> Result<()> {
+    let workspace = Workspace::load()?;
+    setup::ensure(&workspace, NEEDS)?;
+    let tally = run(&workspace, options)?;
+    tally.print();
+    tally.verdict()
 }
 
 /// What `cargo xtask ci` runs.
-pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
-    run(workspace, Options { quick: true, ..Options::default() })
+pub(crate) fn quick(workspace: &Workspace) -> Result<Tally> {
+    run(workspace, &Options { quick: true, ..Options::default() })
 }
 
 /// Builds the programs and the tests out here, where the caches are, and runs the tests inside.
-fn run(workspace: &Workspace, options: Options) -> Result<()> {
+fn run(workspace: &Workspace, options: &Options) -> Result<Tally> {
     crate::need_root("chaos")?;
-    setup::ensure(workspace, Purpose::Integration)?;
     build::all(workspace, if options.quick { Profile::Dev } else { Profile::Release })?;
-    let program = workspace.target().join("chaos.test");
-    command::run(go(&workspace.seesawtest()).args(["test", "-c", "-o"]).arg(&program).arg("./chaos"))?;
-    command::run(
-        in_namespaces(&program)?
-            .arg("-test.timeout=0")
-            .args(options.flags())
-            .env("HC_BIN", workspace.bin())
-            .current_dir(workspace.root()),
-    )
+    let mut command = integration::tests(workspace, "./chaos", options.filter.as_deref())?;
+    command.arg("-timeout=0").arg("-args").args(options.flags());
+    tally::go_test(&mut command)
 }

@@ -6,13 +6,13 @@ use std::os::unix::process::CommandExt as _;
 use anyhow::{Context, Result};
 
 use crate::build::{self, Profile};
-use crate::setup::{self, Purpose};
+use crate::setup::{self, Need};
 use crate::workspace::Workspace;
 
 /// `cargo xtask demo`: its arguments are those of the example of hc-testkit.
 pub(crate) fn main(args: &[OsString]) -> Result<()> {
     let workspace = Workspace::load()?;
-    setup::ensure(&workspace, Purpose::Build)?;
+    setup::ensure(&workspace, &[Need::Rust, Need::Go])?;
     build::all(&workspace, Profile::Dev)?;
     let mut cargo = workspace.cargo();
     cargo.args(["run", "--quiet", "--package", "hc-testkit", "--example", "demo", "--"]);

@@ -11,39 +11,50 @@ use crate::build::{self, Profile};
 use crate::ci::tally::{self, Tally};
 use crate::command;
 use crate::go::go;
-use crate::setup::{self, Purpose};
+use crate::setup::{self, Need};
 use crate::workspace::Workspace;
 
 /// The command by which we run ourselves again inside the namespaces. Not for people.
 pub(crate) const INSIDE: &str = "inside-namespace";
 
+/// What [`test`] needs.
+pub(crate) const NEEDS: &[Need] = &[Need::Rust, Need::Go, Need::Cgo, Need::Servers];
+
 /// `cargo xtask integration`.
 pub(crate) fn main(filter: Option<&str>) -> Result<()> {
-    let tally = test(&Workspace::load()?, filter)?;
+    let workspace = Workspace::load()?;
+    setup::ensure(&workspace, NEEDS)?;
+    let tally = test(&workspace, filter)?;
     tally.print();
     tally.verdict()
 }
 
 /// Builds what the tests run and runs those whose name matches `filter`, a regular expression as `go test -run` takes.
-///
-/// Go builds the tests out here, where it has its caches and the network; only the finished test program goes into
-/// the namespace, by way of [`inside`].
 pub(crate) fn test(workspace: &Workspace, filter: Option<&str>) -> Result<Tally> {
     crate::need_root("integration")?;
-    setup::ensure(workspace, Purpose::Integration)?;
     build::all(workspace, Profile::Dev)?;
     build::seesaw_programs(workspace)?;
+    let mut command = tests(workspace, "./e2e/...", filter)?;
+    tally::go_test(command.arg("-timeout=20m"))
+}
+
+/// The command that runs Go tests of a package with the programs of `target/bin`, in network and mount namespaces of their
+/// own.
+///
+/// Go builds the tests out here, where it has its caches and the network; only the finished test program goes into
+/// the namespaces, by way of [`inside`].
+pub(crate) fn tests(workspace: &Workspace, package: &str, filter: Option<&str>) -> Result<Command> {
     let into: Vec<String> = namespace_words()?.iter().map(|word| format!("'{word}'")).collect();
     let mut command = go(&workspace.seesawtest());
-    command.args(["test", "-json", "-count=1", "-timeout=20m", "-exec", &into.join(" ")]);
+    command.args(["test", "-json", "-count=1", "-exec", &into.join(" ")]);
     if let Some(filter) = filter {
         command.args(["-run", filter]);
     }
-    command.arg("./e2e/...").env("HC_BIN", workspace.bin());
-    tally::go_test(&mut command)
+    command.arg(package).env("HC_BIN", workspace.bin());
+    Ok(command)
 }
 
-/// The command that runs `program` in network and mount namespaces of its own.
+/// The command that runs `program` in such namespaces.
 pub(crate) fn in_namespaces(program: &Path) -> Result<Command> {
     let words = namespace_words()?;
     let mut command = Command::new(&words[0]);
@@ -51,7 +62,7 @@ pub(crate) fn in_namespaces(program: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// The words of that command before the program.
+/// The words before a program that run it there.
 fn namespace_words() -> Result<Vec<String>> {
     let us = std::env::current_exe().context("cannot find our own program")?;
     let us = us.to_str().context("the path of our own program is not UTF-8")?;

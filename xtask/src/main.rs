@@ -101,7 +101,7 @@ fn run(command: Xtask) -> Result<()> {
         Xtask::Ci(options) => ci::main(&options),
         Xtask::Proxy { what } => proxy::main(what),
         Xtask::Integration { filter } => integration::main(filter.as_deref()),
-        Xtask::Chaos(options) => chaos::main(options),
+        Xtask::Chaos(options) => chaos::main(&options),
         Xtask::Sim(Passed { args }) => sim::main(&args),
         Xtask::Parity(Passed { args }) => parity::main(&args),
         Xtask::Bench(Passed { args }) => bench::main(&args),

@@ -7,8 +7,11 @@ use anyhow::Result;
 
 use crate::build::{self, Profile};
 use crate::command;
-use crate::setup::{self, Purpose};
+use crate::setup::{self, Need};
 use crate::workspace::Workspace;
+
+/// What [`run`] needs.
+pub(crate) const NEEDS: &[Need] = &[Need::Rust, Need::Go, Need::Cgo, Need::Servers];
 
 /// `cargo xtask parity`. All arguments are those of hc-parity.
 pub(crate) fn main(args: &[OsString]) -> Result<()> {
@@ -23,7 +26,7 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
 /// Builds the programs of both sides and holds them against each other.
 fn run(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     crate::need_root("parity")?;
-    setup::ensure(workspace, Purpose::Integration)?;
+    setup::ensure(workspace, NEEDS)?;
     build::all(workspace, Profile::Dev)?;
     build::seesaw_programs(workspace)?;
     command::run(workspace.cargo().args(["build", "--package", "hc-parity"]))?;

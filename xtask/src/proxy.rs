@@ -7,9 +7,12 @@ use clap::ValueEnum;
 
 use crate::ci::tally::{self, Tally};
 use crate::go::go;
-use crate::setup::{self, Purpose};
+use crate::setup::{self, Need};
 use crate::workspace::Workspace;
 use crate::{build, command};
+
+/// What [`lint`] and [`test`] need: both compile what is built on Seesaw.
+pub(crate) const NEEDS: &[Need] = &[Need::Go, Need::Cgo];
 
 /// What `cargo xtask proxy` does.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -24,15 +27,15 @@ pub(crate) fn main(what: What) -> Result<()> {
     let workspace = Workspace::load()?;
     match what {
         What::Build => {
-            setup::ensure(&workspace, Purpose::Build)?;
+            setup::ensure(&workspace, &[Need::Go])?;
             build::go_programs(&workspace)
         }
         What::Lint => {
-            setup::ensure(&workspace, Purpose::GoTests)?;
+            setup::ensure(&workspace, NEEDS)?;
             lint(&workspace)
         }
         What::Test => {
-            setup::ensure(&workspace, Purpose::GoTests)?;
+            setup::ensure(&workspace, NEEDS)?;
             let tally = test(&workspace)?;
             tally.print();
             tally.verdict()

@@ -10,49 +10,58 @@ use anyhow::{Context, Result, bail};
 use crate::workspace::{Workspace, cargo};
 use crate::{command, go};
 
-/// What the machine is to be made ready for. Each needs what those before it need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Purpose {
-    /// Building the programs and running the demo.
-    Build,
-    /// The tests of the Go side, which are built with the race detector and against Seesaw's cgo packages.
-    GoTests,
-    /// The end-to-end tests.
-    Integration,
-    /// Everything.
-    Ci,
+/// Something that a command or a step of CI does, and for which the machine may lack something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Compiling our Rust programs.
+    Rust,
+    /// Compiling our Go programs, which takes Go and nothing else.
+    Go,
+    /// Compiling with cgo: Seesaw's own packages, and Go's race detector.
+    Cgo,
+    /// Tests against real servers, with real tools, in network namespaces.
+    Servers,
+    /// Checking the units of systemd.
+    Units,
+    /// Checking licences and sources of dependencies.
+    Deny,
+    /// Packing crates.
+    Package,
 }
 
-use Purpose::{Build, Ci, GoTests, Integration};
+use Need::{Cgo, Deny, Go, Package, Rust, Servers, Units};
 
-/// The first purpose that needs it; what shows that it is there; the Debian package that brings it. A program, or one of
-/// several files, in which `{lib}` stands for the directory of the processor's libraries. To look for files is quicker than
-/// to ask the package manager, and also right where a program did not come from a package.
-const REQUIREMENTS: &[(Purpose, &[&str], &str)] = &[
-    (Build, &["{lib}/libseccomp.so", "/usr/lib64/libseccomp.so", "/usr/lib/libseccomp.so"], "libseccomp-dev"),
-    (Build, &["pkg-config"], "pkg-config"),
-    (Build, &["/usr/include/openssl/ssl.h", "/usr/include/{arch}-linux-gnu/openssl/ssl.h"], "libssl-dev"),
-    (GoTests, &["gcc"], "gcc"),
-    (GoTests, &["/usr/include/stdio.h"], "libc6-dev"),
-    (GoTests, &["/usr/include/libnl3/netlink/netlink.h"], "libnl-3-dev"),
+/// Everything.
+const ALL: &[Need] = &[Rust, Go, Cgo, Servers, Units, Deny, Package];
+
+/// What needs it; what shows that it is there; the Debian package that brings it. A program, or one of several files, in
+/// which `{lib}` stands for the directory of the processor's libraries. To look for files is quicker than to ask the package
+/// manager, and also right where a program did not come from a package.
+const REQUIREMENTS: &[(Need, &[&str], &str)] = &[
+    (Rust, &["{lib}/libseccomp.so", "/usr/lib64/libseccomp.so", "/usr/lib/libseccomp.so"], "libseccomp-dev"),
+    (Rust, &["pkg-config"], "pkg-config"),
+    (Rust, &["/usr/include/openssl/ssl.h", "/usr/include/{arch}-linux-gnu/openssl/ssl.h"], "libssl-dev"),
+    (Cgo, &["gcc"], "gcc"),
+    (Cgo, &["/usr/include/stdio.h"], "libc6-dev"),
+    (Cgo, &["/usr/include/libnl3/netlink/netlink.h"], "libnl-3-dev"),
     (
-        GoTests,
+        Cgo,
         &["{lib}/libnl-genl-3.so", "/usr/lib64/libnl-genl-3.so", "/usr/lib/libnl-genl-3.so"],
         "libnl-genl-3-dev",
     ),
-    (Integration, &["ip"], "iproute2"),
-    (Integration, &["nft"], "nftables"),
-    (Integration, &["unshare"], "util-linux"),
-    (Integration, &["mount"], "mount"),
-    (Integration, &["openssl"], "openssl"),
-    (Integration, &["/etc/ssl/certs/ca-certificates.crt"], "ca-certificates"),
-    (Integration, &["nginx"], "nginx-light"),
-    (Integration, &["haproxy"], "haproxy"),
-    (Integration, &["promtool"], "prometheus"),
-    (Integration, &["unbound"], "unbound"),
-    (Integration, &["freeradius"], "freeradius"),
-    (Ci, &["systemd-analyze"], "systemd"),
-    (Ci, &["git"], "git"),
+    (Servers, &["ip"], "iproute2"),
+    (Servers, &["nft"], "nftables"),
+    (Servers, &["unshare"], "util-linux"),
+    (Servers, &["mount"], "mount"),
+    (Servers, &["openssl"], "openssl"),
+    (Servers, &["/etc/ssl/certs/ca-certificates.crt"], "ca-certificates"),
+    (Servers, &["nginx"], "nginx-light"),
+    (Servers, &["haproxy"], "haproxy"),
+    (Servers, &["promtool"], "prometheus"),
+    (Servers, &["unbound"], "unbound"),
+    (Servers, &["freeradius"], "freeradius"),
+    (Units, &["systemd-analyze"], "systemd"),
+    (Package, &["git"], "git"),
 ];
 
 /// Packages that bring a service, which Debian would start now and with the machine. The tests start their own.
@@ -69,28 +78,31 @@ const CARGO_DENY: &str = "0.20.2";
 
 /// `cargo xtask setup`.
 pub(crate) fn main() -> Result<()> {
-    ensure(&Workspace::load()?, Ci)?;
+    ensure(&Workspace::load()?, ALL)?;
     println!("everything is there");
     Ok(())
 }
 
-/// Makes the machine ready for `purpose`. Takes a few milliseconds when nothing is missing.
-pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose) -> Result<()> {
-    let missing: Vec<(&[&str], &str)> = REQUIREMENTS
-        .iter()
-        .filter(|(first, signs, _)| *first <= purpose && !is_there(signs))
+/// Makes the machine ready for what is needed. Takes a few milliseconds when nothing is missing.
+pub(crate) fn ensure(workspace: &Workspace, needs: &[Need]) -> Result<()> {
+    let missing: Vec<(&[&str], &str)> = required(needs)
+        .filter(|(_, signs, _)| !is_there(signs))
         .map(|(_, signs, package)| (*signs, *package))
         .collect();
     if !missing.is_empty() {
         install(&missing)?;
     }
-    if purpose == Ci && cargo_deny_version().as_deref() != Some(CARGO_DENY) {
+    if needs.contains(&Deny) && cargo_deny_version().as_deref() != Some(CARGO_DENY) {
         // Not from inside the workspace: its toolchain file and configuration are not the tool's.
         let version = format!("cargo-deny@{CARGO_DENY}");
         command::run(cargo().args(["install", "--locked", "--no-default-features", &version]))?;
     }
     // Last, because it is the one thing that nobody but the user can bring.
-    go::ensure(&workspace.proxy())
+    if needs.contains(&Go) { go::ensure(&workspace.proxy()) } else { Ok(()) }
+}
+
+fn required(needs: &[Need]) -> impl Iterator<Item = &'static (Need, &'static [&'static str], &'static str)> {
+    REQUIREMENTS.iter().filter(|(need, ..)| needs.contains(need))
 }
 
 fn is_there(signs: &[&str]) -> bool {
@@ -185,7 +197,7 @@ mod tests {
 
     #[test]
     fn the_demo_needs_little() {
-        let needed = REQUIREMENTS.iter().filter(|(first, ..)| *first <= Build).map(|(.., package)| *package);
+        let needed = required(&[Rust, Go]).map(|(.., package)| *package);
         assert_eq!(needed.collect::<Vec<_>>(), ["libseccomp-dev", "pkg-config", "libssl-dev"]);
     }
 

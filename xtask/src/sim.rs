@@ -5,8 +5,11 @@ use std::ffi::OsString;
 use anyhow::Result;
 
 use crate::command;
-use crate::setup::{self, Purpose};
+use crate::setup::{self, Need};
 use crate::workspace::Workspace;
+
+/// What [`run`] needs.
+pub(crate) const NEEDS: &[Need] = &[Need::Rust];
 
 /// `cargo xtask sim`: its arguments are those of `hc-sim`.
 pub(crate) fn main(args: &[OsString]) -> Result<()> {
@@ -20,7 +23,7 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
 
 /// Optimised: an hour takes a tenth of a second then, and some seconds otherwise.
 fn run(workspace: &Workspace, args: &[OsString]) -> Result<()> {
-    setup::ensure(workspace, Purpose::Build)?;
+    setup::ensure(workspace, NEEDS)?;
     command::run(
         workspace.cargo().args(["run", "--quiet", "--release", "--package", "hc-sim", "--"]).args(args),
     )

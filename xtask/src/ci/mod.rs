@@ -13,15 +13,17 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use self::tally::Tally;
-use crate::setup::{self, Purpose};
+use crate::setup::{self, Need};
 use crate::workspace::Workspace;
 use crate::{api, build, chaos, command, integration, parity, proxy, sim};
 
-/// One step: its group and name, what it shows, and how it is done. A step that runs tests returns their tally.
+/// One step: its group and name, what it shows, what it needs on the machine, and how it is done. A step that runs tests
+/// returns their tally.
 struct Step {
     group: &'static str,
     name: &'static str,
     shows: &'static str,
+    needs: &'static [Need],
     run: Run,
 }
 
@@ -30,45 +32,81 @@ enum Run {
     Tests(fn(&Workspace) -> Result<Tally>),
 }
 
-const fn check(
-    group: &'static str,
-    name: &'static str,
-    shows: &'static str,
-    run: fn(&Workspace) -> Result<()>,
-) -> Step {
-    Step { group, name, shows, run: Run::Check(run) }
-}
+use Run::{Check, Tests};
 
-const fn tests(
+const fn step(
     group: &'static str,
     name: &'static str,
     shows: &'static str,
-    run: fn(&Workspace) -> Result<Tally>,
+    needs: &'static [Need],
+    run: Run,
 ) -> Step {
-    Step { group, name, shows, run: Run::Tests(run) }
+    Step { group, name, shows, needs, run }
 }
 
 /// The groups are the jobs of `.github/workflows/ci.yml`, which run on machines of their own.
 const STEPS: &[Step] = &[
-    check(LINT, "format", "rustfmt has nothing to change", format),
-    check(LINT, "graph", "crates depend on each other as designed", graph),
-    check(LINT, "deny", "licences, sources and duplicates of dependencies", deny),
-    check(LINT, "units", "systemd units are valid and well confined", units),
-    check(LINT, "clippy", "clippy has nothing to say, in the fuzz binary either", clippy),
-    check(LINT, "docs", "the documentation of every crate builds", docs),
-    check(LINT, "api", "the public API is the one in docs/api", api::check),
-    check(LINT, "package", "what would be published builds by itself", package::check),
-    tests("test", "test", "Rust tests, wire examples and documentation examples", test),
-    check("go", "proxy-lint", "gofmt and go vet have nothing to say", proxy::lint),
-    tests("go", "proxy-test", "Go tests with the race detector, wire examples", proxy::test),
-    tests("e2e", "integration", "the whole chain against real servers and the real engine", integration),
-    check("e2e", "parity", "verdicts, requests and programs agree with Seesaw's own", parity::quick),
-    check("slow", "sim", "200 hours of trouble in virtual time break no invariant", sim::quick),
-    check("slow", "chaos", "nothing false and nothing lost while programs die and starve", chaos::quick),
+    step("lint", "format", "rustfmt has nothing to change", &[], Check(format)),
+    step("lint", "graph", "crates depend on each other as designed", &[], Check(graph)),
+    step("lint", "deny", "licences, sources and duplicates of dependencies", &[Need::Deny], Check(deny)),
+    step("lint", "units", "systemd units are valid and well confined", &[Need::Units], Check(units)),
+    step(
+        "lint",
+        "clippy",
+        "clippy has nothing to say, in the fuzz binary either",
+        &[Need::Rust],
+        Check(clippy),
+    ),
+    step("lint", "docs", "the documentation of every crate builds", &[Need::Rust], Check(docs)),
+    step("lint", "api", "the public API is the one in docs/api", &[Need::Rust], Check(api::check)),
+    step(
+        "lint",
+        "package",
+        "what would be published builds by itself",
+        &[Need::Rust, Need::Package],
+        Check(package::check),
+    ),
+    step("test", "test", "Rust tests, wire examples and documentation examples", TEST_NEEDS, Tests(test)),
+    step("go", "proxy-lint", "gofmt and go vet have nothing to say", proxy::NEEDS, Check(proxy::lint)),
+    step(
+        "go",
+        "proxy-test",
+        "Go tests with the race detector, wire examples",
+        proxy::NEEDS,
+        Tests(proxy::test),
+    ),
+    step(
+        "e2e",
+        "integration",
+        "the whole chain against real servers and the real engine",
+        integration::NEEDS,
+        Tests(integration),
+    ),
+    step(
+        "e2e",
+        "parity",
+        "verdicts, requests and programs agree with Seesaw's own",
+        parity::NEEDS,
+        Check(parity::quick),
+    ),
+    step(
+        "slow",
+        "sim",
+        "200 hours of trouble in virtual time break no invariant",
+        sim::NEEDS,
+        Check(sim::quick),
+    ),
+    step(
+        "slow",
+        "chaos",
+        "nothing false and nothing lost while programs die and starve",
+        chaos::NEEDS,
+        Tests(chaos::quick),
+    ),
 ];
 
-/// The group whose steps need tools that no other needs.
-const LINT: &str = "lint";
+/// The tests start the whole chain, and real servers; xtask's own check units.
+const TEST_NEEDS: &[Need] = &[Need::Rust, Need::Go, Need::Servers, Need::Units];
 
 /// Which steps `cargo xtask ci` runs.
 #[derive(Debug, Args)]
@@ -101,8 +139,6 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     };
     let steps: Vec<&Step> = STEPS.iter().filter(wanted).collect();
     let workspace = Workspace::load()?;
-    let lint = steps.iter().any(|step| step.group == LINT);
-    setup::ensure(&workspace, if lint { Purpose::Ci } else { Purpose::Integration })?;
     let report = run(&workspace, &steps, options.keep_going);
     report.print();
     report.verdict()
@@ -151,7 +187,9 @@ fn run(workspace: &Workspace, steps: &[&Step], keep_going: bool) -> Report {
 }
 
 impl Report {
+    /// Runs a step on a machine that has what it needs. One that lacks it and cannot get it fails this step alone.
     fn step(&mut self, workspace: &Workspace, step: &Step) -> Result<()> {
+        setup::ensure(workspace, step.needs)?;
         match step.run {
             Run::Check(check) => check(workspace),
             Run::Tests(tests) => {
