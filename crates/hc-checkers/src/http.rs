@@ -183,7 +183,7 @@ where
     } else {
         Cow::Borrowed(&*head.status_text)
     };
-    if !probe.expected_codes.is_empty() && !probe.expected_codes.contains(&head.status) {
+    if !probe.expected_codes.accepts(head.status) {
         return Err(Failure::Status { got: status.into() }.into());
     }
     if !probe.expected_body.is_empty() {

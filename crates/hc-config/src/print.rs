@@ -171,7 +171,10 @@ fn put_http(table: &mut Table, http: &HttpProbe) -> Result<(), String> {
     put_tls(table, http.tls);
     put(table, "method", &*http.method);
     put_request(table, http)?;
-    let codes = http.expected_codes.iter().map(|code| Value::from(i64::from(*code)));
+    let codes = http.expected_codes.ranges().map(|range| match range.into_inner() {
+        (first, last) if first == last => Value::from(i64::from(first)),
+        (first, last) => Value::from(format!("{first}-{last}")),
+    });
     put(table, "expected_codes", codes.collect::<Vec<Value>>());
     put_bytes(table, "expected_body", http.expected_body.as_slice());
     put(table, "proxy", http.proxy);

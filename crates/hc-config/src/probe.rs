@@ -106,8 +106,8 @@ impl Reader<'_> {
             _ => None,
         });
         let expected_codes = match self.settings.has(&keys::EXPECTED_CODES) {
-            true => ranges.flatten().collect(),
-            false => Box::from([200]),
+            true => ranges.collect(),
+            false => [200].into(),
         };
         HttpProbe {
             tls: tls(self.settings),

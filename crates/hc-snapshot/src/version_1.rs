@@ -110,7 +110,8 @@ fn write_http<M: SerializeMap>(map: &mut M, http: &HttpProbe) -> Result<(), M::E
         map.serialize_entry("overrides", &(host, server_name, authorization, error))?;
     }
     if !expected_codes.is_empty() {
-        map.serialize_entry("expected_codes", expected_codes)?;
+        let codes: Vec<u16> = expected_codes.ranges().flatten().collect();
+        map.serialize_entry("expected_codes", &codes)?;
     }
     write_unless_empty(map, "expected_body", expected_body.as_slice())?;
     if *proxy {

@@ -107,6 +107,7 @@ mod tag {
     pub(super) const SERVER_NAME: u8 = 38;
     pub(super) const AUTHORIZATION: u8 = 39;
     pub(super) const REQUEST_ERROR: u8 = 40;
+    pub(super) const EXPECTED_RANGES: u8 = 41;
 
     pub(super) const QUERY: u8 = 48;
     pub(super) const QUERY_TYPE: u8 = 49;
@@ -219,8 +220,10 @@ impl Encoding {
         if request_target.as_slice() != b"/" {
             self.field(tag::REQUEST_TARGET, request_target.as_slice());
         }
-        let codes: Vec<u8> = expected_codes.iter().flat_map(|code| code.to_be_bytes()).collect();
-        self.field_unless_empty(tag::EXPECTED_CODES, &codes);
+        if expected_codes.are_single() {
+            let codes = expected_codes.ranges().flat_map(|code| code.start().to_be_bytes());
+            self.field_unless_empty(tag::EXPECTED_CODES, &codes.collect::<Vec<u8>>());
+        }
         self.field_unless_empty(tag::EXPECTED_BODY, expected_body.as_slice());
         self.flag(tag::PROXY, *proxy);
         if let Some(overrides) = overrides {
@@ -236,6 +239,11 @@ impl Encoding {
                     self.field(tag, value);
                 }
             }
+        }
+        // One of both tags has all of them, so that their order is kept.
+        if !expected_codes.are_single() {
+            let ends = expected_codes.ranges().flat_map(|range| [*range.start(), *range.end()]);
+            self.field(tag::EXPECTED_RANGES, &ends.flat_map(u16::to_be_bytes).collect::<Vec<u8>>());
         }
     }
 

@@ -24,6 +24,7 @@
 
 mod backend;
 mod bytes;
+mod http;
 mod id;
 mod key;
 mod local_fault;
@@ -43,6 +44,7 @@ pub mod verdict;
 mod wall;
 
 pub use bytes::{RawBytes, Secret};
+pub use http::StatusCodes;
 pub use id::{CheckId, Incarnation};
 pub use key::CheckKey;
 pub use local_fault::{FaultClass, LocalFault};

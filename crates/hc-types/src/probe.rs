@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{RawBytes, Secret};
+use crate::{RawBytes, Secret, StatusCodes};
 
 /// What a probe does, and what it takes for an answer. The eight types of Seesaw (`healthcheck/`):
 /// TCP and HTTP each with and without TLS.
@@ -99,7 +99,7 @@ pub struct HttpProbe {
     /// what else a server may take.
     pub request_target: RawBytes,
     /// Status codes that pass. Empty: any.
-    pub expected_codes: Box<[u16]>,
+    pub expected_codes: StatusCodes,
     /// Prefix of the decoded body. Empty: the body is not read.
     pub expected_body: RawBytes,
     /// The backend is an HTTP proxy: a request target that begins with `/` is sent in its absolute
@@ -147,7 +147,7 @@ impl Default for HttpProbe {
             tls: None,
             method: "GET".into(),
             request_target: "/".into(),
-            expected_codes: Box::default(),
+            expected_codes: StatusCodes::default(),
             expected_body: RawBytes::default(),
             proxy: false,
             overrides: None,

@@ -61,6 +61,14 @@ pub enum SpecError {
     /// An expected HTTP status code outside 100 to 999.
     #[error("expected_codes: {0} is not a status code (100 to 999)")]
     ExpectedCode(u16),
+    /// A range of expected HTTP status codes in which there is none.
+    #[error("expected_codes: {first}-{last} ends before it begins")]
+    ExpectedCodes {
+        /// Where it begins.
+        first: u16,
+        /// Where it ends.
+        last: u16,
+    },
     /// An IPv6 address that is expected in A records.
     #[error("expected_ips: {0} is not an IPv4 address")]
     ExpectedAddress(IpAddr),
@@ -86,7 +94,7 @@ impl SpecError {
             SpecError::RequestTarget { .. } => "request_target",
             SpecError::HttpHost(_) => "http_host",
             SpecError::Authorization => "authorization",
-            SpecError::ExpectedCode(_) => "expected_codes",
+            SpecError::ExpectedCode(_) | SpecError::ExpectedCodes { .. } => "expected_codes",
             SpecError::ExpectedAddress(_) | SpecError::ExpectedAddressesOf(_) => "expected_ips",
             SpecError::ExpectedAnswer => "expected_answer",
         }
@@ -272,8 +280,14 @@ fn checked_http(mut http: Box<HttpProbe>) -> Result<Box<HttpProbe>, SpecError> {
     if http.method.is_empty() || !http.method.bytes().all(is_token_byte) {
         return Err(SpecError::Method(http.method.clone()));
     }
-    if let Some(code) = http.expected_codes.iter().find(|code| !(100..=999).contains(*code)) {
-        return Err(SpecError::ExpectedCode(*code));
+    for range in http.expected_codes.ranges() {
+        let (first, last) = range.into_inner();
+        if let Some(code) = [first, last].into_iter().find(|code| !(100..=999).contains(code)) {
+            return Err(SpecError::ExpectedCode(code));
+        }
+        if first > last {
+            return Err(SpecError::ExpectedCodes { first, last });
+        }
     }
     if let Some(problem) = request_target_problem(http.request_target.as_slice()) {
         let quoted = text::quote(http.request_target.as_slice()).into();

@@ -3,8 +3,8 @@
 use std::fmt::{self, Write as _};
 
 use crate::{
-    CheckSpec, DnsProbe, Failure, Heard, HttpProbe, LocalFault, Mismatch, Outcome, Pass, ProbeSpec,
-    RadiusExpectation, TimeoutEvidence, Unreachable,
+    CheckSpec, DnsProbe, Failure, Heard, LocalFault, Mismatch, Outcome, Pass, ProbeSpec, RadiusExpectation,
+    TimeoutEvidence, Unreachable,
 };
 
 /// The text of a result. Seesaw shows the error alone where there is one (`healthcheck/core.go`),
@@ -73,11 +73,10 @@ fn write_failure(text: &mut String, spec: &CheckSpec, failure: &Failure) -> fmt:
 fn write_status(text: &mut String, probe: &ProbeSpec, got: &str) -> fmt::Result {
     write!(text, "got {got}")?;
     let ProbeSpec::Http(http) = probe else { return Ok(()) };
-    let HttpProbe { expected_codes, .. } = &**http;
-    for (i, code) in expected_codes.iter().enumerate() {
-        write!(text, "{}{code}", if i == 0 { "; want " } else { " or " })?;
+    match http.expected_codes.is_empty() {
+        true => Ok(()),
+        false => write!(text, "; want {}", http.expected_codes),
     }
-    Ok(())
 }
 
 fn write_mismatch(text: &mut String, mismatch: &Mismatch) -> fmt::Result {
@@ -187,7 +186,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Phase, Stray, Target, TcpProbe, Timing};
+    use crate::{HttpProbe, Phase, Stray, Target, TcpProbe, Timing};
 
     #[track_caller]
     fn quoted(bytes: &[u8], expected: &str) {

@@ -200,7 +200,7 @@ impl<'a> RawCheck<'a> {
     fn http(self) -> Result<HttpProbe, FieldError> {
         let tls = self.tls();
         let codes = self.expected_codes.unwrap_or_default();
-        let codes = codes.into_iter().map(|code| number("expected_codes", code, "100 to 999"));
+        let codes = codes.into_iter().map(|code| number::<u16>("expected_codes", code, "100 to 999"));
         let request_target = match (self.request_target, self.path) {
             (Some(JsonBytes(target)), _) => target,
             // Nothing is sent, and the path is perhaps what cannot be.

@@ -102,7 +102,9 @@ fn serialize_http<M: SerializeMap>(map: &mut M, http: &HttpProbe) -> Result<(), 
         serialize_overrides(map, overrides)?;
     }
     if !http.expected_codes.is_empty() {
-        map.serialize_entry("expected_codes", &http.expected_codes)?;
+        // The protocol has lists of codes only, with the same meaning.
+        let codes: Vec<u16> = http.expected_codes.ranges().flatten().collect();
+        map.serialize_entry("expected_codes", &codes)?;
     }
     if !http.expected_body.is_empty() {
         map.serialize_entry("expected_body", &AsJson(http.expected_body.as_slice()))?;

@@ -76,6 +76,9 @@ fn keys_are_the_same_in_every_version() {
         overrides: None,
     };
     vector(backend(), http(https), "0200a3a5af9877773503d211bdd6ee9d");
+    let ranges =
+        HttpProbe { expected_codes: [200..=299, 404..=404].into_iter().collect(), ..HttpProbe::default() };
+    vector(backend(), http(ranges), "02d98db296d8c171a1e5f710657c4c60");
     let named = HttpOverrides {
         host: Some("www.example.com".into()),
         server_name: Some("www.example.com".into()),
@@ -177,7 +180,18 @@ fn pick(choices: [u8; CHOICES]) -> CheckSpec {
             tls,
             method: ["GET", "HEAD"][usize::from(text % 2)].into(),
             request_target: format!("/{}", text_of(other)).into(),
-            expected_codes: [&[][..], &[200], &[200, 201], &[201]][usize::from(list % 4)].into(),
+            expected_codes: [
+                &[][..],
+                &[200..=200],
+                &[200..=200, 201..=201],
+                &[201..=201],
+                &[200..=201],
+                &[200..=201, 201..=201],
+                &[201..=201, 200..=201],
+            ][usize::from(list % 7)]
+            .iter()
+            .cloned()
+            .collect(),
             expected_body: text_of(flag >> 1).into(),
             proxy: on(flag, 0),
             overrides: Some(Box::new(HttpOverrides {

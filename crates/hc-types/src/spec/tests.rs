@@ -96,6 +96,12 @@ fn http_fields_are_checked() {
         http(HttpProbe { expected_codes: [200, 99].into(), ..HttpProbe::default() }),
         "expected_codes: 99 is not a status code (100 to 999)",
     );
+    let ranges = |range| {
+        http(HttpProbe { expected_codes: [200..=200, range].into_iter().collect(), ..HttpProbe::default() })
+    };
+    rejected(ranges(500..=1000), "expected_codes: 1000 is not a status code (100 to 999)");
+    #[expect(clippy::reversed_empty_ranges, reason = "this is what is rejected")]
+    rejected(ranges(299..=200), "expected_codes: 299-200 ends before it begins");
 }
 
 #[test]
