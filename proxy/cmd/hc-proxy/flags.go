@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hc-server/hc/proxy/internal/metrics"
 	"github.com/hc-server/hc/proxy/internal/seesaw"
 	"github.com/hc-server/hc/proxy/internal/server"
 )
@@ -17,6 +18,9 @@ type settings struct {
 	fetchInterval  time.Duration
 	notifyInterval time.Duration
 	dryRun         bool
+	printChecks    bool
+	// metrics is where to serve them, both empty for nowhere.
+	metricsNetwork, metricsAddress string
 	// ignored has Seesaw's flags that were set and do nothing.
 	ignored []string
 }
@@ -44,6 +48,10 @@ func parse(flags *flag.FlagSet, args []string) (*settings, int) {
 	flags.BoolVar(&s.dryRun, "dry_run", false, "Skips actual check and always return healthy as result; needs no hc-server")
 	flags.DurationVar(&s.notifyInterval, "notify_interval", 15*time.Second,
 		"The time between notifications in a dry run; otherwise a setting of hc-server")
+	flags.BoolVar(&s.printChecks, "print-checks", false,
+		"Fetches the checks once, prints them as hc-server would be told, a JSON object a line, and exits; needs no hc-server")
+	address := flags.String("metrics", "",
+		"Where to serve Prometheus metrics under /metrics: host:port, or the path of a Unix socket; nowhere by default")
 	const elsewhere = "No effect, for compatibility with Seesaw: a setting of hc-server"
 	flags.Duration("batch_delay", 100*time.Millisecond, elsewhere)
 	flags.Int("batch_size", 100, elsewhere)
@@ -68,6 +76,13 @@ func parse(flags *flag.FlagSet, args []string) (*settings, int) {
 	case s.notifyInterval <= 0:
 		usage(flags, "-notify_interval must be above 0")
 		return nil, 2
+	}
+	if *address != "" {
+		var err error
+		if s.metricsNetwork, s.metricsAddress, err = metrics.ParseAddress(*address); err != nil {
+			usage(flags, "-metrics: "+err.Error())
+			return nil, 2
+		}
 	}
 	flags.Visit(func(f *flag.Flag) {
 		if f.Usage == elsewhere || f.Name == "notify_interval" && !s.dryRun {

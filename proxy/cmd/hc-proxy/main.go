@@ -1,8 +1,10 @@
 // Hc-proxy stands between the Seesaw Engine and hc-server: it takes the engine's
 // checks over the engine's RPC to hc-server, and hc-server's news to the engine.
 //
-// Exit status: 0 after SIGTERM, SIGINT or SIGQUIT, 2 for wrong usage. It does not
-// end because the engine or hc-server is away.
+// Exit status: 0 after SIGTERM, SIGINT or SIGQUIT, 2 for wrong usage, 1 if what
+// was asked for cannot be done: metrics at an address that is taken, or
+// -print-checks without an engine. It does not end because the engine or hc-server
+// is away.
 package main
 
 import (
@@ -12,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"sync"
 	"syscall"
 
 	log "github.com/golang/glog"
@@ -19,6 +22,7 @@ import (
 	"github.com/hc-server/hc/proxy/internal/bridge"
 	"github.com/hc-server/hc/proxy/internal/dryrun"
 	"github.com/hc-server/hc/proxy/internal/engine"
+	"github.com/hc-server/hc/proxy/internal/metrics"
 	"github.com/hc-server/hc/proxy/internal/server"
 	"github.com/hc-server/hc/proxy/internal/systemd"
 )
@@ -61,11 +65,26 @@ func handle(signals <-chan os.Signal, stop func()) {
 
 func run(settings *settings, signals <-chan os.Signal) int {
 	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
 	go handle(signals, cancel)
+	if settings.printChecks {
+		return printChecks(ctx, settings.engineSocket, os.Stdout)
+	}
 	log.Infof("hc-proxy %s: engine %s, hc-server %s", version, settings.engineSocket, settings.serverName())
 	for _, name := range settings.ignored {
 		log.Warningf("-%s does nothing here: hc-server.toml has that setting", name)
+	}
+	counts := new(metrics.Metrics)
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	defer cancel()
+	if settings.metricsAddress != "" {
+		listener, err := metrics.Listen(settings.metricsNetwork, settings.metricsAddress)
+		if err != nil {
+			log.Errorf("Cannot serve metrics: %v", err)
+			return 1
+		}
+		log.Infof("Metrics are at %s, path /metrics", listener.Addr())
+		serving.Go(func() { counts.Serve(ctx, listener, version) })
 	}
 	dial := server.DialUnix(settings.serverSocket)
 	if settings.dryRun {
@@ -81,6 +100,7 @@ func run(settings *settings, signals <-chan os.Signal) int {
 		FetchInterval: settings.fetchInterval,
 		DialServer:    dial,
 		Version:       version,
+		Metrics:       counts,
 	})
 	return 0
 }

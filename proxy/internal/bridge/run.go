@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/hc-server/hc/proxy/internal/convert"
 	"github.com/hc-server/hc/proxy/internal/engine"
+	"github.com/hc-server/hc/proxy/internal/metrics"
 	"github.com/hc-server/hc/proxy/internal/seesaw"
 	"github.com/hc-server/hc/proxy/internal/server"
 	"github.com/hc-server/hc/proxy/internal/wire"
@@ -27,12 +29,17 @@ type Options struct {
 	DialServer server.Dialer
 	// Version is told to hc-server, for its log.
 	Version string
+	// Metrics counts what happens. Nil if nobody wants to know.
+	Metrics *metrics.Metrics
 }
 
 // Run joins the two until the context ends, whatever becomes of either. It then
 // takes leave of hc-server, within a third of a second, and returns when all
 // that it started has ended.
 func Run(ctx context.Context, options Options) {
+	if options.Metrics == nil {
+		options.Metrics = new(metrics.Metrics)
+	}
 	r := &run{
 		options:  options,
 		core:     NewCore(uint64(time.Now().UnixMicro())),
@@ -54,7 +61,7 @@ func Run(ctx context.Context, options Options) {
 		case result := <-r.fetches:
 			r.fetched(result, time.Now())
 		case result := <-r.answers:
-			r.answered(result)
+			r.answered(result, time.Now())
 		case <-timer.C:
 			r.fetch(time.Now())
 		case <-ctx.Done():
@@ -114,10 +121,12 @@ func (r *run) arm(timer *time.Timer) {
 func (r *run) engineEvent(event engine.Event, now time.Time) {
 	r.conn = event.Conn
 	if event.Conn == nil {
+		r.options.Metrics.Engine.Down()
 		r.core.EngineDown()
 		r.eventLog.engineDown(event.Err)
 		return
 	}
+	r.options.Metrics.Engine.Up()
 	r.core.EngineUp()
 	r.schedule.begin(now)
 	r.eventLog.engineUp(r.options.EngineSocket, event.Conn.Epoch)
@@ -143,6 +152,7 @@ func (r *run) fetch(now time.Time) {
 
 func (r *run) fetched(result fetch, now time.Time) {
 	r.fetching = false
+	r.options.Metrics.Fetches.Ended(now, result.err)
 	if name := seesaw.LearnUnknown(result.err); name != "" {
 		log.Errorf("The engine has checks of type %s, which is not known here: they will be left out", name)
 	}
@@ -163,23 +173,35 @@ func (r *run) fetched(result fetch, now time.Time) {
 	}
 	messages := r.core.Fetched(result.set)
 	r.eventLog.fetched(result.set, result.dropped, len(messages) > 0)
+	r.options.Metrics.Checks.Store(int64(len(result.set)))
+	r.options.Metrics.LeftOut.Store(int64(len(result.dropped)))
+	r.options.Metrics.Rejected.Store(int64(len(r.eventLog.rejections)))
 	r.tell(messages)
 }
 
 func (r *run) tell(messages []wire.Message) {
-	if r.link != nil {
-		r.link.Send(messages...)
+	if r.link == nil || len(messages) == 0 {
+		return
 	}
+	switch messages[0].(type) {
+	case *wire.UpdateConfigs:
+		r.options.Metrics.FullSets.Add(1)
+	case *wire.UpdateDelta:
+		r.options.Metrics.Deltas.Add(1)
+	}
+	r.link.Send(messages...)
 }
 
 func (r *run) serverEvent(event server.Event) {
 	switch {
 	case event.Link == nil:
 		r.link = nil
+		r.options.Metrics.Server.Down()
 		r.core.ServerDown()
 		r.eventLog.serverDown(event.Err)
 	case event.Message == nil:
 		r.link = event.Link
+		r.options.Metrics.Server.Up()
 		r.eventLog.serverUp(event.Link.ServerVersion)
 		r.tell(r.core.ServerUp())
 	default:
@@ -196,6 +218,7 @@ func (r *run) message(message wire.Message) {
 		r.tell(r.core.RequestConfigs())
 	case *wire.Rejected:
 		r.eventLog.rejected(m.Checks)
+		r.options.Metrics.Rejected.Store(int64(len(r.eventLog.rejections)))
 	case *wire.Error:
 		log.Warningf("hc-server: %s: %s", m.Code, m.Message)
 	case *wire.StatusResponse:
@@ -209,11 +232,14 @@ func (r *run) message(message wire.Message) {
 // outstanding at a time; one that comes while the engine still has another, over
 // a link before this one, is refused and comes again.
 func (r *run) deliver(batch *wire.NotificationBatch) {
+	r.options.Metrics.Batches.Add(1)
+	r.options.Metrics.Notifications.Add(uint64(len(batch.Batch.Notifications)))
 	result := answer{link: r.link, seq: batch.Seq}
 	if result.err = r.core.Admit(batch); result.err == nil && r.delivering {
 		result.err = errBusy
 	}
 	if result.err != nil {
+		r.options.Metrics.Refused[refusal(result.err)].Add(1)
 		r.acknowledge(result)
 		return
 	}
@@ -225,8 +251,27 @@ func (r *run) deliver(batch *wire.NotificationBatch) {
 	})
 }
 
-func (r *run) answered(result answer) {
+// refusal is how the metrics call the reason why a batch is not passed on.
+func refusal(err error) metrics.Refusal {
+	switch {
+	case errors.Is(err, errNoEngine):
+		return metrics.NoEngine
+	case errors.Is(err, errNoSetYet):
+		return metrics.NoSetYet
+	case errors.Is(err, errBusy):
+		return metrics.Busy
+	}
+	return metrics.OldGeneration
+}
+
+func (r *run) answered(result answer, now time.Time) {
 	r.delivering = false
+	r.options.Metrics.Deliveries.Ended(now, result.err)
+	if result.err == nil {
+		r.options.Metrics.Taken.Add(1)
+	} else {
+		r.options.Metrics.Failed.Add(1)
+	}
 	r.acknowledge(result)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hc-server/hc/proxy/internal/convert"
 	"github.com/hc-server/hc/proxy/internal/engine"
+	"github.com/hc-server/hc/proxy/internal/metrics"
 )
 
 func TestMain(m *testing.M) {
@@ -25,13 +26,14 @@ func TestOnlyAYoungEngineMayLackItsMap(t *testing.T) {
 		result fetch
 		want   int
 	}{
-		{"no map, young", fetch{asked: start.Add(young - 1)}, 10},
-		{"no map, later", fetch{asked: start.Add(young)}, 0},
+		{"no map, young", fetch{asked: start.Add(engine.BuildTime - 1)}, 10},
+		{"no map, later", fetch{asked: start.Add(engine.BuildTime)}, 0},
 		{"an empty map, young", fetch{asked: start, set: convert.Set{}}, 0},
-		{"a failure, later", fetch{asked: start.Add(young), err: errors.New("no")}, 10},
-		{"of an engine that has gone", fetch{conn: new(engine.Conn), asked: start.Add(young)}, 10},
+		{"a failure, later", fetch{asked: start.Add(engine.BuildTime), err: errors.New("no")}, 10},
+		{"of an engine that has gone", fetch{conn: new(engine.Conn), asked: start.Add(engine.BuildTime)}, 10},
 	} {
 		r := &run{core: core(t), conn: new(engine.Conn), schedule: schedule{interval: time.Hour}}
+		r.options.Metrics = new(metrics.Metrics)
 		r.core.EngineUp()
 		r.schedule.begin(start)
 		if c.result.conn == nil {

@@ -1,10 +1,10 @@
 package bridge
 
-import "time"
+import (
+	"time"
 
-// young is how long after a new connection the engine may still be building its
-// vservers, one after the other (seesaw: engine/core.go, engine/vserver.go).
-const young = 10 * time.Second
+	"github.com/hc-server/hc/proxy/internal/engine"
+)
 
 // failedPause is Seesaw's own, after an engine has answered a fetch with an
 // error.
@@ -24,7 +24,7 @@ func (s *schedule) begin(now time.Time) {
 }
 
 // young reports whether the engine may not have built all its checks yet.
-func (s *schedule) young(now time.Time) bool { return now.Sub(s.epoch) < young }
+func (s *schedule) young(now time.Time) bool { return now.Sub(s.epoch) < engine.BuildTime }
 
 // asked is called when a fetch has ended: in the first ten seconds of an epoch
 // the next follows after 100, 200, 400, 800 ms and then every second, later

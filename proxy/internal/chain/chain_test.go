@@ -13,13 +13,15 @@ import (
 	"github.com/hc-server/hc/proxy/internal/bridge"
 	"github.com/hc-server/hc/proxy/internal/dryrun"
 	"github.com/hc-server/hc/proxy/internal/fakeengine"
+	"github.com/hc-server/hc/proxy/internal/metrics"
 	"github.com/hc-server/hc/proxy/internal/peertest"
 	"github.com/hc-server/hc/proxy/internal/seesaw"
 	"github.com/hc-server/hc/proxy/internal/wire"
 )
 
 func TestSetsDeltasAndNews(t *testing.T) {
-	c := start(t, nil)
+	counts := new(metrics.Metrics)
+	c := start(t, func(options *bridge.Options) { options.Metrics = counts })
 	e := c.engine(ports(1, 2, 3, 4, 5), fakeengine.Behavior{})
 	p := c.server.Greet()
 	first := full(t, p, 1, 2, 3, 4, 5)
@@ -51,6 +53,17 @@ func TestSetsDeltasAndNews(t *testing.T) {
 	c.stop()
 	p.Expect(`{"type":"shutdown"}`)
 	p.ExpectEnd()
+	text := string(counts.Text("test"))
+	for _, want := range []string{
+		`connected{peer="hc-server"} 1`, `connections_total{peer="engine"} 1`,
+		`call_errors_total{method="HealthState"} 0`, `calls_total{method="HealthState"} 2`,
+		`sets_sent_total{kind="full"} 3`, `sets_sent_total{kind="delta"} 1`,
+		"batches_total 2", "notifications_total 2", `batches_answered_total{result="ok"} 2`,
+	} {
+		if !strings.Contains(text, "hc_proxy_"+want+"\n") && !strings.Contains(text, "hc_proxy_engine_"+want+"\n") {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
 }
 
 func TestTheAnswerOfTheEngineIsTheAck(t *testing.T) {

@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net"
@@ -189,7 +190,7 @@ func TestWhatIsDerivedIsSent(t *testing.T) {
 		if check.HTTPHost != nil {
 			host = *check.HTTPHost
 		}
-		client := &http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) {
+		client := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 			return net.Dial("tcp", address)
 		}}}
 		sent, err := http.NewRequest("GET", request, nil)

@@ -22,6 +22,11 @@ import (
 // Timeout is Seesaw's, for the dial and for each whole call.
 const Timeout = 10 * time.Second
 
+// BuildTime is how long after its start an engine may have no map of checks, or
+// some of them only: it builds its vservers one after the other (seesaw:
+// engine/core.go, engine/vserver.go).
+const BuildTime = 10 * time.Second
+
 // Conn is one connection to one engine process. Its methods may be called
 // concurrently: the calls share the connection and do not wait for each other's
 // answers.

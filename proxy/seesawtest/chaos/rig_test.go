@@ -28,7 +28,6 @@ type rig struct {
 	dir   string // sockets and the file of checks
 
 	server, proxy, engine *supervise.Process
-	engineArgs            []string
 
 	ids  []uint64 // of each backend, in the present life of the engine
 	byID atomic.Pointer[map[uint64]*backend]

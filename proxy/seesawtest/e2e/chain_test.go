@@ -68,10 +68,10 @@ func (w *chain) startEngine() {
 	w.engine = supervise.Start(w.t, w.dir, w.engineSpec)
 }
 
-// startPair starts hc-server and hc-proxy.
-func (w *chain) startPair() {
+// startPair starts hc-server and hc-proxy, with further arguments of hc-proxy.
+func (w *chain) startPair(proxyArgs ...string) {
 	w.t.Helper()
-	w.server, w.proxy = startPair(w.t, w.dir, w.engineSocket, pairOptions{})
+	w.server, w.proxy = startPair(w.t, w.dir, w.engineSocket, pairOptions{proxyArgs: proxyArgs})
 }
 
 // startSeesaw starts Seesaw's own healthchecker in place of the pair. It fetches

@@ -3,6 +3,7 @@ package e2e
 import (
 	"net/rpc"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"syscall"
 	"testing"
@@ -25,10 +26,12 @@ func TestRealEngine(t *testing.T) {
 	s := startSite(t, dir)
 	w := newChain(t, dir, s.cluster)
 	// The engine last: it finds a healthchecker that has waited for it.
-	w.startPair()
+	socket := filepath.Join(filepath.Dir(w.engineSocket), "metrics.sock")
+	w.startPair("-metrics", socket)
 	w.startEngine()
 	all := s.cluster.entries()
 	w.awaitPresent(all, w.engine.StartedAt(), startLimit, "start")
+	proxyMetricsAreGood(t, socket)
 	w.agreeWithTools(s, nil)
 
 	httpA, mixedA, dual, single := s.cluster.named("http-a"), s.cluster.named("mixed-a"), s.cluster.named("dual"), s.cluster.named("single")
