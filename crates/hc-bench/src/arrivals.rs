@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use hc_checkers::{Checkers, CheckersConfig};
 use hc_manager::{Manager, ManagerConfig};
-use hc_types::{CheckId, CheckSpec, Outcome, ProbeSpec, Prober, SetChange, Target, TcpProbe, Timing};
+use hc_types::{CheckId, CheckSpec, ProbeResult, ProbeSpec, Prober, SetChange, Target, TcpProbe, Timing};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +28,7 @@ struct Noting {
 
 impl Prober for Noting {
     #[allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-    fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = Outcome> + 'static {
+    fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = ProbeResult> + 'static {
         if let Ok(mut starts) = self.starts.lock() {
             starts.push(Instant::now());
         }

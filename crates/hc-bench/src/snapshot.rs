@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use hc_manager::{Manager, ManagerConfig};
-use hc_types::{CheckId, CheckSpec, Outcome, ProbeSpec, Prober, SetChange, Target, TcpProbe, Timing};
+use hc_types::{
+    CheckId, CheckSpec, Outcome, ProbeResult, ProbeSpec, Prober, SetChange, Target, TcpProbe, Timing,
+};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -30,10 +32,10 @@ struct Passes;
 
 #[allow(clippy::manual_async_fn, reason = "an async fn would borrow the prober, which the trait forbids")]
 impl Prober for Passes {
-    fn probe(&self, _spec: Arc<CheckSpec>) -> impl Future<Output = Outcome> + 'static {
+    fn probe(&self, _spec: Arc<CheckSpec>) -> impl Future<Output = ProbeResult> + 'static {
         async {
             sleep(Duration::from_millis(1)).await;
-            Outcome::PASS
+            Outcome::PASS.into()
         }
     }
 }

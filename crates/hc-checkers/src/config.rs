@@ -72,6 +72,9 @@ pub struct CheckersConfig {
     /// What backends can make all probes hold that share it. Default: a limit of its own of
     /// [`ProbeMemory::DEFAULT`] bytes.
     pub memory: ProbeMemory,
+    /// Keep of probes that pass what is kept of those that fail, too: the beginning of the answer
+    /// where the verdict needs it, and what a TLS handshake came to. Default: false.
+    pub full_evidence: bool,
 }
 
 impl Default for CheckersConfig {
@@ -83,6 +86,7 @@ impl Default for CheckersConfig {
             user_agent: UserAgent::default(),
             max_lingering: 256,
             memory: ProbeMemory::default(),
+            full_evidence: false,
         }
     }
 }

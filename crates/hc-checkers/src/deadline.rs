@@ -1,13 +1,13 @@
 //! One deadline over a whole probe.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
 use hc_types::verdict::{self, AtDeadline};
-use hc_types::{Failure, Outcome, Phase, Stray};
+use hc_types::{Evidence, Failure, Outcome, Phase, PhaseTimes, ProbeResult, Seen, Stray, TlsFacts};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -31,9 +31,19 @@ const MAX_FINAL_READS: u8 = 64;
 /// polled once more after the deadline, and reads the socket itself (a *final read*), since the
 /// poller may not have reported yet that it is readable. What the evidence amounts to is decided by
 /// [`verdict::timed_out`].
+///
+/// A phase is taken to end with the last bytes that were exchanged in it, so that its time costs no
+/// reading of the clock beyond those that the deadline needs.
 #[derive(Debug)]
 pub(crate) struct Progress {
     phase: Cell<Phase>,
+    /// When it began.
+    entered: Cell<Instant>,
+    /// Of this phase, the first bytes of the answer have come.
+    is_answered: Cell<bool>,
+    /// Of the phases that have ended.
+    phases: Cell<PhaseTimes>,
+    seen: RefCell<Option<Box<Seen>>>,
     /// When bytes last went to the peer or came from it.
     exchanged: Cell<Instant>,
     /// The final reads that are left. 0 before the deadline.
@@ -45,9 +55,14 @@ pub(crate) struct Progress {
 
 impl Progress {
     fn new() -> Self {
+        let now = Instant::now();
         Self {
             phase: Cell::new(Phase::Connect),
-            exchanged: Cell::new(Instant::now()),
+            entered: Cell::new(now),
+            is_answered: Cell::new(false),
+            phases: Cell::new(PhaseTimes::default()),
+            seen: RefCell::default(),
+            exchanged: Cell::new(now),
             final_reads: Cell::new(0),
             nothing_there: Cell::new(false),
             stray: Cell::new(None),
@@ -65,8 +80,52 @@ impl Progress {
     /// The probe enters `phase`. A datagram that was ignored in the phase before is no evidence any
     /// more.
     pub(crate) fn enter(&self, phase: Phase) {
+        self.end_phase(self.exchanged.get());
         self.phase.set(phase);
+        self.is_answered.set(false);
         self.stray.set(None);
+    }
+
+    /// The bytes that have just come are the first of the answer, unless there were others.
+    pub(crate) fn answered(&self) {
+        if !self.is_answered.get() {
+            self.end_phase(self.exchanged.get());
+            self.is_answered.set(true);
+        }
+    }
+
+    fn end_phase(&self, ended: Instant) {
+        let nanos = ended.duration_since(self.entered.get()).as_nanos();
+        let micros = u32::try_from(nanos.div_ceil(1000)).unwrap_or(u32::MAX);
+        let mut phases = self.phases.get();
+        let of_phase = match self.phase.get() {
+            Phase::Connect => &mut phases.connect,
+            Phase::Tls => &mut phases.tls,
+            Phase::Send => &mut phases.send,
+            Phase::Response if self.is_answered.get() => &mut phases.response,
+            Phase::Response => &mut phases.first_byte,
+        };
+        // DNS connects a second time, over TCP.
+        *of_phase = of_phase.saturating_add(micros);
+        self.phases.set(phases);
+        self.entered.set(ended);
+    }
+
+    /// Keeps the beginning of an answer that fails.
+    pub(crate) fn keep_answer(&self, answer: &[u8]) {
+        let answer = answer[..answer.len().min(Seen::KEPT)].into();
+        self.seen.borrow_mut().get_or_insert_default().answer = answer;
+    }
+
+    /// Keeps what the TLS handshake came to.
+    pub(crate) fn keep_tls(&self, facts: TlsFacts) {
+        self.seen.borrow_mut().get_or_insert_default().tls = Some(facts);
+    }
+
+    /// What the probe saw, up to the last bytes, or up to its deadline if that has passed.
+    fn evidence(&self, deadline: Option<Instant>) -> Evidence {
+        self.end_phase(deadline.unwrap_or_else(|| self.exchanged.get()));
+        Evidence { phases: self.phases.get(), seen: self.seen.take().filter(|seen| !seen.is_empty()) }
     }
 
     /// Where the probe is.
@@ -123,15 +182,16 @@ impl Progress {
 ///
 /// # Cancel safety
 /// Dropping the future drops the probe, and with it its sockets.
-pub(crate) async fn within<F>(timeout: Duration, probe: F) -> Outcome
+pub(crate) async fn within<F>(timeout: Duration, probe: F) -> ProbeResult
 where
     F: AsyncFnOnce(&Progress) -> Result<Outcome, ProbeError>,
 {
-    limit(timeout, probe).await.unwrap_or_else(Outcome::from)
+    let (outcome, evidence) = limit(timeout, probe).await;
+    ProbeResult { outcome: outcome.unwrap_or_else(Outcome::from), evidence }
 }
 
 /// Like [`within`], for a probe that has a connection to close after its verdict.
-pub(crate) async fn limit<T, F>(timeout: Duration, probe: F) -> Result<T, ProbeError>
+pub(crate) async fn limit<T, F>(timeout: Duration, probe: F) -> (Result<T, ProbeError>, Evidence)
 where
     F: AsyncFnOnce(&Progress) -> Result<T, ProbeError>,
 {
@@ -139,13 +199,13 @@ where
     let begun = progress.exchanged.get();
     let mut probe = pin!(probe(&progress));
     if let Some(done) = until_deadline(begun, timeout, probe.as_mut()).await {
-        return done;
+        return (done, progress.evidence(None));
     }
     progress.final_reads.set(MAX_FINAL_READS);
     let mut may_be_early = begun.elapsed() > timeout + LATE_TIMER;
     loop {
         if let Poll::Ready(done) = poll_fn(|context| Poll::Ready(probe.as_mut().poll(context))).await {
-            return done;
+            return (done, progress.evidence(None));
         }
         let failure = verdict::timed_out(&AtDeadline {
             phase: progress.phase(),
@@ -156,7 +216,7 @@ where
         });
         let is_silent = matches!(failure, Failure::Timeout { evidence, .. } if evidence.silent);
         if !is_silent || !std::mem::take(&mut may_be_early) {
-            return Err(failure.into());
+            return (Err(failure.into()), progress.evidence(Some(begun + timeout)));
         }
         sleep(LATE_TIMER).await;
     }
@@ -206,7 +266,8 @@ mod tests {
                 std::future::pending().await
             })
             .await;
-            assert_eq!(outcome, Failure::timeout(phase).into());
+            assert_eq!(outcome.outcome, Failure::timeout(phase).into());
+            assert_eq!(outcome.evidence.phases.total(), SECOND);
             assert_eq!(begun.elapsed(), SECOND);
         }
     }
@@ -221,8 +282,50 @@ mod tests {
             Ok(Outcome::PASS)
         })
         .await;
-        assert_eq!(outcome, Failure::timeout(Phase::Response).into());
+        assert_eq!(outcome.outcome, Failure::timeout(Phase::Response).into());
         assert_eq!(begun.elapsed(), SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_phase_has_its_time() {
+        let milliseconds = Duration::from_millis;
+        let exchange = async |progress: &Progress, time| {
+            sleep(milliseconds(time)).await;
+            progress.exchanged();
+        };
+        let result = within(SECOND, async |progress| {
+            exchange(progress, 1).await;
+            progress.enter(Phase::Tls);
+            exchange(progress, 2).await;
+            exchange(progress, 3).await;
+            progress.enter(Phase::Send);
+            exchange(progress, 6).await;
+            progress.enter(Phase::Response);
+            exchange(progress, 7).await;
+            progress.answered();
+            exchange(progress, 8).await;
+            progress.answered();
+            exchange(progress, 9).await;
+            // What we do by ourselves belongs to no phase.
+            sleep(milliseconds(100)).await;
+            Ok(Outcome::PASS)
+        });
+        let PhaseTimes { connect, tls, send, first_byte, response } = result.await.evidence.phases;
+        assert_eq!((connect, tls, send, first_byte, response), (1_000, 5_000, 6_000, 7_000, 17_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_phase_at_the_deadline_lasted_until_then_and_what_came_is_kept() {
+        let result = within(SECOND, async |progress| {
+            sleep(SECOND / 10).await;
+            progress.exchanged();
+            progress.enter(Phase::Response);
+            progress.keep_answer(&[b'x'; 2 * Seen::KEPT]);
+            std::future::pending().await
+        });
+        let Evidence { phases, seen } = result.await.evidence;
+        assert_eq!((phases.connect, phases.first_byte, phases.response), (100_000, 900_000, 0));
+        assert_eq!(seen.unwrap().answer.len(), Seen::KEPT);
     }
 
     #[tokio::test(start_paused = true)]
@@ -236,7 +339,7 @@ mod tests {
         assert!(futures_poll_once(probe.as_mut()).await.is_none());
         advance(2 * SECOND).await;
         answer.send(()).unwrap();
-        assert_eq!(futures_poll_once(probe).await, Some(Outcome::PASS));
+        assert_eq!(futures_poll_once(probe).await.map(|result| result.outcome), Some(Outcome::PASS));
     }
 
     async fn futures_poll_once<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Output> {

@@ -7,7 +7,7 @@ pub mod name;
 
 use std::time::Duration;
 
-use hc_types::{DnsProbe, Failure, Heard, Outcome, Phase, Target};
+use hc_types::{DnsProbe, Failure, Heard, Outcome, Phase, ProbeResult, Target};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::ProbeMemory;
@@ -33,16 +33,16 @@ use message::{Judgement, Question};
 /// # Cancel safety
 /// Dropping the future closes the socket.
 pub async fn probe_dns(probe: &DnsProbe, target: &Target, timeout: Duration) -> Outcome {
-    judge(probe, target, timeout, &ProbeMemory::default()).await
+    judge(probe, target, timeout, &ProbeMemory::default()).await.outcome
 }
 
-/// The same within a limit that is shared.
+/// The same within a limit that is shared, with what was seen.
 pub(crate) async fn judge(
     probe: &DnsProbe,
     target: &Target,
     timeout: Duration,
     memory: &ProbeMemory,
-) -> Outcome {
+) -> ProbeResult {
     deadline::within(timeout, async |progress| run(probe, target, memory, progress).await).await
 }
 
@@ -57,17 +57,19 @@ async fn run(
     let query = question.encode(id);
     {
         let socket = Datagrams::connect(target)?;
+        progress.enter(Phase::Send);
         socket.send(&query, progress)?;
         progress.enter(Phase::Response);
         loop {
-            match socket.receive(progress, |reply| question.judge(id, reply)).await? {
+            match socket.receive(progress, |reply| keep(question.judge(id, reply), reply, progress)).await? {
                 Judgement::Verdict(outcome) => return Ok(outcome),
                 Judgement::Truncated => break,
                 Judgement::Ignore(stray) => progress.ignored(stray),
             }
         }
     }
-    match question.judge(id, &ask_over_tcp(&query, target, memory, progress).await?) {
+    let reply = ask_over_tcp(&query, target, memory, progress).await?;
+    match keep(question.judge(id, &reply), &reply, progress) {
         Judgement::Verdict(outcome) => Ok(outcome),
         Judgement::Truncated => Err(Failure::MalformedReply("truncated over TCP as well".into()).into()),
         // On a connection of its own nothing can be late.
@@ -75,6 +77,14 @@ async fn run(
             Err(Failure::MalformedReply(format!("the replies over TCP {stray}").into()).into())
         }
     }
+}
+
+/// Keeps the reply of a judgement that fails.
+fn keep(judgement: Judgement, reply: &[u8], progress: &Progress) -> Judgement {
+    if let Judgement::Verdict(Outcome::Fail(_)) = &judgement {
+        progress.keep_answer(reply);
+    }
+    judgement
 }
 
 async fn ask_over_tcp(

@@ -50,6 +50,7 @@ where
         outcome
     })
     .await
+    .outcome
 }
 
 /// The `SubjectPublicKeyInfo` that is found in a certificate.

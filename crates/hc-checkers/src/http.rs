@@ -12,8 +12,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use hc_types::{
-    Failure, Heard, HttpProbe, LocalFault, Mismatch, Outcome, Pass, Phase, Target, quote, recognise,
-    wants_https,
+    Failure, Heard, HttpProbe, LocalFault, Mismatch, Outcome, Pass, Phase, ProbeResult, Target, quote,
+    recognise, wants_https,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
@@ -57,23 +57,23 @@ pub async fn probe_http(
     timeout: Duration,
     config: &CheckersConfig,
 ) -> Outcome {
-    let (outcome, rest) = judge(probe, target, timeout, config).await;
+    let (result, rest) = judge(probe, target, timeout, config).await;
     if let Some(rest) = rest {
         rest.finish().await;
     }
-    outcome
+    result.outcome
 }
 
-/// The outcome, and the connection if it needs a lingering close.
+/// The result, and the connection if it needs a lingering close.
 pub(crate) async fn judge(
     probe: &HttpProbe,
     target: &Target,
     timeout: Duration,
     config: &CheckersConfig,
-) -> (Outcome, Option<LingeringClose>) {
-    let answered =
+) -> (ProbeResult, Option<LingeringClose>) {
+    let (ended, evidence) =
         deadline::limit(timeout, async |progress| run(probe, target, config, progress).await).await;
-    match answered {
+    let (outcome, rest) = match ended {
         Ok((verdict, used)) => {
             let rest = match LingeringClose::of(used, target, CloseOrder::Peer) {
                 Ok(rest) => Some(rest),
@@ -85,7 +85,8 @@ pub(crate) async fn judge(
             (verdict.unwrap_or_else(Outcome::from), rest)
         }
         Err(error) => (error.into(), None),
-    }
+    };
+    (ProbeResult { outcome, evidence }, rest)
 }
 
 /// The verdict, and the connection that it came over.
@@ -116,6 +117,9 @@ async fn run<'a>(
         Err((error, None)) => return Err(error),
     };
     let verdict = exchange(probe, &request, &mut stream, &config.memory, progress).await;
+    if verdict.is_err() || config.full_evidence {
+        progress.keep_tls(stream.facts());
+    }
     Ok((verdict, tls::leave(stream)))
 }
 
@@ -173,7 +177,7 @@ where
     }
     progress.enter(Phase::Response);
     let mut incoming = Incoming::new(stream, memory);
-    let head = match read_head(&probe.method, &mut incoming).await? {
+    let head = match read_head(probe, &mut incoming, progress).await? {
         Begun::Head(head) => head,
         Begun::Taken { interim } => return Err(watch_head(incoming, interim).await),
     };
@@ -201,7 +205,11 @@ enum Begun {
 }
 
 /// Reads the head of the final response.
-async fn read_head<S>(method: &str, incoming: &mut Incoming<'_, S>) -> Result<Begun, ProbeError>
+async fn read_head<S>(
+    probe: &HttpProbe,
+    incoming: &mut Incoming<'_, S>,
+    progress: &Progress,
+) -> Result<Begun, ProbeError>
 where
     S: AsyncRead + Unpin,
 {
@@ -212,9 +220,10 @@ where
     loop {
         let old = incoming.buffer.len();
         match incoming.read(first.capacity()).await? {
-            Read::More => {}
+            Read::More => progress.answered(),
             Read::Taken => return Ok(Begun::Taken { interim }),
             Read::End => {
+                progress.keep_answer(&incoming.buffer);
                 if let Some(error) = not_http(&incoming.buffer, true) {
                     return Err(error);
                 }
@@ -224,15 +233,24 @@ where
         }
         let buffer = &mut incoming.buffer;
         if let Some(error) = not_http(buffer, false) {
+            progress.keep_answer(buffer);
             return Err(error);
         }
         let mut worth_parsing = growth.is_worth_parsing(buffer);
         while worth_parsing {
-            let Some(head) = ResponseHead::parse(buffer, method).map_err(|error| malformed(&error))? else {
-                break;
-            };
+            let parsed = ResponseHead::parse(buffer, &probe.method).map_err(|error| {
+                progress.keep_answer(buffer);
+                malformed(&error)
+            })?;
+            let Some(head) = parsed else { break };
             if head.is_interim() && first.is_empty() {
                 first = buffer[..head.length.min(Heard::KEPT)].to_vec();
+            }
+            // With the head, which is gone by the time that a body differs.
+            if !head.is_interim()
+                && (!probe.expected_codes.accepts(head.status) || !probe.expected_body.is_empty())
+            {
+                progress.keep_answer(buffer);
             }
             buffer.drain(..head.length);
             if !head.is_interim() {

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use hc_types::{Failure, LocalFault, Outcome, Phase, Target};
+use hc_types::{Failure, LocalFault, Outcome, Phase, ProbeResult, Target};
 
 use crate::deadline::{self, Progress};
 use crate::fault::{self, ProbeError};
@@ -68,9 +68,15 @@ impl Pinger {
     /// # Cancel safety
     /// Dropping the future frees its sequence number; a reply that comes later is ignored.
     pub async fn probe(&self, target: &Target, timeout: Duration) -> Outcome {
+        self.judge(target, timeout).await.outcome
+    }
+
+    /// The same with what was seen.
+    pub(crate) async fn judge(&self, target: &Target, timeout: Duration) -> ProbeResult {
         let family = Family::of(target.ip());
         let mux = if family == Family::V4 { &self.v4 } else { &self.v6 };
         deadline::within(timeout, async |progress| {
+            progress.enter(Phase::Send);
             let request = Request::send(mux, family, target)?;
             progress.exchanged();
             progress.enter(Phase::Response);

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use hc_types::verdict::{self, PathCheck, PathFinding};
-use hc_types::{CheckSpec, LocalFault, Outcome, ProbeSpec, Prober};
+use hc_types::{CheckSpec, LocalFault, Outcome, ProbeResult, ProbeSpec, Prober};
 
 use crate::path::PathWatch;
 use crate::socket::{self, Lingering, Loopback};
-use crate::{CheckersConfig, Pinger, dns, http, probe_radius, probe_udp, tcp};
+use crate::{CheckersConfig, Pinger, dns, http, radius, tcp, udp};
 
 /// Runs every kind of probe. One for each shard, made and used on the shard's thread, inside its
 /// runtime.
@@ -54,6 +54,17 @@ impl Checkers {
     /// # Cancel safety
     /// Dropping the future ends the probe and closes its socket.
     pub async fn probe(&self, spec: &CheckSpec) -> Outcome {
+        self.probe_with_evidence(spec).await.outcome
+    }
+
+    /// The same, with how long each phase took and what the peer said.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time and I/O enabled.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the probe and closes its socket.
+    pub async fn probe_with_evidence(&self, spec: &CheckSpec) -> ProbeResult {
         Prober::probe(self, Arc::new(spec.clone())).await
     }
 }
@@ -65,7 +76,7 @@ impl Default for Checkers {
 }
 
 impl Prober for Checkers {
-    fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = Outcome> + 'static {
+    fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = ProbeResult> + 'static {
         let Self { config, pinger, paths, loopback, lingering } = self.clone();
         async move {
             let (target, timeout) = (spec.target(), spec.timeout());
@@ -73,31 +84,34 @@ impl Prober for Checkers {
             let mut probe = pin!(async {
                 match spec.probe() {
                     ProbeSpec::Tcp(probe) => {
-                        lingering.outcome(tcp::judge(probe, target, timeout, &config).await)
+                        lingering.result(tcp::judge(probe, target, timeout, &config).await)
                     }
                     // The rarer and larger ones are boxed, so that a probe in flight has the size
                     // of the common ones.
                     ProbeSpec::Http(probe) => {
-                        lingering.outcome(Box::pin(http::judge(probe, target, timeout, &config)).await)
+                        lingering.result(Box::pin(http::judge(probe, target, timeout, &config)).await)
                     }
-                    ProbeSpec::Udp(probe) => probe_udp(probe, target, timeout).await,
+                    ProbeSpec::Udp(probe) => udp::judge(probe, target, timeout).await,
                     ProbeSpec::Dns(probe) => {
                         Box::pin(dns::judge(probe, target, timeout, &config.memory)).await
                     }
                     ProbeSpec::Radius(probe) => {
-                        Box::pin(probe_radius(probe, target, timeout, config.nas_ip)).await
+                        Box::pin(radius::judge(probe, target, timeout, config.nas_ip)).await
                     }
-                    ProbeSpec::Icmp => pinger.probe(target, timeout).await,
+                    ProbeSpec::Icmp => pinger.judge(target, timeout).await,
                 }
             });
-            let outcome = poll_fn(|context| match probe.as_mut().poll(context) {
+            let result = poll_fn(|context| match probe.as_mut().poll(context) {
                 Poll::Pending => {
                     flight.waits(target, timeout);
                     Poll::Pending
                 }
-                outcome => outcome,
+                result => result,
             });
-            let outcome = outcome.await;
+            let ProbeResult { outcome, mut evidence } = result.await;
+            if matches!(outcome, Outcome::Pass(_)) && !config.full_evidence {
+                evidence.seen = None;
+            }
             let route = || {
                 let path = socket::check_route(target)?;
                 // Without the kernel's notices, the loopback interface is the one that a look at
@@ -106,13 +120,13 @@ impl Prober for Checkers {
             };
             let or_fine = |fault: Option<LocalFault>| fault.map_or(PathFinding::Fine, PathFinding::Fault);
             let finding = match verdict::path_check(&outcome) {
-                PathCheck::None => return outcome,
+                PathCheck::None => return ProbeResult { outcome, evidence },
                 PathCheck::Broadcast if socket::is_broadcast(target) => PathFinding::Broadcast,
                 PathCheck::Broadcast => PathFinding::Fine,
                 PathCheck::Changes { answered } => or_fine(flight.fault(target, answered)),
                 PathCheck::RouteAndChanges => or_fine(route().err().or_else(|| flight.fault(target, false))),
             };
-            verdict::with_path(outcome, finding, target.ip())
+            ProbeResult { outcome: verdict::with_path(outcome, finding, target.ip()), evidence }
         }
     }
 }

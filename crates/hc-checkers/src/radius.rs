@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use hc_types::{Failure, Outcome, Pass, Phase, RadiusExpectation, RadiusProbe, Stray, Target};
+use hc_types::{Failure, Outcome, Pass, Phase, ProbeResult, RadiusExpectation, RadiusProbe, Stray, Target};
 
 use crate::deadline::{self, Progress};
 use crate::fault::ProbeError;
@@ -39,6 +39,16 @@ pub async fn probe_radius(
     timeout: Duration,
     nas_ip: Option<IpAddr>,
 ) -> Outcome {
+    judge(probe, target, timeout, nas_ip).await.outcome
+}
+
+/// The same with what was seen.
+pub(crate) async fn judge(
+    probe: &RadiusProbe,
+    target: &Target,
+    timeout: Duration,
+    nas_ip: Option<IpAddr>,
+) -> ProbeResult {
     deadline::within(timeout, async |progress| run(probe, target, nas_ip, progress).await).await
 }
 
@@ -61,6 +71,7 @@ async fn run(
     let packet = request
         .encode(identifier, &authenticator)
         .map_err(|error| Failure::BadRequest(error.to_string().into()))?;
+    progress.enter(Phase::Send);
     socket.send(&packet, progress)?;
     progress.enter(Phase::Response);
     let expectation = Expectation {
@@ -70,7 +81,15 @@ async fn run(
         require_message_authenticator: probe.require_message_authenticator,
     };
     loop {
-        match socket.receive(progress, |response| expectation.judge(response)).await? {
+        let judge = |response: &[u8]| {
+            let judged = expectation.judge(response);
+            // Dropped again if it passes.
+            if !matches!(judged, Response::Stray) {
+                progress.keep_answer(response);
+            }
+            judged
+        };
+        match socket.receive(progress, judge).await? {
             Response::Stray => progress.ignored(Stray::OtherIdentifier),
             Response::Refused(failure) => return Err(failure.into()),
             Response::Code(code) if passes(probe.expect, code) => {

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hc_types::{Failure, Mismatch, Outcome, Phase, Target, TcpProbe};
+use hc_types::{Failure, Mismatch, Outcome, Phase, ProbeResult, Target, TcpProbe};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use crate::deadline::{self, Progress};
@@ -38,21 +38,23 @@ pub async fn probe_tcp(
     timeout: Duration,
     config: &CheckersConfig,
 ) -> Outcome {
-    let (outcome, rest) = judge(probe, target, timeout, config).await;
+    let (result, rest) = judge(probe, target, timeout, config).await;
     if let Some(rest) = rest {
         rest.finish().await;
     }
-    outcome
+    result.outcome
 }
 
-/// The outcome, and the connection if it needs a lingering close.
+/// The result, and the connection if it needs a lingering close.
 pub(crate) async fn judge(
     probe: &TcpProbe,
     target: &Target,
     timeout: Duration,
     config: &CheckersConfig,
-) -> (Outcome, Option<LingeringClose>) {
-    match deadline::limit(timeout, async |progress| run(probe, target, config, progress).await).await {
+) -> (ProbeResult, Option<LingeringClose>) {
+    let (ended, evidence) =
+        deadline::limit(timeout, async |progress| run(probe, target, config, progress).await).await;
+    let (outcome, rest) = match ended {
         Ok((verdict, used)) => {
             let rest = if is_bare(probe) && config.close == Close::Reset {
                 socket::reset(used.stream);
@@ -63,7 +65,8 @@ pub(crate) async fn judge(
             (verdict.map_or_else(Outcome::from, |()| Outcome::PASS), rest)
         }
         Err(error) => (error.into(), None),
-    }
+    };
+    (ProbeResult { outcome, evidence }, rest)
 }
 
 /// The verdict, and the connection that it came over.
@@ -86,6 +89,9 @@ async fn run<'a>(
     match (Handshake { target, peer, tls: *tls, roots: &config.roots, progress }).shake(stream).await {
         Ok(mut stream) => {
             let verdict = exchange(probe, &mut stream, progress).await;
+            if verdict.is_err() || config.full_evidence {
+                progress.keep_tls(stream.facts());
+            }
             Ok((verdict, tls::leave(stream)))
         }
         Err((error, Some(stream))) => Ok((Err(error), stream.into_inner().into())),
@@ -129,20 +135,30 @@ where
         return Ok(());
     }
     progress.enter(Phase::Response);
-    receive(probe.receive.as_slice(), stream).await
+    receive(probe.receive.as_slice(), stream, progress).await
 }
 
 /// Reads until as many bytes as expected are there, or they cannot become the expected ones. Holds
 /// none of them: what came is what was expected, up to the piece that differs.
-async fn receive<S: AsyncRead + Unpin>(expected: &[u8], stream: &mut S) -> Result<(), ProbeError> {
+async fn receive<S: AsyncRead + Unpin>(
+    expected: &[u8],
+    stream: &mut S,
+    progress: &Progress,
+) -> Result<(), ProbeError> {
     let mut equal = 0;
     while equal < expected.len() {
         let read = poll_fn(|context| poll_piece(&expected[equal..], stream, context)).await;
-        match tls::name_read(read).map_err(|error| fault::after(&expected[..equal], error))? {
-            Piece::End => return Err(Failure::closed_after(&expected[..equal]).into()),
-            Piece::Equal(length) => equal += length,
+        let came = &expected[..equal];
+        match tls::name_read(read).map_err(|error| fault::after(came, error))? {
+            Piece::End => return Err(Failure::closed_after(came).into()),
+            Piece::Equal(length) => {
+                progress.answered();
+                equal += length;
+            }
             Piece::Differs(piece) => {
-                let came = [&expected[..equal], &*piece].concat();
+                progress.answered();
+                let came = [came, &*piece].concat();
+                progress.keep_answer(&came);
                 let got = &came[..came.len().min(expected.len())];
                 let mismatch = Mismatch::new(got, None).recognised(&came, expected);
                 return Err(Failure::BodyMismatch(Box::new(mismatch)).into());

@@ -6,6 +6,7 @@
 
 mod cbc;
 mod der;
+mod facts;
 mod groups;
 mod libssl;
 mod overheard;
@@ -109,6 +110,9 @@ impl<'a> Handshake<'a, '_> {
                 Box::pin(self.shake_again(&name)).await
             }
             Err((error, stream)) => {
+                if let Some(facts) = reason::certificate_in(&error) {
+                    self.progress.keep_tls(facts);
+                }
                 Err((name_handshake_error(&error, stream.heard()), Some(stream.into_inner())))
             }
         }
@@ -144,6 +148,7 @@ impl<'a> Handshake<'a, '_> {
         match verified {
             Ok(()) => Ok(TlsStream::Libssl(session)),
             Err(reason) => {
+                self.progress.keep_tls(session.facts());
                 let (stream, _) = session.leave();
                 Err((Failure::Tls(fault::truncate_text(reason)).into(), Some(stream.into_inner())))
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hc_types::{Failure, Mismatch, Outcome, Phase, Target, UdpProbe};
+use hc_types::{Failure, Mismatch, Outcome, Phase, ProbeResult, Target, UdpProbe};
 
 use crate::deadline::{self, Progress};
 use crate::fault::ProbeError;
@@ -23,11 +23,17 @@ use crate::socket::Datagrams;
 /// # Cancel safety
 /// Dropping the future closes the socket.
 pub async fn probe_udp(probe: &UdpProbe, target: &Target, timeout: Duration) -> Outcome {
+    judge(probe, target, timeout).await.outcome
+}
+
+/// The same with what was seen.
+pub(crate) async fn judge(probe: &UdpProbe, target: &Target, timeout: Duration) -> ProbeResult {
     deadline::within(timeout, async |progress| run(probe, target, progress).await).await
 }
 
 async fn run(probe: &UdpProbe, target: &Target, progress: &Progress) -> Result<Outcome, ProbeError> {
     let socket = Datagrams::connect(target)?;
+    progress.enter(Phase::Send);
     socket.send(probe.send.as_slice(), progress)?;
     progress.enter(Phase::Response);
     let expected = probe.receive.as_slice();
@@ -36,6 +42,7 @@ async fn run(probe: &UdpProbe, target: &Target, progress: &Progress) -> Result<O
         if got == expected {
             return Outcome::PASS;
         }
+        progress.keep_answer(datagram);
         let mismatch = Mismatch::new(got, None).recognised(datagram, expected);
         Failure::BodyMismatch(Box::new(mismatch)).into()
     };

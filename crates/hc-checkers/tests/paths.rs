@@ -63,7 +63,7 @@ fn probe_while(setup: &str, target: Target, probe: ProbeSpec, events: &[(u64, &s
             await_links();
             let checkers = Checkers::new(CheckersConfig::default());
             let probe = Prober::probe(&checkers, spec(target, probe));
-            let (outcome, ()) = tokio::join!(probe, async {
+            let (result, ()) = tokio::join!(probe, async {
                 let mut passed = 0;
                 for (at, commands) in &events {
                     sleep(Duration::from_millis(at - passed)).await;
@@ -71,7 +71,7 @@ fn probe_while(setup: &str, target: Target, probe: ProbeSpec, events: &[(u64, &s
                     passed = *at;
                 }
             });
-            as_told(outcome)
+            as_told(result.outcome)
         })
     })
 }

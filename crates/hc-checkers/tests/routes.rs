@@ -30,12 +30,12 @@ fn wait_in_vain(meanwhile: impl FnOnce() + Send + 'static) -> Outcome {
             let address = listener.local_addr().unwrap();
             let spec = spec_in_vain(address, Duration::from_millis(300));
             let probe = Prober::probe(&Checkers::default(), spec);
-            let (outcome, _connection) = tokio::join!(probe, async {
+            let (result, _connection) = tokio::join!(probe, async {
                 let connection = listener.accept().await.unwrap();
                 meanwhile();
                 connection
             });
-            outcome
+            result.outcome
         })
     })
 }
@@ -89,7 +89,7 @@ fn a_timeout_right_after_the_loopback_interface_was_down_is_no_verdict() {
             [first, second, third]
         })
     });
-    let [first, second, third] = outcomes.map(as_told);
+    let [first, second, third] = outcomes.map(|result| as_told(result.outcome));
     assert_eq!(first, LocalFault::InterfaceDown.into());
     assert_eq!(second, LocalFault::PathChanged.into());
     assert_eq!(third, Failure::timeout(Phase::Response).into());

@@ -12,19 +12,19 @@ use std::time::{Duration, Instant};
 
 use hc_manager::{Manager, ManagerConfig};
 use hc_types::{
-    CheckId, CheckSpec, Incarnation, Outcome, ProbeSpec, Prober, SetChange, Sink, StatusUpdate, Target,
-    TcpProbe, Timing,
+    CheckId, CheckSpec, Incarnation, Outcome, ProbeResult, ProbeSpec, Prober, SetChange, Sink, StatusUpdate,
+    Target, TcpProbe, Timing,
 };
 use tokio_util::sync::CancellationToken;
 
 struct Nothing;
 
 impl Prober for Nothing {
-    fn probe(&self, _spec: Arc<CheckSpec>) -> impl Future<Output = Outcome> + 'static {
+    fn probe(&self, _spec: Arc<CheckSpec>) -> impl Future<Output = ProbeResult> + 'static {
         // As a real probe it gives way once.
         async {
             tokio::task::yield_now().await;
-            Outcome::PASS
+            Outcome::PASS.into()
         }
     }
 }

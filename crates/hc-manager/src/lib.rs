@@ -8,14 +8,14 @@
 //! use std::sync::Arc;
 //! use std::time::Duration;
 //! use hc_manager::{Manager, ManagerConfig};
-//! use hc_types::{CheckId, CheckSpec, Health, Outcome, ProbeSpec, Prober, SetChange, Sink, StatusUpdate, Target, TcpProbe, Timing};
+//! use hc_types::{CheckId, CheckSpec, Health, Outcome, ProbeResult, ProbeSpec, Prober, SetChange, Sink, StatusUpdate, Target, TcpProbe, Timing};
 //! use tokio_util::sync::CancellationToken;
 //!
 //! /// A probe that always passes.
 //! struct Optimist;
 //! impl Prober for Optimist {
-//!     fn probe(&self, _spec: Arc<CheckSpec>) -> impl Future<Output = Outcome> + 'static {
-//!         async { Outcome::PASS }
+//!     fn probe(&self, _spec: Arc<CheckSpec>) -> impl Future<Output = ProbeResult> + 'static {
+//!         async { Outcome::PASS.into() }
 //!     }
 //! }
 //!

@@ -168,7 +168,7 @@ impl World {
         }
         let InFlight { shard, flight, port, began } = self.flights.remove(index % self.flights.len());
         self.shards[shard].begin_turn(self.now);
-        self.shards[shard].complete(ProbeReport { flight, outcome, began, ended: self.now });
+        self.shards[shard].complete(ProbeReport { flight, result: outcome.into(), began, ended: self.now });
         self.turn();
         Some(port)
     }

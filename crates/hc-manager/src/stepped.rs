@@ -143,7 +143,7 @@ impl SteppedShard {
 
     /// A probe ended, with `outcome` at `ended`; it was first polled at `began`. Ignored when its check is no more.
     pub fn complete(&mut self, Flight(flight): Flight, outcome: Outcome, began: u64, ended: u64) {
-        self.core.complete(ProbeReport { flight, outcome, began, ended });
+        self.core.complete(ProbeReport { flight, result: outcome.into(), began, ended });
     }
 
     /// The next probe to start, if one is due and there is room for it. `wall` is what its status will say.

@@ -436,10 +436,10 @@ async fn stopping_drops_what_is_in_flight_and_ends_the_handle() {
 struct Blocking(Arc<std::sync::Barrier>);
 
 impl hc_types::Prober for Blocking {
-    fn probe(&self, _spec: Arc<CheckSpec>) -> impl Future<Output = Outcome> + 'static {
+    fn probe(&self, _spec: Arc<CheckSpec>) -> impl Future<Output = hc_types::ProbeResult> + 'static {
         self.0.wait();
         self.0.wait();
-        std::future::ready(Outcome::PASS)
+        std::future::ready(Outcome::PASS.into())
     }
 }
 

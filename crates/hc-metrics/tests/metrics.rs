@@ -8,8 +8,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use hc_metrics::{Format, Metrics, Shard, Sink, Snapshot, Source};
 use hc_types::{
-    CheckId, CheckSpec, Counts, Failure, Health, Held, Incarnation, LocalFault, Observer as _, Outcome,
-    ProbeSpec, Progress, Status, StatusUpdate, Target, TcpProbe, Timing,
+    CheckId, CheckSpec, Counts, Evidence, Failure, Health, Held, Incarnation, LocalFault, Observer as _,
+    Outcome, ProbeSpec, Progress, Status, StatusUpdate, Target, TcpProbe, Timing,
 };
 
 fn update(id: u64, outcome: Outcome, held: Option<LocalFault>, transition: bool) -> StatusUpdate {
@@ -30,6 +30,7 @@ fn update(id: u64, outcome: Outcome, held: Option<LocalFault>, transition: bool)
         transition,
         reportable: true,
         progress: Progress { next_due: Some(UNIX_EPOCH), ..Progress::default() },
+        evidence: Evidence::default(),
     }
 }
 

@@ -14,7 +14,7 @@
 //! use std::sync::Arc;
 //! use std::time::{Duration, SystemTime};
 //! use hc_notifier::{Delivery, DeliveryError, NotifierConfig, NotifierTask, SharedOutbox};
-//! use hc_types::{Batch, CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink, Status, StatusUpdate, Target, Timing};
+//! use hc_types::{Batch, CheckId, CheckSpec, Evidence, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink, Status, StatusUpdate, Target, Timing};
 //! use hc_view::{View, ViewConfig};
 //! use tokio_util::sync::CancellationToken;
 //!
@@ -52,6 +52,7 @@
 //! view.begin(id, incarnation, &spec);
 //! view.record(&mut vec![StatusUpdate {
 //!     id, incarnation, spec, status, transition: true, reportable: true, progress: Progress::default(),
+//!     evidence: Evidence::default(),
 //! }]);
 //!
 //! // A task that is to end delivers first what is pending.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use hc_notifier::{DeliveryError, Due, NotifierConfig, Outbox};
 use hc_types::{
-    CheckId, CheckSpec, CheckStatus, Health, Incarnation, Outcome, ProbeSpec, Progress, Status, StatusUpdate,
-    Target, Timing,
+    CheckId, CheckSpec, CheckStatus, Evidence, Health, Incarnation, Outcome, ProbeSpec, Progress, Status,
+    StatusUpdate, Target, Timing,
 };
 use hc_view::Table;
 use proptest::prelude::*;
@@ -144,6 +144,7 @@ impl World {
             transition,
             reportable: true,
             progress: Progress::default(),
+            evidence: Evidence::default(),
         };
         if let Some(report) = self.table.record(update) {
             self.outbox.reported(report, self.now);

@@ -33,7 +33,7 @@
 //! use std::time::{Duration, SystemTime};
 //! use hc_pipeline::{Guard, GuardConfig, Pipeline, PipelineTask, Reprobe};
 //! use hc_types::{
-//!     CheckId, CheckSpec, Health, Incarnation, ProbeSpec, Progress, Sink, Status, StatusUpdate, Target, Timing,
+//!     CheckId, CheckSpec, Evidence, Health, Incarnation, ProbeSpec, Progress, Sink, Status, StatusUpdate, Target, Timing,
 //! };
 //! use hc_view::{View, ViewConfig};
 //! use tokio_util::sync::CancellationToken;
@@ -65,7 +65,7 @@
 //!         let status = Status { health, last_check: Some(SystemTime::now()), ..Status::NEW };
 //!         let progress = Progress::default();
 //!         let update =
-//!             StatusUpdate { id, incarnation, spec, status, transition: true, reportable: true, progress };
+//!             StatusUpdate { id, incarnation, spec, status, transition: true, reportable: true, progress, evidence: Evidence::default() };
 //!         pipeline.record(&mut vec![update]);
 //!     }
 //! }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use hc_pipeline::{Effects, Guard, GuardConfig, Pipeline, PipelineTask, Reprobe, Stage};
 use hc_types::{
-    CheckId, CheckSpec, Health, Incarnation, Observer, ProbeSpec, Progress, Sink, Status, StatusUpdate,
-    Target, Timing,
+    CheckId, CheckSpec, Evidence, Health, Incarnation, Observer, ProbeSpec, Progress, Sink, Status,
+    StatusUpdate, Target, Timing,
 };
 use hc_view::{Outlet, Report, Reported, Slot, View, ViewConfig};
 use tokio::sync::mpsc;
@@ -77,6 +77,7 @@ fn update(id: u64, health: Health) -> StatusUpdate {
         transition: true,
         reportable: true,
         progress: Progress::default(),
+        evidence: Evidence::default(),
     }
 }
 

@@ -24,6 +24,7 @@
 
 mod backend;
 mod bytes;
+mod evidence;
 mod http;
 mod id;
 mod key;
@@ -44,6 +45,7 @@ pub mod verdict;
 mod wall;
 
 pub use bytes::{RawBytes, Secret};
+pub use evidence::{Evidence, PhaseTimes, ProbeResult, Seen, TlsFacts};
 pub use http::StatusCodes;
 pub use id::{CheckId, Incarnation};
 pub use key::CheckKey;

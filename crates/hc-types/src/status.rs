@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CheckId, CheckKey, CheckSpec, Incarnation, LocalFault, Outcome};
+use crate::{CheckId, CheckKey, CheckSpec, Evidence, Incarnation, LocalFault, Outcome};
 
 /// The state of a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -165,6 +165,8 @@ pub struct StatusUpdate {
     pub reportable: bool,
     /// What only readers see.
     pub progress: Progress,
+    /// What the probe saw that has brought the update about; nothing where none has.
+    pub evidence: Evidence,
 }
 
 impl StatusUpdate {

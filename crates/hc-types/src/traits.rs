@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use crate::{CheckId, CheckSpec, Incarnation, Outcome, StatusUpdate};
+use crate::{CheckId, CheckSpec, Incarnation, ProbeResult, StatusUpdate};
 
 /// Runs probes. One value serves one shard and lives on its thread, so neither it nor its futures
 /// need be `Send`.
 pub trait Prober: 'static {
-    /// Runs one probe of `spec` and says what it found.
+    /// Runs one probe of `spec` and says what it found and saw.
     ///
     /// The future resolves within `spec.timeout()` of its first poll, give or take the lateness of
-    /// the runtime. An error of this machine resolves to [`Outcome::Inconclusive`], never to a
-    /// failure.
+    /// the runtime. An error of this machine resolves to
+    /// [`Outcome::Inconclusive`](crate::Outcome::Inconclusive), never to a failure.
     ///
     /// # Cancel safety
     /// Dropping the future ends the probe and frees its socket.
-    fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = Outcome> + 'static;
+    fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = ProbeResult> + 'static;
 }
 
 /// Takes what the shards find. Shared by all of them.

@@ -1,9 +1,9 @@
 //! What readers get of one check.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use hc_types::{CheckId, CheckSpec, Health, Incarnation, Progress, Status};
+use hc_types::{CheckId, CheckSpec, Evidence, Failure, Health, Incarnation, PhaseTimes, Progress, Status};
 
 /// One check at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,8 +19,57 @@ pub struct CheckView {
     pub status: Status,
     /// What is known beyond the status.
     pub progress: Progress,
+    /// How long its probes took.
+    pub latency: Latency,
+    /// Its latest probe that failed. `None` where none has, or none since the id began.
+    pub last_failure: Option<Arc<LastFailure>>,
     /// What consumers get of it.
     pub reported: Reported,
+}
+
+/// How long the probes of a check took that ended in a verdict, since the id began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    /// The phases of the latest one.
+    pub latest: PhaseTimes,
+    /// An average in which the latest probes weigh most: each counts for 1/8, the one before for
+    /// 7/8 of that, and so on. Microseconds.
+    pub mean: u32,
+    /// The longest. Microseconds.
+    pub max: u32,
+}
+
+impl Latency {
+    /// Takes the next probe, which took `duration` in all.
+    pub(crate) fn take(&mut self, phases: PhaseTimes, duration: Duration) {
+        let micros = u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
+        // The first one is the average of itself.
+        self.mean = if self.max == 0 { micros } else { weighted(self.mean, micros) };
+        // Not 0, which says that there was none.
+        self.max = self.max.max(micros).max(1);
+        self.latest = phases;
+    }
+}
+
+/// 7/8 of the mean and 1/8 of the latest, rounded towards the latest, so that it gets there.
+fn weighted(mean: u32, latest: u32) -> u32 {
+    let sum = 7 * u64::from(mean) + u64::from(latest);
+    let rounded = if latest > mean { sum.div_ceil(8) } else { sum / 8 };
+    // Not more than the larger of both.
+    u32::try_from(rounded).unwrap_or(u32::MAX)
+}
+
+/// A probe that failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LastFailure {
+    /// When it began.
+    pub at: SystemTime,
+    /// How long it took.
+    pub duration: Duration,
+    /// Why it failed.
+    pub failure: Failure,
+    /// What it saw.
+    pub evidence: Evidence,
 }
 
 /// What consumers get of a check.
@@ -60,5 +109,23 @@ impl CheckView {
     #[must_use]
     pub fn text(&self) -> Option<String> {
         self.status.outcome.as_ref().map(|outcome| self.spec.text(outcome))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_follows_the_latest_probes_and_the_maximum_stays() {
+        let mut latency = Latency::default();
+        let mut take = |micros| {
+            latency.take(PhaseTimes { connect: 5, ..PhaseTimes::default() }, Duration::from_micros(micros));
+            (latency.mean, latency.max)
+        };
+        assert_eq!(take(800), (800, 800));
+        assert_eq!(take(1600), (900, 1600));
+        assert_eq!((0..100).map(|_| take(100)).last(), Some((100, 1600)));
+        assert_eq!(take(u64::MAX).1, u32::MAX);
     }
 }

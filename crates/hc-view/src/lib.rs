@@ -15,7 +15,7 @@
 //! use std::sync::Arc;
 //! use std::time::{Duration, SystemTime};
 //! use hc_types::{
-//!     CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink, Status, StatusUpdate, Target,
+//!     CheckId, CheckSpec, Evidence, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink, Status, StatusUpdate, Target,
 //!     Timing,
 //! };
 //! use hc_view::{View, ViewConfig};
@@ -42,6 +42,7 @@
 //!     transition: true,
 //!     reportable: true,
 //!     progress: Progress { since: Some(now), in_a_row: 1, last_probe: Some(now), next_due: Some(now + second) },
+//!     evidence: Evidence::default(),
 //! }]);
 //! let check = view.check(id).unwrap();
 //! assert_eq!((check.status.health, check.progress.in_a_row), (Health::Healthy, 1));
@@ -56,7 +57,7 @@ mod row;
 mod table;
 mod view;
 
-pub use check::{CheckView, Reported, Withheld};
+pub use check::{CheckView, LastFailure, Latency, Reported, Withheld};
 pub use journal::{Transition, Transitions};
 pub use outlet::{Outlet, Report, Slot};
 pub use table::{Cursor, Page, Table};

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hc_types::{
-    CheckId, CheckSpec, Health, Held, Incarnation, Outcome, Progress, Status, StatusUpdate, WallTime,
+    CheckId, CheckSpec, Evidence, Health, Held, Incarnation, Outcome, Progress, Status, StatusUpdate,
+    WallTime,
 };
 
-use crate::check::{CheckView, Reported, Withheld};
+use crate::check::{CheckView, LastFailure, Latency, Reported, Withheld};
 
 /// One check.
 #[derive(Debug)]
@@ -23,6 +24,9 @@ pub(crate) struct Row {
     failures: u64,
     successes: u64,
     outcome: Option<Outcome>,
+    /// Of checks that have failed. Shared with readers, so that a page is cheap.
+    last_failure: Option<Arc<LastFailure>>,
+    latency: Latency,
     /// What few checks have.
     aside: Option<Box<Aside>>,
     in_a_row: u32,
@@ -53,6 +57,8 @@ impl Row {
             failures: 0,
             successes: 0,
             outcome: None,
+            last_failure: None,
+            latency: Latency::default(),
             aside: None,
             in_a_row: 0,
             health: Health::Unknown,
@@ -117,6 +123,8 @@ impl Row {
                 last_probe: last_probe.map(SystemTime::from),
                 next_due: self.next_due.map(SystemTime::from),
             },
+            latency: self.latency,
+            last_failure: self.last_failure.clone(),
             reported,
         }
     }
@@ -146,7 +154,11 @@ impl Row {
     }
 
     fn write(&mut self, update: StatusUpdate, reported: Option<Withheld>) {
-        let StatusUpdate { spec, status, progress, .. } = update;
+        let is_verdict = update.is_of_probe() && update.status.held.is_none();
+        let StatusUpdate { spec, status, progress, evidence, .. } = update;
+        if is_verdict {
+            self.take(&status, evidence);
+        }
         let Status { health, last_check, duration, failures, successes, outcome, held } = status;
         self.spec = spec;
         self.health = health;
@@ -158,6 +170,19 @@ impl Row {
         self.outcome = outcome;
         let last_probe = progress.last_probe.map(WallTime::from).filter(|_| held.is_some());
         self.set_aside(Aside { held: held.map(|held| *held), last_probe, reported });
+    }
+
+    /// A probe has ended in a verdict.
+    fn take(&mut self, status: &Status, evidence: Evidence) {
+        self.latency.take(evidence.phases, status.duration);
+        if let Some(Outcome::Fail(failure)) = &status.outcome {
+            self.last_failure = Some(Arc::new(LastFailure {
+                at: status.last_check.unwrap_or(SystemTime::UNIX_EPOCH),
+                duration: status.duration,
+                failure: failure.clone(),
+                evidence,
+            }));
+        }
     }
 
     fn set_aside(&mut self, aside: Aside) {
@@ -172,6 +197,6 @@ mod tests {
 
     #[test]
     fn a_row_is_small() {
-        assert!(size_of::<Option<Row>>() <= 112, "{}", size_of::<Option<Row>>());
+        assert!(size_of::<Option<Row>>() <= 112 + 40, "{}", size_of::<Option<Row>>());
     }
 }

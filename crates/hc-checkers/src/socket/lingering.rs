@@ -7,7 +7,7 @@ use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Duration;
 
-use hc_types::{Outcome, Target};
+use hc_types::{ProbeResult, Target};
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -190,12 +190,12 @@ impl Lingering {
         Self(Rc::new(RefCell::new(Ongoing { most, tasks: JoinSet::new(), order: VecDeque::new() })))
     }
 
-    /// The outcome of a probe, whose connection is closed in the background.
-    pub(crate) fn outcome(&self, (outcome, left): (Outcome, Option<LingeringClose>)) -> Outcome {
+    /// The result of a probe, whose connection is closed in the background.
+    pub(crate) fn result(&self, (result, left): (ProbeResult, Option<LingeringClose>)) -> ProbeResult {
         if let Some(lingering) = left {
             self.finish(lingering);
         }
-        outcome
+        result
     }
 
     /// Adds one. If there are too many, the oldest is closed at once.

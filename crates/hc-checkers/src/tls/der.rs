@@ -198,6 +198,23 @@ pub(super) fn subject(certificate: &[u8]) -> Option<&[u8]> {
     Some(element(fields_after(certificate, 4)?, SEQUENCE)?.0.whole)
 }
 
+/// What a name consists of, in its order: the ids of attributes and their values, both without tags
+/// and lengths. `name` has its tag.
+pub(super) fn attributes(name: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = element(name, SEQUENCE).map_or(&[][..], |(name, _)| name.content);
+    let sets = std::iter::from_fn(move || {
+        let (set, more) = any_element(rest)?;
+        rest = more;
+        Some(set.content)
+    });
+    // More than one attribute in a set is as rare as it is useless.
+    sets.filter_map(|set| {
+        let (pair, _) = element(set, SEQUENCE)?;
+        let (id, value) = any_element(pair.content)?;
+        Some((id.content, any_element(value)?.0.content))
+    })
+}
+
 /// The algorithm of the public key (without its tag and length), and the key.
 pub(super) fn key_of(certificate: &[u8]) -> Option<(&[u8], &[u8])> {
     let (info, _) = element(fields_after(certificate, 5)?, SEQUENCE)?;

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::OnceLock;
 use std::task::{Context, Poll};
 
-use hc_types::{Failure, Phase, Tls};
+use hc_types::{Failure, Phase, Tls, TlsFacts};
 use openssl::error::ErrorStack;
 use openssl::ssl::{
     Error, Ssl, SslContext, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVerifyMode, SslVersion,
@@ -18,7 +18,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_openssl::SslStream;
 
-use super::{Overheard, reason};
+use super::{Overheard, facts, reason};
 use crate::fault::{self, ProbeError};
 
 /// The suites of TLS 1.2 that Go takes by default (`crypto/tls/cipher_suites.go`).
@@ -127,6 +127,20 @@ impl<'a> Session<'a> {
         let chain = self.0.ssl().peer_cert_chain();
         let chain = chain.into_iter().flatten().filter_map(|certificate| certificate.to_der().ok());
         chain.map(CertificateDer::from).collect()
+    }
+
+    /// What the handshake came to.
+    pub(super) fn facts(&self) -> TlsFacts {
+        let ssl = self.0.ssl();
+        let certificate = ssl.peer_certificate().and_then(|certificate| certificate.to_der().ok());
+        // OpenSSL says `TLSv1` and `TLSv1.2`.
+        let version = ssl.version_str().replace("TLSv", "TLS ");
+        let cipher = ssl.current_cipher().map(|cipher| cipher.standard_name().unwrap_or(cipher.name()));
+        TlsFacts {
+            version: if version == "TLS 1" { "TLS 1.0".into() } else { version.into() },
+            cipher: cipher.unwrap_or_default().into(),
+            ..certificate.map(|der| facts::of_certificate(&der)).unwrap_or_default()
+        }
     }
 
     /// The connection, and the bytes that say in TLS that we leave.

@@ -1,20 +1,37 @@
 //! Why a TLS handshake failed, in words that an operator can act on.
 
+use std::io;
 use std::time::{Duration, UNIX_EPOCH};
 
-use hc_types::{quote, recognise};
+use hc_types::{TlsFacts, quote, recognise};
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible};
 use webpki::InvalidNameContext;
 
-/// The reason for refusing a certificate, on its way through rustls.
+use super::{facts, rustls_error};
+
+/// The reason for refusing a certificate, and what that says of itself, on their way through
+/// rustls.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Reason(Box<str>);
+#[error("{text}")]
+pub(super) struct Reason {
+    text: Box<str>,
+    certificate: TlsFacts,
+}
 
 impl Reason {
-    pub(super) fn new(text: String) -> Self {
-        Self(text.into())
+    pub(super) fn new(text: String, certificate: &[u8]) -> Self {
+        Self { text: text.into(), certificate: facts::of_certificate(certificate) }
+    }
+}
+
+/// What the certificate says of itself that was refused.
+pub(super) fn certificate_in(error: &io::Error) -> Option<TlsFacts> {
+    match rustls_error(error)? {
+        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
+            Some(other.0.downcast_ref::<Reason>()?.certificate.clone())
+        }
+        _ => None,
     }
 }
 

@@ -228,10 +228,10 @@ impl ServerCertVerifier for Verifying {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        check_key_sizes(end_entity, intermediates).map_err(refused)?;
+        check_key_sizes(end_entity, intermediates).map_err(|reason| refused(reason, end_entity))?;
         match self.verify(end_entity, intermediates, server_name, now, false) {
             Ok(()) => Ok(ServerCertVerified::assertion()),
-            Err(reason) => Err(refused(reason)),
+            Err(reason) => Err(refused(reason, end_entity)),
         }
     }
 
@@ -285,12 +285,13 @@ pub(super) fn check_key_sizes(
 }
 
 /// A reason on its way through rustls.
-fn refused(reason: String) -> Error {
-    CertificateError::Other(OtherError(Arc::new(reason::Reason::new(reason)))).into()
+fn refused(reason: String, certificate: &CertificateDer<'_>) -> Error {
+    CertificateError::Other(OtherError(Arc::new(reason::Reason::new(reason, certificate)))).into()
 }
 
-fn not_its_key() -> Error {
-    refused("the peer does not hold the key of its certificate: the signature of the handshake is bad".into())
+fn not_its_key(certificate: &CertificateDer<'_>) -> Error {
+    let reason = "the peer does not hold the key of its certificate: the signature of the handshake is bad";
+    refused(reason.into(), certificate)
 }
 
 impl ServerCertVerifier for Accepting {
@@ -302,7 +303,7 @@ impl ServerCertVerifier for Accepting {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        check_key_sizes(end_entity, intermediates).map_err(refused)?;
+        check_key_sizes(end_entity, intermediates).map_err(|reason| refused(reason, end_entity))?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -347,7 +348,7 @@ fn verify_tls12(
     if candidates.iter().any(|one| key.verify_signature(*one, message, dss.signature()).is_ok()) {
         return Ok(HandshakeSignatureValid::assertion());
     }
-    Err(not_its_key())
+    Err(not_its_key(cert))
 }
 
 /// The same of TLS 1.3.
@@ -359,7 +360,7 @@ fn verify_tls13(
     let key = der::public_key(cert).ok_or(CertificateError::BadEncoding)?;
     verify_tls13_signature_with_raw_key(message, &key, dss, &signatures::MODERN).map_err(
         |error| match error {
-            Error::InvalidCertificate(CertificateError::BadSignature) => not_its_key(),
+            Error::InvalidCertificate(CertificateError::BadSignature) => not_its_key(cert),
             other => other,
         },
     )

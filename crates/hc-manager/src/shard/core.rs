@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
 use hc_types::verdict::{self, HoldLimits, SilentRun};
-use hc_types::{CheckSpec, Failure, LocalFault, Outcome, Progress, Status, StatusUpdate};
+use hc_types::{
+    CheckSpec, Evidence, Failure, LocalFault, Outcome, ProbeResult, Progress, Status, StatusUpdate,
+};
 use tracing::{debug, info};
 
 use crate::check_state::CheckState;
@@ -41,18 +43,21 @@ pub(crate) struct Start {
 #[derive(Debug)]
 pub(crate) struct ProbeReport {
     pub(crate) flight: FlightId,
-    pub(crate) outcome: Outcome,
+    pub(crate) result: ProbeResult,
     /// When it was first polled.
     pub(crate) began: Nanos,
     /// When it resolved.
     pub(crate) ended: Nanos,
 }
 
-/// When a probe that has ended began and when the next one is due, on the wall clock.
-#[derive(Clone, Copy, Debug)]
-struct ProbeTimes {
+/// A probe that has ended.
+#[derive(Debug)]
+struct Ended {
+    /// When it began, on the wall clock.
     started: SystemTime,
+    /// When the next one is due.
     next: SystemTime,
+    evidence: Evidence,
 }
 
 #[derive(Debug)]
@@ -177,7 +182,7 @@ impl ShardCore {
 
     /// A probe ended. Ignored when its check is no more.
     pub(crate) fn complete(&mut self, report: ProbeReport) {
-        let ProbeReport { flight, outcome, began, ended } = report;
+        let ProbeReport { flight, result: ProbeResult { outcome, evidence }, began, ended } = report;
         let Some(Flight { slot, stalled, wall, timeout }) = self.flights.remove(&flight) else { return };
         let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         record.flight = None;
@@ -206,16 +211,16 @@ impl ShardCore {
             record.schedule.next(ended, interval)
         };
         let next = wall + Duration::from_nanos(due.saturating_sub(began));
-        let times = Some(ProbeTimes { started: wall, next });
+        let of_probe = Some(Ended { started: wall, next, evidence });
         if matches!(outcome, Outcome::Inconclusive(_)) {
             // Not news, but the next refresh says since when it is held.
             let is_new = before.is_none_or(|before| Some(before) != local);
             let reportable = is_new && record.known.is_confirmed();
-            self.updates.push(record.update(false, reportable, times));
+            self.updates.push(record.update(false, reportable, of_probe));
         } else {
             let flaps = &mut self.flaps;
             let transition = record.judge(outcome, wall, duration, || flaps.note(slot, ended));
-            self.updates.push(record.update(transition, record.known.is_confirmed(), times));
+            self.updates.push(record.update(transition, record.known.is_confirmed(), of_probe));
         }
         self.timers.arm(slot, due);
     }
@@ -466,11 +471,15 @@ impl Record {
     }
 
     /// The update that says where the check stands. The first reportable one of a life is a transition whatever it says.
-    fn update(&mut self, transition: bool, reportable: bool, times: Option<ProbeTimes>) -> StatusUpdate {
+    fn update(&mut self, transition: bool, reportable: bool, of_probe: Option<Ended>) -> StatusUpdate {
         let first = reportable && !self.told;
         self.told |= reportable;
         let Check { id, incarnation, ref spec } = self.check;
         let latest = self.held.as_ref().map(|held| held.latest());
+        let (started, next_due, evidence) = match of_probe {
+            Some(Ended { started, next, evidence }) => (Some(started), Some(next), evidence),
+            None => (None, None, Evidence::default()),
+        };
         StatusUpdate {
             id,
             incarnation,
@@ -481,9 +490,10 @@ impl Record {
             progress: Progress {
                 since: self.known.since(),
                 in_a_row: self.known.machine.in_a_row(),
-                last_probe: times.map(|times| times.started).or(latest).or_else(|| self.known.last_check()),
-                next_due: times.map(|times| times.next),
+                last_probe: started.or(latest).or_else(|| self.known.last_check()),
+                next_due,
             },
+            evidence,
         }
     }
 }

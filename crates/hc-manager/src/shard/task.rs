@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hc_types::{CheckSpec, LocalFault, Prober, Sink};
+use hc_types::{CheckSpec, LocalFault, Outcome, Prober, Sink};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinError, JoinSet, yield_now};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -183,8 +183,8 @@ impl Flights {
         let (probe, clock) = (prober.probe(spec), self.clock);
         let handle = self.tasks.spawn_local(async move {
             let began = clock.now();
-            let outcome = probe.await;
-            ProbeReport { flight, outcome, began, ended: clock.now() }
+            let result = probe.await;
+            ProbeReport { flight, result, began, ended: clock.now() }
         });
         self.handles.insert(flight, handle);
     }
@@ -222,7 +222,8 @@ impl Flights {
                 // Only where panics unwind; the release profile aborts. A defect of ours is no verdict.
                 error!(%error, "a probe panicked");
                 let now = self.clock.now();
-                Some(ProbeReport { flight, outcome: LocalFault::Other(0).into(), began: now, ended: now })
+                let outcome = Outcome::from(LocalFault::Other(0));
+                Some(ProbeReport { flight, result: outcome.into(), began: now, ended: now })
             }
         }
     }

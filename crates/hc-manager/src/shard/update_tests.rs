@@ -70,7 +70,8 @@ impl Rig {
         self.now += SECOND / 2;
         self.core.begin_turn(self.now);
         self.core.updates().clear();
-        let report = ProbeReport { flight: start.flight, outcome: outcome.into(), began, ended: self.now };
+        let result = outcome.into().into();
+        let report = ProbeReport { flight: start.flight, result, began, ended: self.now };
         self.core.complete(report);
         let update = self.core.updates().pop().unwrap();
         assert!(self.core.updates().is_empty());

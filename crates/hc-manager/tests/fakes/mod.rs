@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hc_types::{
-    CheckId, CheckSpec, Incarnation, Outcome, ProbeSpec, Prober, Sink, StatusUpdate, Target, TcpProbe, Timing,
+    CheckId, CheckSpec, Incarnation, Outcome, ProbeResult, ProbeSpec, Prober, Sink, StatusUpdate, Target,
+    TcpProbe, Timing,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -113,7 +114,7 @@ impl Drop for InFlight {
 }
 
 impl Prober for Backends {
-    fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = Outcome> + 'static {
+    fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = ProbeResult> + 'static {
         let port = spec.target().port();
         let act = {
             let mut seen = lock(&self.0);
@@ -137,7 +138,7 @@ impl Prober for Backends {
                 Act::Panic => panic!("a backend that takes the probe down"),
             };
             flight.ended = true;
-            outcome
+            outcome.into()
         }
     }
 }

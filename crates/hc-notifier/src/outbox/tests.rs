@@ -2,8 +2,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use hc_types::{
-    CheckId, CheckSpec, Health, Incarnation, Outcome, ProbeSpec, Progress, Status, StatusUpdate, Target,
-    Timing,
+    CheckId, CheckSpec, Evidence, Health, Incarnation, Outcome, ProbeSpec, Progress, Status, StatusUpdate,
+    Target, Timing,
 };
 
 use super::*;
@@ -39,6 +39,7 @@ fn update(id: u64, incarnation: Incarnation, health: Health, transition: bool) -
         transition,
         reportable: true,
         progress: Progress::default(),
+        evidence: Evidence::default(),
     }
 }
 

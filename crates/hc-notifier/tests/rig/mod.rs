@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use hc_notifier::{Delivery, DeliveryError, NotifierConfig, NotifierTask, SharedOutbox};
 use hc_types::{
-    Batch, CheckId, CheckSpec, CheckStatus, Failure, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink,
-    Status, StatusUpdate, Target, TcpProbe, Timing,
+    Batch, CheckId, CheckSpec, CheckStatus, Evidence, Failure, Health, Incarnation, Outcome, ProbeSpec,
+    Progress, Sink, Status, StatusUpdate, Target, TcpProbe, Timing,
 };
 use hc_view::{Outlet, View, ViewConfig};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -162,5 +162,6 @@ pub(crate) fn update(id: u64, health: Health) -> StatusUpdate {
         transition: true,
         reportable: true,
         progress: Progress::default(),
+        evidence: Evidence::default(),
     }
 }

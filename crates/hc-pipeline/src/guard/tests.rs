@@ -5,7 +5,7 @@ mod rig;
 
 use std::net::Ipv4Addr;
 
-use hc_types::{Incarnation, Progress, Status};
+use hc_types::{Evidence, Incarnation, Progress, Status};
 
 use super::*;
 use crate::Grouping;
@@ -302,6 +302,7 @@ fn what_is_told_is_the_latest_and_is_news() {
         transition: true,
         reportable: true,
         progress: Progress::default(),
+        evidence: Evidence::default(),
     };
     rig.step(|guard, now, out| guard.update(update, now, out));
     assert!(matches!(&rig.passed[..], [told] if !told.transition), "{:?}", rig.passed);

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use hc_types::{Failure, Held, LocalFault, Outcome, ProbeSpec, Progress, Target, Timing};
+use hc_types::{Evidence, Failure, Held, LocalFault, Outcome, ProbeSpec, Progress, Target, Timing};
 
 use super::*;
 use crate::check::{Reported, Withheld};
@@ -42,6 +42,7 @@ fn update(id: u64, incarnation: Incarnation, health: Health, at: u64) -> StatusU
         transition: false,
         reportable: true,
         progress: Progress { since, in_a_row: 2, last_probe: since, next_due: next },
+        evidence: Evidence::default(),
     }
 }
 

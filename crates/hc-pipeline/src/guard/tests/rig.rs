@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
-use hc_types::{Incarnation, ProbeSpec, Progress, Status, Target, Timing};
+use hc_types::{Evidence, Incarnation, ProbeSpec, Progress, Status, Target, Timing};
 
 use super::*;
 
@@ -87,6 +87,7 @@ impl Rig {
             transition: false,
             reportable: true,
             progress: Progress::default(),
+            evidence: Evidence::default(),
         };
         self.step(|guard, now, out| guard.update(update, now, out));
     }
