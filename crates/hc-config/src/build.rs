@@ -78,7 +78,7 @@ impl Build<'_> {
         }
         let probe = self.probe();
         let targets = expand::targets(self.layer, self.header, expansion, self.report);
-        let marked = self.has_mark_if_needed();
+        let marked = self.has_mark_if_needed() && self.has_mark_beside_backend();
         let (Some(name), Some(probe), Some(targets), true) = (name, probe, targets, marked) else {
             return Drafts::default();
         };
@@ -154,6 +154,17 @@ impl Build<'_> {
             return false;
         }
         true
+    }
+
+    /// A host behind the target is known by the mark that leads to it, so without one it would be without effect.
+    fn has_mark_beside_backend(&mut self) -> bool {
+        let settings = &self.layer.settings;
+        let Some(backend) = settings.get(&keys::BACKEND) else { return true };
+        if settings.has(&keys::MARK) || self.layer.incomplete {
+            return true;
+        }
+        self.report.add(backend.at, "check.backend", "has no effect without `mark`");
+        false
     }
 
     fn labels(&self, own: Option<&BTreeMap<String, String>>) -> Labels {

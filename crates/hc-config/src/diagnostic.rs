@@ -62,19 +62,35 @@ impl fmt::Display for Diagnostic {
 /// Everything that is wrong in the files, in the order of files and lines. Never empty. Prints one
 /// problem a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigErrors(pub(crate) Vec<Diagnostic>);
+pub struct ConfigErrors {
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    pub(crate) is_shortage: bool,
+}
 
 impl ConfigErrors {
     /// The problems.
     #[must_use]
     pub fn diagnostics(&self) -> &[Diagnostic] {
-        &self.0
+        &self.diagnostics
+    }
+
+    /// Whether the system lacked descriptors or memory to read a file. Then nothing is known of what
+    /// is in the files: read them again later.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        self.is_shortage
+    }
+}
+
+impl From<Vec<Diagnostic>> for ConfigErrors {
+    fn from(diagnostics: Vec<Diagnostic>) -> Self {
+        Self { diagnostics, is_shortage: false }
     }
 }
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, diagnostic) in self.0.iter().enumerate() {
+        for (index, diagnostic) in self.diagnostics.iter().enumerate() {
             let line_break = if index == 0 { "" } else { "\n" };
             write!(f, "{line_break}{diagnostic}")?;
         }

@@ -59,7 +59,7 @@ use hc_types::{CheckId, CheckSpec, Metadata};
 pub use diagnostic::{ConfigErrors, Diagnostic, Place};
 pub use host::{HostCheck, Resolve};
 pub use ids::check_id;
-pub use load::{Disk, load};
+pub use load::{Disk, load, load_through, matching};
 pub use print::{PrintError, print};
 pub use reference::reference;
 pub use schema::schema;
@@ -218,7 +218,7 @@ pub fn parse(sources: &[SourceFile], limits: &Limits, files: &dyn Files) -> Resu
     let checks = ids::assign(drafts, check_id, &mut report);
     let problems = report.finish(sources);
     if !problems.is_empty() {
-        return Err(ConfigErrors(problems));
+        return Err(problems.into());
     }
     Ok(Checks { warnings: warnings.finish(sources), ..checks })
 }

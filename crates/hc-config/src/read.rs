@@ -120,7 +120,12 @@ impl Reader<'_> {
             }
             (Form::Word(words), DeValue::String(text)) => self.word(text, words, at, path)?,
             (Form::List(item) | Form::OneOrMany(item), DeValue::Array(items)) => {
-                Value::List(items.iter().filter_map(|entry| self.value(entry, item, path)).collect())
+                // A wrong entry keeps its place, so that a list is not taken for one that lacks it.
+                let entry = |entry| {
+                    let at = self.span(entry);
+                    self.value(entry, item, path).unwrap_or(Located { value: Value::Wrong, at })
+                };
+                Value::List(items.iter().map(entry).collect())
             }
             (Form::OneOrMany(item), _) => return self.value(source, item, path),
             (

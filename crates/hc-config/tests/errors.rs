@@ -285,3 +285,26 @@ fn files_that_cannot_be_read() {
         "{errors}"
     );
 }
+
+#[test]
+fn a_wrong_target_in_a_list_is_reported_once() {
+    let problem = "is not an address, a host name, one of these with a port, or a CIDR range";
+    wrong(
+        "[[check]]\nname = 'a'\ntarget = ['192.0.2.300']\nicmp = {}\n",
+        &[&format!("f:3:11: check.target: \"192.0.2.300\" {problem}")],
+    );
+    wrong(
+        "[[check]]\nname = 'a'\ntarget = [{ address = '192.0.2.300' }]\nicmp = {}\n",
+        &[&format!("f:3:23: check.target.address: \"192.0.2.300\" {problem}")],
+    );
+    wrong_check("tcp = {}\nport = [0]", &["f:5:9: check.port: 0 is not in 1 to 65535"]);
+}
+
+#[test]
+fn a_backend_needs_a_mark() {
+    wrong_check("icmp = {}\nbackend = '192.0.2.2'", &["f:5:11: check.backend: has no effect without `mark`"]);
+    wrong(
+        "[group.g]\nbackend = '192.0.2.2'\n[[check]]\nname = 'a'\ngroup = 'g'\ntarget = '192.0.2.1'\nicmp = {}\n",
+        &["f:2:11: check.backend: has no effect without `mark`"],
+    );
+}

@@ -4,13 +4,12 @@
 //! not probed anew, since the manager compares.
 
 mod plan;
+mod reader;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc as blocking;
-use std::thread;
 
-use hc_config::{Checks, ConfigErrors, Limits};
+use hc_config::{Checks, Limits};
 use hc_resolve::{Change, Handle, NamesConfig, Resolver, follow};
 use hc_types::{Proposal, Reply, Source};
 use tokio::sync::{mpsc, oneshot};
@@ -18,8 +17,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 pub use plan::Difference;
+pub use reader::{Loaded, load};
 
 use plan::Planned;
+use reader::{Reader, Reading};
 
 /// Diagnostics of one reading that the log names.
 const NAMED: usize = 100;
@@ -33,15 +34,9 @@ pub struct FilesConfig {
     pub limits: Limits,
     /// How long addresses of host names are believed.
     pub names: NamesConfig,
-}
-
-/// Reads the files.
-///
-/// # Errors
-/// Everything that is wrong with them.
-pub fn load(config: &FilesConfig) -> Result<Checks, ConfigErrors> {
-    let globs: Vec<&str> = config.files.iter().map(String::as_str).collect();
-    hc_config::load(&globs, &config.limits)
+    /// Whether the files are read again when they have changed. They are looked at each second, and read once two looks in a
+    /// row have seen the same.
+    pub watch: bool,
 }
 
 /// The directories that the globs begin in: for a sandbox.
@@ -62,8 +57,24 @@ fn has_sign(part: &[u8]) -> bool {
     part.iter().any(|byte| b"*?[".contains(byte))
 }
 
+/// Why the old checks stand.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// The files are wrong: one problem a line.
+    #[error("the old checks stand:\n{0}")]
+    Wrong(String),
+    /// The system lacks descriptors or memory to read them, which says nothing about what is in them. They are read again
+    /// each second until that works.
+    #[error("the old checks stand, and the files are read again until that works:\n{0}")]
+    Shortage(String),
+    /// The server ends.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
 /// What came of reading the files again, in words.
-pub type Reloaded = Result<String, String>;
+pub type Reloaded = Result<String, ReloadError>;
 
 /// Asks for the files to be read again.
 #[derive(Clone, Debug)]
@@ -73,36 +84,14 @@ impl Reloads {
     /// Reads the files again, and says what changed when it is in effect.
     ///
     /// # Errors
-    /// What is wrong with the files, in words: then the old checks stand.
+    /// [`ReloadError`]: then the old checks stand.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the files read again or not.
     pub async fn reload(&self) -> Reloaded {
         let (answer, answered) = oneshot::channel();
-        let ended = || "the server is stopping".to_owned();
-        self.0.send(answer).await.map_err(|_| ended())?;
-        answered.await.map_err(|_| ended())?
-    }
-}
-
-/// Reads files on a thread of its own, since a disk may hang.
-struct Reader {
-    ask: blocking::SyncSender<()>,
-    read: mpsc::Receiver<Result<Checks, ConfigErrors>>,
-}
-
-impl Reader {
-    fn start(config: FilesConfig) -> io::Result<Self> {
-        let (ask, asked) = blocking::sync_channel::<()>(1);
-        let (done, read) = mpsc::channel(1);
-        thread::Builder::new().name("hc-files".to_owned()).spawn(move || {
-            while asked.recv().is_ok() {
-                if done.blocking_send(load(&config)).is_err() {
-                    return;
-                }
-            }
-        })?;
-        Ok(Self { ask, read })
+        self.0.send(answer).await.map_err(|_| ReloadError::Stopping)?;
+        answered.await.map_err(|_| ReloadError::Stopping)?
     }
 }
 
@@ -117,6 +106,8 @@ pub struct FileSource {
     waiting: Vec<oneshot::Sender<Reloaded>>,
     /// Who asked meanwhile: that reading may have begun before the files changed, so there is one more.
     later: Vec<oneshot::Sender<Reloaded>>,
+    /// The last reading failed for a shortage, which is logged once.
+    is_short: bool,
     names: Handle,
     addresses: mpsc::Receiver<Change>,
 }
@@ -129,67 +120,84 @@ impl FileSource {
     /// When no thread can be had.
     pub fn start(
         config: &FilesConfig,
-        checks: Checks,
+        loaded: Loaded,
         resolver: Resolver,
         shutdown: CancellationToken,
     ) -> io::Result<(Self, Reloads, impl Future<Output = ()> + Send + use<>)> {
         let (changed, addresses) = mpsc::channel(16);
         let (names, following) = follow(resolver, config.names.clone(), changed, shutdown);
         let (sender, asked) = mpsc::channel(16);
+        let reader = Reader::start(config.clone(), &loaded)?;
+        let Loaded { checks, .. } = loaded;
         warn_of(&checks);
         let planned = Planned::new(checks);
         names.set(planned.hosts());
         let source = Self {
             planned,
             announced: false,
-            reader: Reader::start(config.clone())?,
+            reader,
             asked,
             waiting: Vec::new(),
             later: Vec::new(),
+            is_short: false,
             names,
             addresses,
         };
         Ok((source, Reloads(sender), following))
     }
 
-    fn take(&mut self, read: Result<Checks, ConfigErrors>) -> Option<Proposal> {
-        let waiting = std::mem::replace(&mut self.waiting, std::mem::take(&mut self.later));
-        if !self.waiting.is_empty() {
-            // There is room: the thread waits for it.
-            let _ = self.reader.ask.try_send(());
-        }
-        match read {
-            Ok(checks) => {
-                warn_of(&checks);
-                let (proposal, difference) = self.planned.replace(checks);
-                self.names.set(self.planned.hosts());
-                info!(
-                    added = difference.added,
-                    removed = difference.removed,
-                    changed = difference.changed,
-                    unchanged = difference.unchanged,
-                    "the files of checks were read again"
-                );
-                let words = difference.to_string();
-                let reply = Reply::new(move |rejected| {
-                    let words = match rejected.len() {
-                        0 => words,
-                        count => format!("{words}; {count} rejected, see the log"),
-                    };
-                    waiting.into_iter().for_each(|answer| drop(answer.send(Ok(words.clone()))));
-                });
-                Some(Proposal { reply, ..proposal })
+    fn take(&mut self, Reading { is_asked, checks }: Reading) -> Option<Proposal> {
+        let mut waiting = Vec::new();
+        if is_asked {
+            waiting = std::mem::replace(&mut self.waiting, std::mem::take(&mut self.later));
+            if !self.waiting.is_empty() {
+                self.reader.ask();
             }
+        }
+        let was_short = std::mem::replace(&mut self.is_short, false);
+        let checks = match checks {
+            Ok(checks) => checks,
             Err(errors) => {
-                for problem in errors.diagnostics().iter().take(NAMED) {
-                    error!(problem = %problem, "the files of checks are wrong");
-                }
-                error!(problems = errors.diagnostics().len(), "the old checks stand");
-                let words = format!("the old checks stand:\n{errors}");
-                waiting.into_iter().for_each(|answer| drop(answer.send(Err(words.clone()))));
-                None
+                let words = errors.to_string();
+                let error = if errors.is_shortage() {
+                    self.is_short = true;
+                    if !was_short {
+                        warn!(
+                            problem = words,
+                            "too few descriptors or too little memory to read the files of checks: the old checks stand, and the files are read again until that works"
+                        );
+                    }
+                    ReloadError::Shortage(words)
+                } else {
+                    for problem in errors.diagnostics().iter().take(NAMED) {
+                        error!(problem = %problem, "the files of checks are wrong");
+                    }
+                    error!(problems = errors.diagnostics().len(), "the old checks stand");
+                    ReloadError::Wrong(words)
+                };
+                waiting.into_iter().for_each(|answer| drop(answer.send(Err(error.clone()))));
+                return None;
             }
-        }
+        };
+        warn_of(&checks);
+        let (proposal, difference) = self.planned.replace(checks);
+        self.names.set(self.planned.hosts());
+        info!(
+            added = difference.added,
+            removed = difference.removed,
+            changed = difference.changed,
+            unchanged = difference.unchanged,
+            "the files of checks were read again"
+        );
+        let words = difference.to_string();
+        let reply = Reply::new(move |rejected| {
+            let words = match rejected.len() {
+                0 => words,
+                count => format!("{words}; {count} rejected, see the log"),
+            };
+            waiting.into_iter().for_each(|answer| drop(answer.send(Ok(words.clone()))));
+        });
+        Some(Proposal { reply, ..proposal })
     }
 }
 
@@ -205,13 +213,12 @@ impl Source for FileSource {
                 Some(answer) = self.asked.recv() => {
                     if self.waiting.is_empty() {
                         self.waiting.push(answer);
-                        // There is room: the thread waits for it.
-                        let _ = self.reader.ask.try_send(());
+                        self.reader.ask();
                     } else {
                         self.later.push(answer);
                     }
                 }
-                read = self.reader.read.recv() => {
+                read = self.reader.next() => {
                     if let Some(proposal) = self.take(read?) {
                         return Some(proposal);
                     }

@@ -4,7 +4,7 @@ use super::*;
 
 fn config(globs: &[&str]) -> FilesConfig {
     let files = globs.iter().map(|glob| (*glob).to_owned()).collect();
-    FilesConfig { files, limits: Limits::default(), names: NamesConfig::default() }
+    FilesConfig { files, limits: Limits::default(), names: NamesConfig::default(), watch: false }
 }
 
 #[test]
@@ -28,10 +28,10 @@ async fn files_are_read_again_as_a_whole_or_not_at_all() {
     let path = dir.path().join("a.toml");
     write(&path, &[check("a", 1), check("b", 2)]);
     let config = config(&[dir.path().join("*.toml").to_str().unwrap()]);
-    let checks = load(&config).unwrap();
+    let loaded = load(&config).unwrap();
     let resolver = Resolver::with_servers(&["127.0.0.1:9".parse().unwrap()]).unwrap();
     let (mut source, reloads, _following) =
-        FileSource::start(&config, checks, resolver, CancellationToken::new()).unwrap();
+        FileSource::start(&config, loaded, resolver, CancellationToken::new()).unwrap();
     assert_eq!(source.next().await.unwrap().metadata.len(), 2);
 
     // Wrong: nothing comes of it but the answer.
@@ -41,7 +41,7 @@ async fn files_are_read_again_as_a_whole_or_not_at_all() {
     tokio::select! {
         proposal = source.next() => panic!("{proposal:?}"),
         answer = asked => {
-            let words = answer.unwrap().unwrap_err();
+            let words = answer.unwrap().unwrap_err().to_string();
             assert!(words.contains("a.toml:2:1") && words.contains("the old checks stand"), "{words}");
         }
     }
@@ -52,4 +52,35 @@ async fn files_are_read_again_as_a_whole_or_not_at_all() {
     assert_eq!(proposal.metadata.len(), 2);
     proposal.reply.applied(Vec::new());
     assert_eq!(asked.await.unwrap().unwrap(), "1 checks added, 1 removed, 0 changed, 1 as before");
+}
+
+fn watched(dir: &Path) -> FilesConfig {
+    FilesConfig { watch: true, ..config(&[dir.join("*.toml").to_str().unwrap()]) }
+}
+
+#[tokio::test]
+async fn a_change_is_read_once_and_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir.path().join("a.toml"), &[check("a", 1)]);
+    let config = watched(dir.path());
+    let resolver = Resolver::with_servers(&["127.0.0.1:9".parse().unwrap()]).unwrap();
+    let (mut source, _reloads, _following) =
+        FileSource::start(&config, load(&config).unwrap(), resolver, CancellationToken::new()).unwrap();
+    assert_eq!(source.next().await.unwrap().metadata.len(), 1);
+    write(&dir.path().join("b.toml"), &[check("b", 2)]);
+    assert_eq!(source.next().await.unwrap().metadata.len(), 2);
+    std::fs::remove_file(dir.path().join("b.toml")).unwrap();
+    assert_eq!(source.next().await.unwrap().metadata.len(), 1);
+}
+
+/// Files that secrets are in are looked at like those of checks.
+#[test]
+fn what_is_read_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = "[[check]]\nname = 's'\ntarget = '192.0.2.1'\nradius = { username = 'u', password_file = 'p', secret_file = 'p' }\n";
+    write(&dir.path().join("a.toml"), &[check("a", 1), secret.to_owned()]);
+    std::fs::write(dir.path().join("p"), "secret").unwrap();
+    let loaded = load(&watched(dir.path())).unwrap();
+    let files: Vec<_> = loaded.files().map(|file| file.file_name().unwrap().to_owned()).collect();
+    assert_eq!(files, ["a.toml", "p"]);
 }

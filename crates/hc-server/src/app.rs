@@ -27,14 +27,14 @@ use crate::config::{
 use crate::limits::{self, Descriptors};
 use crate::parts::{Part, Parts};
 use crate::roots::{RootsWatch, tell_problems};
-use crate::server::{Consumers, Outlet, Server, start_delivery};
+use crate::server::{Consumers, Outlet, Server, start_delivery, start_source};
 use crate::sets::Intake;
 use crate::snapshots::Snapshots;
 use crate::wiring::{ChangeFlag, IpcDelivery, ManagerReprobe};
-use crate::{dump, logging, sandbox, sets, startup};
+use crate::{FileChecks, dump, logging, sandbox, sets, source, startup};
 
 /// Threads beside the shards: the main one, and those of the log, the signals, the snapshots, the socket, the root certificates
-/// and the admin API.
+/// and the admin API. Files of checks have one more.
 const OWN_THREADS: usize = 7;
 
 /// Runs the server: see [`Server::run`].
@@ -44,18 +44,23 @@ pub(crate) async fn run(server: Server) -> Result<()> {
         socket: with_socket,
         confine,
         signals,
+        files,
         shutdown,
-        sources,
+        mut sources,
         mut deliveries,
         mut observers,
     } = server;
-    let Config { socket, admin: admin_config, notify, checks, guard, log: _, state, shutdown: ends } = config;
+    let Config { source, socket, admin: admin_config, notify, checks, guard, log: _, state, shutdown: ends } =
+        config;
 
     // What needs files and privileges, before they are given up.
+    let files = files.map_or_else(|| FileChecks::load(&source), |files| Ok(Some(files)))?;
+    let with_socket = with_socket && files.is_none();
     let threads = checks.shards.unwrap_or(ManagerConfig::default().shards);
-    let Descriptors { in_flight, lingering } = limits::descriptors(threads.get());
+    let Descriptors { in_flight, lingering } =
+        limits::descriptors(threads.get(), files.as_ref().map_or(0, FileChecks::descriptors));
     let manager_config = manager_config(&checks, threads, in_flight);
-    startup::memory(threads.get() + OWN_THREADS)?;
+    startup::memory(threads.get() + OWN_THREADS + usize::from(files.is_some()))?;
     let (system_roots, problems) = SystemRoots::load();
     tell_problems(problems);
     let checkers = checkers(&checks, system_roots.roots(), lingering / threads);
@@ -65,11 +70,12 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     let snapshots = Snapshots::open(&state)?;
     let remembered = snapshots.read();
     if confine {
-        let roots = system_roots.reach();
+        let mut readable = system_roots.reach();
+        readable.extend(files.iter().flat_map(FileChecks::reach));
         let directories = [listener.as_ref().and_then(Listener::directory), doors.directory()];
         let chown = listener.as_ref().is_some_and(Listener::changes_owner) || doors.changes_owner();
         let sockets: Vec<&Path> = directories.into_iter().flatten().collect();
-        sandbox::enter(&sockets, snapshots.dir(), roots, chown)?;
+        sandbox::enter(&sockets, snapshots.dir(), readable, chown)?;
     }
     let _roots =
         RootsWatch::start(system_roots).context("cannot start the thread of the root certificates")?;
@@ -81,8 +87,23 @@ pub(crate) async fn run(server: Server) -> Result<()> {
         );
     }
     let dump = Arc::new(Notify::new());
+    let reload = files.is_some().then(|| Arc::new(Notify::new()));
     if let Some(signals) = signals {
-        signals.watch(shutdown.clone(), dump.clone()).context("cannot start the thread of the signals")?;
+        signals
+            .watch(shutdown.clone(), dump.clone(), reload.clone())
+            .context("cannot start the thread of the signals")?;
+    }
+    let mut parts = Parts::default();
+    let known = Arc::new(Sources::default());
+    if let (Some(files), Some(reload)) = (files, reload) {
+        let (source, reloads, following) = files.start(shutdown.clone())?;
+        sources.push((source::NAME.into(), start_source(source)));
+        known.reload_by(reloads.clone());
+        parts.start(Part::Sets, source::reload_when(reload, reloads, shutdown.clone()));
+        parts.start(Part::Sets, async move {
+            following.await;
+            Ok(())
+        });
     }
     let snapshots = snapshots.start().context("cannot start the thread of the snapshots")?;
 
@@ -108,10 +129,8 @@ pub(crate) async fn run(server: Server) -> Result<()> {
         manager_task.with_remembered_of_older(remembered, hc_snapshot::version_1_key);
     let mut names: Vec<Arc<str>> = sources.iter().map(|(name, _)| name.clone()).collect();
     names.extend(with_socket.then(|| "hc-proxy".into()));
-    let known = Arc::new(Sources::default());
     let mut intakes = Intake::open(names, &known, &manager);
     let mut proxy = None;
-    let mut parts = Parts::default();
     if let Some(listener) = listener {
         let config = IpcConfig::new(env!("CARGO_PKG_VERSION"));
         let (task, ipc, events) =

@@ -6,6 +6,7 @@
 mod admin;
 mod environment;
 mod guard;
+mod source;
 pub(crate) mod values;
 
 use std::num::NonZeroUsize;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 pub use admin::AdminConfig;
 pub use environment::PREFIX;
 pub use guard::{GroupConfig, GuardConfig};
+pub use source::{SourceConfig, SourceKind};
 
 /// Where the configuration is looked for when none is named.
 pub const DEFAULT_FILE: &str = "/etc/seesaw/hc-server.toml";
@@ -26,6 +28,8 @@ pub const DEFAULT_FILE: &str = "/etc/seesaw/hc-server.toml";
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Where checks come from.
+    pub source: SourceConfig,
     /// The socket that hc-proxy connects to.
     pub socket: SocketConfig,
     /// Who may look into the server, and how.
@@ -237,6 +241,14 @@ pub enum ConfigError {
         /// Where and why.
         source: Box<toml::de::Error>,
     },
+    /// Keys that are each right do not go together.
+    #[error("{}: {problem}", path.display())]
+    Inconsistent {
+        /// The file; the environment may have changed what is in it.
+        path: PathBuf,
+        /// The key and what is wrong with it.
+        problem: &'static str,
+    },
     /// A variable of the environment does not say what it should.
     #[error("environment variable {variable}: {problem}")]
     Environment {
@@ -297,10 +309,14 @@ impl Config {
         // The file by itself first, so that its errors know their line.
         let config: Config = toml::from_str(text).map_err(wrong)?;
         let overrides = environment::overrides(variables);
-        if overrides.is_empty() {
-            return Ok(config);
+        let config = match overrides.is_empty() {
+            true => config,
+            false => environment::apply(toml::from_str(text).map_err(wrong)?, overrides)?,
+        };
+        match config.source.problem() {
+            None => Ok(config),
+            Some(problem) => Err(ConfigError::Inconsistent { path: path.to_owned(), problem }),
         }
-        environment::apply(toml::from_str(text).map_err(wrong)?, overrides)
     }
 }
 

@@ -29,21 +29,21 @@ pub(crate) struct Descriptors {
 
 /// Raises the limit of open files as far as the process may, and says how many descriptors probes can have at once.
 ///
-/// `shards`: the threads that probe. With very few descriptors half of them stay for the rest of the process, and one probe at a time can always run.
-pub(crate) fn descriptors(shards: usize) -> Descriptors {
+/// `shards`: the threads that probe. `beside`: descriptors that are kept for what not every server has. With very few descriptors half of them stay for the rest of the process, and one probe at a time can always run.
+pub(crate) fn descriptors(shards: usize, beside: u64) -> Descriptors {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         // Allowed without privileges; if it fails, the old limit is the one that counts.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
-    for_probes(getrlimit(Resource::Nofile).current, shards)
+    for_probes(getrlimit(Resource::Nofile).current, shards, beside)
 }
 
 /// `None` is no limit.
-fn for_probes(limit: Option<u64>, shards: usize) -> Descriptors {
+fn for_probes(limit: Option<u64>, shards: usize, beside: u64) -> Descriptors {
     let limit = limit.unwrap_or(u64::MAX);
     let shards = u64::try_from(shards).unwrap_or(u64::MAX);
-    let reserved = RESERVED.saturating_add(shards.saturating_mul(PER_SHARD));
+    let reserved = RESERVED.saturating_add(beside).saturating_add(shards.saturating_mul(PER_SHARD));
     let free = limit.saturating_sub(reserved.min(limit / 2)).clamp(1, CEILING);
     let free = usize::try_from(free).unwrap_or(usize::MAX);
     let lingering = (free / 8).min(LINGERING);
@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn probes_get_what_is_left() {
         let split = |limit, shards| {
-            let Descriptors { in_flight, lingering } = for_probes(limit, shards);
+            let Descriptors { in_flight, lingering } = for_probes(limit, shards, 0);
             (in_flight, lingering)
         };
         assert_eq!(split(Some(8192), 2), (7272, 512));

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use hc_server::cli::Cli;
 use hc_server::startup::{one_line_for_panics, say};
-use hc_server::{Config, ConfigError, Server, Signals, logging};
+use hc_server::{Config, ConfigError, FileChecks, Server, Signals, logging};
 use tracing::{error, info};
 
 /// Exit status for wrong usage (given by the command line parser) and wrong configuration.
@@ -28,6 +28,17 @@ fn main() -> ExitCode {
             return if error.is_shortage() { ExitCode::FAILURE } else { ExitCode::from(WRONG_CONFIGURATION) };
         }
     };
+    let files = match FileChecks::load(&config.source) {
+        Ok(files) => files,
+        Err(errors) => {
+            errors.diagnostics().iter().for_each(|problem| say(&problem.to_string()));
+            return if errors.is_shortage() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::from(WRONG_CONFIGURATION)
+            };
+        }
+    };
     if cli.check_config {
         say("the configuration is right");
         return ExitCode::SUCCESS;
@@ -38,7 +49,7 @@ fn main() -> ExitCode {
     }
     let served = signals
         .context("cannot watch the signals")
-        .and_then(|signals| serve(config, cli.no_sandbox, signals));
+        .and_then(|signals| serve(config, files, cli.no_sandbox, signals));
     let status = match served {
         Ok(()) => {
             info!("stopped");
@@ -67,11 +78,15 @@ fn configuration(cli: &Cli) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-fn serve(config: Config, no_sandbox: bool, signals: Signals) -> Result<()> {
+fn serve(config: Config, files: Option<FileChecks>, no_sandbox: bool, signals: Signals) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(Server::new(config).confined(!no_sandbox).signals(signals).run())
+    let mut server = Server::new(config).confined(!no_sandbox).signals(signals);
+    if let Some(files) = files {
+        server = server.files(files);
+    }
+    runtime.block_on(server.run())
 }

@@ -11,7 +11,7 @@ use hc_view::View;
 use tokio_util::sync::CancellationToken;
 
 use crate::sets::{Intake, pump};
-use crate::{Config, Signals, app};
+use crate::{Config, FileChecks, Signals, app};
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -34,7 +34,8 @@ pub(crate) struct Outlet {
 
 /// A health check server: what it is made of, until it [runs](Server::run).
 ///
-/// hc-proxy's socket is a source and a consumer of every server that is not made [`without_socket`](Server::without_socket).
+/// hc-proxy's socket is a source and a consumer of every server that is not made [`without_socket`](Server::without_socket) and has
+/// no [`files`](Server::files).
 ///
 /// ```no_run
 /// use hc_server::{Config, Server};
@@ -59,6 +60,7 @@ pub struct Server {
     pub(crate) socket: bool,
     pub(crate) confine: bool,
     pub(crate) signals: Option<Signals>,
+    pub(crate) files: Option<FileChecks>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) sources: Vec<(Arc<str>, StartSource)>,
     pub(crate) deliveries: Vec<StartDelivery>,
@@ -73,6 +75,7 @@ impl Server {
             socket: true,
             confine: false,
             signals: None,
+            files: None,
             shutdown: CancellationToken::new(),
             sources: Vec::new(),
             deliveries: Vec::new(),
@@ -85,7 +88,15 @@ impl Server {
     ///
     /// A source that ends leaves its checks running.
     pub fn source<S: Source>(mut self, name: impl Into<Arc<str>>, source: S) -> Self {
-        self.sources.push((name.into(), Box::new(|intake, stop| Box::pin(pump(source, intake, stop)))));
+        self.sources.push((name.into(), start_source(source)));
+        self
+    }
+
+    /// Checks from files that have been read, in place of hc-proxy's socket. They are read again on SIGHUP, over the admin API,
+    /// and when they change if `[source] watch` says so. A server whose configuration has `kind = "file"` and that is not
+    /// given any reads them at its start.
+    pub fn files(mut self, files: FileChecks) -> Self {
+        self.files = Some(files);
         self
     }
 
@@ -138,6 +149,11 @@ impl Server {
     pub async fn run(self) -> Result<()> {
         app::run(self).await
     }
+}
+
+/// Drives a source.
+pub(crate) fn start_source<S: Source>(source: S) -> StartSource {
+    Box::new(|intake, stop| Box::pin(pump(source, intake, stop)))
 }
 
 /// Drives a consumer with an outbox of its own.

@@ -58,18 +58,24 @@ impl Signals {
     }
 
     /// Starts the thread that reads the signals. The first SIGTERM, SIGINT or SIGQUIT cancels `shutdown`; a second one
-    /// ends the process at once with status 1. SIGUSR1 notifies `dump`.
+    /// ends the process at once with status 1. SIGUSR1 notifies `dump`, and SIGHUP `reload` if there is anything to read again.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(crate) fn watch(self, shutdown: CancellationToken, dump: Arc<Notify>) -> io::Result<()> {
+    pub(crate) fn watch(
+        self,
+        shutdown: CancellationToken,
+        dump: Arc<Notify>,
+        reload: Option<Arc<Notify>>,
+    ) -> io::Result<()> {
+        let read = move || self.read(&shutdown, &dump, reload.as_deref());
         // Not joined: it waits for signals until the process ends.
-        Builder::new().name("hc-signals".to_owned()).spawn(move || self.read(&shutdown, &dump))?;
+        Builder::new().name("hc-signals".to_owned()).spawn(read)?;
         Ok(())
     }
 
     #[allow(clippy::disallowed_methods, reason = "the driver of the signals reads the clock")]
-    fn read(&self, shutdown: &CancellationToken, dump: &Notify) {
+    fn read(&self, shutdown: &CancellationToken, dump: &Notify, reload: Option<&Notify>) {
         let mut logged = [None::<Instant>; SIGNALS];
         let mut stopping = false;
         loop {
@@ -99,6 +105,11 @@ impl Signals {
                 dump.notify_one();
                 continue;
             }
+            if action == Action::Reload
+                && let Some(reload) = reload
+            {
+                reload.notify_one();
+            }
             let now = Instant::now();
             if let Some(last) = usize::try_from(number).ok().and_then(|number| logged.get_mut(number)) {
                 if last.is_some_and(|last| now - last < QUIET) {
@@ -107,6 +118,9 @@ impl Signals {
                 *last = Some(now);
             }
             match action {
+                Action::Reload if reload.is_some() => {
+                    info!(signal, sender_pid, sender_uid, "reading the files of checks again");
+                }
                 Action::Reload => {
                     info!(
                         signal,

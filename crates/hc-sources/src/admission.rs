@@ -65,8 +65,7 @@ impl Admission {
                 // What this source had before ends, so its names are free.
                 let stays = |id| self.owner(source, id).is_some();
                 let (checks, rejected) = self.judge(source, checks, rejected, &metadata, stays);
-                self.directory.retain(|id| self.owner(source, id).is_some());
-                self.directory.enter(&checks, &metadata);
+                self.directory.replace(|id| self.owner(source, id).is_some(), &checks, &metadata);
                 let checks = self.replace(source, checks);
                 Admitted { change: SetChange::Full { generation: self.stamp(generation), checks }, rejected }
             }
@@ -79,8 +78,7 @@ impl Admission {
                 remove.extend(rejected.iter().filter_map(|rejection| rejection.id));
                 let kept: HashSet<CheckId> = upsert.iter().map(|(id, _)| *id).collect();
                 remove.retain(|id| !kept.contains(id) && self.owner(source, *id).is_none());
-                remove.iter().for_each(|id| self.directory.set(*id, None));
-                self.directory.enter(&upsert, &metadata);
+                self.directory.change(&remove, &upsert, &metadata);
                 self.change(source, &upsert, &remove);
                 let generation = self.stamp(generation);
                 Admitted { change: SetChange::Delta { generation, upsert, remove }, rejected }

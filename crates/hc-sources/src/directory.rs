@@ -28,58 +28,106 @@ impl Directory {
         self.read(|entries| entries.by_name.get(name).copied())
     }
 
-    /// Enters what these checks are called now.
-    pub(crate) fn enter(
+    /// Replaces all entries: those of checks that `keep` takes stay, and beside them is what `checks` are called. Readers see
+    /// what was before or what is then, and never less.
+    pub(crate) fn replace(
         &self,
+        keep: impl Fn(CheckId) -> bool,
         checks: &[(CheckId, Arc<CheckSpec>)],
         metadata: &HashMap<CheckId, Arc<Metadata>>,
     ) {
         if metadata.is_empty() && self.read(|entries| entries.by_id.is_empty()) {
             return;
         }
-        // All old names are given back first, so that two checks can change places.
-        checks.iter().for_each(|(id, _)| self.set(*id, None));
+        // Put together beside the old ones: there is one writer, who waits for nobody.
+        let mut entries = Entries::default();
+        self.read(|before| {
+            let kept = before.by_id.iter().filter(|(id, _)| keep(**id));
+            kept.for_each(|(id, metadata)| entries.set(*id, Some(Arc::clone(metadata))));
+        });
         for (id, _) in checks {
-            if let Some(metadata) = metadata.get(id) {
-                self.set(*id, Some(Arc::clone(metadata)));
-            }
+            entries.set(*id, metadata.get(id).map(Arc::clone));
         }
+        let mut place = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *place, entries);
+        drop(place);
+        drop(before);
     }
 
-    /// Replaces the entry of a check. A name that it had before is free again.
-    pub(crate) fn set(&self, id: CheckId, metadata: Option<Arc<Metadata>>) {
-        // Nearly always there is nothing to do, and readers need not wait for that.
-        if metadata.is_none() && self.read(|entries| !entries.by_id.contains_key(&id)) {
+    /// Forgets some checks and enters what others are called now, in one step for readers.
+    pub(crate) fn change(
+        &self,
+        forget: &[CheckId],
+        checks: &[(CheckId, Arc<CheckSpec>)],
+        metadata: &HashMap<CheckId, Arc<Metadata>>,
+    ) {
+        if metadata.is_empty() && self.read(|entries| entries.by_id.is_empty()) {
             return;
         }
         let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let Entries { by_id, by_name } = &mut *entries;
-        let name = metadata.as_ref().and_then(|metadata| metadata.name.clone());
-        let before = match metadata {
-            Some(metadata) => by_id.insert(id, metadata),
-            None => by_id.remove(&id),
-        };
-        if let Some(name) = before.and_then(|before| before.name.clone()) {
-            by_name.remove(&name);
+        // All old names are given back first, so that two checks can change places.
+        forget.iter().chain(checks.iter().map(|(id, _)| id)).for_each(|id| entries.set(*id, None));
+        for (id, _) in checks {
+            entries.set(*id, metadata.get(id).map(Arc::clone));
         }
-        if let Some(name) = name {
-            by_name.insert(name, id);
-        }
-    }
-
-    /// Drops the entries of all checks that `keep` does not take.
-    pub(crate) fn retain(&self, keep: impl Fn(CheckId) -> bool) {
-        if self.read(|entries| entries.by_id.is_empty()) {
-            return;
-        }
-        let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let Entries { by_id, by_name } = &mut *entries;
-        by_id.retain(|id, _| keep(*id));
-        by_name.retain(|_, id| by_id.contains_key(id));
     }
 
     /// Each entry is whole after every single step, so a panic elsewhere is no reason to stop reading.
     fn read<T>(&self, read: impl FnOnce(&Entries) -> T) -> T {
         read(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Entries {
+    /// Replaces the entry of a check. A name that it had before is free again.
+    fn set(&mut self, id: CheckId, metadata: Option<Arc<Metadata>>) {
+        let name = metadata.as_ref().and_then(|metadata| metadata.name.clone());
+        let before = match metadata {
+            Some(metadata) => self.by_id.insert(id, metadata),
+            None => self.by_id.remove(&id),
+        };
+        if let Some(name) = before.and_then(|before| before.name.clone()) {
+            self.by_name.remove(&name);
+        }
+        if let Some(name) = name {
+            self.by_name.insert(name, id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use hc_types::{ProbeSpec, Target, Timing};
+
+    use super::*;
+
+    /// A reader who looks all the time, while the same set comes again and again.
+    #[test]
+    fn readers_see_no_gap_while_sets_are_replaced() {
+        let second = Duration::from_secs(1);
+        let target = Target::plain("192.0.2.1".parse().unwrap(), 0);
+        let spec = CheckSpec::new(target, ProbeSpec::Icmp, Timing::every(second).timeout(second)).unwrap();
+        let spec = Arc::new(spec);
+        let checks: Vec<_> = (1..=100).map(|id| (CheckId(id), spec.clone())).collect();
+        let named = |id: u64| Metadata { name: Some(id.to_string().into()), ..Metadata::default() };
+        let metadata = (1..=100).map(|id| (CheckId(id), Arc::new(named(id)))).collect();
+        let (directory, over) = (Directory::default(), AtomicBool::new(false));
+        directory.replace(|_| false, &checks, &metadata);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..1000 {
+                    directory.replace(|_| false, &checks, &metadata);
+                    directory.change(&[], &checks, &metadata);
+                }
+                over.store(true, Ordering::Relaxed);
+            });
+            while !over.load(Ordering::Relaxed) {
+                assert_eq!(directory.id_of("100"), Some(CheckId(100)));
+                assert!(directory.get(CheckId(1)).is_some());
+            }
+        });
     }
 }

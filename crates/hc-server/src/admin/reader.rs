@@ -1,6 +1,6 @@
 //! What the admin API shows, read from the view and from figures that the parts keep.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use hc_admin::{ActionError, BoxFuture, MetricsFormat, Reader};
@@ -8,6 +8,7 @@ use hc_api::{
     CheckDetail, CheckState, Filter, Overview, Page, PageOf, Position, Readiness, ShardState, Transition,
     Transitions,
 };
+use hc_files::{ReloadError, Reloads};
 use hc_ipc::IpcHandle;
 use hc_manager::Manager;
 use hc_metrics::{Format, Metrics, Shard, Sink, Snapshot, Source};
@@ -36,6 +37,8 @@ const CHANGES: usize = 20;
 pub(crate) struct Sources {
     directory: Arc<Directory>,
     figures: RwLock<Source>,
+    /// Reads the checks again, where they come from files.
+    reloads: OnceLock<Reloads>,
 }
 
 impl Sources {
@@ -61,11 +64,23 @@ impl Sources {
         *self.figures.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Checks come from files, which these read again.
+    pub(crate) fn reload_by(&self, reloads: Reloads) {
+        // There is one source of this kind.
+        let _ = self.reloads.set(reloads);
+    }
+
     /// Reads the checks again.
     pub(crate) async fn reload(&self) -> Result<String, ActionError> {
-        Err(ActionError::Rejected(
-            "the checks come from Seesaw's engine, which sends them by itself".to_owned(),
-        ))
+        let Some(reloads) = self.reloads.get() else {
+            return Err(ActionError::Rejected(
+                "the checks come from Seesaw's engine, which sends them by itself".to_owned(),
+            ));
+        };
+        reloads.reload().await.map_err(|error| match error {
+            ReloadError::Wrong(_) => ActionError::Rejected(error.to_string()),
+            _ => ActionError::Failed(error.to_string()),
+        })
     }
 }
 

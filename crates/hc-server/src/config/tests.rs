@@ -24,6 +24,17 @@ fn an_empty_file_is_the_defaults() {
 #[test]
 fn every_key_reads() {
     let text = r#"
+        [source]
+        kind = "file"
+        files = ["/etc/hc/*.toml"]
+        directories = ["/etc/hc-secrets"]
+        watch = true
+        max_range = 256
+        max_checks = 1000
+        dns_servers = ["192.0.2.53:53"]
+        dns_min_age = "1s"
+        dns_max_age = "1m"
+        dns_retry = "2s"
         [socket]
         path = "/run/x.sock"
         mode = "0600"
@@ -66,6 +77,8 @@ fn every_key_reads() {
         grace = "1s"
     "#;
     let config = load(text, &[]).unwrap();
+    let source = &config.source;
+    assert_eq!((source.kind, source.watch, source.max_range.get()), (SourceKind::File, true, 256));
     assert_eq!(config.socket.mode, 0o600);
     assert_eq!(config.notify.interval, Duration::from_secs(5));
     assert_eq!(config.checks.close, CloseConfig::Graceful);
@@ -94,6 +107,10 @@ fn errors_name_file_line_and_key() {
     rejected("[guard]\ngroups = [\"rack\"]\n", &[], &["line 2", "groups", "rack"]);
     rejected("[guard]\nsubnet_v4 = 33\n", &[], &["line 2", "subnet_v4", "at most 32"]);
     rejected("[guard]\nsubnet_v6 = 129\n", &[], &["line 2", "subnet_v6", "at most 128"]);
+    rejected("[source]\nkind = \"etcd\"\n", &[], &["line 2", "kind", "etcd"]);
+    rejected("[source]\nmax_range = 0\n", &[], &["line 2", "max_range", "nonzero"]);
+    rejected("[source]\ndns_servers = [\"192.0.2.53\"]\n", &[], &["line 2", "dns_servers", "socket address"]);
+    rejected("[source]\ndns_retry = \"0s\"\n", &[], &["line 2", "dns_retry", "above 0"]);
     rejected("nonsense", &[], &["hc-server.toml", "line 1"]);
 }
 
@@ -139,4 +156,25 @@ fn errors_name_the_variable() {
     );
     rejected("", &[("HC_SERVER_NOTIFY_COLOUR", "red")], &["HC_SERVER_NOTIFY_COLOUR", "colour"]);
     rejected("", &[("HC_SERVER_COLOUR", "red")], &["HC_SERVER_COLOUR"]);
+}
+
+#[test]
+fn keys_that_do_not_go_together() {
+    let text = "[source]\nkind = \"file\"\n";
+    rejected(text, &[], &["hc-server.toml: [source] files: must name the files"]);
+    rejected("[source]\nfiles = [\"a\"]\n", &[], &["[source] files: has no effect without kind"]);
+    rejected(
+        "[source]\ndns_min_age = \"1h\"\n",
+        &[],
+        &["[source] dns_min_age: must not be longer than dns_max_age"],
+    );
+    // They are judged when the environment has had its say.
+    let variables = [
+        ("HC_SERVER_SOURCE_FILES", "[\"/etc/hc/*.toml\"]"),
+        ("HC_SERVER_SOURCE_KIND", "file"),
+        ("HC_SERVER_SOURCE_MAX_CHECKS", "10"),
+    ];
+    let config = load("", &variables).unwrap();
+    assert_eq!((config.source.kind, config.source.files.len()), (SourceKind::File, 1));
+    rejected("", &variables[..1], &["[source] files: has no effect without kind"]);
 }
