@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hc-server/hc/proxy/internal/metrics"
@@ -19,6 +20,11 @@ type settings struct {
 	notifyInterval time.Duration
 	dryRun         bool
 	printChecks    bool
+	shadow         bool
+	// Of the shadow mode: its report, "-" for standard output; Seesaw's log, ""
+	// for none; the slack of its comparison.
+	shadowOutput, shadowLog string
+	shadowTolerance         time.Duration
 	// metrics is where to serve them, both empty for nowhere.
 	metricsNetwork, metricsAddress string
 	// ignored has Seesaw's flags that were set and do nothing.
@@ -50,6 +56,13 @@ func parse(flags *flag.FlagSet, args []string) (*settings, int) {
 		"The time between notifications in a dry run; otherwise a setting of hc-server")
 	flags.BoolVar(&s.printChecks, "print-checks", false,
 		"Fetches the checks once, prints them as hc-server would be told, a JSON object a line, and exits; needs no hc-server")
+	flags.BoolVar(&s.shadow, "shadow", false,
+		"Runs beside seesaw_healthcheck: tells the engine nothing and reports where hc-server differs from Seesaw (docs/shadow.md)")
+	flags.StringVar(&s.shadowOutput, "shadow_output", "-", "The report of -shadow, which is appended to; - is standard output")
+	flags.StringVar(&s.shadowLog, "shadow_log", "",
+		"The log of the seesaw_healthcheck that runs, for -shadow to compare each check; without it only backends are compared")
+	flags.DurationVar(&s.shadowTolerance, "shadow_tolerance", 2*time.Second,
+		"How much longer than an interval and a timeout of its check a difference may last before -shadow reports it as one of verdict")
 	address := flags.String("metrics", "",
 		"Where to serve Prometheus metrics under /metrics: host:port, or the path of a Unix socket; nowhere by default")
 	const elsewhere = "No effect, for compatibility with Seesaw: a setting of hc-server"
@@ -84,10 +97,31 @@ func parse(flags *flag.FlagSet, args []string) (*settings, int) {
 			return nil, 2
 		}
 	}
+	if problem := s.shadowProblem(flags); problem != "" {
+		usage(flags, problem)
+		return nil, 2
+	}
 	flags.Visit(func(f *flag.Flag) {
 		if f.Usage == elsewhere || f.Name == "notify_interval" && !s.dryRun {
 			s.ignored = append(s.ignored, f.Name)
 		}
 	})
 	return s, 0
+}
+
+// shadowProblem is what is wrong with the flags of the shadow mode.
+func (s *settings) shadowProblem(flags *flag.FlagSet) string {
+	problem := ""
+	flags.Visit(func(f *flag.Flag) {
+		if strings.HasPrefix(f.Name, "shadow_") && !s.shadow {
+			problem = "-" + f.Name + " needs -shadow"
+		}
+	})
+	switch {
+	case s.shadow && s.dryRun:
+		return "-shadow and -dry_run exclude each other: a dry run has no verdicts to compare"
+	case s.shadowTolerance < 0:
+		return "-shadow_tolerance must not be negative"
+	}
+	return problem
 }

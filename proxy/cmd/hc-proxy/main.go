@@ -24,6 +24,7 @@ import (
 	"github.com/hc-server/hc/proxy/internal/engine"
 	"github.com/hc-server/hc/proxy/internal/metrics"
 	"github.com/hc-server/hc/proxy/internal/server"
+	"github.com/hc-server/hc/proxy/internal/shadow"
 	"github.com/hc-server/hc/proxy/internal/systemd"
 )
 
@@ -44,15 +45,15 @@ func main() {
 }
 
 // handle ends the program at the signals that end Seesaw's (common/server/server.go),
-// and keeps all others from ending it.
-func handle(signals <-chan os.Signal, stop func()) {
+// calls show at SIGUSR1, and keeps all others from ending it.
+func handle(signals <-chan os.Signal, stop, show func()) {
 	for s := range signals {
 		switch s {
 		case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT:
 			log.Infof("Received %v, initiating shutdown...", s)
 			stop()
 		case syscall.SIGUSR1:
-			dumpStacks()
+			show()
 		case syscall.SIGHUP:
 			log.Infof("Received %v: nothing to reload", s)
 		case syscall.SIGURG, syscall.SIGCHLD, syscall.SIGWINCH, syscall.SIGCONT, syscall.SIGPIPE:
@@ -65,18 +66,39 @@ func handle(signals <-chan os.Signal, stop func()) {
 
 func run(settings *settings, signals <-chan os.Signal) int {
 	ctx, cancel := context.WithCancel(context.Background())
-	go handle(signals, cancel)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer cancel()
 	if settings.printChecks {
+		go handle(signals, cancel, dumpStacks)
 		return printChecks(ctx, settings.engineSocket, os.Stdout)
 	}
+	options := bridge.Options{
+		EngineSocket:  settings.engineSocket,
+		EngineTimeout: engine.Timeout,
+		FetchInterval: settings.fetchInterval,
+		DialServer:    server.DialUnix(settings.serverSocket),
+		Version:       version,
+		Metrics:       new(metrics.Metrics),
+	}
+	if settings.dryRun {
+		options.DialServer = dryrun.Dialer(settings.notifyInterval)
+	}
+	show := dumpStacks
+	if settings.shadow {
+		observer, err := newShadow(settings)
+		if err != nil {
+			log.Errorf("Cannot write the report of the shadow mode: %v", err)
+			return 1
+		}
+		options.Shadow, show = observer, observer.Summarize
+		beside.Go(func() { observer.Run(ctx) })
+	}
+	go handle(signals, cancel, show)
 	log.Infof("hc-proxy %s: engine %s, hc-server %s", version, settings.engineSocket, settings.serverName())
 	for _, name := range settings.ignored {
 		log.Warningf("-%s does nothing here: hc-server.toml has that setting", name)
 	}
-	counts := new(metrics.Metrics)
-	var serving sync.WaitGroup
-	defer serving.Wait()
-	defer cancel()
 	if settings.metricsAddress != "" {
 		listener, err := metrics.Listen(settings.metricsNetwork, settings.metricsAddress)
 		if err != nil {
@@ -84,25 +106,31 @@ func run(settings *settings, signals <-chan os.Signal) int {
 			return 1
 		}
 		log.Infof("Metrics are at %s, path /metrics", listener.Addr())
-		serving.Go(func() { counts.Serve(ctx, listener, version) })
-	}
-	dial := server.DialUnix(settings.serverSocket)
-	if settings.dryRun {
-		dial = dryrun.Dialer(settings.notifyInterval)
+		beside.Go(func() { options.Metrics.Serve(ctx, listener, version) })
 	}
 	// Ready at once: what it waits for may come and go.
 	if err := systemd.Notify("READY=1"); err != nil {
-		log.Warningf("Telling systemd: %v", err)
+		log.Warningf("systemd cannot be told that hc-proxy is ready: %v", err)
 	}
-	bridge.Run(ctx, bridge.Options{
-		EngineSocket:  settings.engineSocket,
-		EngineTimeout: engine.Timeout,
-		FetchInterval: settings.fetchInterval,
-		DialServer:    dial,
-		Version:       version,
-		Metrics:       counts,
-	})
+	bridge.Run(ctx, options)
 	return 0
+}
+
+// newShadow opens the report, to be appended to. It stays open until the process
+// ends.
+func newShadow(settings *settings) (*shadow.Shadow, error) {
+	out, name := os.Stdout, "standard output"
+	if settings.shadowOutput != "-" {
+		var err error
+		if out, err = os.OpenFile(settings.shadowOutput, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644); err != nil {
+			return nil, err
+		}
+		name = settings.shadowOutput
+	}
+	log.Infof("Shadow mode: the engine is told nothing; differences from Seesaw go to %s", name)
+	return shadow.New(shadow.Options{
+		EngineSocket: settings.engineSocket, Log: settings.shadowLog, Slack: settings.shadowTolerance, Out: out,
+	}), nil
 }
 
 // dumpStacks is what Seesaw's programs do on SIGUSR1 (common/server/server.go).

@@ -51,6 +51,12 @@ func TestUsage(t *testing.T) {
 		{[]string{"-fetch_interval=0"}, 2, "-fetch_interval must be above 0"},
 		{[]string{"-fetch_interval=-1s"}, 2, "-fetch_interval must be above 0"},
 		{[]string{"-notify_interval=0s"}, 2, "-notify_interval must be above 0"},
+		{[]string{"-metrics=9100"}, 2, `-metrics: "9100" is neither host:port nor`},
+		{[]string{"-metrics=192.0.2.1:1", "-logtostderr"}, 1, "Cannot serve metrics"},
+		{[]string{"-shadow", "-dry_run"}, 2, "exclude each other"},
+		{[]string{"-shadow_log=/x"}, 2, "-shadow_log needs -shadow"},
+		{[]string{"-shadow", "-shadow_tolerance=-1s"}, 2, "must not be negative"},
+		{[]string{"-shadow", "-shadow_output=/no/such/place", "-logtostderr"}, 1, "Cannot write the report"},
 		{[]string{"-batch_size=many"}, 2, `invalid value "many"`},
 	} {
 		cmd, output := program(c.args...)

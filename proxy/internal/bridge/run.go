@@ -29,8 +29,22 @@ type Options struct {
 	DialServer server.Dialer
 	// Version is told to hc-server, for its log.
 	Version string
+	// Shadow, if it is not nil, hears what the engine would be told; the engine
+	// is told nothing then.
+	Shadow Shadow
 	// Metrics counts what happens. Nil if nobody wants to know.
 	Metrics *metrics.Metrics
+}
+
+// Shadow hears of checks and of their health in place of the engine. Its methods
+// return at once.
+type Shadow interface {
+	// Checks is called with each set of the engine, before hc-server is told.
+	Checks(configs map[uint64]*seesaw.Config)
+	// Batch is called with each batch that the engine would have been given.
+	Batch(notifications []wire.Notification)
+	// Rejected is called with the checks that hc-server does not run.
+	Rejected(checks []wire.Rejection)
 }
 
 // Run joins the two until the context ends, whatever becomes of either. It then
@@ -97,6 +111,7 @@ type run struct {
 type fetch struct {
 	conn    *engine.Conn
 	asked   time.Time
+	configs map[uint64]*seesaw.Config // nil without a shadow
 	set     convert.Set
 	dropped map[uint64]string
 	err     error
@@ -145,6 +160,9 @@ func (r *run) fetch(now time.Time) {
 		var checks *seesaw.Checks
 		if checks, result.err = conn.Healthchecks(); result.err == nil && checks.Configs != nil {
 			result.set, result.dropped = convert.ToSet(checks.Configs)
+			if r.options.Shadow != nil {
+				result.configs = checks.Configs
+			}
 		}
 		r.fetches <- result
 	})
@@ -170,6 +188,9 @@ func (r *run) fetched(result fetch, now time.Time) {
 			return
 		}
 		result.set = convert.Set{}
+	}
+	if r.options.Shadow != nil {
+		r.options.Shadow.Checks(result.configs)
 	}
 	messages := r.core.Fetched(result.set)
 	r.eventLog.fetched(result.set, result.dropped, len(messages) > 0)
@@ -218,6 +239,9 @@ func (r *run) message(message wire.Message) {
 		r.tell(r.core.RequestConfigs())
 	case *wire.Rejected:
 		r.eventLog.rejected(m.Checks)
+		if r.options.Shadow != nil {
+			r.options.Shadow.Rejected(m.Checks)
+		}
 		r.options.Metrics.Rejected.Store(int64(len(r.eventLog.rejections)))
 	case *wire.Error:
 		log.Warningf("hc-server: %s: %s", m.Code, m.Message)
@@ -240,6 +264,11 @@ func (r *run) deliver(batch *wire.NotificationBatch) {
 	}
 	if result.err != nil {
 		r.options.Metrics.Refused[refusal(result.err)].Add(1)
+		r.acknowledge(result)
+		return
+	}
+	if r.options.Shadow != nil {
+		r.options.Shadow.Batch(batch.Batch.Notifications)
 		r.acknowledge(result)
 		return
 	}

@@ -106,6 +106,18 @@ func (c *Conn) HealthState(notifications []*seesaw.Notification) error {
 	return c.call(seesaw.MethodHealthState, state, new(int))
 }
 
+// Vservers asks for the engine's own view of its destinations; errors are as in
+// Healthchecks.
+func (c *Conn) Vservers() (*seesaw.VserverMap, error) {
+	// The map is made here, so that gob does not make one as large as the answer
+	// says it is.
+	vservers := &seesaw.VserverMap{Vservers: make(map[string]*seesaw.Vserver)}
+	if err := c.call(seesaw.MethodVservers, c.caller, vservers); err != nil {
+		return nil, err
+	}
+	return vservers, nil
+}
+
 // call bounds the write by the deadline of the connection, since net/rpc writes
 // before it returns, and the whole by a timer.
 func (c *Conn) call(method string, args, reply any) error {

@@ -21,6 +21,8 @@ const (
 	MethodHealthchecks = ServiceName + ".Healthchecks"
 	// MethodHealthState takes a [HealthState] and answers an int, always 0.
 	MethodHealthState = ServiceName + ".HealthState"
+	// MethodVservers takes a [Context] and answers a [VserverMap].
+	MethodVservers = ServiceName + ".Vservers"
 	// DefaultEngineSocket is where the engine listens (common/seesaw/seesaw.go).
 	DefaultEngineSocket = "/var/run/seesaw/engine/engine.sock"
 )
@@ -190,6 +192,56 @@ type Status struct {
 	Successes uint64
 	State     int
 	Message   string
+}
+
+// Values of ServiceKey.AF, which are the kernel's.
+const (
+	IPv4 = 2
+	IPv6 = 10
+)
+
+// VserverMap is the engine's view of its vservers, by name, from snapshots that
+// are up to 15 s old. Of these types, unlike of those above, only what is read
+// here is here: gob passes over the rest.
+type VserverMap struct {
+	Vservers map[string]*Vserver
+}
+
+// Vserver is one virtual server.
+type Vserver struct {
+	Services map[ServiceKey]*Service
+	Enabled  bool
+}
+
+// ServiceKey names a service of a vserver.
+type ServiceKey struct {
+	AF    int
+	Proto uint16
+	Port  uint16
+}
+
+// Service is one address family, protocol and port of a vserver.
+type Service struct {
+	Destinations map[string]*Destination
+}
+
+// Destination is one backend of a service. It is healthy if the backend is
+// enabled and all of its checks are healthy.
+type Destination struct {
+	Backend *Backend
+	Enabled bool
+	Healthy bool
+}
+
+// Backend is a server behind the load balancer.
+type Backend struct {
+	Host Host
+}
+
+// Host has the addresses of a server.
+type Host struct {
+	IPv4Addr net.IP
+	IPv6Addr net.IP
 }
 
 // RegisterGob makes the checkers known to gob under Seesaw's names. Whoever speaks to an engine calls it,

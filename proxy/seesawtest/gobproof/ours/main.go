@@ -7,6 +7,7 @@
 //	ours equal TYPE    reads a value and exits 1 unless it is the filled one
 //	ours echo TYPE     reads a value and writes it again
 //	ours wire          reads Checks and writes them as hc-proxy hands them on
+//	ours vservers      reads a VserverMap and writes what hc-proxy reads of it as JSON
 package main
 
 import (
@@ -17,6 +18,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"slices"
 
 	"github.com/hc-server/hc/proxy/internal/convert"
 	"github.com/hc-server/hc/proxy/internal/seesaw"
@@ -73,6 +75,8 @@ func run(args []string, in io.Reader, out io.Writer) error {
 		return json.NewEncoder(out).Encode(schema)
 	case "wire":
 		return writeWire(in, out)
+	case "vservers":
+		return writeVservers(in, out)
 	}
 	if len(args) != 2 || values[args[1]] == nil {
 		return fmt.Errorf("no type in %q", args)
@@ -115,4 +119,22 @@ func writeWire(in io.Reader, out io.Writer) error {
 		buffered.WriteByte('\n')
 	}
 	return buffered.Flush()
+}
+
+func writeVservers(in io.Reader, out io.Writer) error {
+	var vservers seesaw.VserverMap
+	if err := gob.NewDecoder(in).Decode(&vservers); err != nil {
+		return err
+	}
+	var lines []string
+	for name, vserver := range vservers.Vservers {
+		for key, service := range vserver.Services {
+			for host, d := range service.Destinations {
+				lines = append(lines, fmt.Sprint(name, vserver.Enabled, key.AF, key.Proto, key.Port, host,
+					d.Enabled, d.Healthy, d.Backend.Host.IPv4Addr, d.Backend.Host.IPv6Addr))
+			}
+		}
+	}
+	slices.Sort(lines)
+	return json.NewEncoder(out).Encode(lines)
 }
