@@ -118,7 +118,12 @@ impl CheckState {
             failures: status.failures,
             successes: status.successes,
             reason: outcome.map(|outcome| outcome.label().to_owned()),
-            message: outcome.map(|outcome| spec.text(outcome)).unwrap_or_default(),
+            message: status
+                .note
+                .as_deref()
+                .map(str::to_owned)
+                .or_else(|| outcome.map(|outcome| spec.text(outcome)))
+                .unwrap_or_default(),
             held: status.held.as_deref().map(|held| HeldState {
                 reason: held.fault.label().to_owned(),
                 message: held.fault.to_string(),
@@ -225,6 +230,7 @@ mod tests {
             successes: 1,
             outcome: Some(Outcome::Fail(Failure::Refused)),
             held: Some(Box::new(Held { fault: LocalFault::Descriptors, since: at })),
+            note: None,
         };
         let target = Target::marked(
             "2001:db8::1".parse().unwrap(),

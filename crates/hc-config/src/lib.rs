@@ -90,7 +90,11 @@ impl Check {
     /// Its name and its labels, as they travel beside the spec.
     #[must_use]
     pub fn metadata(&self) -> Metadata {
-        Metadata { name: Some(Arc::clone(&self.name)), labels: Arc::clone(&self.labels) }
+        Metadata {
+            name: Some(Arc::clone(&self.name)),
+            labels: Arc::clone(&self.labels),
+            depends_on: Arc::default(),
+        }
     }
 }
 

@@ -83,6 +83,7 @@ impl CheckState {
             successes: self.machine.successes(),
             outcome: self.outcome.clone(),
             held: None,
+            note: None,
         }
     }
 

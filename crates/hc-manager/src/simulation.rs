@@ -139,7 +139,7 @@ impl World {
         for shard in 0..SHARDS {
             let core = &mut self.shards[shard];
             core.begin_turn(self.now);
-            while let Some(start) = core.start(self.now, SystemTime::UNIX_EPOCH) {
+            while let Some(start) = core.start(self.now, SystemTime::UNIX_EPOCH, |_| false) {
                 let port = start.spec.target().port();
                 self.flights.push(InFlight { shard, flight: start.flight, port, began: self.now });
             }

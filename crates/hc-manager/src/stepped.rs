@@ -148,7 +148,7 @@ impl SteppedShard {
 
     /// The next probe to start, if one is due and there is room for it. `wall` is what its status will say.
     pub fn start(&mut self, now: u64, wall: SystemTime) -> Option<(Flight, Arc<CheckSpec>)> {
-        self.core.start(now, wall).map(|start| (Flight(start.flight), start.spec))
+        self.core.start(now, wall, |_| false).map(|start| (Flight(start.flight), start.spec))
     }
 
     /// Whether a probe could be started now.

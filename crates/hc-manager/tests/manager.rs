@@ -483,3 +483,18 @@ async fn a_shard_that_is_stuck_does_not_keep_the_manager_from_ending() {
     assert!(asked.join_next().await.unwrap().unwrap().is_err());
     tokio::task::spawn_blocking(move || barrier.wait()).await.unwrap();
 }
+
+/// Pauses stop probes before the first one, and let other checks alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_check_is_not_probed() {
+    let rig = Rig::new();
+    rig.journal.2.set(CheckId(1), true);
+    let (paused, other) = (tcp(1, SHORT, 0), tcp(2, SHORT, 0));
+    rig.full(&[(1, &paused), (2, &other)]).await;
+    rig.backends.wait("probes of the other one", |backends| backends.started(2) > 20).await;
+    assert_eq!((rig.backends.started(1), rig.journal.statuses(1).len()), (0, 0));
+    rig.journal.2.set(CheckId(1), false);
+    rig.manager.probe_now(vec![CheckId(1)]).await.unwrap();
+    rig.backends.wait("probes again", |backends| backends.started(1) > 3).await;
+    rig.end().await.unwrap();
+}

@@ -1,40 +1,125 @@
 //! Stages one behind the other.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
-use hc_types::{CheckId, StatusUpdate};
+use hc_types::{CheckId, CheckSpec, Incarnation, StatusUpdate};
 
 use crate::effects::Effects;
+use crate::overrides::Overrides;
 use crate::stage::Stage;
 
 /// The stages of a pipeline, the first one first.
-pub(crate) struct Chain(Vec<Box<dyn Stage>>);
+#[derive(Default)]
+pub(crate) struct Chain(Vec<Link>);
+
+/// A stage.
+pub(crate) enum Link {
+    Stage(Box<dyn Stage>),
+    /// The one that operators talk to.
+    Overrides(Box<Overrides>),
+}
+
+impl Link {
+    fn get(&self) -> &dyn Stage {
+        match self {
+            Self::Stage(stage) => &**stage,
+            Self::Overrides(overrides) => &**overrides,
+        }
+    }
+
+    fn get_mut(&mut self) -> &mut dyn Stage {
+        match self {
+            Self::Stage(stage) => &mut **stage,
+            Self::Overrides(overrides) => &mut **overrides,
+        }
+    }
+}
 
 /// What has left the last stage, and which stage is the reason where it is not what the probes say.
+#[derive(Default)]
 pub(crate) struct Passed {
-    pub(crate) updates: Vec<StatusUpdate>,
+    pub(crate) updates: Vec<(StatusUpdate, &'static str)>,
     pub(crate) held_by: &'static str,
 }
 
 impl Chain {
-    pub(crate) fn new(stages: Vec<Box<dyn Stage>>) -> Self {
-        Self(stages)
+    /// A stage before all others.
+    pub(crate) fn put_first(&mut self, link: Link) {
+        self.0.insert(0, link);
+    }
+
+    /// A stage behind all others.
+    pub(crate) fn put_last(&mut self, link: Link) {
+        self.0.push(link);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.0.iter().all(|link| link.get().is_idle())
+    }
+
+    pub(crate) fn overrides(&self) -> Option<&Overrides> {
+        self.0.iter().find_map(|link| match link {
+            Link::Overrides(overrides) => Some(&**overrides),
+            Link::Stage(_) => None,
+        })
+    }
+
+    pub(crate) fn overrides_mut(&mut self) -> Option<&mut Overrides> {
+        self.0.iter_mut().find_map(|link| match link {
+            Link::Overrides(overrides) => Some(&mut **overrides),
+            Link::Stage(_) => None,
+        })
+    }
+
+    /// The clock on the wall shows this.
+    pub(crate) fn tick(&mut self, wall: SystemTime) {
+        if let Some(overrides) = self.overrides_mut() {
+            overrides.tick(wall);
+        }
     }
 
     /// Lets an update go through all stages.
     pub(crate) fn update(&mut self, update: &StatusUpdate, now: Instant, out: &mut Effects) -> Passed {
-        out.pass.push(update.clone());
+        let mut passed = Passed::default();
         let mut held_by = None;
-        for stage in &mut self.0 {
-            for update in std::mem::take(&mut out.pass) {
-                stage.update(update, now, out);
-            }
-            if held_by.is_none() && !out.pass.iter().any(|passed| is_unchanged(passed, update)) {
+        let mut updates = vec![update.clone()];
+        for index in 0..self.0.len() {
+            let stage = self.0[index].get_mut();
+            updates.into_iter().for_each(|update| stage.update(update, now, out));
+            updates = std::mem::take(&mut out.pass);
+            if held_by.is_none() && !updates.iter().any(|passed| is_unchanged(passed, update)) {
                 held_by = Some(stage.name());
             }
+            self.aside(index, now, out, &mut passed);
         }
-        let updates = std::mem::take(&mut out.pass);
-        Passed { updates, held_by: held_by.unwrap_or_default() }
+        passed.held_by = held_by.unwrap_or_default();
+        passed.updates.extend(updates.into_iter().map(|update| (update, passed.held_by)));
+        passed
+    }
+
+    /// The life of a check has begun, and that of its id before has ended.
+    pub(crate) fn begin(
+        &mut self,
+        id: CheckId,
+        incarnation: Incarnation,
+        spec: &Arc<CheckSpec>,
+        now: Instant,
+        out: &mut Effects,
+    ) -> Passed {
+        let mut passed = self.forget(id, now, out);
+        let began = self.each(now, out, |stage, out| stage.begin(id, incarnation, spec, now, out));
+        passed.updates.extend(began.updates);
+        passed
+    }
+
+    /// A set of checks is in effect.
+    pub(crate) fn in_effect(&mut self, now: Instant, out: &mut Effects) -> Passed {
+        self.each(now, out, |stage, out| stage.in_effect(now, out))
     }
 
     /// The life of a check has ended.
@@ -47,8 +132,24 @@ impl Chain {
         self.each(now, out, |stage, out| stage.expire(now, out))
     }
 
+    /// Calls the stage of overrides.
+    pub(crate) fn overrule(
+        &mut self,
+        now: Instant,
+        out: &mut Effects,
+        step: impl FnOnce(&mut Overrides, &mut Effects),
+    ) -> Passed {
+        let mut passed = Passed::default();
+        let at = self.0.iter().position(|link| matches!(link, Link::Overrides(_)));
+        if let Some((index, overrides)) = at.zip(self.overrides_mut()) {
+            step(overrides, out);
+            self.behind(index, now, out, &mut passed);
+        }
+        passed
+    }
+
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.0.iter().filter_map(|stage| stage.next_due()).min()
+        self.0.iter().filter_map(|link| link.get().next_due()).min()
     }
 
     /// Calls each stage; what it passes on goes through the stages behind it first.
@@ -56,23 +157,46 @@ impl Chain {
         &mut self,
         now: Instant,
         out: &mut Effects,
-        step: impl Fn(&mut dyn Stage, &mut Effects),
+        mut step: impl FnMut(&mut dyn Stage, &mut Effects),
     ) -> Passed {
-        let mut passed = Passed { updates: Vec::new(), held_by: "" };
-        for first in 0..self.0.len() {
-            step(&mut *self.0[first], out);
-            if out.pass.is_empty() {
-                continue;
-            }
-            passed.held_by = self.0[first].name();
-            for stage in &mut self.0[first + 1..] {
-                for update in std::mem::take(&mut out.pass) {
-                    stage.update(update, now, out);
-                }
-            }
-            passed.updates.append(&mut out.pass);
+        let mut passed = Passed::default();
+        for index in 0..self.0.len() {
+            step(self.0[index].get_mut(), out);
+            self.behind(index, now, out, &mut passed);
         }
         passed
+    }
+
+    /// Brings what a stage has passed on through the stages behind it.
+    fn behind(&mut self, index: usize, now: Instant, out: &mut Effects, passed: &mut Passed) {
+        let mut updates = std::mem::take(&mut out.pass);
+        let by = self.0[index].get().name();
+        self.aside(index, now, out, passed);
+        if updates.is_empty() {
+            return;
+        }
+        for next in index + 1..self.0.len() {
+            let stage = self.0[next].get_mut();
+            updates.into_iter().for_each(|update| stage.update(update, now, out));
+            updates = std::mem::take(&mut out.pass);
+            self.aside(next, now, out, passed);
+        }
+        passed.updates.extend(updates.into_iter().map(|update| (update, by)));
+    }
+
+    /// What a stage has decided goes past the stages behind it, and all others hear of it.
+    fn aside(&mut self, index: usize, now: Instant, out: &mut Effects, passed: &mut Passed) {
+        if out.decided.is_empty() && out.overruled.is_empty() {
+            return;
+        }
+        let by = self.0[index].get().name();
+        passed.updates.extend(std::mem::take(&mut out.decided).into_iter().map(|update| (update, by)));
+        for (id, word) in std::mem::take(&mut out.overruled) {
+            for other in (0..self.0.len()).filter(|other| *other != index) {
+                self.0[other].get_mut().overruled(id, word, now, out);
+                self.behind(other, now, out, passed);
+            }
+        }
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use hc_types::{CheckId, StatusUpdate};
+use hc_types::{CheckId, Override, StatusUpdate};
 use tracing::{info, warn};
 
 use crate::Group;
+use crate::stage::Word;
 
 /// What is to be done, in this order. Steps add to it.
 #[derive(Debug, Default)]
@@ -17,10 +18,16 @@ pub struct Effects {
     pub probe: BTreeSet<CheckId>,
     /// What the log says.
     pub events: Vec<Event>,
+    /// Statuses for consumers that no stage behind may hold.
+    pub(crate) decided: Vec<StatusUpdate>,
+    /// Whose word consumers hear of these checks from now on, for all other stages.
+    pub(crate) overruled: Vec<(CheckId, Word)>,
+    /// Checks that have just been muted, with the number of the override: it is to know what consumers have.
+    pub(crate) muted: Vec<(CheckId, u64)>,
 }
 
 /// Something that a stage has done and an operator should know.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
     /// Too many of its checks failed at once: their verdicts are held, a sample is probed. The alarm stands from here on.
@@ -55,6 +62,28 @@ pub enum Event {
         /// The group.
         group: Group,
     },
+    /// The window of an override has begun, or is over until the next one.
+    OverrideWindow {
+        /// Whether it stands now.
+        is_open: bool,
+        /// The override.
+        order: Box<Override>,
+    },
+    /// An override is over.
+    OverrideOver {
+        /// Why.
+        over: Over,
+        /// The override.
+        order: Box<Override>,
+    },
+}
+
+/// Why an override is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Over {
+    /// Its time is.
+    Expired,
 }
 
 impl Event {
@@ -71,6 +100,18 @@ impl Event {
                 info!(%group, awaiting, "failures are in doubt: the next probe of each held check decides");
             }
             Self::Ended { group } => info!(%group, "few enough checks are down: the alarm is over"),
+            Self::OverrideWindow { is_open: true, order } => {
+                let Override { title, ruling, by, reason, .. } = &*order;
+                info!(check = %title, kind = ruling.label(), %by, %reason, "the window of an override begins");
+            }
+            Self::OverrideWindow { is_open: false, order } => {
+                let Override { title, ruling, by, reason, .. } = &*order;
+                info!(check = %title, kind = ruling.label(), %by, %reason, "the window of an override is over");
+            }
+            Self::OverrideOver { over: Over::Expired, order } => {
+                let Override { title, ruling, by, reason, .. } = &*order;
+                info!(check = %title, kind = ruling.label(), %by, %reason, "an override has expired");
+            }
         }
     }
 }

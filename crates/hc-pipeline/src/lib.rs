@@ -2,8 +2,8 @@
 //!
 //! A [`Pipeline`] stands between the shards and a [`View`](hc_view::View). [Observers](hc_types::Observer) see every update as
 //! it is. Then a chain of [`Stage`]s decides what is reported to consumers: a stage passes an update on, holds it back, or
-//! changes it. Readers of the view see both, where a check stands and what consumers get of it. Without a stage, which is
-//! the default of hc-server, updates go straight into the view.
+//! changes it. Readers of the view see both, where a check stands and what consumers get of it. Without a stage, and while all
+//! of them are idle, updates go straight into the view.
 //!
 //! To add a stage: implement [`Stage`] in a file of its own, and add it to the list that hc-server gives to
 //! [`Pipeline::new`].
@@ -27,6 +27,16 @@
 //!
 //! The guard remembers nothing across processes, and the first status of each life of an id passes, since a new consumer
 //! needs to know where checks stand. Inconclusive probes count neither as failed nor as passed.
+//!
+//! # Overrides
+//!
+//! What operators say goes before what probes find ([`Overrides`], always the stage before the guard): `force` gives consumers
+//! another health, `mute` lets them keep what they have, `pause` lets no probe begin. Each has an end or none, and a mute may
+//! stand in a part of each week. The machine of the check goes on learning the truth, which consumers get when the override is
+//! over. An override is of a name, or of what is checked: it waits for its check and finds it under another id. The guard neither
+//! holds what is forced nor takes it for evidence.
+//!
+//! [`Stages`] is all of this without locks, clock and task.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -83,15 +93,19 @@ mod config;
 mod effects;
 mod group;
 mod guard;
+mod overrides;
 mod pipeline;
 mod recheck;
 mod stage;
+mod stages;
 mod task;
 
 pub use config::GuardConfig;
-pub use effects::{Cause, Effects, Event};
+pub use effects::{Cause, Effects, Event, Over};
 pub use group::{Group, Grouping};
 pub use guard::Guard;
-pub use pipeline::Pipeline;
-pub use stage::Stage;
+pub use overrides::{MAX_OVERRIDES, Names, Overrides, Refused, Standing, WeeklyError, parse_weekly};
+pub use pipeline::{Pipeline, Standings};
+pub use stage::{Stage, Word};
+pub use stages::{Moment, Stages};
 pub use task::{PipelineTask, Reprobe};

@@ -149,7 +149,16 @@ impl From<&Remembered> for Standing {
         let Remembered { key: _, health, consecutive_failures, failures, successes, last_check, duration } =
             *remembered;
         let last_check = Some(last_check);
-        let status = Status { health, last_check, duration, failures, successes, outcome: None, held: None };
+        let status = Status {
+            health,
+            last_check,
+            duration,
+            failures,
+            successes,
+            outcome: None,
+            held: None,
+            note: None,
+        };
         Self { status, failed: consecutive_failures, certain: false }
     }
 }

@@ -30,6 +30,7 @@ mod id;
 mod key;
 mod local_fault;
 mod outcome;
+mod overrides;
 mod pass;
 mod probe;
 mod recognise;
@@ -51,6 +52,7 @@ pub use id::{CheckId, Incarnation};
 pub use key::CheckKey;
 pub use local_fault::{FaultClass, LocalFault};
 pub use outcome::{Failure, Heard, Mismatch, Outcome, Phase, Stray, TimeoutEvidence, Unreachable};
+pub use overrides::{Operator, Override, Paused, Ruling, Subject, WEEKDAYS, WeekTime, Weekly};
 pub use pass::{DnsAnswer, Pass, StatusText};
 pub use probe::{
     DnsExpectation, DnsProbe, HttpOverrides, HttpProbe, ProbeSpec, RadiusExpectation, RadiusProbe,

@@ -39,14 +39,17 @@ impl Proposal {
     }
 }
 
-/// What people call a check, beside its id. No part of what is checked, so health does not depend
-/// on it.
+/// What the source knows of a check beside its id. No part of what is checked, so health does not
+/// depend on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
     /// The name, unique among all checks.
     pub name: Option<Arc<str>>,
     /// Labels: keys and values.
     pub labels: Arc<[(Box<str>, Box<str>)]>,
+    /// Names of checks that this one depends on: while one of them is unhealthy, a failure says
+    /// nothing about this one.
+    pub depends_on: Arc<[Box<str>]>,
 }
 
 /// Tells a source that its proposal is in effect. Dropped without an answer if it never will be.

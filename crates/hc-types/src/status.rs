@@ -49,6 +49,9 @@ pub struct Status {
     /// Set while the latest probes were inconclusive: the rest of the status is what was known
     /// before them.
     pub held: Option<Box<Held>>,
+    /// Words that stand in for those of the outcome: the health is what an operator says, not what
+    /// probes found. Only in what consumers get.
+    pub note: Option<Arc<str>>,
 }
 
 /// How many checks there are, by health.
@@ -83,6 +86,7 @@ impl Status {
         successes: 0,
         outcome: None,
         held: None,
+        note: None,
     };
 }
 

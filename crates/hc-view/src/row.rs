@@ -102,6 +102,7 @@ impl Row {
             successes: self.successes,
             outcome: self.outcome.clone(),
             held: self.aside.as_ref().and_then(|aside| aside.held).map(Box::new),
+            note: None,
         }
     }
 
@@ -135,6 +136,11 @@ impl Row {
         self.is_reported = true;
     }
 
+    /// The stage that is the reason why consumers get another status than the check's own, if they do.
+    pub(crate) fn withheld_by(&self) -> Option<&'static str> {
+        self.withheld().map(|other| other.by)
+    }
+
     /// The check stands so now; consumers go on getting what they got, because of the stage `by`.
     pub(crate) fn hold_back(&mut self, update: StatusUpdate, by: &'static str) {
         let since = self.withheld().map_or(update.status.last_check, |other| other.since);
@@ -159,7 +165,7 @@ impl Row {
         if is_verdict {
             self.take(&status, evidence);
         }
-        let Status { health, last_check, duration, failures, successes, outcome, held } = status;
+        let Status { health, last_check, duration, failures, successes, outcome, held, note: _ } = status;
         self.spec = spec;
         self.health = health;
         self.last_check = last_check.map(WallTime::from);

@@ -115,7 +115,9 @@ impl Table {
     pub fn record(&mut self, update: StatusUpdate) -> Option<Report> {
         let slot = self.slot(update.id, update.incarnation)?;
         if !update.reportable || update.status.health == Health::Unknown {
-            self.hold_back(update, "unconfirmed");
+            // What a stage holds back it still does.
+            let by = self.row(slot).and_then(Row::withheld_by).unwrap_or("unconfirmed");
+            self.hold_back(update, by);
             return None;
         }
         self.journalize(slot, &update);

@@ -21,7 +21,8 @@ pub struct StatusLine {
     pub successes: u64,
     /// The state.
     pub state: Health,
-    /// The latest result in words; of a check that is held, also since when and why.
+    /// The latest result in words; of a check that is held, also since when and why; of one whose health
+    /// an operator has forced, who did so and why.
     #[serde(with = "crate::bytes")]
     pub message: RawBytes,
 }
@@ -30,7 +31,9 @@ impl StatusLine {
     /// Puts a status into words.
     #[must_use]
     pub fn new(spec: &CheckSpec, status: &Status) -> Self {
-        let mut message = status.outcome.as_ref().map(|outcome| spec.text(outcome)).unwrap_or_default();
+        let words = || status.outcome.as_ref().map(|outcome| spec.text(outcome));
+        let note = status.note.as_deref().map(str::to_owned);
+        let mut message = note.or_else(words).unwrap_or_default();
         if let Some(held) = &status.held {
             let Held { fault, since } = **held;
             let since = humantime::format_rfc3339_seconds(since);

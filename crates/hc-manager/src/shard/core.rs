@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use hc_types::verdict::{self, HoldLimits, SilentRun};
 use hc_types::{
-    CheckSpec, Evidence, Failure, LocalFault, Outcome, ProbeResult, Progress, Status, StatusUpdate,
+    CheckId, CheckSpec, Evidence, Failure, LocalFault, Outcome, ProbeResult, Progress, Status, StatusUpdate,
 };
 use tracing::{debug, info};
 
@@ -84,6 +84,8 @@ struct Record {
     silences: SilentRun,
     /// This life of the id has been told at least once.
     told: bool,
+    /// No probe is due, because the check is paused.
+    parked: bool,
 }
 
 /// The table of one shard.
@@ -162,13 +164,25 @@ impl ShardCore {
         self.timers.due_count() > 0 && self.flights.len() < self.max_in_flight
     }
 
-    /// The next probe to start, if one is due and there is room for it.
-    pub(crate) fn start(&mut self, now: Nanos, wall: SystemTime) -> Option<Start> {
+    /// The next probe to start, if one is due and there is room for it. A check that `is_paused` names is due no more until
+    /// [`probe_now`](Self::probe_now).
+    pub(crate) fn start(
+        &mut self,
+        now: Nanos,
+        wall: SystemTime,
+        is_paused: impl Fn(CheckId) -> bool,
+    ) -> Option<Start> {
         if self.flights.len() >= self.max_in_flight {
             return None;
         }
-        let (due, slot) = self.timers.take_due()?;
-        let record = self.records[slot as usize].as_mut()?;
+        let (due, slot, record) = loop {
+            let (due, slot) = self.timers.take_due()?;
+            let record = self.records[slot as usize].as_mut()?;
+            if !is_paused(record.check.id) {
+                break (due, slot, record);
+            }
+            record.parked = true;
+        };
         record.schedule.start(now);
         let flight = FlightId(self.next_flight);
         self.next_flight = self.next_flight.saturating_add(1);
@@ -245,9 +259,18 @@ impl ShardCore {
 
     /// Makes the check of this slot due now. Its grid stays, and a probe in flight is as good as a new one.
     pub(crate) fn probe_now(&mut self, slot: u32, now: Nanos) {
+        self.unpark(slot, now);
         if let Some(due) = self.timers.armed_at(slot).filter(|due| *due > now) {
             debug!(slot, early = ?Duration::from_nanos(due - now), "a probe is brought forward");
             self.timers.arm(slot, now);
+        }
+    }
+
+    /// A check that was paused is due at `due`.
+    fn unpark(&mut self, slot: u32, due: Nanos) {
+        let record = self.records.get_mut(slot as usize).and_then(Option::as_mut);
+        if record.is_some_and(|record| std::mem::take(&mut record.parked)) {
+            self.timers.arm(slot, due);
         }
     }
 
@@ -337,6 +360,8 @@ impl ShardCore {
         } else {
             record.check.spec = timing;
         }
+        // The new id may not be paused.
+        self.unpark(slot, now.saturating_add(after));
         // Only now, so that it carries the spec that goes with the new id.
         self.announce(slot, true);
         // A probe in flight is as good as a new one.
@@ -399,6 +424,7 @@ impl Record {
             held: None,
             silences: SilentRun::default(),
             told: false,
+            parked: false,
         }
     }
 

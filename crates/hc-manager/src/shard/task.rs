@@ -91,7 +91,9 @@ impl<P: Prober, S: Sink + ?Sized> Shard<P, S> {
                 core.complete(report);
             }
             for _ in 0..STARTS_PER_TURN {
-                let Some(start) = core.start(clock.now(), SystemTime::now()) else { break };
+                let Some(start) = core.start(clock.now(), SystemTime::now(), |id| sink.is_paused(id)) else {
+                    break;
+                };
                 flights.start(start.flight, &prober, start.spec);
             }
             if !core.updates().is_empty() {

@@ -61,7 +61,7 @@ impl Rig {
     fn probe(&mut self, outcome: impl Into<Outcome>) -> StatusUpdate {
         let start = loop {
             self.core.begin_turn(self.now);
-            if let Some(start) = self.core.start(self.now, wall(self.now)) {
+            if let Some(start) = self.core.start(self.now, wall(self.now), |_| false) {
                 break start;
             }
             self.now = self.core.next_wake().unwrap().max(self.now);
@@ -159,4 +159,30 @@ fn another_timing_does_not_change_when_the_latest_probe_was() {
     rig.apply(Order::Retime { slot: 0, spec: spec(5), offset: 0, after: 0 });
     let update = rig.core.updates().pop().unwrap();
     assert_eq!(update.progress.last_probe, held.progress.last_probe);
+}
+
+/// A check that is paused when it is due waits, whatever its grid says, until it is asked for; and another id may not be paused.
+#[test]
+fn a_paused_check_is_probed_no_more_until_it_is_asked_for() {
+    let mut rig = Rig::new(None, 0);
+    let start = |rig: &mut Rig, paused: bool| {
+        rig.core.begin_turn(rig.now);
+        rig.core.start(rig.now, wall(rig.now), |id| paused && id == CheckId(7)).is_some()
+    };
+    assert!(!start(&mut rig, true));
+    assert_eq!((rig.core.can_start(), rig.core.next_wake()), (false, None));
+    rig.now += 100 * SECOND;
+    assert!(!start(&mut rig, false), "nobody has asked");
+    rig.core.probe_now(0, rig.now);
+    assert!(!start(&mut rig, true), "still paused");
+    rig.core.probe_now(0, rig.now);
+    rig.core.probe_now(0, rig.now);
+    assert_eq!(rig.probe(Outcome::PASS).status.health, Health::Healthy);
+
+    rig.now += 100 * SECOND;
+    assert!(!start(&mut rig, true));
+    let check = Check { id: CheckId(8), incarnation: Incarnation(2), spec: spec(0) };
+    rig.apply(Order::Move { slot: 0, check, offset: 0, after: SECOND });
+    rig.now += SECOND;
+    assert!(start(&mut rig, true), "the new id is not paused");
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hc_types::{
-    CheckId, CheckSpec, Incarnation, Outcome, ProbeResult, ProbeSpec, Prober, Sink, StatusUpdate, Target,
-    TcpProbe, Timing,
+    CheckId, CheckSpec, Incarnation, Outcome, Paused, ProbeResult, ProbeSpec, Prober, Sink, StatusUpdate,
+    Target, TcpProbe, Timing,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -145,6 +145,7 @@ impl Prober for Backends {
 
 /// What a sink was told.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly all of them are statuses")]
 pub(crate) enum Told {
     Begin(CheckId, Incarnation),
     Status(StatusUpdate),
@@ -154,7 +155,7 @@ pub(crate) enum Told {
 
 /// Keeps everything, in order.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Journal(Arc<Mutex<Vec<Told>>>, Arc<watch::Sender<()>>);
+pub(crate) struct Journal(Arc<Mutex<Vec<Told>>>, Arc<watch::Sender<()>>, pub(crate) Arc<Paused>);
 
 impl Journal {
     pub(crate) fn told(&self) -> Vec<Told> {
@@ -193,6 +194,10 @@ impl Sink for Journal {
 
     fn record(&self, updates: &mut Vec<StatusUpdate>) {
         self.write(updates.drain(..).filter(|update| update.reportable).map(Told::Status));
+    }
+
+    fn is_paused(&self, id: CheckId) -> bool {
+        self.2.contains(id)
     }
 
     fn forget(&self, id: CheckId, incarnation: Incarnation) {

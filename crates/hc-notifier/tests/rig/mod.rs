@@ -153,6 +153,7 @@ pub(crate) fn update(id: u64, health: Health) -> StatusUpdate {
         successes: u64::from(health == Health::Healthy),
         outcome: Some(outcome),
         held: None,
+        note: None,
     };
     StatusUpdate {
         id: CheckId(id),

@@ -36,7 +36,7 @@ fn rejecting(mut proposal: Proposal, rejected: &[(Option<u64>, &str)]) -> Propos
 }
 
 fn naming(mut proposal: Proposal, names: &[(u64, &str)]) -> Proposal {
-    let metadata = |name: &str| Arc::new(Metadata { name: Some(name.into()), labels: Arc::default() });
+    let metadata = |name: &str| Arc::new(Metadata { name: Some(name.into()), ..Metadata::default() });
     proposal.metadata = names.iter().map(|(id, name)| (CheckId(*id), metadata(name))).collect();
     proposal
 }

@@ -32,6 +32,7 @@ fn update(id: u64, incarnation: Incarnation, health: Health, at: u64) -> StatusU
         successes: 4,
         outcome: Some(outcome),
         held: None,
+        note: None,
     };
     let (since, next) = (Some(wall(at)), Some(wall(at + 1)));
     StatusUpdate {

@@ -1,0 +1,370 @@
+//! What operators say of checks: forced health, maintenance windows, pauses.
+//!
+//! ```text
+//!            probes of the check ──► truth ──► a check without an override: passed on
+//!                                      │
+//!   force ──► consumers get the forced health, the truth is kept here ──► over: the truth is told
+//!   mute  ──► consumers keep what they have, the truth is kept here   ──► over: the truth is told
+//!   pause ──► no probe begins, so there is no news                    ──► over: probed at once
+//! ```
+//!
+//! A force goes before a mute, and of two forces the later one counts. Where the truth is not known when an override ends, since no
+//! probe has ended, consumers keep what they have until one has.
+
+mod book;
+mod window;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use hc_types::{
+    CheckId, CheckSpec, Evidence, Health, Incarnation, Metadata, Override, Paused, Progress, Status,
+    StatusUpdate, Subject,
+};
+use hc_view::{CheckView, Reported};
+
+use crate::effects::{Effects, Event, Over};
+use crate::guard::later;
+use crate::stage::{Stage, Word};
+use book::Book;
+
+pub use book::{MAX_OVERRIDES, Refused, Standing};
+pub use window::{WeeklyError, parse_weekly};
+
+/// How often the clock on the wall is looked at: it may have been set.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// What the sources know of checks.
+pub trait Names: Send + Sync + 'static {
+    /// What is known of a check beside its id.
+    fn metadata(&self, id: CheckId) -> Option<Arc<Metadata>>;
+}
+
+/// The stage of overrides. It costs nothing while there is none.
+pub struct Overrides {
+    names: Arc<dyn Names>,
+    paused: Arc<Paused>,
+    book: Book,
+    /// The checks that overrides are of.
+    checks: HashMap<CheckId, Ruled>,
+    wall: SystemTime,
+    next: Option<Instant>,
+}
+
+/// A check with an override, which may or may not stand at present.
+#[derive(Debug)]
+struct Ruled {
+    incarnation: Incarnation,
+    spec: Arc<CheckSpec>,
+    subject: Subject,
+    /// The latest that would have been passed on.
+    truth: Option<StatusUpdate>,
+    /// Consumers have something of this life of the check.
+    is_told: bool,
+    hears: Hears,
+}
+
+/// What consumers hear of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hears {
+    Truth,
+    /// What the override with this number says.
+    Forced(u64, Health),
+    /// Nothing new, because of the override with this number.
+    Nothing(u64),
+}
+
+impl std::fmt::Debug for Overrides {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Overrides")
+            .field("book", &self.book)
+            .field("checks", &self.checks.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Overrides {
+    /// With these overrides, from an earlier process; those that are over at `wall`, which is now, are left out. Checks that are
+    /// paused are kept in `paused`.
+    #[must_use]
+    pub fn new(
+        names: Arc<dyn Names>,
+        paused: Arc<Paused>,
+        overrides: Vec<Override>,
+        wall: SystemTime,
+        now: Instant,
+    ) -> Self {
+        let mut book = Book::default();
+        for order in overrides {
+            // One whose time zone is gone cannot stand.
+            let _ = book.add(order, wall);
+        }
+        let mut all = Self { names, paused, book, checks: HashMap::new(), wall, next: None };
+        all.plan(now);
+        all
+    }
+
+    pub(crate) fn paused(&self) -> &Arc<Paused> {
+        &self.paused
+    }
+
+    /// The clock on the wall shows this.
+    pub(crate) fn tick(&mut self, wall: SystemTime) {
+        self.wall = wall;
+    }
+
+    pub(crate) fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// Adds overrides, all or none. Checks that have others already follow at once, others with [`know`](Self::know).
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub(crate) fn add(
+        &mut self,
+        orders: Vec<Override>,
+        now: Instant,
+        out: &mut Effects,
+    ) -> Result<Vec<u64>, Refused> {
+        self.book.has_room(&orders)?;
+        let mut numbers = Vec::new();
+        for order in orders {
+            let subject = order.subject.clone();
+            if let Some(number) = self.book.add(order, self.wall)? {
+                numbers.push(number);
+            }
+            self.settle_all(&subject, now, out);
+        }
+        self.plan(now);
+        Ok(numbers)
+    }
+
+    /// Ends overrides before their time; gives those that there were.
+    pub(crate) fn withdraw(&mut self, numbers: &[u64], now: Instant, out: &mut Effects) -> Vec<Override> {
+        let ended = numbers.iter().filter_map(|number| self.end(*number, now, out)).collect();
+        self.plan(now);
+        ended
+    }
+
+    /// A check that runs, which an override may be of.
+    pub(crate) fn know(&mut self, check: &CheckView, now: Instant, out: &mut Effects) {
+        let is_told = !matches!(check.reported, Reported::Nothing);
+        let truth = is_told.then(|| StatusUpdate {
+            id: check.id,
+            incarnation: check.incarnation,
+            spec: Arc::clone(&check.spec),
+            status: check.status.clone(),
+            transition: false,
+            reportable: true,
+            progress: check.progress,
+            evidence: Evidence::default(),
+        });
+        self.enter(check.id, check.incarnation, &check.spec, truth, is_told, now, out);
+        self.plan(now);
+    }
+
+    /// Consumers have this health of a check that the mute with this number is of.
+    pub(crate) fn keep(&mut self, number: u64, health: Health) {
+        self.book.keep(number, health);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what is known of a check, in one place")]
+    fn enter(
+        &mut self,
+        id: CheckId,
+        incarnation: Incarnation,
+        spec: &Arc<CheckSpec>,
+        truth: Option<StatusUpdate>,
+        is_told: bool,
+        now: Instant,
+        out: &mut Effects,
+    ) {
+        let is_known = self.checks.get(&id).is_some_and(|known| known.incarnation == incarnation);
+        if self.book.is_empty() || is_known {
+            return;
+        }
+        let name = self.names.metadata(id).and_then(|metadata| metadata.name.clone());
+        let subject = match name {
+            Some(name) => Subject::Name((*name).into()),
+            None => Subject::Key(spec.key()),
+        };
+        if self.book.bind(&subject, id) {
+            let spec = Arc::clone(spec);
+            let ruled = Ruled { incarnation, spec, subject, truth, is_told, hears: Hears::Truth };
+            self.checks.insert(id, ruled);
+            self.settle(id, now, out);
+        }
+    }
+
+    fn end(&mut self, number: u64, now: Instant, out: &mut Effects) -> Option<Override> {
+        let order = self.book.remove(number)?;
+        self.settle_all(&order.subject, now, out);
+        if !self.book.has(&order.subject) {
+            for id in self.book.unbind_all(&order.subject) {
+                self.checks.remove(&id);
+            }
+        }
+        Some(order)
+    }
+
+    fn settle_all(&mut self, subject: &Subject, now: Instant, out: &mut Effects) {
+        for id in self.book.ids(subject) {
+            self.settle(id, now, out);
+        }
+    }
+
+    /// Brings what consumers get of a check, and whether it is probed, in line with its overrides.
+    fn settle(&mut self, id: CheckId, _: Instant, out: &mut Effects) {
+        let Some(ruled) = self.checks.get_mut(&id) else { return };
+        let rulings = self.book.standing(&ruled.subject);
+        if self.paused.set(id, rulings.paused) && !rulings.paused {
+            out.probe.insert(id);
+        }
+        let hears = match (rulings.forced, rulings.muted) {
+            (Some((number, health)), _) => Hears::Forced(number, health),
+            (None, Some((number, _))) => Hears::Nothing(number),
+            (None, None) => Hears::Truth,
+        };
+        let before = std::mem::replace(&mut ruled.hears, hears);
+        if before == hears {
+            return;
+        }
+        let word = match hears {
+            Hears::Truth => Word::Probes,
+            Hears::Forced(_, health) => Word::Forced(health),
+            Hears::Nothing(_) => Word::Kept,
+        };
+        out.overruled.push((id, word));
+        match hears {
+            Hears::Forced(number, health) => {
+                out.decided
+                    .extend(self.book.get(number).map(|order| ruled.told(id, health, order, self.wall)));
+            }
+            Hears::Nothing(number) => {
+                // Of a new life consumers are told again what they had, and so after a force.
+                let kept = rulings.muted.and_then(|(_, kept)| kept);
+                let anew = !ruled.is_told || matches!(before, Hears::Forced(..));
+                let order = self.book.get(number).filter(|_| anew);
+                out.decided
+                    .extend(kept.zip(order).map(|(health, order)| ruled.told(id, health, order, self.wall)));
+                if ruled.is_told {
+                    out.muted.push((id, number));
+                }
+            }
+            Hears::Truth => match ruled.truth.clone() {
+                Some(truth) => out.pass.push(truth),
+                // Nothing is known, so consumers keep what they have. That should not be for long.
+                None => _ = out.probe.insert(id),
+            },
+        }
+    }
+
+    /// When the clock on the wall is to be looked at next.
+    fn plan(&mut self, now: Instant) {
+        self.next = self.book.next().map(|deadline| {
+            let ahead = deadline.duration_since(self.wall).unwrap_or_default();
+            // Not before it: an instant and a clock on the wall need not agree to the nanosecond.
+            later(now, (ahead + Duration::from_millis(1)).min(LOOK))
+        });
+    }
+}
+
+impl Ruled {
+    /// What consumers get because of an override.
+    fn told(&mut self, id: CheckId, health: Health, order: &Override, wall: SystemTime) -> StatusUpdate {
+        self.is_told = true;
+        let status = self.truth.as_ref().map_or(Status::NEW, |truth| truth.status.clone());
+        let last_check = status.last_check.or(Some(wall));
+        let note = Some(words(order).into());
+        StatusUpdate {
+            id,
+            incarnation: self.incarnation,
+            spec: Arc::clone(&self.spec),
+            status: Status { health, last_check, outcome: None, held: None, note, ..status },
+            transition: true,
+            reportable: true,
+            progress: Progress::default(),
+            evidence: Evidence::default(),
+        }
+    }
+}
+
+/// `forced unhealthy by root until 2026-11-29T14:00:00Z: disk replaced`.
+fn words(order: &Override) -> String {
+    let Override { ruling, by, reason, until, .. } = order;
+    let until = until.map(|until| format!(" until {}", book::text(until))).unwrap_or_default();
+    format!("{ruling} by {by}{until}: {reason}")
+}
+
+impl Stage for Overrides {
+    fn name(&self) -> &'static str {
+        "override"
+    }
+
+    fn is_idle(&self) -> bool {
+        self.book.is_empty()
+    }
+
+    fn begin(
+        &mut self,
+        id: CheckId,
+        incarnation: Incarnation,
+        spec: &Arc<CheckSpec>,
+        now: Instant,
+        out: &mut Effects,
+    ) {
+        self.enter(id, incarnation, spec, None, false, now, out);
+    }
+
+    fn update(&mut self, update: StatusUpdate, _: Instant, out: &mut Effects) {
+        let Some(ruled) = self.checks.get_mut(&update.id) else { return out.pass.push(update) };
+        ruled.truth = Some(StatusUpdate { transition: false, ..update.clone() });
+        match ruled.hears {
+            Hears::Truth => {
+                ruled.is_told = true;
+                out.pass.push(update);
+            }
+            // There is nothing to keep yet.
+            Hears::Nothing(number) if !ruled.is_told => {
+                ruled.is_told = true;
+                out.muted.push((update.id, number));
+                out.pass.push(update);
+            }
+            Hears::Nothing(_) | Hears::Forced(..) => {}
+        }
+    }
+
+    fn forget(&mut self, id: CheckId, _: Instant, _: &mut Effects) {
+        if let Some(ruled) = self.checks.remove(&id) {
+            self.book.unbind(&ruled.subject, id);
+            self.paused.set(id, false);
+        }
+    }
+
+    fn expire(&mut self, now: Instant, out: &mut Effects) {
+        while let Some(number) = self.book.due(self.wall) {
+            if self.book.is_over(number, self.wall) {
+                if let Some(order) = self.end(number, now, out) {
+                    out.events.push(Event::OverrideOver { over: Over::Expired, order: Box::new(order) });
+                }
+                continue;
+            }
+            self.book.turn(number, self.wall);
+            if let Some((order, is_open)) = self.book.get(number).cloned().zip(self.book.is_open(number)) {
+                let subject = order.subject.clone();
+                out.events.push(Event::OverrideWindow { is_open, order: Box::new(order) });
+                self.settle_all(&subject, now, out);
+            }
+        }
+        self.plan(now);
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.next
+    }
+}
+
+#[cfg(test)]
+mod tests;
