@@ -19,7 +19,8 @@ use message::{Judgement, Question};
 
 /// Asks `target` the question of `probe` over UDP, and again over TCP if the reply is truncated,
 /// and passes if the answer section holds what is expected: at the name that was asked for, or at
-/// the end of its chain of CNAMEs.
+/// the end of its chain of CNAMEs. With other response codes among the expected ones, a reply that
+/// has one of them passes without an answer.
 ///
 /// The id is random, the socket connected, and the question in the reply compared, so that a late
 /// or forged packet does not count: it is ignored, and the probe waits on. An invalid name or
@@ -52,7 +53,8 @@ async fn run(
     memory: &ProbeMemory,
     progress: &Progress,
 ) -> Result<Outcome, ProbeError> {
-    let question = Question::new(probe).map_err(|error| Failure::BadRequest(error.to_string().into()))?;
+    let question = Question::new(probe, rand::random())
+        .map_err(|error| Failure::BadRequest(error.to_string().into()))?;
     let id = rand::random();
     let query = question.encode(id);
     {

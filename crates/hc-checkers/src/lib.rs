@@ -123,6 +123,7 @@
 //!     query_type: RecordType::A,
 //!     query_class: RecordClass::IN,
 //!     expect: DnsExpectation::Ips(["192.0.2.1".parse()?].into()),
+//!     options: None,
 //! };
 //! let target = Target::plain("127.0.0.1".parse()?, backend.address().port());
 //! let spec = CheckSpec::new(target, ProbeSpec::Dns(Box::new(dns)), Timing::default())?;
@@ -225,7 +226,7 @@ pub use icmp::Pinger;
 pub use memory::ProbeMemory;
 pub use path::can_observe_paths;
 pub use prober::Checkers;
-pub use radius::probe_radius;
+pub use radius::{probe_radius, probe_radius_status};
 pub use tcp::probe_tcp;
 pub use tls::{Reload, Roots, RootsError, SystemRoots};
 pub use udp::probe_udp;

@@ -98,6 +98,9 @@ impl Prober for Checkers {
                     ProbeSpec::Radius(probe) => {
                         Box::pin(radius::judge(probe, target, timeout, config.nas_ip)).await
                     }
+                    ProbeSpec::RadiusStatus(probe) => {
+                        Box::pin(radius::judge_status(probe, target, timeout, config.nas_ip)).await
+                    }
                     ProbeSpec::Icmp => pinger.judge(target, timeout).await,
                 }
             });

@@ -1,4 +1,5 @@
-//! RADIUS: one Access-Request with PAP (Seesaw's `healthcheck/radius.go`, RFC 2865, RFC 3579).
+//! RADIUS: one Access-Request with PAP (Seesaw's `healthcheck/radius.go`, RFC 2865, RFC 3579), or one
+//! Status-Server (RFC 5997).
 
 pub mod packet;
 
@@ -8,7 +9,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use hc_types::{Failure, Outcome, Pass, Phase, ProbeResult, RadiusExpectation, RadiusProbe, Stray, Target};
+use hc_types::{
+    Failure, Outcome, Pass, Phase, ProbeResult, RadiusExpectation, RadiusProbe, RadiusStatusProbe, Stray,
+    Target,
+};
 
 use crate::deadline::{self, Progress};
 use crate::fault::ProbeError;
@@ -73,13 +77,77 @@ async fn run(
         .map_err(|error| Failure::BadRequest(error.to_string().into()))?;
     progress.enter(Phase::Send);
     socket.send(&packet, progress)?;
-    progress.enter(Phase::Response);
     let expectation = Expectation {
         identifier,
         authenticator: &authenticator,
         secret: request.secret,
         require_message_authenticator: probe.require_message_authenticator,
     };
+    response(&socket, &expectation, progress, |code| passes(probe.expect, code)).await
+}
+
+/// Sends `target` one Status-Server, and passes if the response is authentic and is an Access-Accept
+/// or an Accounting-Response. Nobody is logged in, and no account can be locked.
+///
+/// A server must have Status-Server switched on (`status_server = yes` in FreeRADIUS, which is its
+/// default); one that has not drops it in silence.
+///
+/// Everything else is as in [`probe_radius`].
+///
+/// # Panics
+/// Outside a tokio runtime with time and I/O enabled.
+///
+/// # Cancel safety
+/// Dropping the future closes the socket.
+pub async fn probe_radius_status(
+    probe: &RadiusStatusProbe,
+    target: &Target,
+    timeout: Duration,
+    nas_ip: Option<IpAddr>,
+) -> Outcome {
+    judge_status(probe, target, timeout, nas_ip).await.outcome
+}
+
+/// The same with what was seen.
+pub(crate) async fn judge_status(
+    probe: &RadiusStatusProbe,
+    target: &Target,
+    timeout: Duration,
+    nas_ip: Option<IpAddr>,
+) -> ProbeResult {
+    deadline::within(timeout, async |progress| run_status(probe, target, nas_ip, progress).await).await
+}
+
+async fn run_status(
+    probe: &RadiusStatusProbe,
+    target: &Target,
+    nas_ip: Option<IpAddr>,
+    progress: &Progress,
+) -> Result<Outcome, ProbeError> {
+    let socket = Datagrams::connect(target)?;
+    let nas_address = nas_ip.map_or_else(|| socket.local_addr().map(|local| local.ip()), Ok)?;
+    let secret = probe.secret.expose();
+    let (identifier, authenticator): (u8, [u8; 16]) = (rand::random(), rand::random());
+    let packet = packet::encode_status(secret, host_name(), nas_address, identifier, &authenticator);
+    progress.enter(Phase::Send);
+    socket.send(&packet, progress)?;
+    let expectation = Expectation {
+        identifier,
+        authenticator: &authenticator,
+        secret,
+        require_message_authenticator: probe.require_message_authenticator,
+    };
+    response(&socket, &expectation, progress, |code| matches!(code, 2 | 5)).await
+}
+
+/// Waits for the response and judges it.
+async fn response(
+    socket: &Datagrams<'_>,
+    expectation: &Expectation<'_>,
+    progress: &Progress,
+    passes: impl Fn(u8) -> bool,
+) -> Result<Outcome, ProbeError> {
+    progress.enter(Phase::Response);
     loop {
         let judge = |response: &[u8]| {
             let judged = expectation.judge(response);
@@ -92,9 +160,7 @@ async fn run(
         match socket.receive(progress, judge).await? {
             Response::Stray => progress.ignored(Stray::OtherIdentifier),
             Response::Refused(failure) => return Err(failure.into()),
-            Response::Code(code) if passes(probe.expect, code) => {
-                return Ok(Pass::Radius(code).into());
-            }
+            Response::Code(code) if passes(code) => return Ok(Pass::Radius(code).into()),
             Response::Code(code) => return Err(Failure::RadiusCode(code).into()),
         }
     }

@@ -9,8 +9,8 @@ use hc_checkers::probe_dns;
 use hc_testkit::dns::{DnsMessage, DnsServer, DnsTransport, framed, wire_name};
 use hc_testkit::outcome::as_told;
 use hc_types::{
-    DnsAnswer, DnsExpectation, DnsProbe, Failure, Outcome, Pass, Phase, RecordClass, RecordType, Stray,
-    Target, TimeoutEvidence,
+    DnsAnswer, DnsExpectation, DnsOptions, DnsProbe, Failure, Outcome, Pass, Phase, Rcode, RecordClass,
+    RecordType, Stray, Target, TimeoutEvidence,
 };
 
 const LONG: Duration = Duration::from_secs(20);
@@ -25,6 +25,7 @@ fn www() -> DnsProbe {
         query_type: RecordType::A,
         query_class: RecordClass::IN,
         expect: DnsExpectation::Ips([IP.into()].into()),
+        options: None,
     }
 }
 
@@ -93,6 +94,7 @@ fn the_question_travels_as_configured() {
         query_type: RecordType(2),
         query_class: RecordClass(3),
         expect: DnsExpectation::Text("A.root".into()),
+        options: None,
     };
     assert_eq!(
         block_on(probe_dns(&probe, &target(&server), LONG)),
@@ -297,4 +299,84 @@ fn a_name_that_is_none_is_not_asked_for() {
     let outcome = block_on(probe_dns(&label, &target(&server), LONG));
     assert!(matches!(outcome, Outcome::Fail(Failure::BadRequest(_))), "{outcome:?}");
     assert!(server.seen().is_empty());
+}
+
+fn with(options: DnsOptions) -> DnsProbe {
+    DnsProbe { expect: DnsExpectation::Any, options: Some(Box::new(options)), ..www() }
+}
+
+/// A question without the OPT record behind it.
+fn without_opt(query: &[u8]) -> &[u8] {
+    &query[..query.len() - 11]
+}
+
+#[test]
+fn options_travel_in_the_question() {
+    let server = DnsServer::udp(LOOPBACKS[0], |query| vec![good(without_opt(query)).build()]).unwrap();
+    let probe = with(DnsOptions {
+        edns_payload: Some(1232),
+        dnssec_ok: true,
+        checking_disabled: true,
+        recursion_desired: false,
+        ..DnsOptions::default()
+    });
+    assert_eq!(block_on(probe_dns(&probe, &target(&server), LONG)), pass());
+    let query = &server.seen()[0];
+    // CD alone, one question and one additional record: OPT with 1232 bytes and DO.
+    assert_eq!(query[2..12], [0, 0x10, 0, 1, 0, 0, 0, 0, 0, 1]);
+    assert_eq!(query[query.len() - 11..], [0, 0, 41, 0x04, 0xd0, 0, 0, 0x80, 0, 0, 0]);
+}
+
+#[test]
+fn a_fresh_label_is_another_one_each_time() {
+    // Answers at the name that was asked for, and at that name only.
+    let server = DnsServer::udp(LOOPBACKS[0], |query| {
+        let end = 12 + 17;
+        let label = String::from_utf8(query[13..end].to_vec()).unwrap();
+        vec![DnsMessage::reply_to(query).answer(&format!("{label}.www.example.com"), 1, &IP).build()]
+    })
+    .unwrap();
+    let probe = with(DnsOptions { fresh_label: true, ..DnsOptions::default() });
+    for _ in 0..2 {
+        assert_eq!(block_on(probe_dns(&probe, &target(&server), LONG)), pass());
+    }
+    let seen = server.seen();
+    let label = |at: usize| seen[at][12..29].to_vec();
+    assert!(label(0)[0] == 16 && label(0)[1..].iter().all(u8::is_ascii_hexdigit));
+    assert_ne!(label(0), label(1));
+    // 255 bytes on the wire are enough without it.
+    let long = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(50)].join(".");
+    let long = DnsProbe { query: long.into(), ..probe };
+    let outcome = block_on(probe_dns(&long, &target(&server), LONG));
+    assert!(matches!(outcome, Outcome::Fail(Failure::BadRequest(_))), "{outcome:?}");
+}
+
+#[test]
+fn expected_response_codes_pass() {
+    let server =
+        |code| DnsServer::udp(LOOPBACKS[0], move |query| vec![good(query).rcode(code).build()]).unwrap();
+    let codes = |codes: &[u16]| {
+        let expected_rcodes = codes.iter().copied().map(Rcode).collect();
+        with(DnsOptions { expected_rcodes, ..DnsOptions::default() })
+    };
+    let ask = |probe: &DnsProbe, code| block_on(probe_dns(probe, &target(&server(code)), LONG));
+    let nxdomain = Pass::dns(DnsAnswer::Rcode(Rcode(3)));
+    assert_eq!(ask(&codes(&[3]), 3), nxdomain.clone().into());
+    assert_eq!(ask(&codes(&[3]), 0), Failure::DnsRcode(0).into());
+    assert_eq!(ask(&codes(&[3]), 2), Failure::DnsRcode(2).into());
+    assert_eq!(ask(&codes(&[0, 3]), 3), nxdomain.into());
+    assert_eq!(ask(&codes(&[0, 3]), 0), pass());
+    // The upper bits are in OPT: BADVERS is 16, of which the header says 0.
+    let badvers = DnsServer::udp(LOOPBACKS[0], |query| {
+        let query = if query[11] == 1 { without_opt(query) } else { query };
+        let mut reply = good(query).record(2, ".", 41, 1232, &[]).build();
+        let ttl = reply.len() - 6;
+        reply[ttl..ttl + 4].copy_from_slice(&[1, 0, 0, 0]);
+        vec![reply]
+    })
+    .unwrap();
+    let edns = with(DnsOptions { edns_payload: Some(1232), ..DnsOptions::default() });
+    assert_eq!(block_on(probe_dns(&edns, &target(&badvers), LONG)), Failure::DnsRcode(16).into());
+    // Who has not asked for EDNS does not look.
+    assert_eq!(block_on(probe_dns(&www(), &target(&badvers), LONG)), pass());
 }

@@ -138,6 +138,7 @@ fn bytes_and_datagrams_that_differ_are_kept() {
         query_type: RecordType::A,
         query_class: RecordClass::IN,
         expect: DnsExpectation::Ips(["192.0.2.2".parse().unwrap()].into()),
+        options: None,
     }));
     let evidence = probe(dns, server.unwrap().address()).evidence;
     assert!(answer(&evidence).ends_with(&[192, 0, 2, 1]), "{evidence:?}");

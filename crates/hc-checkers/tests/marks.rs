@@ -67,6 +67,7 @@ fn dns_over_both_transports() {
                 query_type: RecordType::A,
                 query_class: RecordClass::IN,
                 expect: DnsExpectation::Any,
+                options: None,
             };
             let port = server.address().port();
             let (marked, unmarked) = counted(port, || {

@@ -209,6 +209,7 @@ fn dns_and_radius_probes_beyond_the_path_mtu_are_answered() {
                 query_type: RecordType::A,
                 query_class: RecordClass::IN,
                 expect: DnsExpectation::Any,
+                options: None,
             }));
             let radius = ProbeSpec::Radius(Box::new(RadiusProbe {
                 username: vec![b'u'; 200].into(),

@@ -238,6 +238,7 @@ fn every_kind_of_probe_is_watched() {
             query_type: RecordType::A,
             query_class: RecordClass::IN,
             expect: DnsExpectation::Ips([Ipv4Addr::LOCALHOST.into()].into()),
+            options: None,
         })),
         ProbeSpec::Radius(Box::new(RadiusProbe {
             username: "user".into(),

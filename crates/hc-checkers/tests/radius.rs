@@ -5,12 +5,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::Duration;
 
-use hc_checkers::probe_radius;
+use hc_checkers::{probe_radius, probe_radius_status};
 use hc_testkit::datagram::DatagramServer;
 use hc_testkit::outcome::as_told;
 use hc_testkit::radius::{RadiusReply, RadiusRequest};
 use hc_types::{
-    Failure, Outcome, Pass, Phase, RadiusExpectation, RadiusProbe, Stray, Target, TimeoutEvidence,
+    Failure, Outcome, Pass, Phase, RadiusExpectation, RadiusProbe, RadiusStatusProbe, Stray, Target,
+    TimeoutEvidence,
 };
 
 const LONG: Duration = Duration::from_secs(20);
@@ -229,4 +230,31 @@ fn silence_times_out_and_a_closed_port_refuses() {
         let outcome = block_on(probe_radius(&probe(), &Target::plain(ip, port), LONG, None));
         assert_eq!(outcome, Failure::Refused.into());
     }
+}
+
+#[test]
+fn status_server_names_no_user() {
+    let script: Script = |request| {
+        let code = [2, 5, 3][usize::from(request.attribute(4).unwrap()[3]) % 3];
+        vec![RadiusReply::to(request, code).message_authenticator().build(SECRET)]
+    };
+    let server = serve(LOOPBACKS[0], script);
+    let target = Target::plain(server.address().ip(), server.address().port());
+    let probe = RadiusStatusProbe { secret: "s3cret".into(), require_message_authenticator: true };
+    let ask = |last| {
+        let nas_ip = Some(Ipv4Addr::new(192, 0, 2, last).into());
+        block_on(probe_radius_status(&probe, &target, LONG, nas_ip))
+    };
+    assert_eq!(ask(0), Pass::Radius(2).into());
+    assert_eq!(ask(1), Pass::Radius(5).into());
+    assert_eq!(ask(2), Failure::RadiusCode(3).into());
+    let request = &server.seen()[0];
+    assert_eq!(request[0], 12);
+    let request = RadiusRequest::parse(request).unwrap();
+    assert!(request.is_authentic(SECRET));
+    assert_eq!((request.attribute(1), request.attribute(2)), (None, None));
+
+    let wrong = RadiusStatusProbe { secret: "secret".into(), require_message_authenticator: false };
+    let outcome = block_on(probe_radius_status(&wrong, &target, LONG, Some([192, 0, 2, 0].into())));
+    assert_eq!(outcome, Failure::BadAuthenticator("response authenticator".into()).into());
 }

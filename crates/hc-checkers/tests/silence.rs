@@ -58,6 +58,7 @@ fn dns() -> ProbeSpec {
         query_type: RecordType::A,
         query_class: RecordClass::IN,
         expect: DnsExpectation::Ips([Ipv4Addr::LOCALHOST.into()].into()),
+        options: None,
     }))
 }
 

@@ -226,7 +226,7 @@ pub(crate) static RADIUS: Key = Key {
     name: "radius",
     form: Form::Table(&RADIUS_TABLE),
     default: "none",
-    doc: "One RADIUS Access-Request (PAP).",
+    doc: "One RADIUS Access-Request (PAP), or one Status-Server.",
 };
 pub(crate) static ICMP: Key =
     Key { name: "icmp", form: Form::Table(&ICMP_TABLE), default: "none", doc: "One ICMP or ICMPv6 echo." };
@@ -254,14 +254,28 @@ static HTTP_TABLE: Table = Table {
 };
 static DNS_TABLE: Table = Table {
     name: "check.dns",
-    doc: "DNS: passes if one record of the answer is what is expected.",
-    keys: &[&QUERY, &QUERY_TYPE, &QUERY_CLASS, &EXPECTED_IPS, &EXPECTED_ANSWER],
+    doc: "DNS: passes if one record of the answer is what is expected, or if the response code is an expected one \
+          other than NOERROR.",
+    keys: &[
+        &QUERY,
+        &QUERY_TYPE,
+        &QUERY_CLASS,
+        &EXPECTED_IPS,
+        &EXPECTED_ANSWER,
+        &EXPECTED_RCODES,
+        &FRESH_LABEL,
+        &EDNS_PAYLOAD,
+        &DNSSEC_OK,
+        &CHECKING_DISABLED,
+        &RECURSION_DESIRED,
+    ],
     exclusive: &[&["expected_ips", "expected_answer"]],
 };
 static RADIUS_TABLE: Table = Table {
     name: "check.radius",
     doc: "RADIUS: the password and the secret stand here or in files of their own.",
     keys: &[
+        &STATUS_SERVER,
         &USERNAME,
         &PASSWORD,
         &PASSWORD_FILE,
@@ -388,8 +402,53 @@ pub(crate) static EXPECTED_ANSWER: Key = Key {
     doc: "The data of one record in presentation form (RFC 1035 section 5); for the other types.",
 };
 
-pub(crate) static USERNAME: Key =
-    Key { name: "username", form: Form::Bytes, default: "required", doc: "User-Name." };
+pub(crate) static EXPECTED_RCODES: Key = Key {
+    name: "expected_rcodes",
+    form: Form::OneOrMany(&Form::Text(&RCODE_SYNTAX)),
+    default: "\"NOERROR\"",
+    doc: "Response codes that pass: names such as `NXDOMAIN`, or `RCODE12`. With any but NOERROR the answers are not looked at.",
+};
+pub(crate) static FRESH_LABEL: Key = Key {
+    name: "fresh_label",
+    form: Form::Flag,
+    default: "false",
+    doc: "Ask for a name that nobody has asked for before: a label of 16 random digits stands before `query`, so that no cache \
+          has the answer. The zone needs a wildcard, or `expected_rcodes` says NXDOMAIN.",
+};
+pub(crate) static EDNS_PAYLOAD: Key = Key {
+    name: "edns_payload",
+    form: Form::Integer(512, 65535),
+    default: "no EDNS",
+    doc: "Speak EDNS with this size of UDP payload in bytes.",
+};
+pub(crate) static DNSSEC_OK: Key = Key {
+    name: "dnssec_ok",
+    form: Form::Flag,
+    default: "false",
+    doc: "Set the DO bit: ask for signatures. Brings EDNS with 1232 bytes unless `edns_payload` says otherwise.",
+};
+pub(crate) static CHECKING_DISABLED: Key = Key {
+    name: "checking_disabled",
+    form: Form::Flag,
+    default: "false",
+    doc: "Set the CD bit: a resolver shall answer without validating.",
+};
+pub(crate) static RECURSION_DESIRED: Key =
+    Key { name: "recursion_desired", form: Form::Flag, default: "true", doc: "Set the RD bit." };
+
+pub(crate) static STATUS_SERVER: Key = Key {
+    name: "status_server",
+    form: Form::Flag,
+    default: "false",
+    doc: "Send a Status-Server (RFC 5997) instead of a login: nobody is logged in and no account can be locked. It needs `secret` \
+          alone; Access-Accept and Accounting-Response pass.",
+};
+pub(crate) static USERNAME: Key = Key {
+    name: "username",
+    form: Form::Bytes,
+    default: "required without `status_server`",
+    doc: "User-Name.",
+};
 pub(crate) static PASSWORD: Key =
     Key { name: "password", form: Form::Secret, default: "empty", doc: "User-Password." };
 pub(crate) static PASSWORD_FILE: Key = Key {
@@ -476,5 +535,7 @@ static RECORD_TYPE_SYNTAX: Syntax =
     Syntax { noun: "a record type", pattern: None, integer: None, read: words::record_type };
 static RECORD_CLASS_SYNTAX: Syntax =
     Syntax { noun: "a class", pattern: None, integer: None, read: words::record_class };
+static RCODE_SYNTAX: Syntax =
+    Syntax { noun: "a response code", pattern: None, integer: None, read: words::rcode };
 static FILE_SYNTAX: Syntax =
     Syntax { noun: "the path of a file", pattern: Some("^.+$"), integer: None, read: words::file };

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use hc_types::{
-    CheckSpec, DnsExpectation, DnsProbe, HttpProbe, Mode, ProbeSpec, RadiusExpectation, RadiusProbe,
-    RecordClass, RecordType, Tls,
+    CheckSpec, DnsExpectation, DnsOptions, DnsProbe, HttpProbe, Mode, ProbeSpec, RadiusExpectation,
+    RadiusProbe, RadiusStatusProbe, RecordClass, RecordType, Tls,
 };
 use toml::{Table, Value};
 
@@ -96,6 +96,7 @@ fn table(name: &str, labels: &Labels, spec: &CheckSpec) -> Result<Table, String>
         ProbeSpec::Http(http) => put_http(&mut probe, http)?,
         ProbeSpec::Dns(dns) => put_dns(&mut probe, dns)?,
         ProbeSpec::Radius(radius) => put_radius(&mut probe, radius),
+        ProbeSpec::RadiusStatus(status) => put_radius_status(&mut probe, status),
     }
     put(&mut table, spec.probe().type_name(), probe);
     Ok(table)
@@ -218,7 +219,36 @@ fn put_dns(table: &mut Table, dns: &DnsProbe) -> Result<(), String> {
         }
         DnsExpectation::Text(text) => put(table, "expected_answer", &**text),
     }
+    if let Some(options) = &dns.options {
+        put_dns_options(table, options);
+    }
     Ok(())
+}
+
+fn put_dns_options(table: &mut Table, options: &DnsOptions) {
+    for (key, value, default) in [
+        ("fresh_label", options.fresh_label, false),
+        ("dnssec_ok", options.dnssec_ok, false),
+        ("checking_disabled", options.checking_disabled, false),
+        ("recursion_desired", options.recursion_desired, true),
+    ] {
+        if value != default {
+            put(table, key, value);
+        }
+    }
+    if let Some(size) = options.edns_payload {
+        put(table, "edns_payload", i64::from(size));
+    }
+    if !options.expected_rcodes.is_empty() {
+        let codes = options.expected_rcodes.iter().map(|code| Value::from(code.to_string()));
+        put(table, "expected_rcodes", codes.collect::<Vec<Value>>());
+    }
+}
+
+fn put_radius_status(table: &mut Table, status: &RadiusStatusProbe) {
+    put(table, "status_server", true);
+    put(table, "secret", bytes(status.secret.expose()));
+    put(table, "require_message_authenticator", status.require_message_authenticator);
 }
 
 fn put_radius(table: &mut Table, radius: &RadiusProbe) {

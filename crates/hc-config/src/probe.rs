@@ -1,8 +1,8 @@
 //! Makes the probe of a check of its table.
 
 use hc_types::{
-    DnsExpectation, DnsProbe, HttpOverrides, HttpProbe, ProbeSpec, RadiusExpectation, RadiusProbe, RawBytes,
-    RecordClass, RecordType, Secret, TcpProbe, Tls, UdpProbe,
+    DnsExpectation, DnsOptions, DnsProbe, HttpOverrides, HttpProbe, ProbeSpec, RadiusExpectation,
+    RadiusProbe, RadiusStatusProbe, RawBytes, RecordClass, RecordType, Secret, TcpProbe, Tls, UdpProbe,
 };
 
 use crate::build::SecretFiles;
@@ -27,7 +27,7 @@ pub(crate) fn read(
         "tcp" => Some(ProbeSpec::Tcp(reader.tcp())),
         "http" => Some(ProbeSpec::Http(Box::new(reader.http()))),
         "dns" => Some(ProbeSpec::Dns(Box::new(reader.dns()?))),
-        "radius" => Some(ProbeSpec::Radius(Box::new(reader.radius()?))),
+        "radius" => reader.radius(),
         _ => None,
     }
 }
@@ -136,37 +136,70 @@ impl Reader<'_> {
         };
         let query_type = self.settings.text(&keys::QUERY_TYPE).and_then(|word| word.parse().ok());
         let query_class = self.settings.text(&keys::QUERY_CLASS).and_then(|word| word.parse().ok());
+        let options = self.dns_options();
         Some(DnsProbe {
             query: query.into(),
             query_type: query_type.unwrap_or(RecordType::A),
             query_class: query_class.unwrap_or(RecordClass::IN),
             expect,
+            options: (options != DnsOptions::default()).then(|| Box::new(options)),
         })
     }
 
-    fn radius(&mut self) -> Option<RadiusProbe> {
+    fn dns_options(&self) -> DnsOptions {
+        let flag = |key| self.settings.flag(key).unwrap_or(false);
+        let codes = self.settings.items(&keys::EXPECTED_RCODES).iter().filter_map(|item| match &item.value {
+            Value::Text(word) => word.parse().ok(),
+            _ => None,
+        });
+        let payload = self.settings.integer(&keys::EDNS_PAYLOAD);
+        DnsOptions {
+            fresh_label: flag(&keys::FRESH_LABEL),
+            edns_payload: payload.and_then(|size| u16::try_from(size).ok()),
+            dnssec_ok: flag(&keys::DNSSEC_OK),
+            checking_disabled: flag(&keys::CHECKING_DISABLED),
+            recursion_desired: self.settings.flag(&keys::RECURSION_DESIRED).unwrap_or(true),
+            expected_rcodes: codes.collect(),
+        }
+    }
+
+    fn radius(&mut self) -> Option<ProbeSpec> {
         let password = self.secret(&keys::PASSWORD, &keys::PASSWORD_FILE);
         let secret = self.secret(&keys::SECRET, &keys::SECRET_FILE);
         if !self.settings.has(&keys::SECRET_FILE) {
             self.missing(&keys::SECRET, "a RADIUS check needs a secret, here or in a file (`secret_file`)");
         }
-        self.missing(&keys::USERNAME, "a RADIUS check needs a user");
+        let require_message_authenticator =
+            self.settings.flag(&keys::REQUIRE_MESSAGE_AUTHENTICATOR).unwrap_or(false);
+        if self.settings.flag(&keys::STATUS_SERVER) == Some(true) {
+            return self.radius_status(secret??, require_message_authenticator);
+        }
+        self.missing(&keys::USERNAME, "a RADIUS check needs a user, or `status_server = true`");
         let expect = match self.settings.word(&keys::EXPECTED_RESPONSE) {
             Some("reject") => RadiusExpectation::Reject,
             Some("challenge") => RadiusExpectation::Challenge,
             Some("any") => RadiusExpectation::Any,
             _ => RadiusExpectation::Accept,
         };
-        Some(RadiusProbe {
+        Some(ProbeSpec::Radius(Box::new(RadiusProbe {
             username: self.settings.bytes(&keys::USERNAME)?.into(),
             password: password?.unwrap_or_default(),
             secret: secret??,
             expect,
-            require_message_authenticator: self
-                .settings
-                .flag(&keys::REQUIRE_MESSAGE_AUTHENTICATOR)
-                .unwrap_or(false),
-        })
+            require_message_authenticator,
+        })))
+    }
+
+    fn radius_status(&mut self, secret: Secret, require_message_authenticator: bool) -> Option<ProbeSpec> {
+        // One of these would be a login that somebody believes to be tested.
+        let of_login = [&keys::USERNAME, &keys::PASSWORD, &keys::PASSWORD_FILE, &keys::EXPECTED_RESPONSE];
+        if let Some(key) = of_login.into_iter().find(|key| self.settings.has(key)) {
+            let at = self.settings.get(key).map_or(self.at, |located| located.at);
+            let problem = "not together with `status_server`, which logs nobody in";
+            self.report.add(at, format!("check.{}.{}", self.kind, key.name), problem);
+            return None;
+        }
+        Some(ProbeSpec::RadiusStatus(Box::new(RadiusStatusProbe { secret, require_message_authenticator })))
     }
 
     /// A secret that stands in the table or in a file; `None` if the file cannot be read.

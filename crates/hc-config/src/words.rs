@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use hc_types::{RecordClass, RecordType};
+use hc_types::{Rcode, RecordClass, RecordType};
 
 use crate::form::Value;
 use crate::range::TargetItem;
@@ -97,6 +97,11 @@ pub(crate) fn record_type(text: &str) -> Result<Value, String> {
 
 pub(crate) fn record_class(text: &str) -> Result<Value, String> {
     text.parse::<RecordClass>().map_err(|error| error.to_string())?;
+    any(text)
+}
+
+pub(crate) fn rcode(text: &str) -> Result<Value, String> {
+    text.parse::<Rcode>().map_err(|error| error.to_string())?;
     any(text)
 }
 

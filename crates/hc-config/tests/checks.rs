@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use hc_config::{Check, Limits, NoFiles, Resolve, SourceFile, check_id, parse};
 use hc_types::{
-    CheckSpec, DnsExpectation, DnsProbe, HttpOverrides, HttpProbe, Mark, Mode, ProbeSpec, RadiusExpectation,
-    RadiusProbe, RecordClass, RecordType, Target, TcpProbe, Timing, Tls, UdpProbe,
+    CheckSpec, DnsExpectation, DnsOptions, DnsProbe, HttpOverrides, HttpProbe, Mark, Mode, ProbeSpec,
+    RadiusExpectation, RadiusProbe, RadiusStatusProbe, Rcode, RecordClass, RecordType, Target, TcpProbe,
+    Timing, Tls, UdpProbe,
 };
 
 fn read(text: &str) -> Vec<Check> {
@@ -109,6 +110,7 @@ fn dns_and_icmp_checks() {
             query_type,
             query_class: RecordClass::IN,
             expect,
+            options: None,
         }))
     };
     check_probe(
@@ -122,6 +124,35 @@ fn dns_and_icmp_checks() {
         dns(DnsExpectation::Any),
     );
     check_probe("icmp = {}", "192.0.2.1:0", ProbeSpec::Icmp);
+    let mut probe = dns(DnsExpectation::Any);
+    if let ProbeSpec::Dns(dns) = &mut probe {
+        dns.options = Some(Box::new(DnsOptions {
+            fresh_label: true,
+            edns_payload: Some(1400),
+            dnssec_ok: true,
+            checking_disabled: true,
+            recursion_desired: false,
+            expected_rcodes: [Rcode(3)].into(),
+        }));
+    }
+    check_probe(
+        "dns = { query = 'example.com', query_type = 'AAAA', fresh_label = true, edns_payload = 1400, dnssec_ok = true, \
+         checking_disabled = true, recursion_desired = false, expected_rcodes = 'nxdomain' }",
+        "192.0.2.1:53",
+        probe,
+    );
+}
+
+#[test]
+fn status_server_needs_a_secret_alone() {
+    check_probe(
+        "radius = { status_server = true, secret = 's' }",
+        "192.0.2.1:1812",
+        ProbeSpec::RadiusStatus(Box::new(RadiusStatusProbe {
+            secret: "s".into(),
+            require_message_authenticator: false,
+        })),
+    );
 }
 
 #[test]

@@ -226,6 +226,22 @@ fn what_the_domain_refuses_is_shown_at_its_key() {
 }
 
 #[test]
+fn status_server_and_a_login_are_two_things() {
+    wrong_check(
+        "radius = { status_server = true, secret = 's', username = 'u' }",
+        &["f:4:59: check.radius.username: not together with `status_server`, which logs nobody in"],
+    );
+    wrong_check(
+        "dns = { query = 'a', expected_rcodes = 'NXDOMIAN' }",
+        &["f:4:40: check.dns.expected_rcodes: \"NXDOMIAN\" is neither a known name nor RCODE with a number"],
+    );
+    wrong_check(
+        "dns = { query = 'a', expected_rcodes = 'NXDOMAIN', expected_ips = '192.0.2.1' }",
+        &["f:4:40: check.dns.expected_rcodes: without NOERROR no answer can be expected"],
+    );
+}
+
+#[test]
 fn secrets_are_not_quoted() {
     wrong_check(
         "radius = { username = 'u', secret = { base64 = 'hunter2!' }, password = 31337 }",

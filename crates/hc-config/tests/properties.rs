@@ -85,11 +85,22 @@ fn lines(kind: &'static str) -> BoxedStrategy<String> {
                 Just("expected_ips = '192.0.2.1'".to_owned()),
                 Just("query_type = 'AAAA'\nexpected_ips = ['192.0.2.1', '2001:db8::1']".to_owned()),
                 Just("query_type = 'TYPE65'\nexpected_answer = '1 .'".to_owned()),
+                Just("fresh_label = true\nexpected_rcodes = ['NXDOMAIN', 'RCODE12']".to_owned()),
+                Just("edns_payload = 4096\nrecursion_desired = false".to_owned()),
+                Just("dnssec_ok = true\nchecking_disabled = true\nexpected_rcodes = 'NOERROR'".to_owned()),
             ];
             ("[a-z.]{0,20}", expect)
                 .prop_map(|(query, expect)| format!("[check.dns]\nquery = '{query}'\n{expect}"))
                 .boxed()
         }
+        "radius_status" => (bytes, any::<bool>())
+            .prop_map(|(secret, require)| {
+                format!(
+                    "[check.radius]\nstatus_server = true\nsecret = {secret}\n\
+                     require_message_authenticator = {require}"
+                )
+            })
+            .boxed(),
         _ => (bytes.clone(), bytes.clone(), bytes, any::<bool>())
             .prop_map(|(username, password, secret, require)| {
                 format!(
@@ -103,8 +114,15 @@ fn lines(kind: &'static str) -> BoxedStrategy<String> {
 
 /// A document that is right: defaults, a template, a group, and checks that use them or not.
 fn document() -> impl Strategy<Value = String> {
-    let kind =
-        prop_oneof![lines("icmp"), lines("udp"), lines("tcp"), lines("http"), lines("dns"), lines("radius")];
+    let kind = prop_oneof![
+        lines("icmp"),
+        lines("udp"),
+        lines("tcp"),
+        lines("http"),
+        lines("dns"),
+        lines("radius"),
+        lines("radius_status")
+    ];
     let target = prop_oneof![
         Just("'192.0.2.1'"),
         Just("['192.0.2.1', '2001:db8::1']"),

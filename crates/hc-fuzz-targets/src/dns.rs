@@ -2,7 +2,10 @@
 
 use hc_checkers::fuzzing::dns::message::{Judgement, Question};
 use hc_checkers::fuzzing::dns::name::{display_name, parse_name};
-use hc_types::{DnsExpectation, DnsProbe, Failure, Outcome, RecordClass, RecordType, Stray};
+use hc_types::{
+    DnsAnswer, DnsExpectation, DnsOptions, DnsProbe, Failure, Outcome, Pass, Rcode, RecordClass, RecordType,
+    Stray,
+};
 
 use crate::input::Input;
 
@@ -42,8 +45,8 @@ pub fn dns_question(data: &[u8]) {
         1 => DnsExpectation::Ips([[192, 0, 2, 1].into()].into()),
         _ => DnsExpectation::Text(text.into()),
     };
-    let probe = DnsProbe { query: query.into(), query_type, query_class, expect };
-    let question = match Question::new(&probe) {
+    let probe = DnsProbe { query: query.into(), query_type, query_class, expect, options: None };
+    let question = match Question::new(&probe, 7) {
         Ok(question) => question,
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
@@ -95,8 +98,14 @@ pub fn dns_answer(data: &[u8]) {
         _ => DnsExpectation::Any,
     };
     let query_class = RecordClass(*input.pick(CLASSES));
-    let probe = DnsProbe { query: "www.example".into(), query_type: RecordType(number), query_class, expect };
-    let question = Question::new(&probe).expect("a good question");
+    let probe = DnsProbe {
+        query: "www.example".into(),
+        query_type: RecordType(number),
+        query_class,
+        expect,
+        options: None,
+    };
+    let question = Question::new(&probe, 7).expect("a good question");
     let id = 0x1234;
     check_judgement(&question, id, &[&[0x12, 0x34], data].concat());
 
@@ -107,6 +116,34 @@ pub fn dns_answer(data: &[u8]) {
     packet[6..12].copy_from_slice(&[0, answers, 0, authorities, 0, additionals]);
     packet.extend_from_slice(input.rest());
     check_judgement(&question, id, &packet);
+    check_expected_codes(&packet);
+}
+
+/// With EDNS and every response code but one expected: that code, the upper bits of OPT included, is
+/// the only one that fails, and none but NOERROR needs an answer.
+fn check_expected_codes(packet: &[u8]) {
+    let options = DnsOptions {
+        edns_payload: Some(1232),
+        expected_rcodes: (0..=Rcode::MAX).filter(|code| *code != 2).map(Rcode).collect(),
+        ..DnsOptions::default()
+    };
+    let probe = DnsProbe {
+        query: "www.example".into(),
+        query_type: RecordType::A,
+        query_class: RecordClass::IN,
+        expect: DnsExpectation::Any,
+        options: Some(Box::new(options)),
+    };
+    let question = Question::new(&probe, 7).expect("a good question");
+    match question.judge(0x1234, packet) {
+        Judgement::Verdict(Outcome::Fail(Failure::DnsRcode(code))) => assert_eq!(code, 2),
+        Judgement::Verdict(Outcome::Pass(Pass::Dns(answer))) => {
+            if let DnsAnswer::Rcode(code) = *answer {
+                assert!(code != Rcode::NOERROR && code.0 & 0xf == u16::from(packet[3] & 0xf));
+            }
+        }
+        _ => {}
+    }
 }
 
 fn check_judgement(question: &Question, id: u16, packet: &[u8]) {

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use hc_checkers::fuzzing::radius::packet::{Expectation, MAX_PASSWORD, MAX_VALUE, Request, Response};
+use hc_checkers::fuzzing::radius::packet::{
+    Expectation, MAX_PASSWORD, MAX_VALUE, Request, Response, encode_status,
+};
 use hc_types::Failure;
 use hmac::{Hmac, Mac as _};
 use md5::{Digest as _, Md5};
@@ -18,6 +20,7 @@ pub fn radius_request(data: &[u8]) {
     let nas_address: IpAddr = if input.flag() { [192, 0, 2, 1].into() } else { [0; 16].into() };
     let (username, password, secret) = (input.short(), input.short(), input.short());
     let nas_identifier = input.rest();
+    check_status(&encode_status(secret, nas_identifier, nas_address, identifier, &authenticator), secret);
     let request = Request { username, password, secret, nas_identifier, nas_address };
     let Ok(packet) = request.encode(identifier, &authenticator) else {
         return assert!(username.len() > MAX_VALUE || password.len() > MAX_PASSWORD);
@@ -37,6 +40,17 @@ pub fn radius_request(data: &[u8]) {
     let mut unsigned = packet.clone();
     unsigned[22..38].fill(0);
     assert_eq!(value(80).expect("there it is"), sign(secret, &unsigned));
+}
+
+/// A Status-Server: signed, and without a user and a password.
+fn check_status(packet: &[u8], secret: &[u8]) {
+    assert_eq!(packet[0], 12);
+    assert_eq!(usize::from(u16::from_be_bytes([packet[2], packet[3]])), packet.len());
+    let attributes = attributes(&packet[20..]).expect("attributes that fill the packet");
+    assert!(attributes.iter().all(|(kind, _)| [80, 32, 4, 95].contains(kind)));
+    let mut unsigned = packet.to_vec();
+    unsigned[22..38].fill(0);
+    assert_eq!(attributes[0], (80, &sign(secret, &unsigned)[..]));
 }
 
 /// Any response: as it is, and with its authenticators put right, after which it is accepted if its attributes are whole, and refused

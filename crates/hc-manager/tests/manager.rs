@@ -196,6 +196,7 @@ async fn test_manager_handles_mixed_checker_types() {
         query_type: RecordType::A,
         query_class: RecordClass::IN,
         expect: DnsExpectation::Any,
+        options: None,
     };
     let radius = RadiusProbe {
         username: "user".into(),

@@ -10,7 +10,7 @@ use hc_types::{
     CheckKey, CheckSpec, DnsExpectation, DnsProbe, HttpOverrides, HttpProbe, Mode, ProbeSpec,
     RadiusExpectation, RadiusProbe, RecordClass, RecordType, TcpProbe, Tls, UdpProbe,
 };
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
 use sha2::{Digest as _, Sha256};
 
 /// The version of these keys.
@@ -46,6 +46,8 @@ impl Serialize for Subject<'_> {
             ProbeSpec::Http(http) => write_http(&mut map, http)?,
             ProbeSpec::Dns(dns) => write_dns(&mut map, dns)?,
             ProbeSpec::Radius(radius) => write_radius(&mut map, radius)?,
+            // There was none then.
+            ProbeSpec::RadiusStatus(_) => return Err(S::Error::custom("not in version 1")),
         }
         map.end()
     }
@@ -121,7 +123,10 @@ fn write_http<M: SerializeMap>(map: &mut M, http: &HttpProbe) -> Result<(), M::E
 }
 
 fn write_dns<M: SerializeMap>(map: &mut M, dns: &DnsProbe) -> Result<(), M::Error> {
-    let DnsProbe { query, query_type, query_class, expect } = dns;
+    let DnsProbe { query, query_type, query_class, expect, options } = dns;
+    if options.is_some() {
+        return Err(M::Error::custom("not in version 1"));
+    }
     map.serialize_entry("query", query)?;
     if *query_type != RecordType::A {
         map.serialize_entry("query_type", &query_type.to_string())?;
@@ -234,7 +239,13 @@ mod tests {
     fn keys_of_dns_and_radius_are_those_of_version_1() {
         let backend = || at("127.83.67.1", 1);
         let dns = |query: &str, query_type, query_class, expect| {
-            ProbeSpec::Dns(Box::new(DnsProbe { query: query.into(), query_type, query_class, expect }))
+            ProbeSpec::Dns(Box::new(DnsProbe {
+                query: query.into(),
+                query_type,
+                query_class,
+                expect,
+                options: None,
+            }))
         };
         let ips = ["192.0.2.7".parse().unwrap(), "192.0.2.8".parse().unwrap()];
         let ips = dns("www.example.com", RecordType::A, RecordClass::IN, DnsExpectation::Ips(ips.into()));

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    CheckSpec, DnsExpectation, DnsProbe, HttpOverrides, HttpProbe, Mode, ProbeSpec, RadiusExpectation,
-    RadiusProbe, Secret, Target, TcpProbe, Tls, UdpProbe,
+    CheckSpec, DnsExpectation, DnsOptions, DnsProbe, HttpOverrides, HttpProbe, Mode, ProbeSpec,
+    RadiusExpectation, RadiusProbe, RadiusStatusProbe, Secret, Target, TcpProbe, Tls, UdpProbe,
 };
 
 /// The identity of what is checked: target, probe and what passes, but neither the id nor how
@@ -114,12 +114,19 @@ mod tag {
     pub(super) const QUERY_CLASS: u8 = 50;
     pub(super) const EXPECTED_IPS: u8 = 51;
     pub(super) const EXPECTED_ANSWER: u8 = 52;
+    pub(super) const FRESH_LABEL: u8 = 53;
+    pub(super) const EDNS_PAYLOAD: u8 = 54;
+    pub(super) const DNSSEC_OK: u8 = 55;
+    pub(super) const CHECKING_DISABLED: u8 = 56;
+    pub(super) const NO_RECURSION: u8 = 57;
+    pub(super) const EXPECTED_RCODES: u8 = 58;
 
     pub(super) const USERNAME: u8 = 64;
     pub(super) const PASSWORD: u8 = 65;
     pub(super) const SECRET: u8 = 66;
     pub(super) const EXPECTED_RESPONSE: u8 = 67;
     pub(super) const REQUIRE_MESSAGE_AUTHENTICATOR: u8 = 68;
+    pub(super) const STATUS_SERVER: u8 = 69;
 }
 
 /// What is hashed: the fields in the order of the tags, each as its tag (a byte), its length in
@@ -198,6 +205,13 @@ impl Encoding {
             ProbeSpec::Http(http) => self.http(http),
             ProbeSpec::Dns(dns) => self.dns(dns),
             ProbeSpec::Radius(radius) => self.radius(radius),
+            ProbeSpec::RadiusStatus(status) => {
+                let RadiusStatusProbe { secret, require_message_authenticator } = &**status;
+                self.field(tag::KIND, &[6]);
+                self.field_unless_empty(tag::SECRET, secret.expose());
+                self.flag(tag::REQUIRE_MESSAGE_AUTHENTICATOR, *require_message_authenticator);
+                self.flag(tag::STATUS_SERVER, true);
+            }
         }
     }
 
@@ -248,7 +262,7 @@ impl Encoding {
     }
 
     fn dns(&mut self, dns: &DnsProbe) {
-        let DnsProbe { query, query_type, query_class, expect } = dns;
+        let DnsProbe { query, query_type, query_class, expect, options } = dns;
         self.field(tag::KIND, &[5]);
         self.field(tag::QUERY, query.as_bytes());
         self.field(tag::QUERY_TYPE, &query_type.0.to_be_bytes());
@@ -268,6 +282,29 @@ impl Encoding {
             }
             DnsExpectation::Text(text) => self.field(tag::EXPECTED_ANSWER, text.as_bytes()),
         }
+        if let Some(options) = options {
+            self.dns_options(options);
+        }
+    }
+
+    fn dns_options(&mut self, options: &DnsOptions) {
+        let DnsOptions {
+            fresh_label,
+            edns_payload,
+            dnssec_ok,
+            checking_disabled,
+            recursion_desired,
+            expected_rcodes,
+        } = options;
+        self.flag(tag::FRESH_LABEL, *fresh_label);
+        if let Some(size) = edns_payload {
+            self.field(tag::EDNS_PAYLOAD, &size.to_be_bytes());
+        }
+        self.flag(tag::DNSSEC_OK, *dnssec_ok);
+        self.flag(tag::CHECKING_DISABLED, *checking_disabled);
+        self.flag(tag::NO_RECURSION, !*recursion_desired);
+        let codes: Vec<u8> = expected_rcodes.iter().flat_map(|code| code.0.to_be_bytes()).collect();
+        self.field_unless_empty(tag::EXPECTED_RCODES, &codes);
     }
 
     fn radius(&mut self, radius: &RadiusProbe) {

@@ -55,8 +55,8 @@ pub use outcome::{Failure, Heard, Mismatch, Outcome, Phase, Stray, TimeoutEviden
 pub use overrides::{Operator, Override, Paused, Ruling, Subject, WEEKDAYS, WeekTime, Weekly};
 pub use pass::{DnsAnswer, Pass, StatusText};
 pub use probe::{
-    DnsExpectation, DnsProbe, HttpOverrides, HttpProbe, ProbeSpec, RadiusExpectation, RadiusProbe,
-    RecordClass, RecordNameError, RecordType, TcpProbe, Tls, UdpProbe,
+    DnsExpectation, DnsOptions, DnsProbe, HttpOverrides, HttpProbe, ProbeSpec, RadiusExpectation,
+    RadiusProbe, RadiusStatusProbe, Rcode, RecordClass, RecordNameError, RecordType, TcpProbe, Tls, UdpProbe,
 };
 pub use recognise::{RECOGNISED, recognise, wants_https};
 pub use set::{Rejection, SetChange};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::radius_code_name;
+use crate::{Rcode, radius_code_name};
 
 /// What a backend that passed has answered, in a form that costs a check at rest little.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Pass {
         /// How the peer wrote it: see [`Pass::status_text`].
         text: StatusText,
     },
-    /// DNS: the record that was accepted.
+    /// DNS: the record or the response code that was accepted.
     Dns(Box<DnsAnswer>),
     /// RADIUS: the code of the response.
     Radius(u8),
@@ -97,7 +97,7 @@ impl StatusText {
     }
 }
 
-/// The record of a DNS answer that was accepted.
+/// What was accepted in a DNS answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DnsAnswer {
@@ -105,6 +105,8 @@ pub enum DnsAnswer {
     Address(IpAddr),
     /// Another type: its data in presentation form (RFC 1035 section 5), cut where it is long.
     Text(Box<str>),
+    /// A response code other than NOERROR that was expected.
+    Rcode(Rcode),
 }
 
 impl fmt::Display for DnsAnswer {
@@ -112,6 +114,7 @@ impl fmt::Display for DnsAnswer {
         match self {
             DnsAnswer::Address(ip) => ip.fmt(f),
             DnsAnswer::Text(text) => f.write_str(text),
+            DnsAnswer::Rcode(code) => code.fmt(f),
         }
     }
 }

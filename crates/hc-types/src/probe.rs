@@ -24,6 +24,8 @@ pub enum ProbeSpec {
     Dns(Box<DnsProbe>),
     /// One RADIUS Access-Request.
     Radius(Box<RadiusProbe>),
+    /// One RADIUS Status-Server.
+    RadiusStatus(Box<RadiusStatusProbe>),
 }
 
 impl ProbeSpec {
@@ -36,7 +38,7 @@ impl ProbeSpec {
             ProbeSpec::Tcp(_) => "tcp",
             ProbeSpec::Http(_) => "http",
             ProbeSpec::Dns(_) => "dns",
-            ProbeSpec::Radius(_) => "radius",
+            ProbeSpec::Radius(_) | ProbeSpec::RadiusStatus(_) => "radius",
         }
     }
 }
@@ -155,7 +157,7 @@ impl Default for HttpProbe {
     }
 }
 
-/// DNS: one question, recursion desired, asked of the target.
+/// DNS: one question, asked of the target; recursion is desired unless the options say otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DnsProbe {
     /// The name, with or without its last dot.
@@ -166,6 +168,48 @@ pub struct DnsProbe {
     pub query_class: RecordClass,
     /// What the answer section must hold.
     pub expect: DnsExpectation,
+    /// What else the question says, and which response codes pass. `None`: the defaults. Few checks
+    /// need it, so that the others pay for a pointer only.
+    pub options: Option<Box<DnsOptions>>,
+}
+
+/// What a DNS question says beyond name, type and class, and which response codes pass. The default
+/// is what Seesaw asks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DnsOptions {
+    /// A label of 16 random hexadecimal digits stands before the name, another one for each probe,
+    /// so that no cache has the answer. Default: off.
+    pub fresh_label: bool,
+    /// EDNS (RFC 6891) with this size of UDP payload in bytes, at least 512. Default: no EDNS.
+    pub edns_payload: Option<u16>,
+    /// The DO bit (RFC 3225): signatures are welcome. Needs EDNS, and brings it with a payload size
+    /// of [`DnsOptions::EDNS_PAYLOAD`] if there is none. Default: off.
+    pub dnssec_ok: bool,
+    /// The CD bit (RFC 4035 section 3.2.2): the resolver shall not validate. Default: off.
+    pub checking_disabled: bool,
+    /// The RD bit (RFC 1035 section 4.1.1). Default: on.
+    pub recursion_desired: bool,
+    /// The response codes that pass. With any but NOERROR the answer section is not looked at.
+    /// Default, and the meaning of an empty list: NOERROR.
+    pub expected_rcodes: Box<[Rcode]>,
+}
+
+impl DnsOptions {
+    /// The payload size that avoids fragments on nearly every path (DNS flag day 2020).
+    pub const EDNS_PAYLOAD: u16 = 1232;
+}
+
+impl Default for DnsOptions {
+    fn default() -> Self {
+        Self {
+            fresh_label: false,
+            edns_payload: None,
+            dnssec_ok: false,
+            checking_disabled: false,
+            recursion_desired: true,
+            expected_rcodes: Box::default(),
+        }
+    }
 }
 
 /// What one record of the answer section must be.
@@ -191,6 +235,17 @@ pub struct RadiusProbe {
     pub secret: Secret,
     /// The code that passes.
     pub expect: RadiusExpectation,
+    /// Whether a response without Message-Authenticator fails (CVE-2024-3596). One that has it is
+    /// always verified.
+    pub require_message_authenticator: bool,
+}
+
+/// RADIUS: one Status-Server (RFC 5997), which asks whether the server works and logs nobody in.
+/// Access-Accept passes, and so does Accounting-Response, which an accounting port answers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RadiusStatusProbe {
+    /// The secret shared with the server.
+    pub secret: Secret,
     /// Whether a response without Message-Authenticator fails (CVE-2024-3596). One that has it is
     /// always verified.
     pub require_message_authenticator: bool,
@@ -247,7 +302,35 @@ impl RecordClass {
     const NAMES: &[(u16, &'static str)] = &[(1, "IN"), (3, "CH"), (4, "HS"), (255, "ANY")];
 }
 
-/// A word that names no DNS type or class.
+/// A DNS response code by number, extended ones included (RFC 6895 section 2.3). Prints as its name,
+/// or as `RCODE12`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rcode(pub u16);
+
+impl Rcode {
+    /// No error.
+    pub const NOERROR: Self = Self(0);
+    /// The highest number: 4 bits in the header, 8 in the OPT record.
+    pub const MAX: u16 = 4095;
+
+    const NAMES: &[(u16, &'static str)] = &[
+        (0, "NOERROR"),
+        (1, "FORMERR"),
+        (2, "SERVFAIL"),
+        (3, "NXDOMAIN"),
+        (4, "NOTIMP"),
+        (5, "REFUSED"),
+        (6, "YXDOMAIN"),
+        (7, "YXRRSET"),
+        (8, "NXRRSET"),
+        (9, "NOTAUTH"),
+        (10, "NOTZONE"),
+        (16, "BADVERS"),
+        (23, "BADCOOKIE"),
+    ];
+}
+
+/// A word that names no DNS type, class or response code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{word:?} is neither a known name nor {prefix} with a number")]
 pub struct RecordNameError {
@@ -287,6 +370,18 @@ impl fmt::Display for RecordClass {
     }
 }
 
+impl fmt::Display for Rcode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_name(f, Self::NAMES, "RCODE", self.0)
+    }
+}
+
+impl fmt::Debug for Rcode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl fmt::Debug for RecordType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -315,6 +410,18 @@ impl FromStr for RecordClass {
     }
 }
 
+impl FromStr for Rcode {
+    type Err = RecordNameError;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        let number = parse_name(Self::NAMES, "RCODE", word)?;
+        if number > Self::MAX {
+            return Err(RecordNameError { word: word.to_owned(), prefix: "RCODE" });
+        }
+        Ok(Self(number))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,5 +438,7 @@ mod tests {
         for word in ["", "TYPE", "TYPE+1", "TYPE65536", "B", "TYPé1"] {
             assert!(word.parse::<RecordType>().is_err(), "{word}");
         }
+        assert_eq!(("nxdomain".parse(), "RCODE3841".parse()), (Ok(Rcode(3)), Ok(Rcode(3841))));
+        assert!("RCODE4096".parse::<Rcode>().is_err());
     }
 }

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::{
-    CheckKey, DnsExpectation, DnsProbe, HttpOverrides, HttpProbe, Mode, Outcome, ProbeSpec, RecordType,
-    Target, backend, text,
+    CheckKey, DnsExpectation, DnsOptions, DnsProbe, HttpOverrides, HttpProbe, Mode, Outcome, ProbeSpec,
+    Rcode, RecordType, Target, backend, text,
 };
 
 /// The longest interval and the longest timeout: 24 hours. Above it a number is a mistake in a
@@ -78,6 +78,15 @@ pub enum SpecError {
     /// A text that is expected in A or AAAA records.
     #[error("expected_answer: for A and AAAA use expected_ips")]
     ExpectedAnswer,
+    /// A size of UDP payload below 512, which counts as 512 (RFC 6891 section 6.2.3).
+    #[error("edns_payload: {0} is below 512")]
+    EdnsPayload(u16),
+    /// A number that no response code has.
+    #[error("expected_rcodes: {0} is above 4095")]
+    ExpectedRcode(u16),
+    /// An answer is expected together with response codes that come without one.
+    #[error("expected_rcodes: without NOERROR no answer can be expected")]
+    ExpectedRcodes,
 }
 
 impl SpecError {
@@ -97,6 +106,8 @@ impl SpecError {
             SpecError::ExpectedCode(_) | SpecError::ExpectedCodes { .. } => "expected_codes",
             SpecError::ExpectedAddress(_) | SpecError::ExpectedAddressesOf(_) => "expected_ips",
             SpecError::ExpectedAnswer => "expected_answer",
+            SpecError::EdnsPayload(_) => "edns_payload",
+            SpecError::ExpectedRcode(_) | SpecError::ExpectedRcodes => "expected_rcodes",
         }
     }
 }
@@ -359,7 +370,34 @@ fn checked_dns(mut dns: Box<DnsProbe>) -> Result<Box<DnsProbe>, SpecError> {
         }
         (DnsExpectation::Any | DnsExpectation::Text(_), _) => {}
     }
+    if let Some(options) = &mut dns.options {
+        check_dns_options(options, &dns.expect)?;
+    }
+    dns.options = dns.options.filter(|options| **options != DnsOptions::default());
     Ok(dns)
+}
+
+/// Brings the options into the one form that they have, so that a check is equal to itself.
+fn check_dns_options(options: &mut DnsOptions, expect: &DnsExpectation) -> Result<(), SpecError> {
+    if options.dnssec_ok {
+        options.edns_payload.get_or_insert(DnsOptions::EDNS_PAYLOAD);
+    }
+    if let Some(size) = options.edns_payload.filter(|size| *size < 512) {
+        return Err(SpecError::EdnsPayload(size));
+    }
+    let mut codes = std::mem::take(&mut options.expected_rcodes).into_vec();
+    codes.sort_unstable();
+    codes.dedup();
+    if let Some(Rcode(code)) = codes.last().filter(|code| code.0 > Rcode::MAX) {
+        return Err(SpecError::ExpectedRcode(*code));
+    }
+    if codes.first().is_some_and(|code| *code != Rcode::NOERROR) && *expect != DnsExpectation::Any {
+        return Err(SpecError::ExpectedRcodes);
+    }
+    if codes != [Rcode::NOERROR] {
+        options.expected_rcodes = codes.into();
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use crate::{
     CheckSpec, DnsProbe, Failure, Heard, LocalFault, Mismatch, Outcome, Pass, ProbeSpec, RadiusExpectation,
-    TimeoutEvidence, Unreachable,
+    Rcode, TimeoutEvidence, Unreachable,
 };
 
 /// The text of a result. Seesaw shows the error alone where there is one (`healthcheck/core.go`),
@@ -30,11 +30,14 @@ fn write_subject(text: &mut String, spec: &CheckSpec) -> fmt::Result {
         ProbeSpec::Tcp(_) => write!(text, "TCP connect to {target}"),
         ProbeSpec::Http(http) => write!(text, "HTTP {} to {target}", http.method),
         ProbeSpec::Dns(dns) => {
-            let DnsProbe { query, query_type, query_class, .. } = &**dns;
+            let DnsProbe { query, query_type, query_class, options, .. } = &**dns;
+            let fresh = options.as_ref().is_some_and(|options| options.fresh_label);
+            let label = if fresh { "<random>." } else { "" };
             let dot = if query.ends_with('.') { "" } else { "." };
-            write!(text, "DNS {query}{dot} {query_class} {query_type} query to {target}")
+            write!(text, "DNS {label}{query}{dot} {query_class} {query_type} query to {target}")
         }
         ProbeSpec::Radius(_) => write!(text, "RADIUS Access-Request to {target}"),
+        ProbeSpec::RadiusStatus(_) => write!(text, "RADIUS Status-Server to {target}"),
     }
 }
 
@@ -61,7 +64,7 @@ fn write_failure(text: &mut String, spec: &CheckSpec, failure: &Failure) -> fmt:
         Failure::Tls(reason) => write!(text, "TLS: {reason}"),
         Failure::Status { got } => write_status(text, spec.probe(), got),
         Failure::BodyMismatch(mismatch) => write_mismatch(text, mismatch),
-        Failure::DnsRcode(code) => write!(text, "response code {code}{}", rcode_name(*code)),
+        Failure::DnsRcode(code) => write_rcode(text, spec.probe(), *code),
         Failure::WrongAnswer(what) => text.write_str(what),
         Failure::RadiusCode(code) => write_radius_code(text, spec.probe(), *code),
         Failure::BadAuthenticator(which) => write!(text, "wrong {which} (incorrect secret?)"),
@@ -94,7 +97,12 @@ fn write_cut(text: &mut String, how: &str, heard: &Heard) -> fmt::Result {
 
 fn write_radius_code(text: &mut String, probe: &ProbeSpec, code: u8) -> fmt::Result {
     write!(text, "got RADIUS {} response", radius_code_name(code))?;
-    let ProbeSpec::Radius(radius) = probe else { return Ok(()) };
+    let ProbeSpec::Radius(radius) = probe else {
+        return match probe {
+            ProbeSpec::RadiusStatus(_) => text.write_str("; want Access-Accept or Accounting-Response"),
+            _ => Ok(()),
+        };
+    };
     let want = match radius.expect {
         RadiusExpectation::Accept => "accept",
         RadiusExpectation::Reject => "reject",
@@ -108,16 +116,19 @@ fn write_fault(text: &mut String, fault: LocalFault) -> fmt::Result {
     write!(text, "; not checked: {fault}")
 }
 
-/// Names of RFC 1035 section 4.1.1 and RFC 2136 section 2.2, as ` (NXDOMAIN)`.
-fn rcode_name(code: u16) -> &'static str {
-    match code {
-        1 => " (FORMERR)",
-        2 => " (SERVFAIL)",
-        3 => " (NXDOMAIN)",
-        4 => " (NOTIMP)",
-        5 => " (REFUSED)",
-        _ => "",
+/// The number and, where it has one, the name: `response code 3 (NXDOMAIN)`.
+fn write_rcode(text: &mut String, probe: &ProbeSpec, code: u16) -> fmt::Result {
+    write!(text, "response code {code}")?;
+    let name = Rcode(code).to_string();
+    if !name.starts_with("RCODE") {
+        write!(text, " ({name})")?;
     }
+    let ProbeSpec::Dns(dns) = probe else { return Ok(()) };
+    let expected = dns.options.as_ref().map(|options| &*options.expected_rcodes).unwrap_or_default();
+    for (i, code) in expected.iter().enumerate() {
+        write!(text, "{}{code}", if i == 0 { "; want " } else { " or " })?;
+    }
+    Ok(())
 }
 
 /// The name of a RADIUS code (RFC 2865 section 4), or `(unknown 77)` as Seesaw writes it.

@@ -240,7 +240,7 @@ impl<'a> RawCheck<'a> {
             ),
         };
         let query = self.query.ok_or_else(|| FieldError::new("query", "missing"))?;
-        Ok(DnsProbe { query, query_type, query_class, expect })
+        Ok(DnsProbe { query, query_type, query_class, expect, options: None })
     }
 
     fn radius(self) -> Result<RadiusProbe, FieldError> {

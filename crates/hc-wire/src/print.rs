@@ -51,8 +51,14 @@ fn serialize_subject<M: SerializeMap>(map: &mut M, spec: &CheckSpec) -> Result<(
         ProbeSpec::Http(http) => serialize_http(map, http)?,
         ProbeSpec::Dns(dns) => serialize_dns(map, dns)?,
         ProbeSpec::Radius(radius) => serialize_radius(map, radius)?,
+        ProbeSpec::RadiusStatus(_) => return Err(unsayable("Status-Server")),
     }
     Ok(())
+}
+
+/// Protocol 1 has what Seesaw's engine knows, and no more.
+fn unsayable<E: serde::ser::Error>(what: &str) -> E {
+    E::custom(format_args!("{what} cannot be said in protocol 1"))
 }
 
 fn serialize_exchange<M: SerializeMap>(
@@ -133,6 +139,9 @@ fn serialize_overrides<M: SerializeMap>(map: &mut M, overrides: &HttpOverrides) 
 }
 
 fn serialize_dns<M: SerializeMap>(map: &mut M, dns: &DnsProbe) -> Result<(), M::Error> {
+    if dns.options.is_some() {
+        return Err(unsayable("a DNS check with options"));
+    }
     map.serialize_entry("query", &dns.query)?;
     if dns.query_type != RecordType::A {
         map.serialize_entry("query_type", &dns.query_type.to_string())?;

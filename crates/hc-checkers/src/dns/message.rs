@@ -1,13 +1,15 @@
 //! The question as it is sent, and the verdict on whatever comes back (RFC 1035 section 4, RFC 5452
 //! section 9.1).
 
-use hc_types::{DnsAnswer, DnsProbe, Failure, Outcome, Pass, RecordClass, RecordType, Stray, cut};
-use hickory_proto::op::{Header, Message, MessageType, Query, ResponseCode};
+use hc_types::{
+    DnsAnswer, DnsOptions, DnsProbe, Failure, Outcome, Pass, Rcode, RecordClass, RecordType, Stray, cut,
+};
+use hickory_proto::op::{Header, HeaderCounts, Message, MessageType, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData};
 use hickory_proto::serialize::binary::{BinDecodable as _, BinDecoder, DecodeError, Restrict};
 
 use super::answer::{Data, Expected, ExpectedAnswerError};
-use super::name::{NameError, display_name, parse_name};
+use super::name::{NameError, display_name, parse_name, with_label};
 
 /// The longest chain of CNAMEs that is followed. Resolvers stop between 8 and 16.
 pub const MAX_CHAIN: usize = 16;
@@ -18,6 +20,7 @@ const SHOWN: usize = 3;
 const TOLD: usize = 256;
 
 const CNAME: RecordType = RecordType(5);
+const OPT: RecordType = RecordType(41);
 const ANY_TYPE: RecordType = RecordType(255);
 const ANY_CLASS: RecordClass = RecordClass(255);
 
@@ -56,42 +59,61 @@ pub struct Question {
     record_type: RecordType,
     class: RecordClass,
     expected: Expected,
+    options: DnsOptions,
 }
 
 impl Question {
-    /// Reads the question and the expected answer of a check.
+    /// Reads the question and the expected answer of a check. `random` becomes the fresh label, if
+    /// the check wants one.
     ///
     /// # Errors
-    /// [`QuestionError`] when the name to ask for or the expected answer is invalid.
-    pub fn new(probe: &DnsProbe) -> Result<Self, QuestionError> {
-        let DnsProbe { query, query_type, query_class, expect } = probe;
+    /// [`QuestionError`] when the name to ask for, with the label before it, or the expected answer
+    /// is invalid.
+    pub fn new(probe: &DnsProbe, random: u64) -> Result<Self, QuestionError> {
+        let DnsProbe { query, query_type, query_class, expect, options } = probe;
+        let options = options.as_deref().cloned().unwrap_or_default();
+        let name = parse_name(query).and_then(|name| match options.fresh_label {
+            true => with_label(&format!("{random:016x}"), &name),
+            false => Ok(name),
+        });
         Ok(Self {
-            name: parse_name(query).map_err(|e| QuestionError::Name(query.clone(), e))?,
+            name: name.map_err(|e| QuestionError::Name(query.clone(), e))?,
             record_type: *query_type,
             class: *query_class,
             expected: Expected::new(expect, *query_type)?,
+            options,
         })
     }
 
-    /// The message that asks it: one question, recursion desired, no EDNS, as Seesaw's
-    /// (`healthcheck/dns.go`).
+    /// The message that asks it: one question, and EDNS if the check wants it. Without options it
+    /// is Seesaw's (`healthcheck/dns.go`): recursion desired, no EDNS.
     #[must_use]
     pub fn encode(&self, id: u16) -> Vec<u8> {
         let mut query = Query::query(self.name.clone(), self.record_type.0.into());
         query.set_query_class(self.class.0.into());
         let mut message = Message::query();
         message.metadata.id = id;
-        message.metadata.recursion_desired = true;
+        message.metadata.recursion_desired = self.options.recursion_desired;
+        message.metadata.checking_disabled = self.options.checking_disabled;
         message.add_query(query);
-        message.to_vec().expect("a valid name and four numbers always fit")
+        let mut message = message.to_vec().expect("a valid name and four numbers always fit");
+        if let Some(size) = self.options.edns_payload {
+            // RFC 6891 section 6.1.2: the root, the type, the size, extended code and version, the
+            // flags, no options. And one record in the additional section.
+            message.extend_from_slice(&[0, 0, 41]);
+            message.extend_from_slice(&size.to_be_bytes());
+            message.extend_from_slice(&[0, 0, u8::from(self.options.dnssec_ok) << 7, 0, 0, 0]);
+            message[11] = 1;
+        }
+        message
     }
 
     /// Judges a packet that came from the target while the question with this `id` was open.
     ///
     /// In this order: another id or another question is ignored; a message that is not a response,
-    /// or breaks the format, fails; a response code other than NOERROR fails, whatever else is in
-    /// the message; a truncated one (TC) is to be asked for again; and the answer section must hold
-    /// what is expected.
+    /// or breaks the format, fails; a response code other than the expected ones fails, and an
+    /// expected one other than NOERROR passes, whatever else is in the message; a truncated one (TC)
+    /// is to be asked for again; and the answer section must hold what is expected.
     ///
     /// A response with an error code may lack the question, as FORMERR and REFUSED often do.
     #[must_use]
@@ -117,8 +139,12 @@ impl Question {
             1 if self.is_asked_by(&Query::read(&mut decoder)?) => {}
             _ => return Ok(Judgement::Ignore(Stray::OtherQuestion)),
         }
-        if failed {
-            return Ok(Failure::DnsRcode(metadata.response_code.into()).into());
+        let code = self.full_code(metadata.response_code.into(), &counts, packet, decoder.index());
+        if !self.takes(code) {
+            return Ok(Failure::DnsRcode(code.0).into());
+        }
+        if code != Rcode::NOERROR {
+            return Ok(Judgement::Verdict(Pass::dns(DnsAnswer::Rcode(code)).into()));
         }
         if metadata.truncation {
             return Ok(Judgement::Truncated);
@@ -131,6 +157,30 @@ impl Question {
         Ok(Judgement::Verdict(self.judge_answers(answers)))
     }
 
+    fn takes(&self, code: Rcode) -> bool {
+        match &*self.options.expected_rcodes {
+            [] => code == Rcode::NOERROR,
+            expected => expected.contains(&code),
+        }
+    }
+
+    /// The response code with the eight bits that an OPT record adds (RFC 6891 section 6.1.3). It is
+    /// looked for only if we have spoken EDNS. Records that break the format hide it.
+    fn full_code(&self, low: u16, counts: &HeaderCounts, packet: &[u8], records_at: usize) -> Rcode {
+        let high = || {
+            self.options.edns_payload?;
+            let mut decoder = BinDecoder::new(packet).clone(u16::try_from(records_at).ok()?);
+            let others = u32::from(counts.answers) + u32::from(counts.authorities);
+            (0..others).try_for_each(|_| skip_record(&mut decoder)).ok()?;
+            (0..counts.additionals).find_map(|_| {
+                let head = read_head(&mut decoder).ok()?;
+                decoder.read_slice(head.length.into()).ok()?;
+                (head.record_type == OPT).then_some(head.ttl_high >> 8)
+            })
+        };
+        Rcode(high().unwrap_or(0) << 4 | low)
+    }
+
     fn is_asked_by(&self, query: &Query) -> bool {
         query.name == self.name
             && u16::from(query.query_type) == self.record_type.0
@@ -139,7 +189,7 @@ impl Question {
 
     /// Reads a record of the answer section. Only the data that can matter is decoded.
     fn read_record(&self, decoder: &mut BinDecoder<'_>) -> Result<Answer, DecodeError> {
-        let RecordHead { owner, record_type, class, length } = read_head(decoder)?;
+        let RecordHead { owner, record_type, class, length, ttl_high: _ } = read_head(decoder)?;
         let wanted = self.record_type == ANY_TYPE || self.record_type == record_type || record_type == CNAME;
         let data = if !wanted {
             decoder.read_slice(length.into())?;
@@ -228,6 +278,8 @@ struct RecordHead {
     owner: Name,
     record_type: RecordType,
     class: RecordClass,
+    /// The upper half of the TTL, where OPT has the extended response code and the version.
+    ttl_high: u16,
     length: u16,
 }
 
@@ -235,8 +287,8 @@ fn read_head(decoder: &mut BinDecoder<'_>) -> Result<RecordHead, DecodeError> {
     let owner = Name::read(decoder)?;
     let mut number = || Ok::<_, DecodeError>(decoder.read_u16()?.unverified(/* all values are valid */));
     let (record_type, class) = (RecordType(number()?), RecordClass(number()?));
-    let _ttl = (number()?, number()?);
-    Ok(RecordHead { owner, record_type, class, length: number()? })
+    let (ttl_high, _ttl_low) = (number()?, number()?);
+    Ok(RecordHead { owner, record_type, class, ttl_high, length: number()? })
 }
 
 fn skip_record(decoder: &mut BinDecoder<'_>) -> Result<(), DecodeError> {

@@ -47,6 +47,18 @@ pub fn parse_name(text: &str) -> Result<Name, NameError> {
     if label.is_empty() { Ok(name) } else { append(name, &mut label) }
 }
 
+/// The name with one more label before it.
+///
+/// # Errors
+/// [`NameError`] when it is too long then.
+pub fn with_label(label: &str, name: &Name) -> Result<Name, NameError> {
+    let mut longer = append(Name::root(), &mut label.as_bytes().to_vec())?;
+    for label in name.iter() {
+        longer = append(longer, &mut label.to_vec())?;
+    }
+    Ok(longer)
+}
+
 fn append(name: Name, label: &mut Vec<u8>) -> Result<Name, NameError> {
     if label.len() > 63 {
         return Err(NameError::LabelTooLong);

@@ -1,4 +1,5 @@
-//! Access-Request and the responses to it, as bytes (RFC 2865, RFC 3162, RFC 3579).
+//! Access-Request, Status-Server and the responses to them, as bytes (RFC 2865, RFC 3162, RFC 3579,
+//! RFC 5997).
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,6 +18,7 @@ const MAX_PACKET: usize = 4096;
 const BLOCK: usize = 16;
 
 const ACCESS_REQUEST: u8 = 1;
+const STATUS_SERVER: u8 = 12;
 const USER_NAME: u8 = 1;
 const USER_PASSWORD: u8 = 2;
 const NAS_IP_ADDRESS: u8 = 4;
@@ -72,25 +74,57 @@ impl Request<'_> {
         if self.password.len() > MAX_PASSWORD {
             return Err(RequestError::PasswordTooLong(self.password.len()));
         }
-        let mut packet = Vec::with_capacity(256);
-        packet.extend_from_slice(&[ACCESS_REQUEST, identifier, 0, 0]);
-        packet.extend_from_slice(authenticator);
-        push(&mut packet, MESSAGE_AUTHENTICATOR, &[0; 16]);
-        push(&mut packet, NAS_IDENTIFIER, &self.nas_identifier[..self.nas_identifier.len().min(MAX_VALUE)]);
+        let mut packet = begin(ACCESS_REQUEST, identifier, authenticator, self.nas_identifier);
         push(&mut packet, USER_NAME, self.username);
         push(&mut packet, USER_PASSWORD, &hide(self.password, self.secret, authenticator));
-        match self.nas_address {
-            IpAddr::V4(ip) => push(&mut packet, NAS_IP_ADDRESS, &ip.octets()),
-            IpAddr::V6(ip) => push(&mut packet, NAS_IPV6_ADDRESS, &ip.octets()),
-        }
+        push_address(&mut packet, self.nas_address);
         push(&mut packet, NAS_PORT_TYPE, &VIRTUAL.to_be_bytes());
         push(&mut packet, SERVICE_TYPE, &LOGIN.to_be_bytes());
-        let length = u16::try_from(packet.len()).expect("eight attributes are less than 4096 bytes");
-        packet[2..4].copy_from_slice(&length.to_be_bytes());
-        let code = message_authenticator(self.secret, &packet).finalize().into_bytes();
-        packet[HEADER + 2..HEADER + 18].copy_from_slice(&code);
-        Ok(packet)
+        Ok(sign(packet, self.secret))
     }
+}
+
+/// A Status-Server (RFC 5997): it names this machine and no user.
+///
+/// `authenticator` must be unpredictable and fresh, as that of an Access-Request. The
+/// Message-Authenticator, without which servers drop it, is the first attribute.
+#[must_use]
+pub fn encode_status(
+    secret: &[u8],
+    nas_identifier: &[u8],
+    nas_address: IpAddr,
+    identifier: u8,
+    authenticator: &[u8; 16],
+) -> Vec<u8> {
+    let mut packet = begin(STATUS_SERVER, identifier, authenticator, nas_identifier);
+    push_address(&mut packet, nas_address);
+    sign(packet, secret)
+}
+
+/// The header, room for the Message-Authenticator, and NAS-Identifier.
+fn begin(code: u8, identifier: u8, authenticator: &[u8; 16], nas_identifier: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::with_capacity(256);
+    packet.extend_from_slice(&[code, identifier, 0, 0]);
+    packet.extend_from_slice(authenticator);
+    push(&mut packet, MESSAGE_AUTHENTICATOR, &[0; 16]);
+    push(&mut packet, NAS_IDENTIFIER, &nas_identifier[..nas_identifier.len().min(MAX_VALUE)]);
+    packet
+}
+
+fn push_address(packet: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(ip) => push(packet, NAS_IP_ADDRESS, &ip.octets()),
+        IpAddr::V6(ip) => push(packet, NAS_IPV6_ADDRESS, &ip.octets()),
+    }
+}
+
+/// Fills in the length and the Message-Authenticator.
+fn sign(mut packet: Vec<u8>, secret: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(packet.len()).expect("eight attributes are less than 4096 bytes");
+    packet[2..4].copy_from_slice(&length.to_be_bytes());
+    let code = message_authenticator(secret, &packet).finalize().into_bytes();
+    packet[HEADER + 2..HEADER + 18].copy_from_slice(&code);
+    packet
 }
 
 /// Hides the values that are secret.

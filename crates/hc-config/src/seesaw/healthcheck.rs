@@ -240,6 +240,7 @@ impl Healthcheck {
             query_type,
             query_class: RecordClass::IN,
             expect,
+            options: None,
         })
     }
 

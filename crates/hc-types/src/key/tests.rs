@@ -4,7 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Mark, RecordClass, RecordType, Timing};
+use crate::{Mark, Rcode, RecordClass, RecordType, Timing};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -26,7 +26,7 @@ fn udp(send: &str, receive: &str) -> ProbeSpec {
 
 fn dns(query_type: RecordType, query_class: RecordClass, expect: DnsExpectation) -> ProbeSpec {
     let query = "www.example.com".into();
-    ProbeSpec::Dns(Box::new(DnsProbe { query, query_type, query_class, expect }))
+    ProbeSpec::Dns(Box::new(DnsProbe { query, query_type, query_class, expect, options: None }))
 }
 
 fn radius(expect: RadiusExpectation, require_message_authenticator: bool) -> ProbeSpec {
@@ -38,6 +38,19 @@ fn radius(expect: RadiusExpectation, require_message_authenticator: bool) -> Pro
         expect,
         require_message_authenticator,
     }))
+}
+
+fn radius_status(require_message_authenticator: bool) -> ProbeSpec {
+    let secret = "key".into();
+    ProbeSpec::RadiusStatus(Box::new(RadiusStatusProbe { secret, require_message_authenticator }))
+}
+
+fn dns_with(options: DnsOptions) -> ProbeSpec {
+    let mut probe = dns(RecordType::A, RecordClass::IN, DnsExpectation::Any);
+    if let ProbeSpec::Dns(dns) = &mut probe {
+        dns.options = Some(Box::new(options));
+    }
+    probe
 }
 
 fn http(probe: HttpProbe) -> ProbeSpec {
@@ -97,6 +110,16 @@ fn keys_are_the_same_in_every_version() {
     );
     vector(backend(), radius(RadiusExpectation::Accept, false), "02ea90a40c7e59544476b5fdfc38d8a7");
     vector(backend(), radius(RadiusExpectation::Reject, true), "02f65814c5e640b2777085efbf83f67b");
+    vector(backend(), radius_status(true), "0265b7ea1786119825326d41a2a98ab6");
+    let options = DnsOptions {
+        fresh_label: true,
+        edns_payload: Some(1400),
+        dnssec_ok: true,
+        checking_disabled: true,
+        recursion_desired: false,
+        expected_rcodes: [Rcode(3), Rcode(0)].into(),
+    };
+    vector(backend(), dns_with(options), "020e377b0c710307c0b987ab800198a2");
 }
 
 /// The example of the documentation, byte for byte.
@@ -172,7 +195,7 @@ fn pick(choices: [u8; CHOICES]) -> CheckSpec {
         sha1: on(tls, 4),
     });
     let (send, receive) = (text_of(text).into(), text_of(other).into());
-    let probe = match kind % 7 {
+    let probe = match kind % 9 {
         0 => ProbeSpec::Icmp,
         1 => ProbeSpec::Udp(Box::new(UdpProbe { send, receive })),
         2 => ProbeSpec::Tcp(TcpProbe { send, receive, tls }),
@@ -214,8 +237,20 @@ fn pick(choices: [u8; CHOICES]) -> CheckSpec {
                     _ => DnsExpectation::Ips(ips.into()),
                 }
             },
+            options: None,
         })),
         5 => dns(RecordType(16), RecordClass::IN, DnsExpectation::Text(text_of(text).into())),
+        7 => radius_status(on(flag, 0)),
+        8 => dns_with(DnsOptions {
+            fresh_label: on(flag, 0),
+            edns_payload: [None, Some(512), Some(1232)][usize::from(list % 3)],
+            dnssec_ok: on(flag, 1),
+            checking_disabled: on(flag, 2),
+            recursion_desired: on(flag, 3),
+            expected_rcodes: [&[][..], &[Rcode(0)], &[Rcode(0), Rcode(3)], &[Rcode(3)]]
+                [usize::from(text % 4)]
+            .into(),
+        }),
         _ => ProbeSpec::Radius(Box::new(RadiusProbe {
             username: text_of(text).into(),
             password: text_of(other).into(),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Mark, RadiusExpectation, RadiusProbe, RecordClass, TcpProbe};
+use crate::{Mark, RadiusExpectation, RadiusProbe, Rcode, RecordClass, TcpProbe};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -24,6 +24,7 @@ fn dns(query_type: RecordType, ips: &[&str]) -> ProbeSpec {
         query_type,
         query_class: RecordClass::IN,
         expect: DnsExpectation::Ips(ips.iter().map(|ip| ip.parse().unwrap()).collect()),
+        options: None,
     }))
 }
 
@@ -179,4 +180,34 @@ fn debug_of_a_check_shows_no_secret() {
     let debug =
         format!("{:?}", CheckSpec::new(target(), probe, Timing::every(SECOND).timeout(SECOND)).unwrap());
     assert!(debug.contains("user") && !debug.contains("hunter2") && !debug.contains("s3cret"), "{debug}");
+}
+
+#[test]
+fn options_of_a_question_have_one_form() {
+    let build = |expect: &[&str], options| {
+        let mut probe = dns(RecordType::A, expect);
+        if let ProbeSpec::Dns(dns) = &mut probe {
+            dns.options = Some(Box::new(options));
+            if expect.is_empty() {
+                dns.expect = DnsExpectation::Any;
+            }
+        }
+        CheckSpec::new(target(), probe, Timing::every(SECOND).timeout(SECOND))
+    };
+    let options = |codes: &[u16]| DnsOptions {
+        expected_rcodes: codes.iter().copied().map(Rcode).collect(),
+        ..DnsOptions::default()
+    };
+    let plain = build(&[], DnsOptions::default()).unwrap();
+    let ProbeSpec::Dns(without) = plain.probe() else { panic!("a DNS check") };
+    assert_eq!(without.options, None);
+    assert_eq!(build(&[], options(&[0])).unwrap(), plain);
+    assert_eq!(build(&[], options(&[3, 0, 3])).unwrap(), build(&[], options(&[0, 3])).unwrap());
+    let dnssec = |edns_payload| DnsOptions { dnssec_ok: true, edns_payload, ..DnsOptions::default() };
+    assert_eq!(build(&[], dnssec(None)).unwrap(), build(&[], dnssec(Some(1232))).unwrap());
+    rejected(build(&[], dnssec(Some(511))), "edns_payload: 511 is below 512");
+    rejected(build(&[], options(&[4096])), "expected_rcodes: 4096 is above 4095");
+    let ip = ["192.0.2.1"];
+    rejected(build(&ip, options(&[3])), "expected_rcodes: without NOERROR no answer can be expected");
+    assert!(build(&ip, options(&[0, 3])).is_ok());
 }

@@ -23,8 +23,9 @@ fn question(name: &str, kind: &str, expect: DnsExpectation) -> Question {
         query_type: kind.parse().unwrap(),
         query_class: RecordClass::IN,
         expect,
+        options: None,
     };
-    Question::new(&probe).unwrap()
+    Question::new(&probe, 7).unwrap()
 }
 
 /// `www.example.com A`, expecting 192.0.2.1.
@@ -53,8 +54,9 @@ fn a_question_is_one_message_of_rfc_1035() {
         query_type: RecordType::AAAA,
         query_class: RecordClass(3),
         expect: DnsExpectation::Any,
+        options: None,
     };
-    assert_eq!(Question::new(&probe).unwrap().encode(ID), expected);
+    assert_eq!(Question::new(&probe, 7).unwrap().encode(ID), expected);
     let root = question(".", "NS", DnsExpectation::Any).encode(7);
     assert_eq!(root, b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\0\0\x02\0\x01");
 }
@@ -63,8 +65,11 @@ fn a_question_is_one_message_of_rfc_1035() {
 fn a_question_that_cannot_be_asked_says_why() {
     let new = |name: &str, expect| {
         let (query_type, query_class) = (RecordType(MX), RecordClass::IN);
-        let error =
-            Question::new(&DnsProbe { query: name.into(), query_type, query_class, expect }).unwrap_err();
+        let error = Question::new(
+            &DnsProbe { query: name.into(), query_type, query_class, expect, options: None },
+            7,
+        )
+        .unwrap_err();
         error.to_string()
     };
     assert_eq!(new("a..b", DnsExpectation::Any), "the name \"a..b\" has an empty label");
