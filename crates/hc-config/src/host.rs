@@ -49,6 +49,12 @@ impl HostCheck {
         check_id(&self.name)
     }
 
+    /// What is checked, with a placeholder in place of the address ([`check`](Self::check) puts one in).
+    #[must_use]
+    pub fn spec(&self) -> &CheckSpec {
+        &self.template
+    }
+
     /// The check of one address, named `NAME/ADDRESS`. `None` if the address is excluded.
     ///
     /// # Errors

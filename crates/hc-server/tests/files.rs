@@ -76,6 +76,12 @@ impl Site {
         fs::read_to_string(self.path("server.log")).unwrap_or_default()
     }
 
+    /// The log is written a moment later than what it tells happens.
+    #[track_caller]
+    fn wait_log(&self, words: &str) {
+        wait_until(words, || self.log().contains(words));
+    }
+
     /// Status and body of an answer of the admin API.
     fn ask(&self, request: &str) -> (u16, Value) {
         let mut stream = UnixStream::connect(self.path("run/hc-admin.sock")).unwrap();
@@ -196,7 +202,7 @@ fn reload_adds_removes_and_keeps_health_and_history() {
     );
     assert_eq!(site.check("kept")["since"], since);
     let told = "the files of checks were read again added=1 removed=0 changed=0 unchanged=1";
-    assert!(site.log().contains(told), "{}", site.log());
+    site.wait_log(told);
     assert_eq!(server.terminate().code(), Some(0));
 }
 
@@ -215,7 +221,7 @@ fn a_broken_file_keeps_the_old_checks() {
     {
         assert!(words.contains(&format!("{}{line}", place.display())), "{words}");
     }
-    assert!(site.log().contains("the files of checks are wrong"), "{}", site.log());
+    site.wait_log("the files of checks are wrong");
     site.wait_health(&[("web", "healthy")]);
     fs::remove_file(place).unwrap();
     assert_eq!(site.reload(), (200, "0 checks added, 0 removed, 0 changed, 1 as before".to_owned()));
@@ -278,7 +284,7 @@ fn watched_files_are_read_when_they_stand_still() {
     site.wait_health(&[("one", "healthy"), ("two", "healthy")]);
     fs::remove_file(site.checks.join("b.toml")).unwrap();
     site.wait_health(&[("two", "healthy")]);
-    assert_eq!(now("the files of checks were read again"), 2, "{}", site.log());
+    wait_until("the second reading in the log", || now("the files of checks were read again") == 2);
     assert_eq!(now("the old checks stand"), 1, "a wrong file is complained about once");
     assert_eq!(server.terminate().code(), Some(0));
 }
@@ -325,7 +331,7 @@ fn host_names_are_followed_and_a_resolver_that_is_away_changes_nothing() {
     addresses.lock().unwrap().remove(0);
     site.wait_health(&[("web/127.0.0.2", "healthy")]);
     drop(names);
-    wait_until("the warning", || site.log().contains("a name cannot be resolved: its last addresses stand"));
+    site.wait_log("a name cannot be resolved: its last addresses stand");
     site.wait_health(&[("web/127.0.0.2", "healthy")]);
     assert_eq!(site.ask("GET /readyz").0, 200);
     assert_eq!(server.terminate().code(), Some(0));
@@ -351,7 +357,7 @@ fn secret_files_stay_readable_in_the_sandbox() {
         &(check("beside", "secret") + &check("elsewhere", elsewhere.join("secret").to_str().unwrap())),
     );
     let mut server = site.start();
-    assert!(site.log().contains("in the sandbox"), "{}", site.log());
+    site.wait_log("in the sandbox");
     assert_eq!(site.reload(), (200, "0 checks added, 0 removed, 0 changed, 2 as before".to_owned()));
     for dir in [&site.checks, &elsewhere] {
         fs::write(site.path("next"), "two\n").unwrap();
@@ -380,9 +386,7 @@ fn a_shortage_of_descriptors_is_no_verdict_on_the_files() {
     let before = prlimit(pid, Resource::Nofile, none).unwrap();
     site.write("b.toml", &tcp("more", alive.address));
     server.signal(Signal::HUP).unwrap();
-    wait_until("the warning", || {
-        site.log().contains("too few descriptors or too little memory to read the files")
-    });
+    site.wait_log("too few descriptors or too little memory to read the files");
     assert!(!site.log().contains("the files of checks are wrong"), "{}", site.log());
     prlimit(pid, Resource::Nofile, before).unwrap();
     // Nobody asks again.

@@ -1,5 +1,6 @@
 //! What can be asked for. Help, completions and man pages are made from these definitions.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -65,6 +66,10 @@ pub(crate) enum Command {
     },
     /// Read the checks from their source again.
     Reload,
+    /// Check files of checks, without a server: prints every problem with its place. Exit status 1 if there is one.
+    Validate(FilesArgs),
+    /// Show what files of checks would cost, how soon they would notice, and what would change against the running checks.
+    Plan(FilesArgs),
     /// Change what is logged until the next restart.
     LogLevel {
         /// As in the configuration: `info`, or `info,hc_manager=debug`.
@@ -84,6 +89,20 @@ pub(crate) enum Command {
         /// The directory; it must exist.
         directory: PathBuf,
     },
+}
+
+/// Which files of checks.
+#[derive(Debug, Args)]
+pub(crate) struct FilesArgs {
+    /// Files of checks, or globs.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<String>,
+    /// The most addresses that one CIDR range may stand for.
+    #[arg(long, default_value = "65536", value_name = "NUMBER")]
+    pub(crate) max_range: NonZeroUsize,
+    /// The most checks in all.
+    #[arg(long, default_value = "1000000", value_name = "NUMBER")]
+    pub(crate) max_checks: NonZeroUsize,
 }
 
 /// Which checks, in which order.

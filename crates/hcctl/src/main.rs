@@ -2,6 +2,8 @@
 
 mod cli;
 mod client;
+mod files;
+mod plan;
 mod table;
 mod watch;
 
@@ -80,6 +82,8 @@ async fn run(cli: Cli) -> Result<u8> {
         }
         Command::Run { check } => done(&client, &format!("{}/probe", path(&check)), Vec::new()).await,
         Command::Reload => done(&client, "/api/v1/reload", Vec::new()).await,
+        Command::Validate(args) => files::validate(&args, cli.json),
+        Command::Plan(args) => files::plan(&args, listed(&client, &Filter::default()).await, cli.json),
         Command::LogLevel { level } => {
             let body = serde_json::to_vec(&serde_json::json!({ "level": level }))?;
             done(&client, "/api/v1/log-level", body).await
@@ -111,16 +115,7 @@ async fn done(client: &Client, path: &str, body: Vec<u8>) -> Result<u8> {
 
 async fn status(client: &Client, args: StatusArgs, json: bool, now: SystemTime) -> Result<u8> {
     let sort = args.sort;
-    let filter = filter(args);
-    let mut checks: Vec<CheckState> = Vec::new();
-    let mut page = PageOf { limit: MAX_PAGE.try_into().context("a page has a size")?, ..PageOf::default() };
-    loop {
-        let Page { checks: some, next, .. } =
-            client.get(&format!("/api/v1/checks?{}", filter.to_query(&page))).await?;
-        checks.extend(some);
-        let Some(next) = next else { break };
-        page.after = Some(next.parse().context("the server names no next page")?);
-    }
+    let mut checks = listed(client, &filter(args)).await?;
     table::sort(&mut checks, sort);
     print(json, &checks, || table::checks(&checks, now))?;
     if !json {
@@ -130,6 +125,19 @@ async fn status(client: &Client, args: StatusArgs, json: bool, now: SystemTime) 
         }
     }
     Ok(checks.iter().map(exit).max_by_key(|status| [0, 2, 1][usize::from(*status)]).unwrap_or(HEALTHY))
+}
+
+/// All checks that `filter` takes, page by page.
+async fn listed(client: &Client, filter: &Filter) -> Result<Vec<CheckState>> {
+    let mut checks: Vec<CheckState> = Vec::new();
+    let mut page = PageOf { limit: MAX_PAGE.try_into().context("a page has a size")?, ..PageOf::default() };
+    loop {
+        let Page { checks: some, next, .. } =
+            client.get(&format!("/api/v1/checks?{}", filter.to_query(&page))).await?;
+        checks.extend(some);
+        let Some(next) = next else { return Ok(checks) };
+        page.after = Some(next.parse().context("the server names no next page")?);
+    }
 }
 
 fn filter(args: StatusArgs) -> Filter {

@@ -140,7 +140,7 @@ pub(crate) fn transition(change: &Transition) -> String {
 }
 
 /// What a backend has said must not move the cursor or colour the terminal.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     let is_plain = |character: char| !character.is_control();
     text.chars().map(|character| if is_plain(character) { character } else { '\u{fffd}' }).collect()
 }

@@ -30,6 +30,10 @@ struct Running {
 
 impl Running {
     fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    fn start_with(configure: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut config = Config::default();
@@ -37,6 +41,7 @@ impl Running {
         config.state.dir = dir.path().join("state");
         std::fs::create_dir(&config.state.dir).unwrap();
         config.admin.listen = Some(listen);
+        configure(&mut config);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let thread = thread::spawn(move || {
@@ -236,4 +241,119 @@ fn without_a_server_it_cannot_be_told() {
     let dir = tempfile::tempdir().unwrap();
     assert!(hcctl(&["man", dir.path().to_str().unwrap()]).status.success());
     assert!(dir.path().join("hcctl-status.1").exists());
+}
+
+/// A file of checks in `dir`.
+fn file(dir: &std::path::Path, name: &str, checks: &str) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, checks).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn alone(args: &[&str]) -> (String, i32) {
+    let mut hcctl = Command::new(env!("CARGO_BIN_EXE_hcctl"));
+    let Output { status, stdout, stderr } =
+        hcctl.args(["--socket", "/nowhere/hc.sock"]).args(args).output().unwrap();
+    (String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap(), status.code().unwrap())
+}
+
+#[test]
+fn files_of_checks_are_validated_without_a_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let right = file(
+        dir.path(),
+        "right.toml",
+        "[[check]]\nname = 'a'\ntarget = ['192.0.2.0/30', 'h.example']\nport = 80\ntcp = {}\n",
+    );
+    assert_eq!(alone(&["validate", &right]), ("right: 2 checks, and 1 of host names\n".to_owned(), 0));
+    let wrong = file(dir.path(), "wro[n]g.toml", "[[check]]\nnam = 'a'\ntarget = '192.0.2.300'\nicmp = {}\n");
+    let (text, status) = alone(&["validate", &right, &wrong]);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!((lines.len(), status), (3, 1), "{text}");
+    assert!(lines.iter().all(|line| line.starts_with(&wrong)), "a file that is there is no glob: {text}");
+    assert!(text.contains(":2:1: check.nam: is not a key of this table; did you mean `name`?"), "{text}");
+    let (text, status) = alone(&["--json", "validate", &wrong]);
+    let value: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&value["right"], &value["problems"][2]["line"], status),
+        (&json!(false), &json!(3), 1),
+        "{text}"
+    );
+    let (text, status) = alone(&["validate", &format!("{}/*.none", dir.path().display())]);
+    assert!(status == 1 && text.contains("matches no file"), "{text}");
+    let (text, status) = alone(&["validate", dir.path().to_str().unwrap()]);
+    assert!(status == 1 && text.contains("is a directory"), "{text}");
+    assert_eq!(alone(&["validate", "--max-checks", "2", &right]).1, 1);
+    assert_eq!(alone(&["validate"]).1, 2);
+}
+
+#[test]
+fn a_plan_says_what_files_cost_and_what_would_change() {
+    let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = backend.local_addr().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let check = |name: &str, more: &str| {
+        format!(
+            "[[check]]\nname = '{name}'\ntarget = '{address}'\ntcp = {{}}\ninterval = '2s'\ntimeout = '1s'\n{more}\n"
+        )
+    };
+    let files = file(dir.path(), "a.toml", &(check("kept", "") + &check("slower", "") + &check("gone", "")));
+    let server = Running::start_with(|config| {
+        config.source.kind = hc_server::config::SourceKind::File;
+        config.source.files = vec![files.clone()];
+    });
+    until("the checks run", || server.hcctl(&["status"]).0.contains("3 checks: ").then_some(()));
+
+    file(dir.path(), "a.toml", &(check("kept", "") + &check("slower", "retries = 2") + &check("new", "")));
+    let (text, status) = server.hcctl(&["plan", &files]);
+    assert_eq!(
+        (text.as_str(), status),
+        (
+            "3 checks\n\
+             probes a second:    1.5\n\
+             sockets:            2 at once while no backend answers\n\
+             detection, mean:    3s 333ms from the moment when a backend falls silent\n\
+             detection, worst:   7s (slower)\n\
+             \n\
+             Against the running checks:\n\
+             + new\n\
+             - gone\n\
+             ~ slower: retries 0 -> 2\n\
+             1 added, 1 removed, 1 changed, 1 as before. What a probe sends and expects is not compared.\n",
+            0
+        )
+    );
+    assert_eq!(server.json(&["plan", &files])["changes"]["changed"]["slower"], json!(["retries 0 -> 2"]));
+    // As the server does it.
+    assert_eq!(
+        server.hcctl(&["reload"]),
+        ("1 checks added, 1 removed, 1 changed, 1 as before\n".to_owned(), 0)
+    );
+    assert_eq!(server.json(&["plan", &files])["changes"]["unchanged"], json!(3));
+    let wrong = file(dir.path(), "a.toml", "[[check]]\n");
+    let (text, status) = server.hcctl(&["reload"]);
+    assert!(
+        status == 2 && text.contains("the old checks stand:") && text.contains(":1:1: check.name"),
+        "{text}"
+    );
+    assert_eq!(server.hcctl(&["plan", &wrong]).1, 1);
+}
+
+#[test]
+fn a_plan_without_a_server_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = file(dir.path(), "a.toml", "[[check]]\nname = 'a'\ntarget = '192.0.2.1'\nicmp = {}\n");
+    let (text, status) = alone(&["plan", &files]);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.starts_with("1 checks\nprobes a second:    0.1\nsockets:            0 at once"), "{text}");
+    let words =
+        "How the running checks would change is not known: cannot reach hc-server at /nowhere/hc.sock";
+    assert!(text.contains(words), "{text}");
+    let (text, _) = alone(&["--json", "plan", &files]);
+    let value: Value = serde_json::from_str(&text).unwrap();
+    assert!(
+        value["changes"].is_null() && value["no_server"].as_str().unwrap().contains("/nowhere"),
+        "{text}"
+    );
+    assert_eq!(value["detection_seconds"], json!({ "mean": 10.0, "worst": 15.0, "slowest": "a" }));
 }
