@@ -110,8 +110,8 @@ async fn run<'a>(
         None => Peer::Address(target.ip()),
         Some(name) => name.parse().map_or(Peer::Name(name), Peer::Address),
     };
-    let handshake = Handshake { target, peer, tls: *tls, roots: &config.roots, progress };
-    let mut stream = match handshake.shake(stream).await {
+    let handshake = Handshake { target, peer, tls, roots: &config.roots, progress };
+    let (mut stream, warning) = match handshake.shake(stream).await {
         Ok(stream) => stream,
         Err((error, Some(stream))) => return Ok((Err(error), stream.into_inner().into())),
         Err((error, None)) => return Err(error),
@@ -120,6 +120,10 @@ async fn run<'a>(
     if verdict.is_err() || config.full_evidence {
         progress.keep_tls(stream.facts());
     }
+    let verdict = verdict.map(|outcome| match outcome {
+        Outcome::Pass(pass) => Outcome::Pass(pass.warned(warning)),
+        other => other,
+    });
     Ok((verdict, tls::leave(stream)))
 }
 

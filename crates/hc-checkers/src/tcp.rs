@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hc_types::{Failure, Mismatch, Outcome, Phase, ProbeResult, Target, TcpProbe};
+use hc_types::{Failure, Mismatch, Outcome, Pass, Phase, ProbeResult, Target, TcpProbe};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use crate::deadline::{self, Progress};
@@ -62,7 +62,7 @@ pub(crate) async fn judge(
             } else {
                 LingeringClose::or_close(used, target, first(probe))
             };
-            (verdict.map_or_else(Outcome::from, |()| Outcome::PASS), rest)
+            (verdict.map_or_else(Outcome::from, Outcome::Pass), rest)
         }
         Err(error) => (error.into(), None),
     };
@@ -75,24 +75,24 @@ async fn run<'a>(
     target: &'a Target,
     config: &'a CheckersConfig,
     progress: &'a Progress,
-) -> Result<(Result<(), ProbeError>, FinishedConn), ProbeError> {
+) -> Result<(Result<Pass, ProbeError>, FinishedConn), ProbeError> {
     let mut stream = socket::connect(target, opening(probe, config.close), progress).await?;
     let Some(tls) = &probe.tls else {
         let verdict = exchange(probe, &mut stream, progress).await;
-        return Ok((verdict, stream.into_inner().into()));
+        return Ok((verdict.map(|()| Pass::Plain), stream.into_inner().into()));
     };
     progress.enter(Phase::Tls);
     let _session = config.memory.session();
     // Without a name, as Seesaw: the address is what the certificate must hold, and there is no
     // SNI.
     let peer = Peer::Address(target.ip());
-    match (Handshake { target, peer, tls: *tls, roots: &config.roots, progress }).shake(stream).await {
-        Ok(mut stream) => {
+    match (Handshake { target, peer, tls, roots: &config.roots, progress }).shake(stream).await {
+        Ok((mut stream, warning)) => {
             let verdict = exchange(probe, &mut stream, progress).await;
             if verdict.is_err() || config.full_evidence {
                 progress.keep_tls(stream.facts());
             }
-            Ok((verdict, tls::leave(stream)))
+            Ok((verdict.map(|()| Pass::Plain.warned(warning)), tls::leave(stream)))
         }
         Err((error, Some(stream))) => Ok((Err(error), stream.into_inner().into())),
         Err((error, None)) => Err(error),

@@ -9,6 +9,7 @@ mod der;
 mod facts;
 mod groups;
 mod libssl;
+mod options;
 mod overheard;
 mod reason;
 mod roots;
@@ -32,6 +33,8 @@ use tokio_rustls::TlsConnector;
 use crate::deadline::Progress;
 use crate::fault::{self, ProbeError};
 use crate::socket::{self, ConnectMode, FinishedConn, Stream};
+
+use options::Shown;
 
 pub(crate) use der::public_key;
 pub(crate) use overheard::Overheard;
@@ -64,13 +67,29 @@ pub(crate) struct Handshake<'a, 'n> {
     /// Where the connection goes, should a second one be needed.
     pub(crate) target: &'a Target,
     pub(crate) peer: Peer<'n>,
-    pub(crate) tls: Tls,
+    pub(crate) tls: &'n Tls,
     pub(crate) roots: &'a Roots,
     pub(crate) progress: &'a Progress,
 }
 
 /// Why there is no session, and the connection, to be closed, if there is one.
 pub(crate) type Refused<'a> = (ProbeError, Option<Stream<'a>>);
+
+/// What somebody should look at although the handshake is good.
+pub(crate) type Warning = Option<Box<str>>;
+
+/// Whom a handshake is with.
+struct Names {
+    /// What the certificate must hold.
+    verified: ServerName<'static>,
+    /// What is sent as SNI; an address stands for nothing.
+    sent: ServerName<'static>,
+}
+
+/// A name that is neither sent nor verified.
+fn nobody() -> ServerName<'static> {
+    ServerName::IpAddress(IpAddr::from([0; 4]).into())
+}
 
 impl<'a> Handshake<'a, '_> {
     /// Shakes hands. Without verification any certificate will do, but the peer must hold its key,
@@ -84,43 +103,72 @@ impl<'a> Handshake<'a, '_> {
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection.
-    pub(crate) async fn shake(self, stream: Stream<'a>) -> Result<TlsStream<'a>, Refused<'a>> {
-        let Tls { verify, old_versions, rsa_key_exchange, sha1 } = self.tls;
-        let name = match self.peer {
-            Peer::Address(ip) => ServerName::IpAddress(ip.into()),
-            Peer::Name(name) => match DnsName::try_from(name.trim_end_matches('.')) {
-                Ok(name) => ServerName::DnsName(name.to_owned()),
-                // No certificate can hold it, and SNI has no way to say it. Without verification
-                // neither is needed.
-                Err(_) if !verify => ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into()),
-                Err(_) => {
-                    let reason = fault::truncate_text(format!("{name:?} is not a host name"));
-                    return Err((Failure::Tls(reason).into(), Some(stream)));
-                }
-            },
+    pub(crate) async fn shake(self, stream: Stream<'a>) -> Result<(TlsStream<'a>, Warning), Refused<'a>> {
+        let Tls { verify, old_versions, rsa_key_exchange, sha1, ref options } = *self.tls;
+        let names = match self.names() {
+            Ok(names) => names,
+            Err(reason) => return Err((Failure::Tls(fault::truncate_text(reason)).into(), Some(stream))),
         };
         if old_versions || rsa_key_exchange || sha1 {
-            return Box::pin(self.shake_by_libssl(stream, &name)).await;
+            return Box::pin(self.shake_by_libssl(stream, &names)).await;
         }
-        let connector = TlsConnector::from(self.roots.client(verify));
-        match connector.connect(name.clone(), Overheard::new(stream)).into_fallible().await {
-            Ok(stream) => Ok(TlsStream::Rustls(stream)),
-            Err((error, stream)) if is_too_long(&error) => {
-                socket::reset(stream.into_inner().into_inner());
-                Box::pin(self.shake_again(&name)).await
-            }
-            Err((error, stream)) => {
-                if let Some(facts) = reason::certificate_in(&error) {
-                    self.progress.keep_tls(facts);
+        let client = options.as_ref().map(|options| self.roots.client_with(self.tls, options));
+        let config = match &client {
+            None => self.roots.client(verify),
+            Some(client) => match client.rustls() {
+                Ok(config) => config,
+                Err(reason) => return Err((unusable(reason), Some(stream))),
+            },
+        };
+        let connector = TlsConnector::from(config);
+        let session =
+            match connector.connect(names.sent.clone(), Overheard::new(stream)).into_fallible().await {
+                Ok(session) => session,
+                Err((error, stream)) if is_too_long(&error) => {
+                    socket::reset(stream.into_inner().into_inner());
+                    return Box::pin(self.shake_again(&names)).await;
                 }
-                Err((name_handshake_error(&error, stream.heard()), Some(stream.into_inner())))
-            }
-        }
+                Err((error, stream)) => {
+                    if let Some(facts) = reason::certificate_in(&error) {
+                        self.progress.keep_tls(facts);
+                    }
+                    return Err((name_handshake_error(&error, stream.heard()), Some(stream.into_inner())));
+                }
+            };
+        let Some(client) = client else { return Ok((TlsStream::Rustls(session), None)) };
+        let (_, shown) = session.get_ref();
+        let chain = shown.peer_certificates().unwrap_or_default();
+        let shown = Shown { chain, alpn: shown.alpn_protocol() };
+        let judged = self.roots.inspect(&client, &shown, &names.verified);
+        self.judged(TlsStream::Rustls(session), judged)
     }
 
-    async fn shake_again(self, name: &ServerName<'_>) -> Result<TlsStream<'a>, Refused<'a>> {
+    /// # Errors
+    /// A name that no certificate can hold, in words.
+    fn names(&self) -> Result<Names, String> {
+        let options = self.tls.options.as_deref();
+        let verified = match (options.and_then(|options| options.verify_name.as_deref()), self.peer) {
+            (Some(name), _) => server_name(name),
+            (None, Peer::Address(ip)) => Ok(ServerName::IpAddress(ip.into())),
+            (None, Peer::Name(name)) => server_name(name),
+        };
+        // SNI has no way to say what is no name either. Without verification neither is needed.
+        let own = match (verified, self.tls.verify) {
+            (Ok(name), _) => name,
+            (Err(_), false) => nobody(),
+            (Err(reason), true) => return Err(reason),
+        };
+        let sent = match (options.and_then(|options| options.sni.as_deref()), self.peer) {
+            (Some(name), _) => server_name(name)?,
+            (None, Peer::Address(ip)) => ServerName::IpAddress(ip.into()),
+            (None, Peer::Name(name)) => server_name(name).unwrap_or_else(|_| nobody()),
+        };
+        Ok(Names { verified: own, sent })
+    }
+
+    async fn shake_again(self, names: &Names) -> Result<(TlsStream<'a>, Warning), Refused<'a>> {
         match socket::connect(self.target, ConnectMode::Interactive, self.progress).await {
-            Ok(stream) => self.shake_by_libssl(stream, name).await,
+            Ok(stream) => self.shake_by_libssl(stream, names).await,
             Err(error) => Err((error, None)),
         }
     }
@@ -128,32 +176,72 @@ impl<'a> Handshake<'a, '_> {
     async fn shake_by_libssl(
         self,
         stream: Stream<'a>,
-        name: &ServerName<'_>,
-    ) -> Result<TlsStream<'a>, Refused<'a>> {
-        let server_name = match name {
+        names: &Names,
+    ) -> Result<(TlsStream<'a>, Warning), Refused<'a>> {
+        let client = self.tls.options.as_ref().map(|options| self.roots.client_with(self.tls, options));
+        let context = match &client {
+            None => libssl::context(self.tls).map_err(ToString::to_string),
+            Some(client) => match client.libssl() {
+                Ok(context) => Ok(context),
+                Err(reason) => return Err((unusable(reason), Some(stream))),
+            },
+        };
+        let sent = match &names.sent {
             ServerName::DnsName(name) => Some(name.as_ref()),
             _ => None,
         };
-        let session = libssl::Session::connect(Overheard::new(stream), server_name, self.tls).await;
+        let session = libssl::Session::connect(Overheard::new(stream), sent, context).await;
         let session = session.map_err(|(error, stream)| (error, Some(stream.into_inner())))?;
         let chain = session.certificates();
-        let verified = if self.tls.verify {
-            self.roots.verify(&chain, name, self.tls.sha1)
-        } else {
-            match chain.split_first() {
-                Some((first, others)) => verify::check_key_sizes(first, others),
-                None => Err("the peer sent no certificate".into()),
+        let judged = match &client {
+            Some(client) => {
+                let shown = Shown { chain: &chain, alpn: session.alpn() };
+                self.roots.inspect(client, &shown, &names.verified)
             }
+            None if self.tls.verify => {
+                self.roots.verify(&chain, &names.verified, self.tls.sha1).map(|()| None)
+            }
+            None => match chain.split_first() {
+                Some((first, others)) => verify::check_key_sizes(first, others).map(|()| None),
+                None => Err("the peer sent no certificate".into()),
+            },
         };
-        match verified {
-            Ok(()) => Ok(TlsStream::Libssl(session)),
+        self.judged(TlsStream::Libssl(session), judged)
+    }
+
+    /// The session, or the connection without it if its peer is not the one that is wanted.
+    fn judged(
+        &self,
+        session: TlsStream<'a>,
+        judged: Result<Warning, String>,
+    ) -> Result<(TlsStream<'a>, Warning), Refused<'a>> {
+        match judged {
+            Ok(warning) => Ok((session, warning)),
             Err(reason) => {
                 self.progress.keep_tls(session.facts());
-                let (stream, _) = session.leave();
-                Err((Failure::Tls(fault::truncate_text(reason)).into(), Some(stream.into_inner())))
+                let stream = match session {
+                    TlsStream::Rustls(session) => session.into_inner().0.into_inner(),
+                    TlsStream::Libssl(session) => session.leave().0.into_inner(),
+                };
+                Err((Failure::Tls(fault::truncate_text(reason)).into(), Some(stream)))
             }
         }
     }
+}
+
+/// A host name or an address that a certificate can hold.
+fn server_name(name: &str) -> Result<ServerName<'static>, String> {
+    if let Ok(ip) = name.parse::<IpAddr>() {
+        return Ok(ServerName::IpAddress(ip.into()));
+    }
+    match DnsName::try_from(name.trim_end_matches('.')) {
+        Ok(name) => Ok(ServerName::DnsName(name.to_owned())),
+        Err(_) => Err(format!("{name:?} is not a host name")),
+    }
+}
+
+fn unusable(reason: String) -> ProbeError {
+    Failure::BadRequest(fault::truncate_text(reason)).into()
 }
 
 /// Whether the peer's certificates are more than rustls takes.

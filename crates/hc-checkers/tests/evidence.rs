@@ -168,8 +168,8 @@ fn tls_says_what_the_handshake_came_to() {
     for (identity, tls, version) in [
         (&good, Tls::new(true), "TLS 1.3"),
         (&old, Tls::new(true), "TLS 1.2"),
-        (&good, libssl, "TLS 1.3"),
-        (&old, libssl, "TLS 1.2"),
+        (&good, libssl.clone(), "TLS 1.3"),
+        (&old, libssl.clone(), "TLS 1.2"),
         // Refused before the handshake has come to a version, by rustls.
         (&other, Tls::new(true), ""),
         (&other, libssl, "TLS 1.3"),
@@ -178,7 +178,8 @@ fn tls_says_what_the_handshake_came_to() {
         let (roots, _) = Roots::new([authority.certificate()]);
         let mut config = CheckersConfig::default();
         config.roots = roots;
-        let https = http(HttpProbe { tls: Some(tls), expected_codes: [200].into(), ..HttpProbe::default() });
+        let https =
+            http(HttpProbe { tls: Some(tls.clone()), expected_codes: [200].into(), ..HttpProbe::default() });
         let ProbeResult { outcome, evidence } =
             run(https, backend.address(), Duration::from_secs(10), config);
         assert!(matches!(outcome, Outcome::Fail(_)), "{outcome:?}");

@@ -76,21 +76,21 @@ fn roots(file: &Path) -> CheckersConfig {
     config
 }
 
-fn ask(server: &OpensslServer, tls: Tls, config: &CheckersConfig) -> Outcome {
-    let probe = HttpProbe { tls: Some(tls), expected_codes: [200].into(), ..HttpProbe::default() };
+fn ask(server: &OpensslServer, tls: &Tls, config: &CheckersConfig) -> Outcome {
+    let probe = HttpProbe { tls: Some(tls.clone()), expected_codes: [200].into(), ..HttpProbe::default() };
     let target = Target::plain(server.address().ip(), server.address().port());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     as_told(runtime.block_on(probe_http(&probe, &target, PLENTY, config)))
 }
 
 #[track_caller]
-fn passes(server: &OpensslServer, tls: Tls, config: &CheckersConfig) {
+fn passes(server: &OpensslServer, tls: &Tls, config: &CheckersConfig) {
     let outcome = ask(server, tls, config);
     assert!(matches!(outcome, Outcome::Pass(_)), "{outcome:?}");
 }
 
 #[track_caller]
-fn fails(server: &OpensslServer, tls: Tls, config: &CheckersConfig, reason: &str) {
+fn fails(server: &OpensslServer, tls: &Tls, config: &CheckersConfig, reason: &str) {
     assert_eq!(ask(server, tls, config), Failure::Tls(reason.into()).into());
 }
 
@@ -109,10 +109,10 @@ fn servers_with_cbc_sha_suites_alone_are_reached() {
         ("ec", "ECDHE-ECDSA-AES128-SHA"),
         ("ec", "ECDHE-ECDSA-AES256-SHA"),
     ] {
-        passes(&files.server(name, &format!("-tls1_2 -cipher {suite}:@SECLEVEL=0")), ANY, &none);
+        passes(&files.server(name, &format!("-tls1_2 -cipher {suite}:@SECLEVEL=0")), &ANY, &none);
         // Records of half a kilobyte, too.
         let small = format!("-tls1_2 -max_send_frag 512 -cipher {suite}:@SECLEVEL=0");
-        passes(&files.server(name, &small), ANY, &none);
+        passes(&files.server(name, &small), &ANY, &none);
     }
 }
 
@@ -122,7 +122,7 @@ fn keys_and_groups_on_p521_are_taken() {
     files.self_signed("p521", "ec -pkeyopt ec_paramgen_curve:P-521", "-addext subjectAltName=IP:127.0.0.1");
     let config = roots(&files.path("p521.crt"));
     for version in ["-tls1_2", "-tls1_3"] {
-        for tls in [ANY, Tls::new(true)] {
+        for tls in &[ANY, Tls::new(true)] {
             passes(&files.server("p521", version), tls, &config);
             passes(&files.server("p521", &format!("{version} -groups P-521")), tls, &config);
         }
@@ -136,12 +136,12 @@ fn short_rsa_keys_are_taken_from_1024_bits() {
     for bits in [1024, 1536] {
         files.self_signed("rsa", &format!("rsa:{bits}"), "");
         for version in ["-tls1_2", "-tls1_3"] {
-            passes(&files.server("rsa", version), ANY, &none);
+            passes(&files.server("rsa", version), &ANY, &none);
         }
     }
     files.self_signed("rsa", "rsa:768", "");
     let reason = "certificate with an RSA key of 768 bits: 1024 to 8192 are supported";
-    fails(&files.server("rsa", "-tls1_2"), ANY, &none, reason);
+    fails(&files.server("rsa", "-tls1_2"), &ANY, &none, reason);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn authorities_with_uncommon_signatures_are_trusted() {
         files.signed("leaf", "ca", digest);
         let config = roots(&files.path("ca.crt"));
         for version in ["-tls1_2", "-tls1_3"] {
-            passes(&files.server("leaf", version), Tls::new(true), &config);
+            passes(&files.server("leaf", version), &Tls::new(true), &config);
         }
     }
 }
@@ -178,7 +178,7 @@ fn certificate_messages_of_up_to_256_kb_are_taken() {
         for version in ["-tls1_2", "-tls1_3"] {
             let chain = files.path("chain.pem");
             let server = files.server("ec", &format!("{version} -cert_chain {}", chain.display()));
-            for tls in [ANY, Tls::new(true)] {
+            for tls in &[ANY, Tls::new(true)] {
                 match whole {
                     true => passes(&server, tls, &config),
                     false => fails(&server, tls, &config, "excessive message size"),
@@ -196,6 +196,7 @@ fn old_tls_is_spoken_where_a_check_asks_for_it() {
     let old = Tls { old_versions: true, ..ANY };
     let rsa = Tls { rsa_key_exchange: true, ..ANY };
     let sha1 = Tls { sha1: true, ..ANY };
+    let (old, rsa, sha1) = (&old, &rsa, &sha1);
     for (name, setting, options) in [
         ("rsa", old, "-tls1"),
         ("rsa", old, "-tls1_1"),
@@ -211,12 +212,12 @@ fn old_tls_is_spoken_where_a_check_asks_for_it() {
         let server = files.server(name, options);
         passes(&server, setting, &CheckersConfig::default());
         let config = roots(&files.path(&format!("{name}.crt")));
-        passes(&server, Tls { verify: true, ..setting }, &config);
-        let unknown = Tls { verify: true, ..setting };
-        let refused = ask(&server, unknown, &CheckersConfig::default());
+        let verified = Tls { verify: true, ..setting.clone() };
+        passes(&server, &verified, &config);
+        let refused = ask(&server, &verified, &CheckersConfig::default());
         assert!(matches!(refused, Outcome::Fail(Failure::Tls(_))), "{name} {options}: {refused:?}");
         if !matches!(options, "-tls1_2" | "-tls1_3") {
-            let without = ask(&server, ANY, &CheckersConfig::default());
+            let without = ask(&server, &ANY, &CheckersConfig::default());
             assert!(matches!(without, Outcome::Fail(Failure::Tls(_))), "{name} {options}: {without:?}");
         }
     }
@@ -231,7 +232,7 @@ fn sha1_in_certificates_counts_where_a_check_asks_for_it() {
         files.signed("leaf", "ca", "sha1");
         let config = roots(&files.path("ca.crt"));
         let server = files.server("leaf", "-tls1_3");
-        passes(&server, Tls { verify: true, sha1: true, ..ANY }, &config);
-        fails(&server, Tls { verify: true, old_versions: true, ..ANY }, &config, none);
+        passes(&server, &Tls { verify: true, sha1: true, ..ANY }, &config);
+        fails(&server, &Tls { verify: true, old_versions: true, ..ANY }, &config, none);
     }
 }

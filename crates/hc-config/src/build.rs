@@ -1,18 +1,19 @@
 //! Makes checks of settings.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hc_types::{CheckSpec, Mark, Mode, ProbeSpec, SpecError, Target, Timing};
+use hc_types::{CheckSpec, Mark, Mode, ProbeSpec, SpecError, Target, Timing, TlsOptions};
 
 use crate::diagnostic::{Report, Span};
 use crate::expand::{Expansion, Host, Place};
 use crate::form::{Key, Settings, Value};
 use crate::host::{self, HostCheck, Resolve};
 use crate::inherit::Layer;
-use crate::{Files, Labels, SourceFile, expand, keys, probe, words};
+use crate::{Files, Labels, SourceFile, expand, keys, probe, tls, words};
 
 /// One check before its id is known, and the place that names it.
 pub(crate) struct Draft {
@@ -39,9 +40,21 @@ pub(crate) struct Drafts {
 pub(crate) struct SecretFiles<'a> {
     pub(crate) sources: &'a [SourceFile],
     pub(crate) files: &'a dyn Files,
+    /// The options of TLS so far: checks with the same ones share them.
+    pub(crate) tls_options: RefCell<HashSet<Arc<TlsOptions>>>,
 }
 
 impl SecretFiles<'_> {
+    /// The same options, shared with the checks before that have them.
+    pub(crate) fn shared(&self, options: Arc<TlsOptions>) -> Arc<TlsOptions> {
+        let mut known = self.tls_options.borrow_mut();
+        if let Some(known) = known.get(&options) {
+            return Arc::clone(known);
+        }
+        known.insert(Arc::clone(&options));
+        options
+    }
+
     /// Reads a file that a key names, relative to the file in which the key stands.
     pub(crate) fn read(&self, name: &str, at: Span) -> Result<Vec<u8>, String> {
         let source = self.sources.get(at.file).map(|source| Path::new(&source.name));
@@ -222,8 +235,15 @@ impl Build<'_> {
         let kind = self.layer.kind;
         let of_kind =
             kind.and_then(|kind| Some((kind.name, self.layer.settings.table(kind)?.by_name(field)?)));
+        let of_tls = kind.and_then(|kind| {
+            let tls = self.layer.settings.table(kind)?.table(&keys::tls::TLS)?;
+            Some((kind.name, tls.by_name(field)?))
+        });
         let of_check = self.layer.settings.by_name(field);
         let (at, key) = match (of_check, of_kind) {
+            (None, None) if let Some((kind, located)) = of_tls => {
+                (located.at, format!("check.{kind}.tls.{field}"))
+            }
             (Some(located), _) => (located.at, format!("check.{field}")),
             (None, Some((kind, located))) => (located.at, format!("check.{kind}.{field}")),
             (None, None) => (self.header, format!("check.{field}")),
@@ -241,7 +261,7 @@ pub(crate) fn shared(labels: BTreeMap<String, String>) -> Labels {
 pub(crate) fn default_port(kind: Option<&'static Key>, settings: &Settings) -> Option<u16> {
     let kind = kind?;
     match kind.name {
-        "http" => Some(if settings.table(kind).is_some_and(probe::speaks_tls) { 443 } else { 80 }),
+        "http" => Some(if settings.table(kind).is_some_and(tls::is_asked_for) { 443 } else { 80 }),
         "dns" => Some(53),
         "radius" => Some(1812),
         "icmp" => Some(0),

@@ -1,6 +1,8 @@
 //! The keys of the format: the one place where a key gets its name, its form, its default and its
 //! words.
 
+pub(crate) mod tls;
+
 use std::time::Duration;
 
 use hc_types::{MAX_PERIOD, MIN_INTERVAL};
@@ -8,6 +10,7 @@ use hc_types::{MAX_PERIOD, MIN_INTERVAL};
 use crate::form::{Form, Key, Syntax, Table, Value};
 use crate::range::{TargetItem, read_codes, read_ports};
 use crate::words;
+use tls::TLS;
 
 /// The file.
 pub(crate) static DOCUMENT: Table = Table {
@@ -288,13 +291,6 @@ static RADIUS_TABLE: Table = Table {
 };
 static ICMP_TABLE: Table =
     Table { name: "check.icmp", doc: "ICMP: no keys; `icmp = {}`.", keys: &[], exclusive: &[] };
-static TLS_TABLE: Table = Table {
-    name: "check.tcp.tls, check.http.tls",
-    doc: "TLS 1.2 and 1.3; each further setting also takes servers that Seesaw finds unhealthy.",
-    keys: &[&VERIFY, &OLD_VERSIONS, &RSA_KEY_EXCHANGE, &SHA1],
-    exclusive: &[],
-};
-
 pub(crate) static SEND: Key = Key {
     name: "send",
     form: Form::Bytes,
@@ -315,29 +311,6 @@ pub(crate) static UDP_RECEIVE: Key = Key {
     default: "any datagram",
     doc: "Bytes with which the answer must begin.",
 };
-pub(crate) static TLS: Key = Key {
-    name: "tls",
-    form: Form::FlagOrTable(&TLS_TABLE),
-    default: "false",
-    doc: "Speak TLS: `true`, or a table with its settings.",
-};
-pub(crate) static VERIFY: Key = Key {
-    name: "verify",
-    form: Form::Flag,
-    default: "true",
-    doc: "Verify the chain against the system's roots, and the host or the address against the certificate.",
-};
-pub(crate) static OLD_VERSIONS: Key =
-    Key { name: "old_versions", form: Form::Flag, default: "false", doc: "Also speak TLS 1.0 and 1.1." };
-pub(crate) static RSA_KEY_EXCHANGE: Key = Key {
-    name: "rsa_key_exchange",
-    form: Form::Flag,
-    default: "false",
-    doc: "Also take cipher suites with RSA key exchange.",
-};
-pub(crate) static SHA1: Key =
-    Key { name: "sha1", form: Form::Flag, default: "false", doc: "Also take SHA-1 signatures." };
-
 pub(crate) static METHOD: Key =
     Key { name: "method", form: Form::Text(&METHOD_SYNTAX), default: "\"GET\"", doc: "The request method." };
 pub(crate) static PATH: Key = Key {
@@ -530,6 +503,12 @@ static HOST_SYNTAX: Syntax = Syntax {
     pattern: Some(r"^[0-9A-Za-z._:\[\]-]+$"),
     integer: None,
     read: words::host,
+};
+static HOST_NAME_SYNTAX: Syntax = Syntax {
+    noun: "a host name or an address",
+    pattern: Some(r"^[0-9A-Za-z._:-]+$"),
+    integer: None,
+    read: words::host_name,
 };
 static RECORD_TYPE_SYNTAX: Syntax =
     Syntax { noun: "a record type", pattern: None, integer: None, read: words::record_type };

@@ -47,8 +47,10 @@ mod reference;
 mod schema;
 mod seesaw;
 mod suggest;
+mod tls;
 mod words;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -206,7 +208,7 @@ pub fn parse(sources: &[SourceFile], limits: &Limits, files: &dyn Files) -> Resu
             documents.extend(read::document(&source.bytes, index, &keys::DOCUMENT, &mut report));
         }
     }
-    let secrets = SecretFiles { sources, files };
+    let secrets = SecretFiles { sources, files, tls_options: RefCell::default() };
     let mut catalog = Catalog::new(&documents, &mut report);
     for document in &documents {
         let defaults = inherit::defaults(document);

@@ -91,7 +91,7 @@ fn table(name: &str, labels: &Labels, spec: &CheckSpec) -> Result<Table, String>
         ProbeSpec::Udp(udp) => put_exchange(&mut probe, udp.send.as_slice(), udp.receive.as_slice()),
         ProbeSpec::Tcp(tcp) => {
             put_exchange(&mut probe, tcp.send.as_slice(), tcp.receive.as_slice());
-            put_tls(&mut probe, tcp.tls);
+            put_tls(&mut probe, tcp.tls.as_ref())?;
         }
         ProbeSpec::Http(http) => put_http(&mut probe, http)?,
         ProbeSpec::Dns(dns) => put_dns(&mut probe, dns)?,
@@ -152,8 +152,11 @@ fn put_exchange(table: &mut Table, send: &[u8], receive: &[u8]) {
     put_bytes(table, "receive", receive);
 }
 
-fn put_tls(table: &mut Table, tls: Option<Tls>) {
-    let Some(tls) = tls else { return };
+fn put_tls(table: &mut Table, tls: Option<&Tls>) -> Result<(), String> {
+    let Some(tls) = tls else { return Ok(()) };
+    if tls.options.is_some() {
+        return Err("options of TLS, of which some stand in files".to_owned());
+    }
     let mut settings = Table::new();
     for (key, value, default) in [
         ("verify", tls.verify, true),
@@ -166,10 +169,11 @@ fn put_tls(table: &mut Table, tls: Option<Tls>) {
         }
     }
     put(table, "tls", settings);
+    Ok(())
 }
 
 fn put_http(table: &mut Table, http: &HttpProbe) -> Result<(), String> {
-    put_tls(table, http.tls);
+    put_tls(table, http.tls.as_ref())?;
     put(table, "method", &*http.method);
     put_request(table, http)?;
     let codes = http.expected_codes.ranges().map(|range| match range.into_inner() {

@@ -9,7 +9,7 @@ use crate::build::SecretFiles;
 use crate::diagnostic::{Report, Span};
 use crate::form::{Key, Located, Settings, Value};
 use crate::inherit::Layer;
-use crate::keys;
+use crate::{keys, tls};
 
 /// Reads the table of a kind of probe. `None` if something is missing or wrong.
 pub(crate) fn read(
@@ -32,11 +32,6 @@ pub(crate) fn read(
     }
 }
 
-/// Whether the table of a TCP or HTTP probe asks for TLS.
-pub(crate) fn speaks_tls(settings: &Settings) -> bool {
-    tls(settings).is_some()
-}
-
 /// A host for `Host`, and for SNI and verification.
 pub(crate) fn host_overrides(host: &str) -> Box<HttpOverrides> {
     let (host, server_name) = (Some(host.into()), Some(without_port(host).into()));
@@ -49,21 +44,6 @@ fn without_port(host: &str) -> &str {
         return address;
     }
     host.split_once(':').map_or(host, |(name, _)| name)
-}
-
-fn tls(settings: &Settings) -> Option<Tls> {
-    let nothing = Settings::default();
-    let table = match &settings.get(&keys::TLS)?.value {
-        Value::Flag(false) => return None,
-        Value::Table(table) => table,
-        _ => &nothing,
-    };
-    Some(Tls {
-        verify: table.flag(&keys::VERIFY).unwrap_or(true),
-        old_versions: table.flag(&keys::OLD_VERSIONS).unwrap_or(false),
-        rsa_key_exchange: table.flag(&keys::RSA_KEY_EXCHANGE).unwrap_or(false),
-        sha1: table.flag(&keys::SHA1).unwrap_or(false),
-    })
 }
 
 struct Reader<'a> {
@@ -91,15 +71,15 @@ impl Reader<'_> {
         UdpProbe { send: self.bytes(&keys::UDP_SEND), receive: self.bytes(&keys::UDP_RECEIVE) }
     }
 
-    fn tcp(&self) -> TcpProbe {
-        TcpProbe {
-            send: self.bytes(&keys::SEND),
-            receive: self.bytes(&keys::RECEIVE),
-            tls: tls(self.settings),
-        }
+    fn tls(&mut self) -> Option<Tls> {
+        tls::read(self.kind, self.settings, self.secrets, self.report)
     }
 
-    fn http(&self) -> HttpProbe {
+    fn tcp(&mut self) -> TcpProbe {
+        TcpProbe { send: self.bytes(&keys::SEND), receive: self.bytes(&keys::RECEIVE), tls: self.tls() }
+    }
+
+    fn http(&mut self) -> HttpProbe {
         let overrides = self.settings.text(&keys::HOST).map(host_overrides);
         let ranges = self.settings.items(&keys::EXPECTED_CODES).iter().filter_map(|item| match &item.value {
             Value::Codes(codes) => Some(codes.clone()),
@@ -110,7 +90,7 @@ impl Reader<'_> {
             false => [200].into(),
         };
         HttpProbe {
-            tls: tls(self.settings),
+            tls: self.tls(),
             method: self.settings.text(&keys::METHOD).unwrap_or("GET").into(),
             request_target: self.settings.text(&keys::PATH).unwrap_or("/").into(),
             expected_codes,

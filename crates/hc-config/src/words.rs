@@ -90,6 +90,53 @@ pub(crate) fn host(text: &str) -> Result<Value, String> {
     any(text)
 }
 
+/// `www.example.com`, `192.0.2.1`, `2001:db8::1`.
+pub(crate) fn host_name(text: &str) -> Result<Value, String> {
+    let name = || text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    if text.is_empty() || !(text.parse::<IpAddr>().is_ok() || name()) {
+        return Err(format!(
+            "{} is not a host name; names beyond ASCII are written in Punycode",
+            quoted(text)
+        ));
+    }
+    any(text)
+}
+
+/// `sha256/…` or `sha256//…` with base64, or hexadecimal digits, perhaps with colons.
+pub(crate) fn read_pin(text: &str) -> Option<[u8; 32]> {
+    use base64::Engine as _;
+    if let Some(rest) = text.strip_prefix("sha256/") {
+        let digits = rest.strip_prefix('/').filter(|rest| rest.len() == 44).unwrap_or(rest);
+        return base64::engine::general_purpose::STANDARD.decode(digits).ok()?.try_into().ok();
+    }
+    let digits = text.replace(':', "");
+    if digits.len() != 64 || !digits.is_ascii() {
+        return None;
+    }
+    let mut pin = [0; 32];
+    for (byte, at) in pin.iter_mut().zip((0..).step_by(2)) {
+        *byte = u8::from_str_radix(&digits[at..at + 2], 16).ok()?;
+    }
+    Some(pin)
+}
+
+pub(crate) fn pin(text: &str) -> Result<Value, String> {
+    match read_pin(text) {
+        Some(_) => any(text),
+        None => Err(format!(
+            "{} is not the SHA-256 of a key: sha256/ with base64, or 64 hexadecimal digits",
+            quoted(text)
+        )),
+    }
+}
+
+pub(crate) fn alpn(text: &str) -> Result<Value, String> {
+    match text.len() {
+        1..=255 => any(text),
+        length => Err(format!("has {length} bytes; the name of a protocol has 1 to 255")),
+    }
+}
+
 pub(crate) fn record_type(text: &str) -> Result<Value, String> {
     text.parse::<RecordType>().map_err(|error| error.to_string())?;
     any(text)

@@ -41,7 +41,7 @@ impl Serialize for Subject<'_> {
             }
             ProbeSpec::Tcp(TcpProbe { send, receive, tls }) => {
                 write_exchange(&mut map, send.as_slice(), receive.as_slice())?;
-                write_tls(&mut map, *tls)?;
+                write_tls(&mut map, tls.as_ref())?;
             }
             ProbeSpec::Http(http) => write_http(&mut map, http)?,
             ProbeSpec::Dns(dns) => write_dns(&mut map, dns)?,
@@ -79,16 +79,20 @@ fn write_exchange<M: SerializeMap>(map: &mut M, send: &[u8], receive: &[u8]) -> 
     write_unless_empty(map, "receive", receive)
 }
 
-fn write_tls<M: SerializeMap>(map: &mut M, tls: Option<Tls>) -> Result<(), M::Error> {
-    let Some(Tls { verify, old_versions, rsa_key_exchange, sha1 }) = tls else { return Ok(()) };
+fn write_tls<M: SerializeMap>(map: &mut M, tls: Option<&Tls>) -> Result<(), M::Error> {
+    let Some(Tls { verify, old_versions, rsa_key_exchange, sha1, options }) = tls else { return Ok(()) };
     map.serialize_entry("secure", &true)?;
+    // Version 1 had none, so such a check must not take the health of another one.
+    if options.is_some() {
+        map.serialize_entry("options", &true)?;
+    }
     if !verify {
         map.serialize_entry("tls_verify", &false)?;
     }
     for (field, on) in
         [("tls_old_versions", old_versions), ("tls_rsa_key_exchange", rsa_key_exchange), ("tls_sha1", sha1)]
     {
-        if on {
+        if *on {
             map.serialize_entry(field, &true)?;
         }
     }
@@ -97,7 +101,7 @@ fn write_tls<M: SerializeMap>(map: &mut M, tls: Option<Tls>) -> Result<(), M::Er
 
 fn write_http<M: SerializeMap>(map: &mut M, http: &HttpProbe) -> Result<(), M::Error> {
     let HttpProbe { tls, method, request_target, expected_codes, expected_body, proxy, overrides } = http;
-    write_tls(map, *tls)?;
+    write_tls(map, tls.as_ref())?;
     if &**method != "GET" {
         map.serialize_entry("method", method)?;
     }
@@ -212,7 +216,7 @@ mod tests {
         check(backend(), tcp(b"", b"", None), "8ec074f016cb26c62888f59bb9e440eb");
         let unverified = tcp(b"\x00\xff", b"220 ", Some(Tls::new(false)));
         check(backend(), unverified, "47541da830dae962938c167f347faa69");
-        let old = Tls { verify: true, old_versions: true, rsa_key_exchange: true, sha1: true };
+        let old = Tls { old_versions: true, rsa_key_exchange: true, sha1: true, ..Tls::new(true) };
         check(at("127.83.67.2", 1), tcp(b"", b"", Some(old)), "396e3f1038de3088cdc7adeadbc99485");
         check(backend(), ProbeSpec::Http(Box::default()), "3fcd421cf3c7a4ea5a46fe6e87a7677e");
         let http = HttpProbe {

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    CheckSpec, DnsExpectation, DnsOptions, DnsProbe, HttpOverrides, HttpProbe, Mode, ProbeSpec,
-    RadiusExpectation, RadiusProbe, RadiusStatusProbe, Secret, Target, TcpProbe, Tls, UdpProbe,
+    CheckSpec, DnsExpectation, DnsOptions, DnsProbe, HttpOverrides, HttpProbe, KeyPin, Mode, ProbeSpec,
+    RadiusExpectation, RadiusProbe, RadiusStatusProbe, Secret, Target, TcpProbe, Tls, TlsIdentity,
+    TlsOptions, TlsVersion, UdpProbe,
 };
 
 /// The identity of what is checked: target, probe and what passes, but neither the id nor how
@@ -127,9 +128,21 @@ mod tag {
     pub(super) const EXPECTED_RESPONSE: u8 = 67;
     pub(super) const REQUIRE_MESSAGE_AUTHENTICATOR: u8 = 68;
     pub(super) const STATUS_SERVER: u8 = 69;
+
+    pub(super) const SNI: u8 = 128;
+    pub(super) const VERIFY_NAME: u8 = 129;
+    pub(super) const ROOT: u8 = 130;
+    pub(super) const CLIENT_CERTIFICATE: u8 = 131;
+    pub(super) const CLIENT_KEY: u8 = 132;
+    pub(super) const KEY_PIN: u8 = 133;
+    pub(super) const ALPN: u8 = 134;
+    pub(super) const MIN_VERSION: u8 = 135;
+    pub(super) const MIN_DAYS_LEFT: u8 = 136;
+    pub(super) const WARN_DAYS_LEFT: u8 = 137;
+    pub(super) const NO_ROOTS: u8 = 138;
 }
 
-/// What is hashed: the fields in the order of the tags, each as its tag (a byte), its length in
+/// What is hashed: the fields in a fixed order, each as its tag (a byte), its length in
 /// bytes (32 bits, most significant byte first), its value. Numbers are written with the most
 /// significant byte first.
 ///
@@ -200,7 +213,7 @@ impl Encoding {
                 self.field(tag::KIND, &[3]);
                 self.field_unless_empty(tag::SEND, send.as_slice());
                 self.field_unless_empty(tag::RECEIVE, receive.as_slice());
-                self.tls(*tls);
+                self.tls(tls.as_ref());
             }
             ProbeSpec::Http(http) => self.http(http),
             ProbeSpec::Dns(dns) => self.dns(dns),
@@ -215,19 +228,71 @@ impl Encoding {
         }
     }
 
-    /// One byte of flags.
-    fn tls(&mut self, tls: Option<Tls>) {
-        if let Some(Tls { verify, old_versions, rsa_key_exchange, sha1 }) = tls {
-            let flags = [verify, old_versions, rsa_key_exchange, sha1];
-            let byte = flags.iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(*flag));
-            self.field(tag::TLS, &[byte]);
+    /// One byte of flags, then the options.
+    fn tls(&mut self, tls: Option<&Tls>) {
+        let Some(Tls { verify, old_versions, rsa_key_exchange, sha1, options }) = tls else { return };
+        let flags = [verify, old_versions, rsa_key_exchange, sha1];
+        let byte = flags.iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(**flag));
+        self.field(tag::TLS, &[byte]);
+        if let Some(options) = options {
+            self.tls_options(options);
+        }
+    }
+
+    fn tls_options(&mut self, options: &TlsOptions) {
+        let TlsOptions {
+            sni,
+            verify_name,
+            roots,
+            identity,
+            pins,
+            alpn,
+            min_version,
+            min_days_left,
+            warn_days_left,
+        } = options;
+        for (tag, name) in [(tag::SNI, sni), (tag::VERIFY_NAME, verify_name)] {
+            if let Some(name) = name {
+                self.field(tag, name.as_bytes());
+            }
+        }
+        // No roots at all is not the default.
+        self.flag(tag::NO_ROOTS, roots.as_ref().is_some_and(|roots| roots.is_empty()));
+        for root in roots.iter().flatten() {
+            self.field(tag::ROOT, root.as_slice());
+        }
+        if let Some(TlsIdentity { chain, key }) = identity {
+            for certificate in chain {
+                self.field(tag::CLIENT_CERTIFICATE, certificate.as_slice());
+            }
+            self.field(tag::CLIENT_KEY, key.expose());
+        }
+        for KeyPin(pin) in pins {
+            self.field(tag::KEY_PIN, pin);
+        }
+        for protocol in alpn {
+            self.field(tag::ALPN, protocol.as_slice());
+        }
+        if let Some(version) = min_version {
+            let minor = match version {
+                TlsVersion::V1_0 => 0,
+                TlsVersion::V1_1 => 1,
+                TlsVersion::V1_2 => 2,
+                TlsVersion::V1_3 => 3,
+            };
+            self.field(tag::MIN_VERSION, &[minor]);
+        }
+        for (tag, days) in [(tag::MIN_DAYS_LEFT, min_days_left), (tag::WARN_DAYS_LEFT, warn_days_left)] {
+            if let Some(days) = days {
+                self.field(tag, &days.to_be_bytes());
+            }
         }
     }
 
     fn http(&mut self, http: &HttpProbe) {
         let HttpProbe { tls, method, request_target, expected_codes, expected_body, proxy, overrides } = http;
         self.field(tag::KIND, &[4]);
-        self.tls(*tls);
+        self.tls(tls.as_ref());
         if &**method != "GET" {
             self.field(tag::METHOD, method.as_bytes());
         }

@@ -41,6 +41,7 @@ mod status;
 mod target;
 mod text;
 mod throttle;
+mod tls;
 mod traits;
 pub mod verdict;
 mod wall;
@@ -53,10 +54,10 @@ pub use key::CheckKey;
 pub use local_fault::{FaultClass, LocalFault};
 pub use outcome::{Failure, Heard, Mismatch, Outcome, Phase, Stray, TimeoutEvidence, Unreachable};
 pub use overrides::{Operator, Override, Paused, Ruling, Subject, WEEKDAYS, WeekTime, Weekly};
-pub use pass::{DnsAnswer, Pass, StatusText};
+pub use pass::{DnsAnswer, Pass, StatusText, Warned};
 pub use probe::{
     DnsExpectation, DnsOptions, DnsProbe, HttpOverrides, HttpProbe, ProbeSpec, RadiusExpectation,
-    RadiusProbe, RadiusStatusProbe, Rcode, RecordClass, RecordNameError, RecordType, TcpProbe, Tls, UdpProbe,
+    RadiusProbe, RadiusStatusProbe, Rcode, RecordClass, RecordNameError, RecordType, TcpProbe, UdpProbe,
 };
 pub use recognise::{RECOGNISED, recognise, wants_https};
 pub use set::{Rejection, SetChange};
@@ -66,5 +67,6 @@ pub use status::{Batch, CheckStatus, Counts, Health, Held, Progress, Remembered,
 pub use target::{Mark, Mode, Target};
 pub use text::{cut, quote, radius_code_name};
 pub use throttle::Throttle;
+pub use tls::{KeyPin, Tls, TlsIdentity, TlsOptions, TlsVersion};
 pub use traits::{Observer, Prober, Sink};
 pub use wall::WallTime;

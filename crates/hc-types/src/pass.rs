@@ -22,6 +22,17 @@ pub enum Pass {
     Dns(Box<DnsAnswer>),
     /// RADIUS: the code of the response.
     Radius(u8),
+    /// It passed, and somebody should look at it.
+    Warned(Box<Warned>),
+}
+
+/// A pass with a warning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warned {
+    /// What was answered.
+    pub pass: Pass,
+    /// What somebody should look at, such as a certificate that ends soon.
+    pub warning: Box<str>,
 }
 
 impl Pass {
@@ -38,9 +49,30 @@ impl Pass {
         Self::Dns(Box::new(answer))
     }
 
+    /// The same with a warning, if there is one.
+    #[must_use]
+    pub fn warned(self, warning: Option<Box<str>>) -> Self {
+        match warning {
+            None => self,
+            Some(warning) => Self::Warned(Box::new(Warned { pass: self, warning })),
+        }
+    }
+
+    /// What somebody should look at although the backend has passed.
+    #[must_use]
+    pub fn warning(&self) -> Option<&str> {
+        match self {
+            Self::Warned(warned) => Some(&warned.warning),
+            _ => None,
+        }
+    }
+
     /// HTTP: the status line after the version, as the peer wrote it, such as `200 OK`.
     #[must_use]
     pub fn status_text(&self) -> Option<&str> {
+        if let Self::Warned(warned) = self {
+            return warned.pass.status_text();
+        }
         let Self::Http { code, text } = self else { return None };
         Some(match &text.0 {
             Some(text) => text,
@@ -57,6 +89,8 @@ impl fmt::Display for Pass {
             Pass::Http { .. } => write!(f, "got {}", self.status_text().unwrap_or_default()),
             Pass::Dns(answer) => write!(f, "received answer {answer}"),
             Pass::Radius(code) => write!(f, "got RADIUS {} response", radius_code_name(*code)),
+            Pass::Warned(warned) if warned.pass == Pass::Plain => write!(f, "warning: {}", warned.warning),
+            Pass::Warned(warned) => write!(f, "{}; warning: {}", warned.pass, warned.warning),
         }
     }
 }

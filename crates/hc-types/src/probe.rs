@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{RawBytes, Secret, StatusCodes};
+use crate::{RawBytes, Secret, StatusCodes, Tls};
 
 /// What a probe does, and what it takes for an answer. The eight types of Seesaw (`healthcheck/`):
 /// TCP and HTTP each with and without TLS.
@@ -40,30 +40,6 @@ impl ProbeSpec {
             ProbeSpec::Dns(_) => "dns",
             ProbeSpec::Radius(_) | ProbeSpec::RadiusStatus(_) => "radius",
         }
-    }
-}
-
-/// How TLS is spoken. What Seesaw's checkers speak is TLS 1.2 and 1.3 as Go does by default; each
-/// further setting also takes servers that Seesaw finds unhealthy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Tls {
-    /// Verify the chain against the system's roots, and the name (or the address) against the
-    /// certificate.
-    pub verify: bool,
-    /// Also speak TLS 1.0 and 1.1.
-    pub old_versions: bool,
-    /// Also take cipher suites with RSA key exchange (RFC 5246 section 7.4.7.1), which have no
-    /// forward secrecy.
-    pub rsa_key_exchange: bool,
-    /// Also take SHA-1 signatures, in the handshake and in certificates.
-    pub sha1: bool,
-}
-
-impl Tls {
-    /// TLS as Seesaw's checkers speak it.
-    #[must_use]
-    pub const fn new(verify: bool) -> Self {
-        Self { verify, old_versions: false, rsa_key_exchange: false, sha1: false }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::{
     CheckKey, DnsExpectation, DnsOptions, DnsProbe, HttpOverrides, HttpProbe, Mode, Outcome, ProbeSpec,
-    Rcode, RecordType, Target, backend, text,
+    Rcode, RecordType, Target, Tls, backend, text,
 };
 
 /// The longest interval and the longest timeout: 24 hours. Above it a number is a mistake in a
@@ -72,6 +72,14 @@ pub enum SpecError {
     /// An IPv6 address that is expected in A records.
     #[error("expected_ips: {0} is not an IPv4 address")]
     ExpectedAddress(IpAddr),
+    /// An option of TLS that makes no sense.
+    #[error("{field}: {problem}")]
+    TlsOption {
+        /// The option, named as in `docs/checks.md`.
+        field: &'static str,
+        /// What is wrong with it, in words.
+        problem: &'static str,
+    },
     /// Addresses that are expected in records of a type that has none.
     #[error("expected_ips: only for A and AAAA, not for {0}")]
     ExpectedAddressesOf(RecordType),
@@ -108,6 +116,7 @@ impl SpecError {
             SpecError::ExpectedAnswer => "expected_answer",
             SpecError::EdnsPayload(_) => "edns_payload",
             SpecError::ExpectedRcode(_) | SpecError::ExpectedRcodes => "expected_rcodes",
+            SpecError::TlsOption { field, .. } => field,
         }
     }
 }
@@ -212,6 +221,10 @@ impl CheckSpec {
         let probe = match probe {
             ProbeSpec::Http(http) => ProbeSpec::Http(checked_http(http)?),
             ProbeSpec::Dns(dns) => ProbeSpec::Dns(checked_dns(dns)?),
+            ProbeSpec::Tcp(mut tcp) => {
+                tcp.tls.as_mut().map_or(Ok(()), Tls::check)?;
+                ProbeSpec::Tcp(tcp)
+            }
             other => other,
         };
         Ok(Self { target, probe, timing })
@@ -304,6 +317,7 @@ fn checked_http(mut http: Box<HttpProbe>) -> Result<Box<HttpProbe>, SpecError> {
         let quoted = text::quote(http.request_target.as_slice()).into();
         return Err(SpecError::RequestTarget { quoted, problem });
     }
+    http.tls.as_mut().map_or(Ok(()), Tls::check)?;
     let has_tls = http.tls.is_some();
     if let Some(overrides) = &mut http.overrides {
         check_overrides(overrides)?;

@@ -177,6 +177,7 @@ impl<'a> RawCheck<'a> {
             old_versions: self.tls_old_versions.unwrap_or(false),
             rsa_key_exchange: self.tls_rsa_key_exchange.unwrap_or(false),
             sha1: self.tls_sha1.unwrap_or(false),
+            options: None,
         })
     }
 

@@ -46,7 +46,7 @@ fn serialize_subject<M: SerializeMap>(map: &mut M, spec: &CheckSpec) -> Result<(
         ProbeSpec::Udp(udp) => serialize_exchange(map, &udp.send, &udp.receive)?,
         ProbeSpec::Tcp(tcp) => {
             serialize_exchange(map, &tcp.send, &tcp.receive)?;
-            serialize_tls(map, tcp.tls)?;
+            serialize_tls(map, tcp.tls.as_ref())?;
         }
         ProbeSpec::Http(http) => serialize_http(map, http)?,
         ProbeSpec::Dns(dns) => serialize_dns(map, dns)?,
@@ -75,7 +75,8 @@ fn serialize_exchange<M: SerializeMap>(
     Ok(())
 }
 
-fn serialize_tls<M: SerializeMap>(map: &mut M, tls: Option<Tls>) -> Result<(), M::Error> {
+/// Protocol 1 has no options of TLS: a check of hc-proxy has none.
+fn serialize_tls<M: SerializeMap>(map: &mut M, tls: Option<&Tls>) -> Result<(), M::Error> {
     if let Some(tls) = tls {
         map.serialize_entry("secure", &true)?;
         if !tls.verify {
@@ -95,7 +96,7 @@ fn serialize_tls<M: SerializeMap>(map: &mut M, tls: Option<Tls>) -> Result<(), M
 }
 
 fn serialize_http<M: SerializeMap>(map: &mut M, http: &HttpProbe) -> Result<(), M::Error> {
-    serialize_tls(map, http.tls)?;
+    serialize_tls(map, http.tls.as_ref())?;
     if &*http.method != "GET" {
         map.serialize_entry("method", &http.method)?;
     }

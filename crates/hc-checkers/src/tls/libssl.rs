@@ -9,11 +9,14 @@ use std::pin::Pin;
 use std::sync::OnceLock;
 use std::task::{Context, Poll};
 
-use hc_types::{Failure, Phase, Tls, TlsFacts};
+use hc_types::{Failure, Phase, Tls, TlsFacts, TlsIdentity, TlsOptions, TlsVersion};
 use openssl::error::ErrorStack;
+use openssl::pkey::PKey;
 use openssl::ssl::{
-    Error, Ssl, SslContext, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVerifyMode, SslVersion,
+    Error, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode,
+    SslVerifyMode, SslVersion,
 };
+use openssl::x509::X509;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_openssl::SslStream;
@@ -39,17 +42,66 @@ const MAX_CERTIFICATE_MESSAGE: u16 = 256;
 /// reach.
 pub(super) fn prepare() {
     // The first context does. Whoever needs it learns why it cannot be had.
-    let _context = context(Tls::new(false));
+    let _context = context(&Tls::new(false));
 }
 
-fn context(tls: Tls) -> Result<&'static SslContext, &'static ErrorStack> {
+/// The context of checks without options.
+///
+/// # Errors
+/// Why OpenSSL cannot be used.
+pub(super) fn context(tls: &Tls) -> Result<&'static SslContext, &'static ErrorStack> {
     static CONTEXTS: [OnceLock<Result<SslContext, ErrorStack>>; 8] = [const { OnceLock::new() }; 8];
     let at =
         usize::from(tls.old_versions) | usize::from(tls.rsa_key_exchange) << 1 | usize::from(tls.sha1) << 2;
-    CONTEXTS[at].get_or_init(|| new_context(tls)).as_ref()
+    CONTEXTS[at].get_or_init(|| Ok(builder(tls)?.build())).as_ref()
 }
 
-fn new_context(tls: Tls) -> Result<SslContext, ErrorStack> {
+/// The context of checks with these options.
+///
+/// # Errors
+/// Why OpenSSL cannot be used, or the certificate of the client.
+pub(super) fn with_options(tls: &Tls, options: &TlsOptions) -> Result<SslContext, String> {
+    let words = |error: ErrorStack| error.to_string();
+    let mut context = builder(tls).map_err(words)?;
+    if let Some(least) = options.min_version {
+        let least = match least {
+            TlsVersion::V1_0 => SslVersion::TLS1,
+            TlsVersion::V1_1 => SslVersion::TLS1_1,
+            TlsVersion::V1_2 => SslVersion::TLS1_2,
+            TlsVersion::V1_3 => SslVersion::TLS1_3,
+        };
+        context.set_min_proto_version(Some(least)).map_err(words)?;
+    }
+    if !options.alpn.is_empty() {
+        // Each behind its length (RFC 7301 section 3.1). None is longer than a byte says.
+        let list = options.alpn.iter().flat_map(|name| {
+            let length = u8::try_from(name.len()).unwrap_or(u8::MAX);
+            std::iter::once(length).chain(name.as_slice().iter().copied())
+        });
+        context.set_alpn_protos(&list.collect::<Vec<u8>>()).map_err(words)?;
+    }
+    if let Some(identity) = &options.identity {
+        identify(&mut context, identity)
+            .map_err(|error| format!("the client's certificate cannot be used: {error}"))?;
+    }
+    Ok(context.build())
+}
+
+fn identify(context: &mut SslContextBuilder, identity: &TlsIdentity) -> Result<(), ErrorStack> {
+    let mut chain = identity.chain.iter();
+    if let Some(own) = chain.next() {
+        let own = X509::from_der(own.as_slice())?;
+        context.set_certificate(&own)?;
+    }
+    for other in chain {
+        context.add_extra_chain_cert(X509::from_der(other.as_slice())?)?;
+    }
+    let key = PKey::private_key_from_der(identity.key.expose())?;
+    context.set_private_key(&key)?;
+    context.check_private_key()
+}
+
+fn builder(tls: &Tls) -> Result<SslContextBuilder, ErrorStack> {
     let list = |separator: &str, always: &str, more: &[(bool, &str)]| {
         let more = more.iter().filter(|(wanted, _)| *wanted).map(|(_, text)| *text);
         std::iter::once(always).chain(more).collect::<Vec<_>>().join(separator)
@@ -77,7 +129,7 @@ fn new_context(tls: Tls) -> Result<SslContext, ErrorStack> {
     context.set_verify(SslVerifyMode::NONE);
     context.set_session_cache_mode(SslSessionCacheMode::OFF);
     context.set_mode(SslMode::RELEASE_BUFFERS);
-    Ok(context.build())
+    Ok(context)
 }
 
 /// A TLS session of OpenSSL.
@@ -85,17 +137,17 @@ fn new_context(tls: Tls) -> Result<SslContext, ErrorStack> {
 pub(crate) struct Session<'a>(Box<SslStream<Lower<'a>>>);
 
 impl<'a> Session<'a> {
-    /// Shakes hands, with this name as SNI.
+    /// Shakes hands by what is in `context`, with this name as SNI.
     ///
     /// # Errors
     /// Why not, and the connection.
     pub(super) async fn connect(
         stream: Overheard<'a>,
         server_name: Option<&str>,
-        tls: Tls,
+        context: Result<&SslContext, String>,
     ) -> Result<Self, (ProbeError, Overheard<'a>)> {
         let mut lower = Some(Lower { stream: Some(stream), kept: Vec::new() });
-        let made = context(tls).map_err(ToString::to_string).and_then(|context| {
+        let made = context.and_then(|context| {
             let mut ssl = Ssl::new(context).map_err(|error| error.to_string())?;
             if let Some(name) = server_name {
                 ssl.set_hostname(name).map_err(|error| error.to_string())?;
@@ -141,6 +193,11 @@ impl<'a> Session<'a> {
             cipher: cipher.unwrap_or_default().into(),
             ..certificate.map(|der| facts::of_certificate(&der)).unwrap_or_default()
         }
+    }
+
+    /// The protocol that the peer chose by ALPN.
+    pub(super) fn alpn(&self) -> Option<&[u8]> {
+        self.0.ssl().selected_alpn_protocol()
     }
 
     /// The connection, and the bytes that say in TLS that we leave.

@@ -150,7 +150,7 @@ fn of_name(names: &InvalidNameContext) -> String {
     format!("certificate is valid for {}, not for {wanted}", shown.join(", "))
 }
 
-fn instant(time: UnixTime) -> humantime::Rfc3339Timestamp {
+pub(super) fn instant(time: UnixTime) -> humantime::Rfc3339Timestamp {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(time.as_secs()))
 }
 

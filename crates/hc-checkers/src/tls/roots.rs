@@ -5,12 +5,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
-use rustls::ClientConfig;
+use hc_types::{Tls, TlsOptions};
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, DEFAULT_VERSIONS, SupportedProtocolVersion};
 
+use super::options::{Client, Clients, Shown};
 use super::sources::{Sighting, Sources};
 use super::verify::{Accepting, Verifying};
 use super::{cbc, groups, libssl, signatures};
@@ -43,13 +45,14 @@ static SYSTEM: LazyLock<Roots> = LazyLock::new(|| Roots::system().0);
 /// What handshakes are made from that accept every certificate.
 static ACCEPTING: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
     libssl::prepare();
-    client(Arc::new(Accepting))
+    plain_client(Arc::new(Accepting))
 });
 
 #[derive(Clone)]
 struct Trust {
     verifying: Arc<Verifying>,
     client: Arc<ClientConfig>,
+    with_options: Arc<Clients>,
 }
 
 impl Roots {
@@ -111,6 +114,21 @@ impl Roots {
         self.trust().verifying.verify_chain(chain, name, sha1)
     }
 
+    /// What a handshake with these options is made with.
+    pub(super) fn client_with(&self, tls: &Tls, options: &Arc<TlsOptions>) -> Arc<Client> {
+        self.trust().with_options.of(tls, options)
+    }
+
+    /// Judges what the peer has shown in such a handshake: see [`Client::inspect`].
+    pub(super) fn inspect(
+        &self,
+        client: &Client,
+        shown: &Shown<'_>,
+        name: &ServerName<'_>,
+    ) -> Result<Option<Box<str>>, String> {
+        client.inspect(shown, name, &self.trust().verifying)
+    }
+
     fn trust(&self) -> Trust {
         self.shared().read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -136,9 +154,9 @@ impl Trust {
     fn new(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> (Self, Vec<RootsError>) {
         let (verifying, malformed) = Verifying::new(certificates);
         let verifying = Arc::new(verifying);
-        let client = client(Arc::clone(&verifying) as Arc<dyn ServerCertVerifier>);
+        let client = plain_client(Arc::clone(&verifying) as Arc<dyn ServerCertVerifier>);
         (
-            Self { verifying, client },
+            Self { verifying, client, with_options: Arc::default() },
             malformed.into_iter().map(|error| RootsError::Malformed(Box::new(error))).collect(),
         )
     }
@@ -271,15 +289,28 @@ fn read(sources: &Sources) -> (Vec<CertificateDer<'static>>, Vec<rustls_native_c
     (certificates, errors)
 }
 
-fn client(verifier: Arc<dyn ServerCertVerifier>) -> Arc<ClientConfig> {
-    let mut client = ClientConfig::builder_with_provider(Arc::new(provider()))
-        .with_safe_default_protocol_versions()
+fn plain_client(verifier: Arc<dyn ServerCertVerifier>) -> Arc<ClientConfig> {
+    Arc::new(client(verifier, DEFAULT_VERSIONS, None).expect("no certificate of the client can be wrong"))
+}
+
+/// # Errors
+/// Why the certificate of the client cannot be used.
+pub(super) fn client(
+    verifier: Arc<dyn ServerCertVerifier>,
+    versions: &[&'static SupportedProtocolVersion],
+    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+) -> Result<ClientConfig, rustls::Error> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(versions)
         .expect("there are suites of TLS 1.2 and 1.3")
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(verifier);
+    let mut client = match identity {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
+    };
     client.resumption = Resumption::disabled();
-    Arc::new(client)
+    Ok(client)
 }
 
 /// aws-lc-rs, with all that Go offers by default.

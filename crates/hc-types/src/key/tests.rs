@@ -4,7 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Mark, Rcode, RecordClass, RecordType, Timing};
+use crate::{Mark, RawBytes, Rcode, RecordClass, RecordType, Timing};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -80,7 +80,7 @@ fn keys_are_the_same_in_every_version() {
     vector(dsr(Some("192.0.2.7")), tcp("", "", None), "0229835efba482906e8e44c7a5ca6f28");
     vector(backend(), http(HttpProbe::default()), "02df27e943c8b02d792d33a645992e86");
     let https = HttpProbe {
-        tls: Some(Tls { verify: false, old_versions: true, rsa_key_exchange: false, sha1: true }),
+        tls: Some(Tls { old_versions: true, sha1: true, ..Tls::new(false) }),
         method: "HEAD".into(),
         request_target: "/health?full=1".into(),
         expected_codes: [200, 204].into(),
@@ -92,6 +92,19 @@ fn keys_are_the_same_in_every_version() {
     let ranges =
         HttpProbe { expected_codes: [200..=299, 404..=404].into_iter().collect(), ..HttpProbe::default() };
     vector(backend(), http(ranges), "02d98db296d8c171a1e5f710657c4c60");
+    let options = TlsOptions {
+        sni: Some("www.example.com".into()),
+        verify_name: Some("example.com".into()),
+        roots: Some(["root".into()].into()),
+        identity: Some(TlsIdentity { chain: ["leaf".into()].into(), key: "key".into() }),
+        pins: [KeyPin([7; 32])].into(),
+        alpn: ["h2".into()].into(),
+        min_version: Some(TlsVersion::V1_3),
+        min_days_left: Some(7),
+        warn_days_left: Some(30),
+    };
+    let tls = Tls { options: Some(options.into()), ..Tls::new(true) };
+    vector(backend(), tcp("", "", Some(tls)), "026d98a8fcac3179eab830fb84465dfc");
     let named = HttpOverrides {
         host: Some("www.example.com".into()),
         server_name: Some("www.example.com".into()),
@@ -193,6 +206,7 @@ fn pick(choices: [u8; CHOICES]) -> CheckSpec {
         old_versions: on(tls, 2),
         rsa_key_exchange: on(tls, 3),
         sha1: on(tls, 4),
+        options: on(tls, 5).then(|| tls_options(list, text_of(other)).into()),
     });
     let (send, receive) = (text_of(text).into(), text_of(other).into());
     let probe = match kind % 9 {
@@ -263,6 +277,38 @@ fn pick(choices: [u8; CHOICES]) -> CheckSpec {
         })),
     };
     spec(target, probe)
+}
+
+/// Options of TLS that go with verification and without it.
+fn tls_options(choice: u8, text: &str) -> TlsOptions {
+    let [sni, identity, pin, alpn] = [0, 1, 2, 3].map(|bit| choice >> bit & 1 == 1);
+    let days = [None, Some(1), Some(2)];
+    TlsOptions {
+        sni: sni.then(|| format!("{text}x").into()),
+        identity: identity.then(|| TlsIdentity { chain: [text.into()].into(), key: text.into() }),
+        pins: if pin { [KeyPin([choice >> 4; 32])].into() } else { [].into() },
+        alpn: if alpn { [RawBytes::from("h2"), format!("{text}h").into()].into() } else { [].into() },
+        min_version: [None, Some(TlsVersion::V1_2), Some(TlsVersion::V1_3)][usize::from(choice >> 4) % 3],
+        min_days_left: days[usize::from(choice >> 5) % 3],
+        warn_days_left: days[usize::from(choice >> 6) % 3],
+        ..TlsOptions::default()
+    }
+}
+
+/// The options that need verification.
+#[test]
+fn keys_tell_roots_and_names_apart() {
+    let roots: [Option<Box<[RawBytes]>>; 4] =
+        [None, Some([].into()), Some(["a".into()].into()), Some(["a".into(), "b".into()].into())];
+    let names = [None, Some("a.example".into()), Some("192.0.2.1".into())];
+    let mut keys = HashSet::new();
+    for roots in roots {
+        for verify_name in names.clone() {
+            let options = TlsOptions { roots: roots.clone(), verify_name, ..TlsOptions::default() };
+            let tls = Tls { options: Some(options.into()), ..Tls::new(true) };
+            assert!(keys.insert(spec(plain("192.0.2.1", 80), tcp("", "", Some(tls))).key()));
+        }
+    }
 }
 
 const CHOICES: usize = 11;
