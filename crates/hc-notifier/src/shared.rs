@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use hc_types::Batch;
+use hc_types::{Batch, CheckId};
 use hc_view::{Outlet, Report, Slot, View};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -77,7 +77,7 @@ impl SharedOutbox {
 }
 
 impl Outlet for SharedOutbox {
-    fn begin(&self, slot: Slot) {
+    fn begin(&self, slot: Slot, _: CheckId) {
         self.lock().begin(slot);
     }
 
@@ -92,7 +92,7 @@ impl Outlet for SharedOutbox {
         }
     }
 
-    fn forget(&self, slot: Slot) {
+    fn forget(&self, slot: Slot, _: CheckId) {
         self.lock().forget(slot);
     }
 

@@ -16,6 +16,7 @@ pub struct NotifierTask<D> {
     view: Arc<View>,
     outbox: Arc<SharedOutbox>,
     delivery: D,
+    consumer: Arc<str>,
     grace: Duration,
     shutdown: CancellationToken,
 }
@@ -31,7 +32,14 @@ impl<D: Delivery> NotifierTask<D> {
         grace: Duration,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { view, outbox, delivery, grace, shutdown }
+        Self { view, outbox, delivery, consumer: Arc::default(), grace, shutdown }
+    }
+
+    /// With the name of its consumer in what it logs.
+    #[must_use]
+    pub fn named(mut self, consumer: Arc<str>) -> Self {
+        self.consumer = consumer;
+        self
     }
 
     /// Runs until the shutdown is done; never ends before. Says how many checks had news that could not be told.
@@ -51,7 +59,7 @@ impl<D: Delivery> NotifierTask<D> {
         }
         let undelivered = self.outbox.stats().undelivered;
         if undelivered > 0 {
-            tracing::warn!(checks = undelivered, "ended with news that was not told");
+            tracing::warn!(checks = undelivered, consumer = self.name(), "ended with news that was not told");
         }
         undelivered
     }
@@ -79,13 +87,23 @@ impl<D: Delivery> NotifierTask<D> {
 
     /// The first failure in a row is loud, and so is the end of the row; each one between is in the statistics.
     fn log(&self, result: &Result<(), DeliveryError>, notifications: usize) {
+        let consumer = self.name();
         match (result, self.outbox.stats().failures_in_a_row) {
-            (Ok(()), 0) => tracing::debug!(notifications, "batch delivered"),
-            (Ok(()), failures) => tracing::info!(notifications, failures, "batch delivered after failures"),
-            (Err(error), 0) => tracing::warn!(notifications, %error, "batch not delivered; trying again"),
+            (Ok(()), 0) => tracing::debug!(notifications, consumer, "batch delivered"),
+            (Ok(()), failures) => {
+                tracing::info!(notifications, failures, consumer, "batch delivered after failures");
+            }
+            (Err(error), 0) => {
+                tracing::warn!(notifications, consumer, %error, "batch not delivered; trying again");
+            }
             (Err(error), failures) => {
-                tracing::debug!(notifications, %error, failures, "batch not delivered again");
+                tracing::debug!(notifications, consumer, %error, failures, "batch not delivered again");
             }
         }
+    }
+
+    /// `None` without a name.
+    fn name(&self) -> Option<&str> {
+        Some(&*self.consumer).filter(|name| !name.is_empty())
     }
 }

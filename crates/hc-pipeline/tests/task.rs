@@ -35,7 +35,7 @@ impl Journal {
 }
 
 impl Outlet for Journal {
-    fn begin(&self, Slot(slot): Slot) {
+    fn begin(&self, Slot(slot): Slot, _: CheckId) {
         self.write(format!("begin {}", slot + 1));
     }
 
@@ -45,7 +45,7 @@ impl Outlet for Journal {
         }
     }
 
-    fn forget(&self, Slot(slot): Slot) {
+    fn forget(&self, Slot(slot): Slot, _: CheckId) {
         self.write(format!("forget {}", slot + 1));
     }
 

@@ -29,8 +29,9 @@ use crate::parts::{Part, Parts};
 use crate::roots::{RootsWatch, tell_problems};
 use crate::server::{Consumers, Outlet, Server, start_delivery, start_source};
 use crate::sets::Intake;
+use crate::sinks::{Sinks, Surroundings};
 use crate::snapshots::Snapshots;
-use crate::wiring::{ChangeFlag, IpcDelivery, ManagerReprobe};
+use crate::wiring::{ChangeFlag, IpcDelivery, ManagerReprobe, node};
 use crate::{FileChecks, dump, logging, sandbox, sets, source, startup};
 
 /// Threads beside the shards: the main one, and those of the log, the signals, the snapshots, the socket, the root certificates
@@ -45,22 +46,34 @@ pub(crate) async fn run(server: Server) -> Result<()> {
         confine,
         signals,
         files,
+        command_runner,
         shutdown,
         mut sources,
         mut deliveries,
         mut observers,
     } = server;
-    let Config { source, socket, admin: admin_config, notify, checks, guard, log: _, state, shutdown: ends } =
-        config;
+    let Config {
+        source,
+        socket,
+        admin: admin_config,
+        notify,
+        checks,
+        guard,
+        log: _,
+        state,
+        shutdown: ends,
+        sinks,
+    } = config;
 
     // What needs files and privileges, before they are given up.
     let files = files.map_or_else(|| FileChecks::load(&source), |files| Ok(Some(files)))?;
     let with_socket = with_socket && files.is_none();
     let threads = checks.shards.unwrap_or(ManagerConfig::default().shards);
-    let Descriptors { in_flight, lingering } =
-        limits::descriptors(threads.get(), files.as_ref().map_or(0, FileChecks::descriptors));
+    let sinks = Sinks::open(&sinks, command_runner)?;
+    let beside = files.as_ref().map_or(0, FileChecks::descriptors) + sinks.descriptors();
+    let Descriptors { in_flight, lingering } = limits::descriptors(threads.get(), beside);
     let manager_config = manager_config(&checks, threads, in_flight);
-    startup::memory(threads.get() + OWN_THREADS + usize::from(files.is_some()))?;
+    startup::memory(threads.get() + OWN_THREADS + usize::from(files.is_some()) + sinks.threads())?;
     let (system_roots, problems) = SystemRoots::load();
     tell_problems(problems);
     let checkers = checkers(&checks, system_roots.roots(), lingering / threads);
@@ -75,7 +88,7 @@ pub(crate) async fn run(server: Server) -> Result<()> {
         let directories = [listener.as_ref().and_then(Listener::directory), doors.directory()];
         let chown = listener.as_ref().is_some_and(Listener::changes_owner) || doors.changes_owner();
         let sockets: Vec<&Path> = directories.into_iter().flatten().collect();
-        sandbox::enter(&sockets, snapshots.dir(), readable, chown)?;
+        sandbox::enter(&sockets, snapshots.dir(), readable, chown, sinks.reach())?;
     }
     let _roots =
         RootsWatch::start(system_roots).context("cannot start the thread of the root certificates")?;
@@ -113,13 +126,15 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     // Each consumer has one, so that none waits for another.
     let names = (1..=deliveries.len()).map(|number| format!("consumer-{number}").into());
     let outbox = |name: Arc<str>| (name, Arc::new(SharedOutbox::new(&notifier_config(&notify))));
-    let consumers: Consumers = names.chain(with_socket.then(|| "hc-proxy".into())).map(outbox).collect();
+    let own = names.chain(with_socket.then(|| "hc-proxy".into())).map(outbox);
+    let own: Vec<(Arc<str>, Arc<SharedOutbox>)> = own.collect();
     let changed = ChangeFlag::default();
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     observers.push(Arc::new(changed.clone()));
     observers.push(metrics.clone());
     let view_config = ViewConfig { transitions: admin_config.journal };
-    let outlets = consumers.iter().map(|(_, outbox)| outbox.clone() as _).collect();
+    let outlets = own.iter().map(|(_, outbox)| outbox.clone() as _).chain(sinks.outlets()).collect();
+    let consumers: Consumers = own.into_iter().chain(sinks.consumers()).collect();
     let view = Arc::new(View::new(&view_config, outlets));
     let pipeline = Arc::new(Pipeline::new(view.clone(), observers, stages(&guard)));
     let (manager, manager_task) =
@@ -155,9 +170,14 @@ pub(crate) async fn run(server: Server) -> Result<()> {
             node: node(),
             started: SystemTime::now(),
         };
-        let actions = ServerActions::new(manager.clone(), view.clone(), known);
+        let actions = ServerActions::new(manager.clone(), view.clone(), known.clone());
         let serving = admin::serve(doors, Arc::new(reader), Arc::new(actions), shutdown.clone())?;
         parts.start(Part::Admin, serving);
+    }
+    if sinks.threads() > 0 {
+        let (view, directory, grace, stop) =
+            (view.clone(), known.directory(), ends.grace, stop_notifier.clone());
+        parts.start(Part::Sinks, sinks.serve(Surroundings { view, directory, grace, stop })?);
     }
     startup::descriptors()?;
     let dumping = dump::serve(dump, manager.clone(), consumers.clone(), stop_manager.clone());
@@ -218,15 +238,11 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     parts.wait_for(Part::Dump).await;
     stop_notifier.cancel();
     parts.wait_for(Part::Notifier).await;
+    parts.wait_for(Part::Sinks).await;
     stop_ipc.cancel();
     parts.wait_for(Part::Ipc).await;
     parts.wait_for(Part::Sets).await;
     parts.result()
-}
-
-/// The name of this machine.
-fn node() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// The socket of hc-proxy.

@@ -20,6 +20,9 @@ pub struct Cli {
     /// Keep all capabilities, files and system calls after the start: for debugging.
     #[arg(long)]
     pub no_sandbox: bool,
+    /// Run commands for the hc-server at the other end of standard input.
+    #[arg(long, hide = true)]
+    pub command_runner: bool,
     /// Check the configuration, say whether it is right, and end.
     #[arg(long)]
     pub check_config: bool,

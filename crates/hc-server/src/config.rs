@@ -6,6 +6,7 @@
 mod admin;
 mod environment;
 mod guard;
+mod sink;
 mod source;
 pub(crate) mod values;
 
@@ -16,10 +17,16 @@ use std::time::Duration;
 use hc_checkers::ProbeMemory;
 use serde::Deserialize;
 
+use crate::sinks::SinkPlan;
+
 pub use admin::AdminConfig;
 pub use environment::PREFIX;
 pub use guard::{GroupConfig, GuardConfig};
+pub use sink::{RunConfig, SinkConfig, SinkKind};
+pub(crate) use sink::{SinkProblem, plans};
 pub use source::{SourceConfig, SourceKind};
+
+pub use crate::sinks::Glob;
 
 /// Where the configuration is looked for when none is named.
 pub const DEFAULT_FILE: &str = "/etc/seesaw/hc-server.toml";
@@ -46,6 +53,9 @@ pub struct Config {
     pub state: StateConfig,
     /// How the program ends.
     pub shutdown: ShutdownConfig,
+    /// Who hears of health beside hc-proxy, each `[[sink]]` of its own.
+    #[serde(rename = "sink")]
+    pub sinks: Vec<SinkConfig>,
 }
 
 /// Section `[socket]`.
@@ -249,6 +259,14 @@ pub enum ConfigError {
         /// The key and what is wrong with it.
         problem: &'static str,
     },
+    /// Sinks do not say what they should. Each line names line, column, sink and key.
+    #[error("{}: {}", path.display(), problems.join("\n"))]
+    Sinks {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        problems: Vec<String>,
+    },
     /// A variable of the environment does not say what it should.
     #[error("environment variable {variable}: {problem}")]
     Environment {
@@ -293,7 +311,28 @@ impl Config {
                 }
             }
         };
-        Self::parse(path, &text, variables)
+        let config = Self::parse(path, &text, variables)?;
+        // Their files, too: a secret that is not there is found out now and not when the first change is told.
+        config.sinks_with(path, &text, |plan| plan.clone().prepare().map(drop))?;
+        Ok(config)
+    }
+
+    /// Whether the sinks are right, and `further` holds for each.
+    fn sinks_with(
+        &self,
+        path: &Path,
+        text: &str,
+        further: impl Fn(&SinkPlan) -> Result<(), SinkProblem>,
+    ) -> Result<(), ConfigError> {
+        let checked = plans(&self.sinks).and_then(|plans| {
+            let wrong = |(number, plan)| further(plan).err().map(|problem| (number, problem));
+            let problems: Vec<_> = plans.iter().enumerate().filter_map(wrong).collect();
+            if problems.is_empty() { Ok(()) } else { Err(problems) }
+        });
+        checked.map_err(|problems| ConfigError::Sinks {
+            path: path.to_owned(),
+            problems: sink::told(text, &self.sinks, &problems),
+        })
     }
 
     /// Reads the configuration from the text of a file, then `HC_SERVER_…` from `variables`. `path` is for the words of errors.
@@ -308,6 +347,7 @@ impl Config {
         let wrong = |source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) };
         // The file by itself first, so that its errors know their line.
         let config: Config = toml::from_str(text).map_err(wrong)?;
+        config.sinks_with(path, text, |_| Ok(()))?;
         let overrides = environment::overrides(variables);
         let config = match overrides.is_empty() {
             true => config,

@@ -27,6 +27,7 @@ mod sandbox;
 mod server;
 mod sets;
 mod signals;
+pub mod sinks;
 mod snapshots;
 mod source;
 pub mod startup;

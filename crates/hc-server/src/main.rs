@@ -1,11 +1,13 @@
 //! The life of the process: command line, configuration, log, signals, exit status.
 
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use hc_server::cli::Cli;
+use hc_server::sinks::commands;
 use hc_server::startup::{one_line_for_panics, say};
 use hc_server::{Config, ConfigError, FileChecks, Server, Signals, logging};
 use tracing::{error, info};
@@ -21,6 +23,9 @@ fn main() -> ExitCode {
     let signals = Signals::block();
     one_line_for_panics();
     let cli = Cli::parse();
+    if cli.command_runner {
+        return run_commands();
+    }
     let config = match configuration(&cli) {
         Ok(config) => config,
         Err(error) => {
@@ -43,13 +48,21 @@ fn main() -> ExitCode {
         say("the configuration is right");
         return ExitCode::SUCCESS;
     }
+    // Before there are threads and a sandbox, of which the commands would know.
+    let runner = match commands::start(&config) {
+        Ok(runner) => runner,
+        Err(error) => {
+            say(&format!("{error:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
     if let Err(error) = logging::start(&config.log) {
         say(&format!("{error:#}"));
         return ExitCode::FAILURE;
     }
     let served = signals
         .context("cannot watch the signals")
-        .and_then(|signals| serve(config, files, cli.no_sandbox, signals));
+        .and_then(|signals| serve(config, files, runner, cli.no_sandbox, signals));
     let status = match served {
         Ok(()) => {
             info!("stopped");
@@ -78,13 +91,29 @@ fn configuration(cli: &Cli) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-fn serve(config: Config, files: Option<FileChecks>, no_sandbox: bool, signals: Signals) -> Result<()> {
+fn run_commands() -> ExitCode {
+    match commands::serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(
+    config: Config,
+    files: Option<FileChecks>,
+    runner: Option<UnixStream>,
+    no_sandbox: bool,
+    signals: Signals,
+) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build()
         .context("cannot start the runtime")?;
-    let mut server = Server::new(config).confined(!no_sandbox).signals(signals);
+    let mut server = Server::new(config).command_runner(runner).confined(!no_sandbox).signals(signals);
     if let Some(files) = files {
         server = server.files(files);
     }

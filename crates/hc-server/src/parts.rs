@@ -13,6 +13,7 @@ pub(crate) enum Part {
     Manager,
     Pipeline,
     Notifier,
+    Sinks,
     Ipc,
     Sets,
     Snapshots,

@@ -6,6 +6,8 @@ use anyhow::{Context as _, Result};
 use hc_sandbox::{Confinement, Files};
 use tracing::{info, warn};
 
+use crate::sinks::Reach;
+
 /// Gives up the rest. The directories of `sockets` stay writable, so that their files can be removed at the end and be made
 /// again.
 ///
@@ -14,12 +16,20 @@ use tracing::{info, warn};
 /// this process out of what is not its own: where it is not root.
 ///
 /// `roots`: where the root certificates are read again. `chown`: the socket's file is given to another user or group, each
-/// time that it is bound.
-pub(crate) fn enter(sockets: &[&Path], state: Option<&Path>, roots: Vec<PathBuf>, chown: bool) -> Result<()> {
+/// time that it is bound. `sinks`: what these need.
+pub(crate) fn enter(
+    sockets: &[&Path],
+    state: Option<&Path>,
+    roots: Vec<PathBuf>,
+    chown: bool,
+    sinks: Reach,
+) -> Result<()> {
     let mut writable: Vec<PathBuf> = sockets.iter().copied().chain(state).map(Path::to_owned).collect();
     // The range of ephemeral ports, which the first TCP probe reads, and whether IPv6 is switched off.
     let mut readable: Vec<PathBuf> = vec!["/proc/sys/net/ipv4".into(), "/proc/sys/net/ipv6".into()];
     readable.extend(roots);
+    readable.extend(sinks.readable);
+    writable.extend(sinks.writable);
     let above = |directory: &Path| {
         let directory = std::fs::canonicalize(directory).ok()?;
         directory.parent().filter(|above| above.parent().is_some()).map(Path::to_owned)

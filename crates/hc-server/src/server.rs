@@ -1,5 +1,6 @@
 //! A server put together from sources of checks and consumers of statuses.
 
+use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +62,7 @@ pub struct Server {
     pub(crate) confine: bool,
     pub(crate) signals: Option<Signals>,
     pub(crate) files: Option<FileChecks>,
+    pub(crate) command_runner: Option<UnixStream>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) sources: Vec<(Arc<str>, StartSource)>,
     pub(crate) deliveries: Vec<StartDelivery>,
@@ -76,6 +78,7 @@ impl Server {
             confine: false,
             signals: None,
             files: None,
+            command_runner: None,
             shutdown: CancellationToken::new(),
             sources: Vec::new(),
             deliveries: Vec::new(),
@@ -128,6 +131,12 @@ impl Server {
     /// The first signal of these that ends the server cancels its shutdown token.
     pub fn signals(mut self, signals: Signals) -> Self {
         self.signals = Some(signals);
+        self
+    }
+
+    /// The link to the process that runs the commands of sinks, from [`sinks::commands::start`](crate::sinks::commands::start).
+    pub fn command_runner(mut self, link: Option<UnixStream>) -> Self {
+        self.command_runner = link;
         self
     }
 

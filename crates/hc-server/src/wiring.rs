@@ -9,6 +9,11 @@ use hc_notifier::{Delivery, DeliveryError};
 use hc_pipeline::Reprobe;
 use hc_types::{Batch, CheckId, Observer, StatusUpdate};
 
+/// The name of this machine.
+pub(crate) fn node() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// Batches of the outbox travel over the socket.
 pub(crate) struct IpcDelivery(IpcHandle);
 

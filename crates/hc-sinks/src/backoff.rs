@@ -3,7 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 use crate::SinkError;
 
@@ -16,7 +17,11 @@ const LONGEST_ASKED: Duration = Duration::from_secs(600);
 
 /// A pause that doubles with each failure in a row, from 1 s to 60 s, or is as long as the consumer asked for.
 #[derive(Debug, Default)]
-pub(crate) struct Backoff(Mutex<State>);
+pub(crate) struct Backoff {
+    state: Mutex<State>,
+    /// A pause may have ended early.
+    succeeded: Notify,
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
@@ -27,16 +32,25 @@ struct State {
 impl Backoff {
     /// Waits until the consumer may be tried.
     pub(crate) async fn wait(&self) {
-        let until = self.lock().until;
-        if let Some(until) = until {
-            sleep_until(until).await;
+        loop {
+            let until = self.lock().until;
+            match until {
+                // `notify_one` leaves a permit behind, so a success between the look and the wait is not missed.
+                Some(until) if until > Instant::now() => {
+                    drop(timeout_at(until, self.succeeded.notified()).await)
+                }
+                _ => return,
+            }
         }
     }
 
     pub(crate) fn note(&self, result: &Result<(), SinkError>) {
         let mut state = self.lock();
         *state = match result {
-            Ok(()) => State::default(),
+            Ok(()) => {
+                self.succeeded.notify_one();
+                State::default()
+            }
             Err(error) => {
                 let doubled = FIRST.saturating_mul(1 << state.failures.min(8)).min(LONGEST);
                 let pause = error.retry_after().map_or(doubled, |asked| asked.min(LONGEST_ASKED).max(FIRST));
@@ -46,7 +60,7 @@ impl Backoff {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,5 +3,5 @@
 mod agent;
 mod runtime;
 
-pub use agent::{Agent, AgentConfig};
-pub use runtime::{Runtime, RuntimeAddress, RuntimeConfig};
+pub use agent::{AGENT_CONNECTIONS, Agent, AgentConfig};
+pub use runtime::{Runtime, RuntimeAddress, RuntimeAddressError, RuntimeConfig};

@@ -37,6 +37,7 @@ async fn the_state_file_holds_every_check_and_is_replaced_as_a_whole() {
     sink.forget(&[CheckId(9)]).await;
     until("a check that is gone leaves the file", async || read().checks.len() == 1).await;
     sink.deliver(&[report(10, "b", Unhealthy)]).await.unwrap();
+    sink.flush().await.unwrap();
     let second = read();
     assert_eq!(second.checks.len(), 1);
     assert_eq!(second.checks[0].reason.as_deref(), Some("refused"));
@@ -56,6 +57,41 @@ async fn a_state_file_that_cannot_be_written_is_an_error_and_the_old_one_stands(
     sink.deliver(&[]).await.unwrap();
     let states: States<Vec<CheckState>> = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(states.checks.len(), 1, "what came with the failed delivery is in the next file");
+}
+
+#[tokio::test]
+async fn a_state_file_is_written_once_an_interval_and_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.json");
+    let start = |interval| {
+        let config = StateFileConfig { path: path.clone(), mode: 0o644, interval, node: String::new() };
+        FileSink::start("state", StateFile::new(config)).unwrap()
+    };
+    let checks = || {
+        let states: States<Vec<CheckState>> = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        states.checks.len()
+    };
+    let sink = start(Duration::from_secs(3600));
+    sink.deliver(&[report(1, "a", Healthy)]).await.unwrap();
+    sink.deliver(&[report(2, "b", Healthy)]).await.unwrap();
+    sink.forget(&[CheckId(1)]).await;
+    sink.deliver(&[report(3, "c", Healthy)]).await.unwrap();
+    assert_eq!(checks(), 1, "the second is not due for an hour");
+    drop(sink);
+    until("the rest is written at the end", async || checks() == 2).await;
+
+    let sink = start(Duration::from_millis(20));
+    sink.deliver(&[report(1, "a", Healthy)]).await.unwrap();
+    sink.deliver(&[report(2, "b", Healthy)]).await.unwrap();
+    sink.deliver(&[report(3, "c", Healthy)]).await.unwrap();
+    until("the rest is written by itself", async || checks() == 3).await;
+    // A disk that failed is tried again without anybody who delivers.
+    let away = dir.path().with_extension("away");
+    std::fs::rename(dir.path(), &away).unwrap();
+    sink.forget(&[CheckId(1)]).await;
+    until("a delivery says so", async || sink.deliver(&[]).await.is_err()).await;
+    std::fs::rename(&away, dir.path()).unwrap();
+    until("it is written", async || checks() == 2).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What a consumer's queue hears of the table.
 
+use hc_types::CheckId;
+
 /// The place of a check in the table. Places of checks that ended are used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub u32);
@@ -20,13 +22,13 @@ pub struct Report {
 /// them may block, wait for the consumer, or use the view.
 pub trait Outlet: Send + Sync + 'static {
     /// A check begins in this slot, or begins again: what was queued of it is void, and nothing of it is reported yet.
-    fn begin(&self, slot: Slot);
+    fn begin(&self, slot: Slot, id: CheckId);
 
     /// These rows have something new for consumers.
     fn reported(&self, reports: &[Report]);
 
     /// The check of this slot has ended.
-    fn forget(&self, slot: Slot);
+    fn forget(&self, slot: Slot, id: CheckId);
 
     /// A set of checks is in effect: every [`begin`](Self::begin) and [`forget`](Self::forget) that belongs to it has been
     /// called. After a `full` set the consumer gets everything again, since it may be a new one.

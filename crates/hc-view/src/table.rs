@@ -159,6 +159,12 @@ impl Table {
         Some(CheckStatus { id: row.id, spec: Arc::clone(&row.spec), status: row.reported()? })
     }
 
+    /// What the check with this id checks now. `None` when its id is not in the set.
+    #[must_use]
+    pub fn spec(&self, id: CheckId) -> Option<&Arc<CheckSpec>> {
+        self.index.get(&id).and_then(|at| self.row(Slot(*at))).map(|row| &row.spec)
+    }
+
     /// Whether this is the current life of the id.
     #[must_use]
     pub fn is_current(&self, id: CheckId, incarnation: Incarnation) -> bool {

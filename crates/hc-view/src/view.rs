@@ -123,7 +123,7 @@ impl View {
     pub fn remove(&self, id: CheckId, incarnation: Incarnation) -> bool {
         self.write(|table, _| {
             let slot = table.forget(id, incarnation);
-            slot.iter().for_each(|slot| self.outlets.iter().for_each(|outlet| outlet.forget(*slot)));
+            slot.iter().for_each(|slot| self.outlets.iter().for_each(|outlet| outlet.forget(*slot, id)));
             slot.is_some()
         })
     }
@@ -138,7 +138,7 @@ impl Sink for View {
     fn begin(&self, id: CheckId, incarnation: Incarnation, spec: &Arc<CheckSpec>) {
         self.write(|table, _| {
             let slot = table.begin(id, incarnation, spec);
-            self.outlets.iter().for_each(|outlet| outlet.begin(slot));
+            self.outlets.iter().for_each(|outlet| outlet.begin(slot, id));
         });
     }
 

@@ -42,6 +42,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "hc-pipeline",
             "hc-resolve",
             "hc-sandbox",
+            "hc-sinks",
             "hc-snapshot",
             "hc-sources",
             "hc-types",

@@ -1,6 +1,8 @@
 //! Values that TOML has no type for. Errors made here carry line and key, since the parser knows where it is.
 
+use std::fmt::Display;
 use std::num::NonZeroUsize;
+use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -87,4 +89,29 @@ pub(crate) fn log_level(text: &str) -> Result<Targets, String> {
         None => text.parse().map_err(|_| format!("{text:?} is not a log level")),
         Some(word) => Err(format!("{word:?} is not a log level: error, warn, info, debug, trace or off")),
     }
+}
+
+pub(super) fn some_above_zero<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    above_zero(deserializer).map(Some)
+}
+
+pub(super) fn some_batch_size<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<NonZeroUsize>, D::Error> {
+    batch_size(deserializer).map(Some)
+}
+
+pub(super) fn some_octal_mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    octal_mode(deserializer).map(Some)
+}
+
+/// What is written as a string.
+pub(super) fn some_parsed<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: FromStr<Err: Display>,
+    D: Deserializer<'de>,
+{
+    String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
 }

@@ -53,7 +53,13 @@ impl EventLog {
         }
         // Opened above.
         let Some(file) = &mut self.file else { return Ok(()) };
-        file.write_all(lines)
+        let length = file.metadata()?.len();
+        let written = file.write_all(lines);
+        if written.is_err() {
+            // The disk may have had room for half a line, and all of them are written again.
+            let _ = file.set_len(length);
+        }
+        written
     }
 }
 

@@ -30,7 +30,7 @@ pub struct StateFileConfig {
     pub path: PathBuf,
     /// The mode of the file, such as 0o644.
     pub mode: u32,
-    /// The shortest time between two writings.
+    /// The shortest time between two writings. What is delivered meanwhile is in the next one.
     pub interval: Duration,
     /// The name of this machine in the file.
     pub node: String,
@@ -43,13 +43,17 @@ pub struct StateFile {
     checks: BTreeMap<CheckId, Report>,
     /// When the next writing may begin.
     next: Option<Instant>,
+    /// Whether the file lacks something that was delivered.
+    dirty: bool,
+    /// Whether the latest writing failed.
+    failing: bool,
 }
 
 impl StateFile {
     /// A state without checks. Nothing is written before the first delivery.
     #[must_use]
     pub fn new(config: StateFileConfig) -> Self {
-        Self { config, checks: BTreeMap::new(), next: None }
+        Self { config, checks: BTreeMap::new(), next: None, dirty: false, failing: false }
     }
 
     fn replace(&self) -> io::Result<()> {
@@ -84,23 +88,45 @@ impl StateFile {
 impl FileWriter for StateFile {
     fn write(&mut self, reports: &[Report]) -> Result<(), SinkError> {
         self.checks.extend(reports.iter().map(|report| (report.id, report.clone())));
-        if let Some(next) = self.next {
-            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        self.dirty = true;
+        // After a failure each delivery tries at once, so that its result is the truth about the disk.
+        if !self.failing && self.next.is_some_and(|next| next > Instant::now()) {
+            return Ok(());
+        }
+        self.flush()
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.next.filter(|_| self.dirty)
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        if !self.dirty {
+            return Ok(());
         }
         let begun = Instant::now();
-        let written = self.replace();
+        let written =
+            self.replace().map_err(|source| SinkError::File { path: self.config.path.clone(), source });
         self.next = Some(begun + self.config.interval.max(begun.elapsed() * SHARE));
-        written.map_err(|source| SinkError::File { path: self.config.path.clone(), source })
+        match &written {
+            Ok(()) if self.failing => {
+                tracing::info!(path = %self.config.path.display(), "the state file is written again");
+            }
+            Err(error) if !self.failing => {
+                tracing::warn!(%error, "the state file cannot be written; trying again");
+            }
+            Ok(()) | Err(_) => {}
+        }
+        (self.dirty, self.failing) = (written.is_err(), written.is_err());
+        written
     }
 
     fn forget(&mut self, ids: &[CheckId]) {
         for id in ids {
             self.checks.remove(id);
         }
-        if let Err(error) = self.write(&[]) {
-            // The next delivery says so, too, and is tried until it succeeds.
-            tracing::warn!(%error, "the state file still has checks that are gone");
-        }
+        // Logged in there, and tried until it succeeds.
+        let _ = self.write(&[]);
     }
 }
 

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::board::Board;
 use crate::{Report, SinkError, Template};
 
-/// Connections at once. HAProxy holds each for a moment.
-const CONNECTIONS: usize = 1024;
+/// Connections at once: HAProxy holds each for a moment. Each is a descriptor.
+pub const AGENT_CONNECTIONS: usize = 256;
 /// How long a peer may take to say which server it means, and to take the answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The longest name.
@@ -65,7 +65,7 @@ impl Agent {
         loop {
             // `accept` loses no connection when it is dropped.
             let accepted = select! {
-                accepted = listener.accept(), if connections.len() < CONNECTIONS => accepted,
+                accepted = listener.accept(), if connections.len() < AGENT_CONNECTIONS => accepted,
                 Some(_) = connections.join_next() => continue,
                 () = shutdown.cancelled() => return,
             };

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use hc_types::{CheckId, Health};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::select;
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +39,22 @@ pub enum RuntimeAddress {
     Tcp(std::net::SocketAddr),
 }
 
+/// A text that is neither the path of a socket nor an address with a port.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is neither an absolute path nor ADDRESS:PORT")]
+pub struct RuntimeAddressError(String);
+
+impl FromStr for RuntimeAddress {
+    type Err = RuntimeAddressError;
+
+    fn from_str(text: &str) -> Result<Self, RuntimeAddressError> {
+        if text.starts_with('/') {
+            return Ok(Self::Unix(text.into()));
+        }
+        text.parse().map(Self::Tcp).map_err(|_| RuntimeAddressError(text.to_owned()))
+    }
+}
+
 impl fmt::Display for RuntimeAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -60,6 +78,8 @@ pub struct Runtime {
     address: RuntimeAddress,
     board: Board,
     backoff: Backoff,
+    /// What was read from the board is set before it is read again, so that no older health is set over a newer one.
+    turn: AsyncMutex<()>,
     /// What was warned of, once each.
     warned: Mutex<HashSet<String>>,
 }
@@ -69,7 +89,8 @@ impl Runtime {
     #[must_use]
     pub fn new(config: RuntimeConfig) -> Self {
         let RuntimeConfig { address, server } = config;
-        Self { address, board: Board::new(server), backoff: Backoff::default(), warned: Mutex::default() }
+        let (backoff, turn, warned) = (Backoff::default(), AsyncMutex::default(), Mutex::default());
+        Self { address, board: Board::new(server), backoff, turn, warned }
     }
 
     /// Resolves when a delivery may be tried: at once, or after a pause that doubles from 1 s to 60 s with each failure in a row.
@@ -88,6 +109,7 @@ impl Runtime {
     /// # Cancel safety
     /// Dropping the future leaves the servers set or not.
     pub async fn deliver(&self, reports: &[Report]) -> Result<(), SinkError> {
+        let _turn = self.turn.lock().await;
         let names = self.board.update(reports);
         let health = |name: Arc<str>| self.board.health(&name).map(|health| (name, health));
         let result = self.set(names.into_iter().filter_map(health).collect()).await;
@@ -111,16 +133,20 @@ impl Runtime {
             }
             // One that cannot be reached is found out, and logged, by the next delivery.
             let Ok(answer) = self.ask("show info").await else { continue };
-            let pid = answer.lines().find_map(|line| line.strip_prefix("Pid: ")).map(str::to_owned);
-            if pid == process {
+            let found = Process::of(&answer);
+            if process.as_ref().is_some_and(|known| found.is_later_of(known)) {
+                process = Some(found);
                 continue;
             }
+            let _turn = self.turn.lock().await;
             let servers = self.board.all();
             if process.is_some() {
                 tracing::info!(haproxy = %self.address, servers = servers.len(), "HAProxy was restarted: setting all servers again");
             }
             if self.set(servers).await.is_ok() {
-                process = pid;
+                process = Some(found);
+                // What has changed since it was last there need not wait until the pause is over.
+                self.backoff.note(&Ok(()));
                 self.warn_of_checks().await;
             }
         }
@@ -186,6 +212,29 @@ impl Runtime {
             Ok(result) => result,
             Err(_) => Err(SinkError::Timeout { place: place.clone(), timeout: PATIENCE }),
         }
+    }
+}
+
+/// Which HAProxy answers.
+#[derive(Debug, PartialEq, Eq)]
+struct Process {
+    pid: Option<String>,
+    uptime: Option<u64>,
+}
+
+impl Process {
+    /// By the answer to `show info`.
+    fn of(info: &str) -> Self {
+        let field = |name| info.lines().find_map(|line| line.strip_prefix(name));
+        Self {
+            pid: field("Pid: ").map(str::to_owned),
+            uptime: field("Uptime_sec: ").and_then(|seconds| seconds.trim().parse().ok()),
+        }
+    }
+
+    /// Whether it is the process that was `known`. In a container each has the number 1, so how long it has run counts, too.
+    fn is_later_of(&self, known: &Self) -> bool {
+        self.pid == known.pid && self.uptime >= known.uptime
     }
 }
 
@@ -269,6 +318,14 @@ mod tests {
         for name in ["", "b", "b/", "/s", "b/s/t", "b/s;shutdown", "b/s\nx", "b/s t", "b/é"] {
             assert!(!is_server(name), "{name}");
         }
+    }
+
+    #[test]
+    fn another_process_is_known_by_its_number_or_its_age() {
+        let process =
+            |pid, uptime| Process::of(&format!("Name: HAProxy\nPid: {pid}\nUptime_sec: {uptime}\n"));
+        assert!(process(1, 9).is_later_of(&process(1, 9)) && process(1, 10).is_later_of(&process(1, 9)));
+        assert!(!process(1, 3).is_later_of(&process(1, 9)) && !process(2, 10).is_later_of(&process(1, 9)));
     }
 
     #[test]

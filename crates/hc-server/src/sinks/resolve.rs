@@ -1,0 +1,48 @@
+//! The hosts of webhooks.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+
+use hc_resolve::Resolver;
+use hc_sinks::Resolve;
+
+const FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
+
+/// What is read to find addresses. A file that is a link into another directory is often replaced there, so that directory
+/// is among them.
+pub(super) fn files() -> Vec<PathBuf> {
+    let linked = |path: &str| {
+        let directory = std::fs::canonicalize(path).ok()?.parent()?.to_owned();
+        (directory != Path::new("/etc")).then_some(directory)
+    };
+    FILES.iter().map(PathBuf::from).chain(FILES.iter().filter_map(|path| linked(path))).collect()
+}
+
+/// By the configuration of the system. One that cannot be read is tried again with the next question.
+#[derive(Default)]
+pub(super) struct SystemResolve(Mutex<Option<Resolver>>);
+
+impl SystemResolve {
+    fn resolver(&self) -> Result<Resolver, String> {
+        let mut resolver = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*resolver {
+            Some(resolver) => Ok(resolver.clone()),
+            None => {
+                let new = Resolver::system().map_err(|error| error.to_string())?;
+                Ok(resolver.insert(new).clone())
+            }
+        }
+    }
+}
+
+impl Resolve for SystemResolve {
+    fn resolve(&self, host: &str) -> Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, String>> + Send + '_>> {
+        let host = host.to_owned();
+        Box::pin(async move {
+            let answer = self.resolver()?.resolve(&host).await.map_err(|error| error.to_string())?;
+            Ok(answer.addresses.into_iter().collect())
+        })
+    }
+}
