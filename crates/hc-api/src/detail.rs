@@ -39,15 +39,33 @@ fn explain(check: &CheckState) -> Vec<String> {
         ));
     }
     let failed = check.failures_in_a_row.unwrap_or_default();
+    let passed = check.passes_in_a_row.unwrap_or_default();
     let result = if check.message.is_empty() { String::new() } else { format!(": {}", check.message) };
+    let fall = u64::from(check.retries) + 1;
     match check.health {
-        Health::Unknown => lines.push("No probe has ended yet; nothing is reported before.".to_owned()),
-        Health::Healthy if failed == 0 => lines.push(format!("The latest probe passed{result}.")),
+        Health::Unknown => {
+            lines.push(
+                "No probe has ended yet; nothing is reported before. The first result decides.".to_owned(),
+            );
+        }
+        Health::Healthy if failed == 0 => lines.push(format!(
+            "The latest probe passed{result}. It is healthy until {fall} in a row have failed."
+        )),
         Health::Healthy => lines.push(format!(
-            "The latest {} failed{result}. It is healthy until {} in a row have failed: {} more.",
+            "The latest {} failed{result}. It is healthy until {fall} in a row have failed: {} more.",
             probes(failed),
-            check.retries.saturating_add(1),
-            check.retries.saturating_add(1).saturating_sub(failed).max(1),
+            check.failures_needed.unwrap_or(fall),
+        )),
+        Health::Unhealthy if passed > 0 => lines.push(format!(
+            "The latest {} passed{result}. It is unhealthy until {} in a row have passed: {} more.",
+            probes(passed),
+            check.rise,
+            check.passes_needed.unwrap_or(check.rise),
+        )),
+        Health::Unhealthy if check.rise > 1 => lines.push(format!(
+            "The latest {} failed{result}. It is unhealthy until {} in a row have passed.",
+            probes(failed.max(1)),
+            check.rise,
         )),
         Health::Unhealthy => lines.push(format!(
             "The latest {} failed{result}. One probe that passes makes it healthy.",
@@ -69,37 +87,46 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use hc_types::{
-        CheckId, CheckSpec, Failure, Held, LocalFault, Outcome, ProbeSpec, Status, Target, Timing,
+        CheckId, CheckSpec, Failure, Held, LocalFault, Outcome, ProbeSpec, Progress, Status, Target, Timing,
     };
 
     use super::*;
 
     #[track_caller]
-    fn check(status: Status, failed: u32, expected: &[&str]) {
+    fn check(status: Status, in_a_row: u32, expected: &[&str]) {
+        check_of(1, status, in_a_row, expected);
+    }
+
+    #[track_caller]
+    fn check_of(rise: u32, status: Status, in_a_row: u32, expected: &[&str]) {
         let second = Duration::from_secs(1);
         let spec = CheckSpec::new(
             Target::plain([192, 0, 2, 1].into(), 0),
             ProbeSpec::Icmp,
-            Timing::every(second).timeout(second).retries(2),
+            Timing::every(second).timeout(second).retries(2).rise(rise),
         )
         .unwrap();
-        let state = CheckState::new(CheckId(1), &spec, &status).with_schedule(failed, Some(UNIX_EPOCH));
+        let progress = Progress { in_a_row, next_due: Some(UNIX_EPOCH), ..Progress::default() };
+        let state = CheckState::new(CheckId(1), &spec, &status).with_progress(&spec, &status, &progress);
         let mut expected: Vec<&str> = expected.to_vec();
         expected.push("The next probe is due at 1970-01-01T00:00:00.000Z.");
         let explanation = CheckDetail::new(state, Vec::new()).explanation;
         // The words of outcomes are not of interest here.
-        let words = spec.text(&Outcome::Fail(Failure::Refused));
-        assert_eq!(
-            explanation.iter().map(|line| line.replace(&words, "WORDS")).collect::<Vec<_>>(),
-            expected
-        );
+        let words = [Outcome::Fail(Failure::Refused), Outcome::PASS].map(|outcome| spec.text(&outcome));
+        let wordless =
+            |line: &String| words.iter().fold(line.clone(), |line, words| line.replace(words, "WORDS"));
+        assert_eq!(explanation.iter().map(wordless).collect::<Vec<_>>(), expected);
     }
 
     #[test]
     fn what_comes_next_is_explained() {
         let failed =
             |health| Status { health, outcome: Some(Outcome::Fail(Failure::Refused)), ..Status::NEW };
-        check(Status::NEW, 0, &["No probe has ended yet; nothing is reported before."]);
+        check(
+            Status::NEW,
+            0,
+            &["No probe has ended yet; nothing is reported before. The first result decides."],
+        );
         check(
             failed(Health::Healthy),
             1,
@@ -109,6 +136,24 @@ mod tests {
             failed(Health::Unhealthy),
             7,
             &["The latest 7 probes failed: WORDS. One probe that passes makes it healthy."],
+        );
+        let passed = |health| Status { health, outcome: Some(Outcome::PASS), ..Status::NEW };
+        check(
+            passed(Health::Healthy),
+            9,
+            &["The latest probe passed: WORDS. It is healthy until 3 in a row have failed."],
+        );
+        check_of(
+            4,
+            passed(Health::Unhealthy),
+            3,
+            &["The latest 3 probes passed: WORDS. It is unhealthy until 4 in a row have passed: 1 more."],
+        );
+        check_of(
+            4,
+            failed(Health::Unhealthy),
+            1,
+            &["The latest probe failed: WORDS. It is unhealthy until 4 in a row have passed."],
         );
         let held = Held { fault: LocalFault::Ports, since: UNIX_EPOCH };
         let trouble = format!(

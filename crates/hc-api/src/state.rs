@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use hc_types::{CheckId, CheckSpec, Health, Mode, ProbeSpec, Status, Target};
+use hc_types::{CheckId, CheckSpec, Health, Mode, Needed, Outcome, ProbeSpec, Progress, Status, Target};
 use serde::{Deserialize, Serialize};
 
 /// One check: what it is and how its backend is. Fields that say nothing are left out.
@@ -54,9 +54,33 @@ pub struct CheckState {
     pub timeout_seconds: f64,
     /// Failures in a row that a healthy check survives.
     pub retries: u32,
+    /// Passes in a row that make an unhealthy check healthy. Absent where one does.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub rise: u32,
+    /// The interval while the health may be about to change, in seconds, where it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fast_interval_seconds: Option<f64>,
+    /// The interval of an unhealthy check whose probes fail, in seconds, where it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down_interval_seconds: Option<f64>,
+    /// How much later than planned a probe may start, in seconds, where it may: at the usual interval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter_seconds: Option<f64>,
+    /// How long after it begins the check is first probed, in seconds, where that is not at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_delay_seconds: Option<f64>,
     /// Failures in a row up to now, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failures_in_a_row: Option<u32>,
+    /// Passes in a row up to now, where that is known. Those before a restart of the server are not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passes_in_a_row: Option<u32>,
+    /// How many more failures in a row make it unhealthy, where it is healthy and that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failures_needed: Option<u64>,
+    /// How many more passes in a row make it healthy, where it is unhealthy and that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passes_needed: Option<u32>,
     /// When the next probe is due, where that is known. RFC 3339, UTC.
     #[serde(default, with = "crate::time::option", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
@@ -95,8 +119,10 @@ impl CheckState {
     /// The state of a check without a name and labels.
     #[must_use]
     pub fn new(id: CheckId, spec: &CheckSpec, status: &Status) -> Self {
-        let target = spec.target();
+        let (target, timing) = (spec.target(), spec.timing());
         let outcome = status.outcome.as_ref();
+        let unless_zero =
+            |time: Duration| Some(time).filter(|time| !time.is_zero()).map(|time| time.as_secs_f64());
         Self {
             id: id.0.to_string(),
             name: None,
@@ -112,8 +138,16 @@ impl CheckState {
             duration_seconds: status.duration.as_secs_f64(),
             interval_seconds: spec.interval().as_secs_f64(),
             timeout_seconds: spec.timeout().as_secs_f64(),
-            retries: spec.retries(),
+            retries: timing.retries,
+            rise: timing.rise,
+            fast_interval_seconds: timing.fast_interval.map(|interval| interval.as_secs_f64()),
+            down_interval_seconds: timing.down_interval.map(|interval| interval.as_secs_f64()),
+            jitter_seconds: unless_zero(timing.jitter.of(timing.interval)),
+            start_delay_seconds: unless_zero(timing.start_delay),
             failures_in_a_row: None,
+            passes_in_a_row: None,
+            failures_needed: None,
+            passes_needed: None,
             next_check: None,
             failures: status.failures,
             successes: status.successes,
@@ -146,17 +180,20 @@ impl CheckState {
         self
     }
 
-    /// The same check, with the time of its last change of health.
+    /// The same check, with what only its shard knows: since when its health is what it is, what rise and fall still need, and
+    /// when the next probe is due.
     #[must_use]
-    pub fn with_since(mut self, since: Option<SystemTime>) -> Self {
-        self.since = since;
-        self
-    }
-
-    /// The same check, with what only its shard knows.
-    #[must_use]
-    pub fn with_schedule(mut self, failures_in_a_row: u32, next_check: Option<SystemTime>) -> Self {
-        (self.failures_in_a_row, self.next_check) = (Some(failures_in_a_row), next_check);
+    pub fn with_progress(mut self, spec: &CheckSpec, status: &Status, progress: &Progress) -> Self {
+        let passed = matches!(status.outcome, Some(Outcome::Pass(_)));
+        // Of what an earlier process left, the failures in a row are known.
+        let (passes, failures) = if passed { (progress.in_a_row, 0) } else { (0, progress.in_a_row) };
+        (self.passes_in_a_row, self.failures_in_a_row) = (Some(passes), Some(failures));
+        (self.failures_needed, self.passes_needed) = match spec.needed(status, progress) {
+            Needed::AnyResult => (None, None),
+            Needed::Failures(failures) => (Some(failures), None),
+            Needed::Passes(passes) => (None, Some(passes)),
+        };
+        (self.since, self.next_check) = (progress.since, progress.next_due);
         self
     }
 
@@ -165,6 +202,15 @@ impl CheckState {
     pub fn title(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.id)
     }
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_one(rise: &u32) -> bool {
+    *rise == 1
 }
 
 /// The address and, where there is one, the port.
@@ -182,9 +228,9 @@ fn is_plain(mode: &Mode) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
-    use hc_types::{Failure, Held, LocalFault, Mark, Outcome, TcpProbe, Timing};
+    use hc_types::{Failure, Held, Jitter, LocalFault, Mark, TcpProbe, Timing};
     use serde_json::{Value, json};
 
     use super::*;
@@ -243,19 +289,45 @@ mod tests {
         let state = CheckState::new(CheckId(1), &spec, &status)
             .with_name(Some("web-1"))
             .with_labels([("group", "web")])
-            .with_since(Some(at))
-            .with_schedule(2, None);
+            .with_progress(&spec, &status, &Progress { since: Some(at), in_a_row: 2, ..Progress::default() });
         check_reads_back(
             &state,
             json!({
                 "id": "1", "name": "web-1", "labels": {"group": "web"}, "type": "tcp", "target": "[2001:db8::1]:80",
                 "backend": "192.0.2.7", "mode": "dsr", "mark": 9, "health": "unhealthy",
                 "since": "2023-11-14T22:13:20.123Z", "last_check": "2023-11-14T22:13:20.123Z", "duration_seconds": 0.0015,
-                "interval_seconds": 1.0, "timeout_seconds": 1.0, "retries": 0, "failures_in_a_row": 2, "failures": 3, "successes": 1, "reason": "refused", "message": state.message.clone(),
+                "interval_seconds": 1.0, "timeout_seconds": 1.0, "retries": 0, "failures_in_a_row": 2, "passes_in_a_row": 0, "passes_needed": 1, "failures": 3, "successes": 1, "reason": "refused", "message": state.message.clone(),
                 "held": {"reason": "local_descriptors", "message": LocalFault::Descriptors.to_string(), "since": "2023-11-14T22:13:20.123Z"},
             }),
         );
         assert!(!state.message.is_empty());
         assert_eq!(state.title(), "web-1");
+    }
+
+    #[test]
+    fn timing_beyond_seesaws_is_shown_where_there_is_some() {
+        let target = Target::plain([192, 0, 2, 1].into(), 80);
+        let timing = Timing::every(10 * SECOND)
+            .timeout(SECOND)
+            .retries(4)
+            .rise(3)
+            .fast_interval(SECOND)
+            .down_interval(60 * SECOND)
+            .jitter(Jitter::Percent(5))
+            .start_delay(2 * SECOND);
+        let spec = CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), timing).unwrap();
+        let status = Status { health: Health::Unhealthy, outcome: Some(Outcome::PASS), ..Status::NEW };
+        let progress = Progress { in_a_row: 1, ..Progress::default() };
+        let state = CheckState::new(CheckId(1), &spec, &status).with_progress(&spec, &status, &progress);
+        check_reads_back(
+            &state,
+            json!({
+                "id": "1", "type": "tcp", "target": "192.0.2.1:80", "health": "unhealthy", "duration_seconds": 0.0,
+                "interval_seconds": 10.0, "timeout_seconds": 1.0, "retries": 4, "rise": 3, "fast_interval_seconds": 1.0,
+                "down_interval_seconds": 60.0, "jitter_seconds": 0.5, "start_delay_seconds": 2.0, "failures_in_a_row": 0,
+                "passes_in_a_row": 1, "passes_needed": 2, "failures": 0, "successes": 0, "reason": "pass",
+                "message": state.message.clone(),
+            }),
+        );
     }
 }

@@ -4,16 +4,15 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use hc_types::{CheckSpec, Mark, Mode, ProbeSpec, SpecError, Target, Timing, TlsOptions};
+use hc_types::{CheckSpec, Mark, Mode, ProbeSpec, SpecError, Target, TlsOptions};
 
 use crate::diagnostic::{Report, Span};
 use crate::expand::{Expansion, Host, Place};
 use crate::form::{Key, Settings, Value};
 use crate::host::{self, HostCheck, Resolve};
 use crate::inherit::Layer;
-use crate::{Files, Labels, SourceFile, expand, keys, probe, tls, words};
+use crate::{Files, Labels, SourceFile, expand, keys, probe, timing, tls, words};
 
 /// One check before its id is known, and the place that names it.
 pub(crate) struct Draft {
@@ -190,15 +189,11 @@ impl Build<'_> {
     }
 
     fn spec(&self, place: &Place, probe: &ProbeSpec) -> Result<CheckSpec, SpecError> {
-        let settings = &self.layer.settings;
-        let interval = settings.duration(&keys::INTERVAL).unwrap_or(Duration::from_secs(10));
-        let timeout = settings.duration(&keys::TIMEOUT).unwrap_or(Duration::from_secs(5));
-        let retries = settings.integer(&keys::RETRIES).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
         let probe = match &place.host {
             Host::Ip(_) => probe.clone(),
             Host::Name(name) => host::probe_of(name, place.port, probe),
         };
-        CheckSpec::new(self.target(place), probe, Timing::every(interval).timeout(timeout).retries(retries))
+        CheckSpec::new(self.target(place), probe, timing::read(&self.layer.settings))
     }
 
     fn target(&self, place: &Place) -> Target {

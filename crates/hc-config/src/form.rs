@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use hc_types::Jitter;
+
 use crate::diagnostic::Span;
 use crate::range::{PortRange, TargetItem};
 
@@ -108,6 +110,7 @@ pub(crate) enum Value {
     Target(TargetItem),
     Ports(PortRange),
     Codes(std::ops::RangeInclusive<u16>),
+    Jitter(Jitter),
     List(Vec<Located>),
     Table(Settings),
     Named(BTreeMap<String, Located>),

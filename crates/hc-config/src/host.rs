@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use hc_types::{CheckId, CheckSpec, ProbeSpec, SpecError, Target, Timing};
+use hc_types::{CheckId, CheckSpec, ProbeSpec, SpecError, Target};
 
 use crate::probe::host_overrides;
 use crate::range::TargetItem;
@@ -82,12 +82,7 @@ fn with_address(template: &CheckSpec, ip: IpAddr) -> Result<CheckSpec, SpecError
         Some(mark) => Target::marked(ip, target.port(), target.mode(), mark, target.host()),
         None => Target::plain(ip, target.port()),
     };
-    let probe = template.probe().clone();
-    CheckSpec::new(
-        target,
-        probe,
-        Timing::every(template.interval()).timeout(template.timeout()).retries(template.retries()),
-    )
+    CheckSpec::new(target, template.probe().clone(), template.timing())
 }
 
 /// The probe of a host: an HTTP request names the host unless the file names another one.

@@ -1,14 +1,17 @@
 //! The keys of the format: the one place where a key gets its name, its form, its default and its
 //! words.
 
+mod target;
+mod timing;
 pub(crate) mod tls;
 
-use std::time::Duration;
-
-use hc_types::{MAX_PERIOD, MIN_INTERVAL};
+pub(crate) use target::{ADDRESS, BACKEND, EXCLUDE, MARK, MODE, PORT, RESOLVE, TARGET, TARGET_NAME};
+pub(crate) use timing::{
+    DOWN_INTERVAL, FALL, FAST_INTERVAL, INTERVAL, JITTER, RETRIES, RISE, START_DELAY, TIMEOUT,
+};
 
 use crate::form::{Form, Key, Syntax, Table, Value};
-use crate::range::{TargetItem, read_codes, read_ports};
+use crate::range::read_codes;
 use crate::words;
 use tls::TLS;
 
@@ -50,20 +53,39 @@ static DEFAULTS_TABLE: Table = Table {
     name: "defaults",
     doc: "Values for all checks of this file. What stands nearer wins: the check, its templates, its group, the templates of \
           the group, then these.",
-    keys: &[&INTERVAL, &TIMEOUT, &RETRIES, &LABELS, &PORT, &MODE, &MARK, &TCP, &HTTP, &UDP, &DNS, &RADIUS],
-    exclusive: &[],
+    keys: &[
+        &INTERVAL,
+        &TIMEOUT,
+        &RETRIES,
+        &FALL,
+        &RISE,
+        &FAST_INTERVAL,
+        &DOWN_INTERVAL,
+        &JITTER,
+        &START_DELAY,
+        &LABELS,
+        &PORT,
+        &MODE,
+        &MARK,
+        &TCP,
+        &HTTP,
+        &UDP,
+        &DNS,
+        &RADIUS,
+    ],
+    exclusive: ONE_OF,
 };
 static TEMPLATE_TABLE: Table = Table {
     name: "template.NAME",
     doc: "A template, by a name of your choice. Its keys are those of `[check]` without `name` and `group`.",
     keys: SHARED_KEYS,
-    exclusive: &[],
+    exclusive: ONE_OF,
 };
 static GROUP_TABLE: Table = Table {
     name: "group.NAME",
     doc: "A group, by a name of your choice. Its keys are those of `[check]` without `name` and `group`.",
     keys: SHARED_KEYS,
-    exclusive: &[],
+    exclusive: ONE_OF,
 };
 pub(crate) static CHECK_TABLE: Table = Table {
     name: "check",
@@ -79,6 +101,12 @@ pub(crate) static CHECK_TABLE: Table = Table {
         &INTERVAL,
         &TIMEOUT,
         &RETRIES,
+        &FALL,
+        &RISE,
+        &FAST_INTERVAL,
+        &DOWN_INTERVAL,
+        &JITTER,
+        &START_DELAY,
         &LABELS,
         &MODE,
         &MARK,
@@ -90,13 +118,37 @@ pub(crate) static CHECK_TABLE: Table = Table {
         &RADIUS,
         &ICMP,
     ],
-    exclusive: &[],
+    exclusive: ONE_OF,
 };
 /// What a check can inherit.
 pub(crate) static SHARED_KEYS: &[&Key] = &[
-    &EXTENDS, &TARGET, &EXCLUDE, &RESOLVE, &PORT, &INTERVAL, &TIMEOUT, &RETRIES, &LABELS, &MODE, &MARK,
-    &BACKEND, &TCP, &HTTP, &UDP, &DNS, &RADIUS, &ICMP,
+    &EXTENDS,
+    &TARGET,
+    &EXCLUDE,
+    &RESOLVE,
+    &PORT,
+    &INTERVAL,
+    &TIMEOUT,
+    &RETRIES,
+    &FALL,
+    &RISE,
+    &FAST_INTERVAL,
+    &DOWN_INTERVAL,
+    &JITTER,
+    &START_DELAY,
+    &LABELS,
+    &MODE,
+    &MARK,
+    &BACKEND,
+    &TCP,
+    &HTTP,
+    &UDP,
+    &DNS,
+    &RADIUS,
+    &ICMP,
 ];
+/// Two names of one thing.
+static ONE_OF: &[&[&str]] = &[&["retries", "fall"]];
 
 pub(crate) static NAME: Key = Key {
     name: "name",
@@ -117,94 +169,12 @@ pub(crate) static EXTENDS: Key = Key {
     default: "none",
     doc: "Templates whose values these are based on; of several the later one wins.",
 };
-pub(crate) static TARGET: Key = Key {
-    name: "target",
-    form: Form::OneOrMany(&Form::TextOrTable(&TARGET_SYNTAX, &TARGET_TABLE)),
-    default: "required",
-    doc: "Where the probe goes: an address or a host name, with a port if need be, a CIDR range, or a list of these. An IPv4 \
-          range up to /30 has neither its network nor its broadcast address.",
-};
-static TARGET_TABLE: Table = Table {
-    name: "check.target",
-    doc: "A target with a name or labels of its own.",
-    keys: &[&ADDRESS, &TARGET_NAME, &LABELS],
-    exclusive: &[],
-};
-pub(crate) static ADDRESS: Key = Key {
-    name: "address",
-    form: Form::Text(&TARGET_SYNTAX),
-    default: "required",
-    doc: "What would stand in `target` instead of the table.",
-};
-pub(crate) static TARGET_NAME: Key = Key {
-    name: "name",
-    form: Form::Text(&CHECK_NAME),
-    default: "address and port",
-    doc: "What stands behind the name of the check and a slash; with several ports, `:PORT` follows. Not for a CIDR range.",
-};
-pub(crate) static EXCLUDE: Key = Key {
-    name: "exclude",
-    form: Form::OneOrMany(&Form::Text(&EXCLUDE_SYNTAX)),
-    default: "none",
-    doc: "Addresses and ranges that are left out of `target`. With a port, only that port is left out.",
-};
-pub(crate) static RESOLVE: Key = Key {
-    name: "resolve",
-    form: Form::Word(&["each", "any", "all"]),
-    default: "\"each\"",
-    doc: "For a target that is a host name: a check for each of its addresses, or one check that passes if the probes of any or of \
-          all addresses do.",
-};
-pub(crate) static PORT: Key = Key {
-    name: "port",
-    form: Form::OneOrMany(&Form::Text(&PORT_SYNTAX)),
-    default: "http 80, with TLS 443; dns 53; radius 1812; otherwise required",
-    doc: "The port of the targets that name none: a number, a range, or a list of these.",
-};
-pub(crate) static INTERVAL: Key = Key {
-    name: "interval",
-    form: Form::Duration(MIN_INTERVAL, MAX_PERIOD),
-    default: "\"10s\"",
-    doc: "Time between the starts of two probes.",
-};
-pub(crate) static TIMEOUT: Key = Key {
-    name: "timeout",
-    form: Form::Duration(Duration::from_nanos(1), MAX_PERIOD),
-    default: "\"5s\"",
-    doc: "Deadline of one whole probe.",
-};
-pub(crate) static RETRIES: Key = Key {
-    name: "retries",
-    form: Form::Integer(0, u32::MAX as i64),
-    default: "0",
-    doc: "Consecutive failures that a healthy check survives.",
-};
 pub(crate) static LABELS: Key = Key {
     name: "labels",
     form: Form::Labels,
     default: "none",
     doc: "Labels of the check, for filters and metrics. They are joined with those of group and templates, name by name.",
 };
-pub(crate) static MODE: Key = Key {
-    name: "mode",
-    form: Form::Word(&["plain", "dsr", "tun"]),
-    default: "\"plain\"",
-    doc: "How the probe reaches the backend: directly, or through a VIP and a firewall mark by direct server return or a \
-          tunnel. `dsr` and `tun` need `mark`.",
-};
-pub(crate) static MARK: Key = Key {
-    name: "mark",
-    form: Form::Integer(1, u32::MAX as i64),
-    default: "none",
-    doc: "The mark (SO_MARK) of all packets of the probe.",
-};
-pub(crate) static BACKEND: Key = Key {
-    name: "backend",
-    form: Form::Text(&ADDRESS_SYNTAX),
-    default: "none",
-    doc: "With `mode` dsr or tun: the backend behind the VIP, for messages.",
-};
-
 pub(crate) static TCP: Key = Key {
     name: "tcp",
     form: Form::Table(&TCP_TABLE),
@@ -455,36 +425,18 @@ pub(crate) static REQUIRE_MESSAGE_AUTHENTICATOR: Key = Key {
     doc: "A response without Message-Authenticator fails. One that has it is always verified.",
 };
 
-static CHECK_NAME: Syntax =
+pub(crate) static CHECK_NAME: Syntax =
     Syntax { noun: "a name", pattern: Some(r"^\S+$"), integer: None, read: words::check_name };
 static TABLE_NAME: Syntax =
     Syntax { noun: "the name of a table", pattern: None, integer: None, read: words::any };
 static ANY_TEXT: Syntax = Syntax { noun: "a string", pattern: None, integer: None, read: words::any };
-static TARGET_SYNTAX: Syntax = Syntax {
-    noun: "an address, a host name, one of these with a port, or a CIDR range",
-    pattern: None,
-    integer: None,
-    read: |text| TargetItem::read(text).map(Value::Target),
-};
-static EXCLUDE_SYNTAX: Syntax = Syntax {
-    noun: "an address, an address with a port, or a CIDR range",
-    pattern: None,
-    integer: None,
-    read: words::exclusion,
-};
-static PORT_SYNTAX: Syntax = Syntax {
-    noun: "a port or a range of ports",
-    pattern: Some(r"^[0-9]+( *- *[0-9]+)?$"),
-    integer: Some((1, 65535)),
-    read: |text| read_ports(text).map(Value::Ports),
-};
 static CODES_SYNTAX: Syntax = Syntax {
     noun: "a status code, a range, or a class such as \"2xx\"",
     pattern: Some(r"^([1-9]xx|[1-9][0-9]{2}( *- *[1-9][0-9]{2})?)$"),
     integer: Some((100, 999)),
     read: |text| read_codes(text).map(Value::Codes),
 };
-static ADDRESS_SYNTAX: Syntax =
+pub(crate) static ADDRESS_SYNTAX: Syntax =
     Syntax { noun: "an IP address", pattern: None, integer: None, read: words::address };
 static METHOD_SYNTAX: Syntax = Syntax {
     noun: "an HTTP method",

@@ -47,6 +47,7 @@ mod reference;
 mod schema;
 mod seesaw;
 mod suggest;
+mod timing;
 mod tls;
 mod words;
 

@@ -10,7 +10,7 @@ use toml::{Table, Value};
 
 use crate::probe::host_overrides;
 use crate::range::TargetItem;
-use crate::{Checks, HostCheck, Labels, Resolve, words};
+use crate::{Checks, HostCheck, Labels, Resolve, timing, words};
 
 /// Why a check has no form in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,9 +77,7 @@ fn table(name: &str, labels: &Labels, spec: &CheckSpec) -> Result<Table, String>
     words::check_name(name).map_err(|problem| format!("the name {problem}"))?;
     let mut table = Table::new();
     put(&mut table, "name", name);
-    put(&mut table, "interval", humantime::format_duration(spec.interval()).to_string());
-    put(&mut table, "timeout", humantime::format_duration(spec.timeout()).to_string());
-    put(&mut table, "retries", i64::from(spec.retries()));
+    timing::put(&mut table, &spec.timing());
     if !labels.is_empty() {
         let labels = labels.iter().map(|(name, value)| (name.to_string(), Value::from(&**value)));
         put(&mut table, "labels", labels.collect::<Table>());

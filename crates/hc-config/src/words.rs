@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use hc_types::{Rcode, RecordClass, RecordType};
+use hc_types::{Jitter, Rcode, RecordClass, RecordType};
 
 use crate::form::Value;
 use crate::range::TargetItem;
@@ -47,6 +47,17 @@ pub(crate) fn exclusion(text: &str) -> Result<Value, String> {
 pub(crate) fn address(text: &str) -> Result<Value, String> {
     let ip: IpAddr = text.parse().map_err(|_| format!("{} is not an IP address", quoted(text)))?;
     Ok(Value::Address(ip.to_canonical()))
+}
+
+/// A share of the interval, or a duration.
+pub(crate) fn jitter(text: &str) -> Result<Jitter, String> {
+    if let Some(share) = text.strip_suffix('%') {
+        let share: Option<u8> = share.trim_end().parse().ok().filter(|share| *share <= 50);
+        return share.map(Jitter::Percent).ok_or(format!("{} is not a share from 0% to 50%", quoted(text)));
+    }
+    let time = humantime::parse_duration(text);
+    time.map(Jitter::Time)
+        .map_err(|_| format!("{} is neither a share (\"10%\") nor a duration", quoted(text)))
 }
 
 /// RFC 9110 section 5.6.2.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hc_config::{Check, Limits, NoFiles, Resolve, SourceFile, check_id, parse};
 use hc_types::{
-    CheckSpec, DnsExpectation, DnsOptions, DnsProbe, HttpOverrides, HttpProbe, Mark, Mode, ProbeSpec,
+    CheckSpec, DnsExpectation, DnsOptions, DnsProbe, HttpOverrides, HttpProbe, Jitter, Mark, Mode, ProbeSpec,
     RadiusExpectation, RadiusProbe, RadiusStatusProbe, Rcode, RecordClass, RecordType, Target, TcpProbe,
     Timing, Tls, UdpProbe,
 };
@@ -389,4 +389,28 @@ fn templates_and_groups_are_known_in_all_files_and_defaults_are_not() {
 fn empty_files_are_empty_sets() {
     assert_eq!(read(""), []);
     assert_eq!(parse(&[], &Limits::default(), &NoFiles).unwrap().checks, []);
+}
+
+#[test]
+fn timing_beyond_seesaws() {
+    let timing = |keys: &str| {
+        let checks = read(&format!(
+            "[defaults]\nretries = 4\n[[check]]\nname = 'a'\ntarget = '192.0.2.1'\nicmp = {{}}\n{keys}\n"
+        ));
+        checks[0].spec.timing()
+    };
+    let base = Timing::default().retries(4);
+    assert_eq!(timing(""), base);
+    // `fall` is another name of what the defaults have as `retries`; the nearer one wins.
+    assert_eq!(timing("fall = 1"), base.retries(0));
+    assert_eq!(timing("fall = 4294967296"), base.retries(u32::MAX));
+    assert_eq!(timing("rise = 3"), base.rise(3));
+    assert_eq!(
+        timing("fast_interval = '1s'\ndown_interval = '1min'"),
+        base.fast_interval(SECOND).down_interval(60 * SECOND)
+    );
+    assert_eq!(timing("jitter = '10%'"), base.jitter(Jitter::Percent(10)));
+    assert_eq!(timing("jitter = '500ms'"), base.jitter(Jitter::Time(SECOND / 2)));
+    assert_eq!(timing("jitter = '0%'\nstart_delay = '0s'"), base);
+    assert_eq!(timing("start_delay = '30s'"), base.start_delay(30 * SECOND));
 }

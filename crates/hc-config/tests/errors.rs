@@ -36,6 +36,41 @@ fn everything_is_reported_at_once() {
 }
 
 #[test]
+fn timings_that_make_no_sense() {
+    wrong_check(
+        "icmp = {}\nretries = 1\nfall = 2",
+        &["f:6:8: check.fall: not together with `retries` (see f:5:11)"],
+    );
+    wrong_check(
+        "icmp = {}\nfall = 0\nrise = 0",
+        &["f:5:8: check.fall: 0 is not in 1 to 4294967296", "f:6:8: check.rise: 0 is not in 1 to 4294967295"],
+    );
+    wrong_check(
+        "icmp = {}\njitter = '51%'",
+        &["f:5:10: check.jitter: \"51%\" is not a share from 0% to 50%"],
+    );
+    wrong_check(
+        "icmp = {}\njitter = 'some'",
+        &["f:5:10: check.jitter: \"some\" is neither a share (\"10%\") nor a duration"],
+    );
+    wrong_check(
+        "icmp = {}\nfast_interval = '11s'",
+        &["f:5:17: check.fast_interval: must be at most the interval"],
+    );
+    wrong_check(
+        "icmp = {}\nfast_interval = '1s'\njitter = '600ms'",
+        &["f:6:10: check.jitter: must be at most half of the shortest interval (50%)"],
+    );
+    wrong_check(
+        "icmp = {}\ndown_interval = '25h'\nstart_delay = '-1s'",
+        &[
+            "f:5:17: check.down_interval: \"25h\" is not in 10ms to 1day",
+            "f:6:15: check.start_delay: \"-1s\" is not a duration such as \"5s\" or \"500ms\": expected number at 0",
+        ],
+    );
+}
+
+#[test]
 fn keys_in_the_wrong_table() {
     wrong_check(
         "[check.http]\npath = '/'\ntimeout = '1s'\n[check.http.tls]\nmethod = 'HEAD'\nname = 'b'",

@@ -142,12 +142,18 @@ fn document() -> impl Strategy<Value = String> {
     let labels =
         any::<String>().prop_map(|label| format!("labels = {{ a = {} }}\n", toml::Value::from(label)));
     let interval = 10_000_000_u64..86_400_000_000_000;
-    let check = (kind, target, port, place, base, labels, interval);
+    let timing = prop_oneof![
+        Just(""),
+        Just("fall = 3\nrise = 4294967295\n"),
+        Just("fast_interval = '10ms'\ndown_interval = '1h 1ms'\njitter = '7%'\n"),
+        Just("jitter = '3ms'\nstart_delay = '1day'\n"),
+    ];
+    let check = (kind, target, port, place, base, labels, (interval, timing));
     proptest::collection::vec(check, 0..5).prop_map(|checks| {
         let mut text = "[defaults]\ntimeout = '1500ms'\n[template.t]\nretries = 7\n[group.g]\nextends = 't'\n".to_owned();
-        for (index, (kind, target, port, place, base, labels, interval)) in checks.into_iter().enumerate() {
+        for (index, (kind, target, port, place, base, labels, (interval, timing))) in checks.into_iter().enumerate() {
             text.push_str(&format!(
-                "[[check]]\nname = 'c{index}'\ninterval = '{interval}ns'\ntarget = {target}\nport = {port}\n{place}{base}{labels}{kind}\n"
+                "[[check]]\nname = 'c{index}'\ninterval = '{interval}ns'\ntarget = {target}\nport = {port}\n{place}{base}{timing}{labels}{kind}\n"
             ));
         }
         text

@@ -63,8 +63,12 @@ impl CheckState {
 
     /// Keeps the latest result, after the machine has taken it; `changed` if that changed the health.
     pub(crate) fn keep(&mut self, started: SystemTime, duration: Duration, outcome: Outcome, changed: bool) {
-        let survived = matches!(outcome, Outcome::Fail(_)) && self.machine.health() == Health::Healthy;
-        self.confirmed |= !survived;
+        // Failures that the retries cover, and passes before the rise, leave a health that they speak against.
+        let disputed = match outcome {
+            Outcome::Fail(_) => self.machine.health() == Health::Healthy,
+            _ => self.machine.health() == Health::Unhealthy,
+        };
+        self.confirmed |= !disputed;
         self.last_check = Some(started.into());
         if changed {
             self.since = self.last_check;

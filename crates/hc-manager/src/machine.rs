@@ -1,6 +1,6 @@
 //! The state of one check, moved by what its probes find.
 
-use hc_types::{Health, Outcome};
+use hc_types::{Health, Outcome, Pace};
 
 /// A change of health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,17 +11,18 @@ pub struct Transition {
     pub to: Health,
 }
 
-/// The state machine of one check (Seesaw: `healthcheck/core.go`, `Check.healthcheck`).
+/// The state machine of one check (Seesaw: `healthcheck/core.go`, `Check.healthcheck`; `rise` is HAProxy's).
 ///
 /// ```text
 ///             pass                     retries + 1 failures in a row
 ///  Unknown ──────────► Healthy ◄──────────────────────────► Unhealthy
-///     │                              one pass                   ▲
+///     │                           rise passes in a row          ▲
 ///     └───────────────────────── one failure ───────────────────┘
 /// ```
 ///
-/// The first result decides. From then on one pass makes a check healthy, and only a failure more than `retries` in a row
-/// makes a healthy one unhealthy. An inconclusive outcome changes nothing, not even the row.
+/// The first result decides at once, whatever `retries` and `rise` are. From then on only `rise` passes in a row make an
+/// unhealthy check healthy, and only a failure more than `retries` in a row makes a healthy one unhealthy. An inconclusive
+/// outcome changes nothing, not even the row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckMachine {
     health: Health,
@@ -38,23 +39,29 @@ impl CheckMachine {
     pub const NEW: Self =
         Self { health: Health::Unknown, passed: true, in_a_row: 0, failures: 0, successes: 0 };
 
-    /// A machine as it was left: `failed` failures in a row up to now, `failures` and `successes` in all.
+    /// A machine as it was left: `failed` failures in a row up to now, `failures` and `successes` in all. Passes towards
+    /// `rise` begin anew.
     #[must_use]
     pub fn restored(health: Health, failed: u32, failures: u64, successes: u64) -> Self {
         Self { health, passed: failed == 0, in_a_row: failed, failures, successes }
     }
 
-    /// Takes one result. `retries` is the number of failures in a row that a healthy check survives; it may differ from
-    /// call to call, and the one given now counts.
+    /// Takes one result. `retries` is the number of failures in a row that a healthy check survives, `rise` the number of
+    /// passes in a row after which an unhealthy one is healthy (0 counts as 1). Both may differ from call to call, and those
+    /// given now count.
     ///
-    /// The row of failures is counted up to `u32::MAX` and stays there, so a check with that many retries never falls.
-    pub fn observe(&mut self, outcome: &Outcome, retries: u32) -> Option<Transition> {
+    /// The row is counted up to `u32::MAX` and stays there, so a check with that many retries never falls.
+    pub fn observe(&mut self, outcome: &Outcome, retries: u32, rise: u32) -> Option<Transition> {
         let next = match outcome {
             Outcome::Inconclusive(_) => return None,
             Outcome::Pass(_) => {
                 self.count(true);
                 self.successes = self.successes.saturating_add(1);
-                Health::Healthy
+                if self.health == Health::Unhealthy && self.in_a_row < rise {
+                    Health::Unhealthy
+                } else {
+                    Health::Healthy
+                }
             }
             Outcome::Fail(_) => {
                 self.count(false);
@@ -68,6 +75,17 @@ impl CheckMachine {
         };
         let from = std::mem::replace(&mut self.health, next);
         (from != next).then_some(Transition { from, to: next })
+    }
+
+    /// Which of its intervals the check follows now.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        match self.health {
+            Health::Unknown => Pace::Steady,
+            Health::Healthy if self.passed => Pace::Steady,
+            Health::Unhealthy if !self.passed || self.in_a_row == 0 => Pace::Down,
+            Health::Healthy | Health::Unhealthy => Pace::Changing,
+        }
     }
 
     /// The health that the results so far amount to.
@@ -121,7 +139,7 @@ mod tests {
     #[track_caller]
     fn row(from: (Health, u32), outcome: Outcome, retries: u32, to: (Health, u32), notify: bool) {
         let mut machine = CheckMachine::restored(from.0, from.1, 10, 20);
-        let transition = machine.observe(&outcome, retries);
+        let transition = machine.observe(&outcome, retries, 1);
         assert_eq!((machine.health(), machine.failed()), to);
         let expected = notify.then_some(Transition { from: from.0, to: to.0 });
         assert_eq!(transition, expected);
@@ -168,22 +186,90 @@ mod tests {
         row((Healthy, u32::MAX - 1), FAIL, u32::MAX - 1, (Unhealthy, u32::MAX), true);
     }
 
+    /// Seesaw's machine is the one with a rise of 1. Here: health and row of passes or failures (below 0) before and after.
+    #[test]
+    fn an_unhealthy_check_rises_after_its_passes_in_a_row() {
+        let observed = |results: &[bool], retries, rise| {
+            let mut machine = CheckMachine::NEW;
+            let after = results.iter().map(|passes| {
+                machine.observe(if *passes { &Outcome::PASS } else { &FAIL }, retries, rise);
+                (machine.health(), machine.pace())
+            });
+            after.collect::<Vec<_>>()
+        };
+        use Pace::{Changing, Down, Steady};
+        // The first result decides at once, whatever is asked for.
+        assert_eq!(observed(&[true], 9, 9), [(Healthy, Steady)]);
+        assert_eq!(
+            observed(&[false, true, true, true, false], 1, 3),
+            [
+                (Unhealthy, Down),
+                (Unhealthy, Changing),
+                (Unhealthy, Changing),
+                (Healthy, Steady),
+                (Healthy, Changing)
+            ]
+        );
+        // A failure ends the row of passes.
+        assert_eq!(
+            observed(&[false, true, false, true, true], 0, 2),
+            [
+                (Unhealthy, Down),
+                (Unhealthy, Changing),
+                (Unhealthy, Down),
+                (Unhealthy, Changing),
+                (Healthy, Steady)
+            ]
+        );
+        assert_eq!(observed(&[false, true], 0, 0)[1], (Healthy, Steady), "0 counts as 1");
+    }
+
+    #[test]
+    fn the_rise_given_now_counts_and_inconclusive_probes_leave_the_row() {
+        let mut machine = CheckMachine::restored(Unhealthy, 0, 0, 0);
+        assert_eq!(machine.pace(), Pace::Down);
+        assert_eq!(machine.observe(&Outcome::PASS, 0, 5), None);
+        assert_eq!(machine.observe(&Outcome::Inconclusive(LocalFault::Ports), 0, 5), None);
+        assert_eq!((machine.in_a_row(), machine.pace()), (1, Pace::Changing));
+        let transition = machine.observe(&Outcome::PASS, 0, 2);
+        assert_eq!(transition, Some(Transition { from: Unhealthy, to: Healthy }));
+    }
+
     proptest! {
-        /// The machine against the rule in one sentence, read off the whole history.
+        /// The machine against the rule in one sentence, read off the whole history: the latest row of `rise` passes or of
+        /// more than `retries` failures decides, or the first result where there was no such row.
         #[test]
-        fn health_follows_from_the_history(results in prop::collection::vec(any::<bool>(), 1..60), retries in 0u32..5) {
+        fn health_follows_from_the_history(
+            results in prop::collection::vec(any::<bool>(), 1..60), retries in 0u32..5, rise in 1u32..5,
+        ) {
             let mut machine = CheckMachine::NEW;
             for n in 1..=results.len() {
                 let before = machine.health();
                 let outcome = if results[n - 1] { Outcome::PASS } else { FAIL };
-                let transition = machine.observe(&outcome, retries);
-                let row = results[..n].iter().rev().take_while(|passed| !**passed).count();
-                let survives = row < n && row <= retries as usize;
-                prop_assert_eq!(machine.health(), if survives { Healthy } else { Unhealthy });
-                prop_assert_eq!(machine.failed() as usize, row);
+                let transition = machine.observe(&outcome, retries, rise);
+                let ends_in = |end: usize, passes: bool, row: u32| {
+                    let row = row as usize;
+                    end >= row && results[end - row..end].iter().all(|passed| *passed == passes)
+                };
+                let decided = (1..=n).rev().find_map(|end| {
+                    if ends_in(end, true, rise) {
+                        Some(Healthy)
+                    } else {
+                        ends_in(end, false, retries + 1).then_some(Unhealthy)
+                    }
+                });
+                let first = if results[0] { Healthy } else { Unhealthy };
+                prop_assert_eq!(machine.health(), decided.unwrap_or(first));
                 let latest = results[n - 1];
                 let like_it = results[..n].iter().rev().take_while(|passed| **passed == latest).count();
                 prop_assert_eq!(machine.in_a_row() as usize, like_it);
+                prop_assert_eq!(machine.failed() as usize, if latest { 0 } else { like_it });
+                let pace = match (machine.health(), latest) {
+                    (Healthy, true) => Pace::Steady,
+                    (Unhealthy, false) => Pace::Down,
+                    _ => Pace::Changing,
+                };
+                prop_assert_eq!(machine.pace(), pace);
                 prop_assert_eq!(machine.successes(), results[..n].iter().map(|passed| u64::from(*passed)).sum::<u64>());
                 prop_assert_eq!(machine.successes() + machine.failures(), n as u64);
                 prop_assert_eq!(transition.is_some(), before != machine.health());

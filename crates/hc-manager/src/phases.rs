@@ -7,36 +7,77 @@
 //! checks of one address, of one backend, and all of them together are each even.
 //!
 //! Example: 400 checks of 10 s on one backend have 4 probes in an average window of 100 ms, and 5 in the fullest one.
+//!
+//! A check with a fast or a down interval has a grid for each of its intervals. Its place in the sequence is the same in all
+//! three, so neighbours that fail together are also spread evenly over the interval that they follow then.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::net::IpAddr;
 
-use hc_types::{CheckKey, CheckSpec};
+use hc_types::{CheckKey, CheckSpec, Pace};
 
-use crate::schedule::Nanos;
+use crate::schedule::{Nanos, nanos};
 
 /// 2^64 divided by the golden ratio (Knuth, The Art of Computer Programming, volume 3, section 6.4).
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The place of a check in the sequence of the checks with its interval.
+/// The intervals of a check. Those that have the same ones share a sequence of phases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Intervals {
+    steady: Nanos,
+    changing: Nanos,
+    down: Nanos,
+}
+
+impl Intervals {
+    pub(crate) fn of(spec: &CheckSpec) -> Self {
+        let [steady, changing, down] =
+            [Pace::Steady, Pace::Changing, Pace::Down].map(|pace| nanos(spec.interval_at(pace)));
+        Self { steady, changing, down }
+    }
+
+    /// Where the sequence of these checks begins, beside that of the checks that have one of these intervals alone: 0 for
+    /// such. The intervals are far from the low bits, so that two sequences do not begin a few numbers apart.
+    fn salt(&self) -> u64 {
+        match (self.changing ^ self.steady, self.down ^ self.steady) {
+            (0, 0) => 0,
+            (changing, down) => self.steady.rotate_left(13) ^ changing.rotate_left(29) ^ down.rotate_left(43),
+        }
+    }
+}
+
+/// The place of a check in the sequence of the checks with its intervals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Phase(u32);
+pub(crate) struct Number(u32);
+
+impl Number {
+    pub(crate) fn phase(self, intervals: &Intervals) -> Phase {
+        // Each interval begins its sequence elsewhere, so that the first checks of many intervals are not in step.
+        let begin = intervals.steady.wrapping_add(intervals.salt());
+        Phase(begin.wrapping_add(u64::from(self.0)).wrapping_mul(GOLDEN))
+    }
+}
+
+/// A fraction of an interval, in units of 2^-64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Phase(u64);
 
 impl Phase {
+    #[cfg(test)]
+    pub(crate) const ZERO: Self = Self(0);
+
     /// How far behind the beginning of an interval the probes are, in nanoseconds: below `interval`.
     pub(crate) fn offset(self, interval: Nanos) -> Nanos {
-        // Each interval begins its sequence elsewhere, so that the first checks of many intervals are not in step either.
-        let fraction = interval.wrapping_add(u64::from(self.0)).wrapping_mul(GOLDEN);
-        let offset = (u128::from(fraction) * u128::from(interval)) >> 64;
+        let offset = (u128::from(self.0) * u128::from(interval)) >> 64;
         u64::try_from(offset).unwrap_or_default()
     }
 }
 
-/// The phases that are in use, for each interval.
+/// The numbers that are in use, for each kind of intervals.
 #[derive(Debug, Default)]
 pub(crate) struct Phases {
-    by_interval: HashMap<Nanos, Sequence>,
+    sequences: HashMap<Intervals, Sequence>,
 }
 
 /// Numbers in use: those below `next` that are not free.
@@ -49,23 +90,23 @@ struct Sequence {
 }
 
 impl Phases {
-    /// A phase for one more check with this interval.
-    pub(crate) fn take(&mut self, interval: Nanos) -> Phase {
-        let sequence = self.by_interval.entry(interval).or_default();
+    /// The number of one more check with these intervals.
+    pub(crate) fn take(&mut self, intervals: Intervals) -> Number {
+        let sequence = self.sequences.entry(intervals).or_default();
         if let Some(Reverse(number)) = sequence.free.pop() {
-            return Phase(number);
+            return Number(number);
         }
         let number = sequence.next;
         sequence.next += 1;
-        Phase(number)
+        Number(number)
     }
 
-    /// A check with this interval and phase is gone.
-    pub(crate) fn release(&mut self, interval: Nanos, Phase(number): Phase) {
-        let Some(sequence) = self.by_interval.get_mut(&interval) else { return };
+    /// A check with these intervals and this number is gone.
+    pub(crate) fn release(&mut self, intervals: Intervals, Number(number): Number) {
+        let Some(sequence) = self.sequences.get_mut(&intervals) else { return };
         sequence.free.push(Reverse(number));
         if sequence.free.len() == sequence.next as usize {
-            self.by_interval.remove(&interval);
+            self.sequences.remove(&intervals);
         }
     }
 }
@@ -86,6 +127,15 @@ mod tests {
 
     const SECOND: Nanos = 1_000_000_000;
 
+    fn plain(interval: Nanos) -> Intervals {
+        Intervals { steady: interval, changing: interval, down: interval }
+    }
+
+    /// That of one more check.
+    fn offset(phases: &mut Phases, intervals: Intervals, interval: Nanos) -> Nanos {
+        phases.take(intervals).phase(&intervals).offset(interval)
+    }
+
     /// The largest share of these offsets in any window of 1 % of the interval, in thousandths.
     fn fullest(mut offsets: Vec<Nanos>, interval: Nanos) -> usize {
         offsets.sort_unstable();
@@ -100,7 +150,8 @@ mod tests {
     fn phases_are_even_for_all_checks_and_for_each_run_of_neighbours() {
         for interval in [SECOND, 10 * SECOND, 60 * SECOND] {
             let mut phases = Phases::default();
-            let offsets: Vec<Nanos> = (0..4000).map(|_| phases.take(interval).offset(interval)).collect();
+            let offsets: Vec<Nanos> =
+                (0..4000).map(|_| offset(&mut phases, plain(interval), interval)).collect();
             assert!(offsets.iter().all(|offset| *offset < interval));
             assert!(fullest(offsets.clone(), interval) <= 11);
             for run in offsets.chunks(400) {
@@ -109,42 +160,65 @@ mod tests {
         }
     }
 
+    /// At each pace: checks that fail together are even over the interval that they follow then.
+    #[test]
+    fn each_pace_has_an_even_grid_of_its_own() {
+        let several = Intervals { steady: 10 * SECOND, changing: SECOND, down: 60 * SECOND };
+        let mut phases = Phases::default();
+        let taken: Vec<Number> = (0..4000).map(|_| phases.take(several)).collect();
+        for interval in [several.steady, several.changing, several.down] {
+            let offsets: Vec<Nanos> =
+                taken.iter().map(|number| number.phase(&several).offset(interval)).collect();
+            assert!(offsets.iter().all(|offset| *offset < interval));
+            assert!(fullest(offsets.clone(), interval) <= 11);
+            for run in offsets.chunks(400) {
+                assert!(fullest(run.to_vec(), interval) <= 15);
+            }
+        }
+        // Checks with the interval alone are not in step with them.
+        let mut both: Vec<Nanos> =
+            taken.iter().map(|number| number.phase(&several).offset(10 * SECOND)).collect();
+        let alone = |_| offset(&mut phases, plain(10 * SECOND), 10 * SECOND);
+        both.extend((0..4000).map(alone));
+        assert!(fullest(both, 10 * SECOND) <= 12);
+    }
+
     /// Backends come and go; the numbers in use stay those of the first ones, and thereby consecutive.
     #[test]
     fn phases_stay_consecutive_while_backends_are_replaced() {
         let interval = 10 * SECOND;
         let mut phases = Phases::default();
-        let mut live: Vec<Phase> = (0..400).map(|_| phases.take(interval)).collect();
+        let mut live: Vec<Number> = (0..400).map(|_| phases.take(plain(interval))).collect();
         for round in 0..200 {
             let from = (round * 37) % 380;
-            for phase in live.drain(from..from + 20) {
-                phases.release(interval, phase);
+            for number in live.drain(from..from + 20) {
+                phases.release(plain(interval), number);
             }
-            live.extend((0..20).map(|_| phases.take(interval)));
+            live.extend((0..20).map(|_| phases.take(plain(interval))));
         }
         live.sort_unstable();
-        assert_eq!(live, (0..400).map(Phase).collect::<Vec<_>>());
+        assert_eq!(live, (0..400).map(Number).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_phase_is_in_use_once_and_comes_back() {
         let mut phases = Phases::default();
-        let taken: Vec<Phase> = (0..3).map(|_| phases.take(SECOND)).collect();
-        assert_eq!(taken, [Phase(0), Phase(1), Phase(2)]);
-        phases.release(SECOND, taken[2]);
-        phases.release(SECOND, taken[0]);
+        let taken: Vec<Number> = (0..3).map(|_| phases.take(plain(SECOND))).collect();
+        assert_eq!(taken, [Number(0), Number(1), Number(2)]);
+        phases.release(plain(SECOND), taken[2]);
+        phases.release(plain(SECOND), taken[0]);
         assert_eq!(
-            [phases.take(SECOND), phases.take(SECOND), phases.take(SECOND)],
-            [Phase(0), Phase(2), Phase(3)]
+            [phases.take(plain(SECOND)), phases.take(plain(SECOND)), phases.take(plain(SECOND))],
+            [Number(0), Number(2), Number(3)]
         );
     }
 
     #[test]
     fn an_interval_that_nobody_uses_is_forgotten() {
         let mut phases = Phases::default();
-        let (one, other) = (phases.take(SECOND), phases.take(SECOND));
-        phases.release(SECOND, one);
-        phases.release(SECOND, other);
-        assert!(phases.by_interval.is_empty());
+        let (one, other) = (phases.take(plain(SECOND)), phases.take(plain(SECOND)));
+        phases.release(plain(SECOND), one);
+        phases.release(plain(SECOND), other);
+        assert!(phases.sequences.is_empty());
     }
 }

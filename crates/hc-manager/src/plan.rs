@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hc_types::{CheckId, CheckKey, CheckSpec, Incarnation, Remembered, SetChange};
 
 use crate::check_state::CheckState;
-use crate::phases::{Phase, Phases, neighbourhood};
+use crate::phases::{Intervals, Number, Phase, Phases, neighbourhood};
 use crate::schedule::{Nanos, first_probe, nanos};
 
 /// What a change of the set came to. Every id of the set, and every one that left it, is counted once.
@@ -20,7 +20,7 @@ pub struct Applied {
     pub moved: usize,
     /// Ids that stand for another target or probe now, and start again.
     pub changed: usize,
-    /// Checks with another interval, timeout or number of retries; they keep their health.
+    /// Checks with another timing, such as another interval or number of retries; they keep their health.
     pub retimed: usize,
     /// Ids that are no more, and whose check does not run on under another one.
     pub removed: usize,
@@ -31,15 +31,13 @@ pub struct Applied {
 /// One thing for a shard to do. Slots are places in its table, given out by the [`Registry`].
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// Start a check; its first probe is due `after` from now, the others `offset` behind the multiples of its interval.
-    /// `known` is what an earlier process left.
-    Add { slot: u32, check: Check, offset: Nanos, after: Nanos, known: Option<Box<CheckState>> },
-    /// Let the check of this slot go on as `check`, which has the same key. A probe is due `after` from now. `offset`
-    /// counts if the interval is another one.
-    Move { slot: u32, check: Check, offset: Nanos, after: Nanos },
-    /// Other timing for the check of this slot. If it is overdue by that, a probe is due `after` from now. `offset` counts
-    /// if the interval is another one.
-    Retime { slot: u32, spec: Arc<CheckSpec>, offset: Nanos, after: Nanos },
+    /// Start a check; its first probe is due `after` from now, and the start delay later if nothing is known of it. The
+    /// others are on the grids of its phase. `known` is what an earlier process left.
+    Add { slot: u32, check: Check, phase: Phase, after: Nanos, known: Option<Box<CheckState>> },
+    /// Let the check of this slot go on as `check`, which has the same key. A probe is due `after` from now.
+    Move { slot: u32, check: Check, phase: Phase, after: Nanos },
+    /// Other timing or other addresses for the check of this slot. If it is overdue by that, a probe is due `after` from now.
+    Retime { slot: u32, spec: Arc<CheckSpec>, phase: Phase, after: Nanos },
     /// Stop the check of this slot.
     Remove { slot: u32 },
 }
@@ -70,16 +68,16 @@ struct Entry {
     incarnation: Incarnation,
     shard: usize,
     slot: u32,
-    phase: Phase,
+    number: Number,
 }
 
 impl Entry {
-    fn interval(&self) -> Nanos {
-        nanos(self.spec.interval())
+    fn intervals(&self) -> Intervals {
+        Intervals::of(&self.spec)
     }
 
-    fn offset(&self) -> Nanos {
-        self.phase.offset(self.interval())
+    fn phase(&self) -> Phase {
+        self.number.phase(&self.intervals())
     }
 }
 
@@ -149,15 +147,19 @@ struct Retimed {
     id: CheckId,
     key: CheckKey,
     spec: Arc<CheckSpec>,
-    /// The interval before.
-    interval: Nanos,
+    before: Arc<CheckSpec>,
     after: Nanos,
 }
 
 impl Retimed {
-    /// Whether the interval is the one it was, so that nothing becomes due.
+    /// Whether the intervals are those that they were.
     fn is_paced(&self) -> bool {
-        nanos(self.spec.interval()) == self.interval
+        Intervals::of(&self.spec) == Intervals::of(&self.before)
+    }
+
+    /// Whether a probe may become due by it.
+    fn may_be_due(&self) -> bool {
+        !self.is_paced() || self.spec.start_delay() != self.before.start_delay()
     }
 }
 
@@ -232,10 +234,8 @@ impl Registry {
                     continue;
                 }
                 MapEntry::Occupied(mut known) if known.get().spec.same_key(&spec) => {
-                    let entry = known.get_mut();
-                    let interval = entry.interval();
-                    entry.spec = Arc::clone(&spec);
-                    retimed.push(Retimed { id, key: spec.key(), spec, interval, after: 0 });
+                    let before = std::mem::replace(&mut known.get_mut().spec, Arc::clone(&spec));
+                    retimed.push(Retimed { id, key: spec.key(), spec, before, after: 0 });
                     continue;
                 }
                 MapEntry::Occupied(known) => {
@@ -269,7 +269,7 @@ impl Registry {
                 applied.removed += usize::from(!replaced);
                 orders[entry.shard].push(Order::Remove { slot: entry.slot });
                 self.slots[entry.shard].free.push(entry.slot);
-                self.phases.release(entry.interval(), entry.phase);
+                self.phases.release(entry.intervals(), entry.number);
             }
         }
         for old in retimed {
@@ -292,27 +292,27 @@ impl Registry {
     fn retime(&mut self, old: Retimed, orders: &mut [Vec<Order>]) {
         let Some(entry) = self.checks.get_mut(&old.id) else { return };
         if !old.is_paced() {
-            self.phases.release(old.interval, entry.phase);
-            entry.phase = self.phases.take(entry.interval());
+            self.phases.release(Intervals::of(&old.before), entry.number);
+            entry.number = self.phases.take(entry.intervals());
         }
         let Retimed { spec, after, .. } = old;
-        orders[entry.shard].push(Order::Retime { slot: entry.slot, spec, offset: entry.offset(), after });
+        orders[entry.shard].push(Order::Retime { slot: entry.slot, spec, phase: entry.phase(), after });
     }
 
     /// Lets the check of `old` go on under the id that it has now.
     fn rename(&mut self, new: Arriving, old: &Entry, orders: &mut [Vec<Order>]) {
         let Arriving { check, after, .. } = new;
-        let Entry { shard, slot, mut phase, .. } = *old;
-        let interval = nanos(check.spec.interval());
-        if interval != old.interval() {
-            self.phases.release(old.interval(), phase);
-            phase = self.phases.take(interval);
+        let Entry { shard, slot, mut number, .. } = *old;
+        let intervals = Intervals::of(&check.spec);
+        if intervals != old.intervals() {
+            self.phases.release(old.intervals(), number);
+            number = self.phases.take(intervals);
         }
         let entry =
-            Entry { spec: Arc::clone(&check.spec), incarnation: check.incarnation, shard, slot, phase };
-        let offset = entry.offset();
+            Entry { spec: Arc::clone(&check.spec), incarnation: check.incarnation, shard, slot, number };
+        let phase = entry.phase();
         self.checks.insert(check.id, entry);
-        orders[shard].push(Order::Move { slot, check, offset, after });
+        orders[shard].push(Order::Move { slot, check, phase, after });
     }
 
     fn add(&mut self, new: Arriving, now: Nanos, orders: &mut [Vec<Order>]) {
@@ -320,12 +320,12 @@ impl Registry {
         let known = self.inherited_by(&check.spec, key, now);
         let shard = shard_of(key, self.slots.len());
         let slot = self.slots[shard].take();
-        let phase = self.phases.take(nanos(check.spec.interval()));
+        let number = self.phases.take(Intervals::of(&check.spec));
         let entry =
-            Entry { spec: Arc::clone(&check.spec), incarnation: check.incarnation, shard, slot, phase };
-        let offset = entry.offset();
+            Entry { spec: Arc::clone(&check.spec), incarnation: check.incarnation, shard, slot, number };
+        let phase = entry.phase();
         self.checks.insert(check.id, entry);
-        orders[shard].push(Order::Add { slot, check, offset, after, known });
+        orders[shard].push(Order::Add { slot, check, phase, after, known });
     }
 
     /// The slots, by shard, of those of these checks that are in the set.
@@ -340,7 +340,7 @@ impl Registry {
     /// Spreads the probes that this change makes due, in the order of their keys.
     fn spread(&self, arriving: &mut [Arriving], retimed: &mut [Retimed]) {
         let arriving = arriving.iter_mut().map(|new| (new.key, new.check.spec.interval(), &mut new.after));
-        let retimed = retimed.iter_mut().filter(|old| !old.is_paced());
+        let retimed = retimed.iter_mut().filter(|old| old.may_be_due());
         let retimed = retimed.map(|old| (old.key, old.spec.interval(), &mut old.after));
         let mut probes: Vec<_> = arriving.chain(retimed).collect();
         probes.sort_by_key(|(key, ..)| *key);

@@ -122,7 +122,7 @@ mod tests {
     fn known(successes: u64) -> CheckState {
         let mut known = CheckState::NEW;
         for _ in 0..successes {
-            known.machine.observe(&Outcome::PASS, 0);
+            known.machine.observe(&Outcome::PASS, 0, 1);
         }
         known.keep(SystemTime::UNIX_EPOCH, Duration::ZERO, Outcome::PASS, true);
         known

@@ -5,6 +5,10 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use hc_types::{CheckSpec, Pace};
+
+use crate::phases::Phase;
+
 /// Nanoseconds on the monotonic clock of the manager, or between two instants of it.
 pub(crate) type Nanos = u64;
 
@@ -19,73 +23,110 @@ const FIRST_RETRY: Nanos = 100_000_000;
 /// Two probes of a check start at least so far apart, or a quarter of its interval: more than the delay of a batch.
 const CLOSE: Nanos = 250_000_000;
 
-/// The fixed-rate schedule of one check: a grid of instants, one interval apart, that never drifts.
+/// Instants at which probes of one check are due: one interval apart, and each later by its share of the jitter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grid {
+    /// The first point.
+    pub(crate) origin: Nanos,
+    pub(crate) interval: Nanos,
+    /// The longest delay of a point: at most half an interval.
+    pub(crate) jitter: Nanos,
+}
+
+impl Grid {
+    /// The grid of this check at this pace.
+    pub(crate) fn of(spec: &CheckSpec, phase: Phase, pace: Pace) -> Self {
+        let interval = spec.interval_at(pace);
+        let jitter = nanos(spec.jitter().of(interval));
+        Self { origin: phase.offset(nanos(interval)), interval: nanos(interval), jitter }
+    }
+
+    /// The first point after `instant`, and by how much it is delayed.
+    fn after(&self, instant: Nanos) -> (Nanos, Nanos) {
+        let steps = instant.checked_sub(self.origin).map_or(0, |since| since / self.interval + 1);
+        let point = self.origin.saturating_add(steps.saturating_mul(self.interval));
+        (point, self.delay(steps))
+    }
+
+    /// The delay of a point, from 0 to the jitter: the same each time it is asked for, and unlike that of the points around
+    /// it and of other checks.
+    fn delay(&self, step: u64) -> Nanos {
+        if self.jitter == 0 {
+            return 0;
+        }
+        let share = scatter(self.origin ^ scatter(step));
+        let delay = (u128::from(share) * (u128::from(self.jitter) + 1)) >> 64;
+        u64::try_from(delay).unwrap_or(self.jitter)
+    }
+}
+
+/// A number that looks like chance and follows from `number`: the output function of SplitMix64 (Steele, Lea and Flood, Fast
+/// Splittable Pseudorandom Number Generators, 2014).
+fn scatter(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ number >> 31
+}
+
+/// The fixed-rate schedule of one check: a [`Grid`] that never drifts, one for each of its paces.
 ///
-/// The grid lies where the check's phase puts it ([`Phase`](crate::phases::Phase)). Single probes may come off the grid: the
-/// first one of a check, those brought forward, and those tried again. The next one after them is the next point of the
-/// grid, or half an interval behind it if that point is too close ([`CLOSE`]); so no two probes are further apart than one
-/// interval.
+/// The grid lies where the check's phase puts it ([`Phase`]). Single probes may come off the grid: the first one of a check,
+/// those brought forward, and those tried again. The next one after them is the next point of the grid, or half an interval
+/// behind it if that point is too close ([`CLOSE`]). So no two probes are further apart than the interval and its jitter,
+/// whichever grid the probe before was on: when the pace changes, the next probe is the next point of the other grid.
 ///
 /// A probe that starts late or runs long does not move the grid. Grid points that pass while no probe could start are
 /// skipped; the one that passes first while a probe is in flight is made up for when it ends, as Seesaw's ticker does, so
 /// that a timeout above the interval makes probes run back to back.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Schedule {
-    /// The first point of the grid.
-    origin: Nanos,
     /// Start of the latest probe; `None` before the first.
     started: Option<Nanos>,
 }
 
 impl Schedule {
-    /// A schedule whose grid is `offset` behind the multiples of `interval`.
-    pub(crate) fn new(offset: Nanos) -> Self {
-        Self { origin: offset, started: None }
-    }
+    /// No probe has started yet.
+    pub(crate) const NEW: Self = Self { started: None };
 
     /// A probe starts, on the grid or off it.
     pub(crate) fn start(&mut self, now: Nanos) {
         self.started = Some(now);
     }
 
+    /// Whether a probe has started.
+    pub(crate) fn has_started(&self) -> bool {
+        self.started.is_some()
+    }
+
     /// When the next probe is due, after the latest one ended at `ended` with a verdict.
-    pub(crate) fn next(&self, ended: Nanos, interval: Nanos) -> Nanos {
+    pub(crate) fn next(&self, ended: Nanos, grid: &Grid) -> Nanos {
         let started = self.started.unwrap_or(ended);
-        let point = self.grid_after(started, interval);
+        let (point, delay) = grid.after(started);
         // Off the grid, a probe may have started just before a point of it. Two probes within the batch delay would be told
         // as one, so the next one comes between this point and the one after it.
-        let is_close = point.saturating_sub(started) < CLOSE.min(interval / 4);
-        let due = if is_close { point.saturating_add(interval / 2) } else { point };
-        due.max(ended)
+        let is_close = point.saturating_sub(started) < CLOSE.min(grid.interval / 4);
+        let due = if is_close { point.saturating_add(grid.interval / 2) } else { point };
+        due.saturating_add(delay).max(ended)
     }
 
     /// When to try again, after the latest probe ended at `ended` and `tries` in a row were inconclusive: soon, then ever
     /// more rarely, and never later than the grid.
-    pub(crate) fn retry(&self, ended: Nanos, interval: Nanos, tries: u32) -> Nanos {
+    pub(crate) fn retry(&self, ended: Nanos, grid: &Grid, tries: u32) -> Nanos {
         let doublings = tries.saturating_sub(1);
         let pause = FIRST_RETRY.checked_shl(doublings).filter(|pause| pause >> doublings == FIRST_RETRY);
-        self.next(ended, interval).min(ended.saturating_add(pause.unwrap_or(interval).min(interval)))
+        let pause = pause.unwrap_or(grid.interval).min(grid.interval);
+        self.next(ended, grid).min(ended.saturating_add(pause))
     }
 
-    /// Takes another interval at `now`, with a grid of its own, and says when the next probe is due: at the first point of
-    /// the grid after the latest start, or one interval after that start, if the grid point has passed. Where both have
-    /// passed, or none has started, it is due at `latest`, by which such checks are spread.
-    pub(crate) fn retime(&mut self, now: Nanos, interval: Nanos, offset: Nanos, latest: Nanos) -> Nanos {
-        self.origin = offset;
+    /// When the next probe is due now that the check has another grid, at `now`: at the first point of it after the latest
+    /// start, or one interval after that start, if that point has passed. Where both have passed, or none has started, it is
+    /// due at `latest`, by which such checks are spread.
+    pub(crate) fn retime(&self, now: Nanos, grid: &Grid, latest: Nanos) -> Nanos {
         let Some(started) = self.started else { return latest };
-        let due = [self.grid_after(started, interval), started.saturating_add(interval)];
+        let (point, delay) = grid.after(started);
+        let due = [point.saturating_add(delay), started.saturating_add(grid.interval)];
         due.into_iter().find(|due| *due > now).unwrap_or(latest)
-    }
-
-    /// The first grid point after `instant`.
-    fn grid_after(&self, instant: Nanos, interval: Nanos) -> Nanos {
-        match instant.checked_sub(self.origin) {
-            None => self.origin,
-            Some(since) => {
-                let steps = since / interval + 1;
-                self.origin.saturating_add(steps.saturating_mul(interval))
-            }
-        }
     }
 }
 
@@ -105,12 +146,16 @@ mod tests {
 
     const MS: Nanos = 1_000_000;
 
+    fn grid(origin: Nanos, interval: Nanos) -> Grid {
+        Grid { origin, interval, jitter: 0 }
+    }
+
     #[track_caller]
     fn check_next(started: Nanos, ended: Nanos, expected: Nanos) {
         // A grid at 1000, 1100, 1200, …
-        let mut schedule = Schedule::new(1000);
+        let mut schedule = Schedule::NEW;
         schedule.start(started);
-        assert_eq!(schedule.next(ended, 100), expected);
+        assert_eq!(schedule.next(ended, &grid(1000, 100)), expected);
     }
 
     #[test]
@@ -130,9 +175,9 @@ mod tests {
 
     #[test]
     fn inconclusive_probes_are_tried_again_soon_then_on_the_grid() {
-        let mut schedule = Schedule::new(0);
+        let mut schedule = Schedule::NEW;
         schedule.start(0);
-        let retry = |ended, tries| schedule.retry(ended * MS, 10_000 * MS, tries) / MS;
+        let retry = |ended, tries| schedule.retry(ended * MS, &grid(0, 10_000 * MS), tries) / MS;
         assert_eq!(retry(5, 1), 105);
         assert_eq!(retry(5, 2), 205);
         assert_eq!(retry(5, 5), 1605);
@@ -140,18 +185,17 @@ mod tests {
         for tries in [8, 40, 64, u32::MAX] {
             assert_eq!(retry(5, tries), 10_000);
         }
-        assert_eq!(schedule.retry(0, 50 * MS, 1), 50 * MS);
+        assert_eq!(schedule.retry(0, &grid(0, 50 * MS), 1), 50 * MS);
     }
 
     #[test]
     fn another_interval_counts_from_the_latest_start_and_has_its_own_grid() {
         // The new grid is 40 behind the multiples of the interval. Gives the next probe and the one after it.
         let retimed = |started: Option<Nanos>, now, interval| {
-            let mut schedule = Schedule::new(0);
-            schedule.started = started;
-            let due = schedule.retime(now, interval, 40, now + 7);
+            let mut schedule = Schedule { started };
+            let due = schedule.retime(now, &grid(40, interval), now + 7);
             schedule.start(due);
-            (due, schedule.next(due, interval))
+            (due, schedule.next(due, &grid(40, interval)))
         };
         assert_eq!(retimed(Some(1200), 1250, 500), (1540, 2040)); // on the grid
         assert_eq!(retimed(Some(1200), 1250, 60), (1260, 1300)); // 1240 has passed: one interval after the start
@@ -170,22 +214,53 @@ mod tests {
         assert_eq!(first_probe(999_999, 1_000_000, rate, 86_400_000 * MS) / MS, 199_999);
     }
 
+    /// Example of the module's invariant: 10 s and 10 % are 9 s to 11 s, and 10 s on average.
+    #[test]
+    fn jitter_moves_each_probe_and_not_the_grid() {
+        let jittered = |origin| Grid { origin, interval: 10_000 * MS, jitter: 1000 * MS };
+        let starts = |grid: Grid| {
+            let mut schedule = Schedule::NEW;
+            schedule.start(0);
+            let mut next = || {
+                let due = schedule.next(schedule.started.unwrap(), &grid);
+                schedule.start(due);
+                due
+            };
+            (0..1000).map(|_| next()).collect::<Vec<_>>()
+        };
+        let (some, others) = (starts(jittered(5000 * MS)), starts(jittered(5000 * MS + 1)));
+        assert_eq!(some, starts(jittered(5000 * MS)), "the same each time");
+        for (n, start) in some.iter().enumerate() {
+            let late = start - (5000 * MS + n as u64 * 10_000 * MS);
+            assert!(late <= 1000 * MS, "{late}");
+        }
+        let mean: u64 = some.iter().map(|start| (start - 5000 * MS) % (10_000 * MS)).sum::<u64>() / 1000;
+        assert!((450 * MS..550 * MS).contains(&mean), "{mean}");
+        let same = some.iter().zip(&others).filter(|(some, other)| some.abs_diff(**other) < 10 * MS).count();
+        assert!(same < 60, "two checks are delayed alike {same} times of 1000");
+    }
+
     proptest! {
         #[test]
         fn the_next_probe_is_after_this_one_and_within_an_interval(
             origin in 0u64..1 << 40, start in 0u64..1 << 40, flight in 0u64..1 << 36, interval in 1u64..1 << 36,
+            share in 0u64..=50,
         ) {
-            let mut schedule = Schedule::new(origin);
+            let grid = Grid { origin, interval, jitter: interval * share / 100 };
+            let mut schedule = Schedule::NEW;
             let start = start.max(origin);
             schedule.start(start);
-            let (ended, next) = (start + flight, schedule.next(start + flight, interval));
+            let (ended, next) = (start + flight, schedule.next(start + flight, &grid));
             prop_assert!(next >= ended && next > start);
-            prop_assert!(next <= ended.max(start + interval));
+            // No gap is longer than the interval and its jitter, whichever grid the start was on.
+            prop_assert!(next <= ended.max(start + interval + grid.jitter));
             // On the grid, half an interval behind it, or made up for the moment the probe ended.
             let off = (next - origin) % interval;
-            prop_assert!(off == 0 || off == interval / 2 || next == ended);
+            let is_on = off <= grid.jitter || (interval / 2..=interval / 2 + grid.jitter).contains(&off);
+            prop_assert!(is_on || next == ended);
+            prop_assert!(next - start >= CLOSE.min(interval / 4));
             for tries in 1..70 {
-                let retry = schedule.retry(ended, interval, tries);
+                let retry = schedule.retry(ended, &grid, tries);
                 prop_assert!(retry >= ended && retry <= next);
             }
         }

@@ -269,8 +269,9 @@ proptest! {
                 Step::Tick(millis) => world.tick(world.now + millis * MS),
                 Step::Land(index, outcome) => {
                     if let Some(port) = world.complete(index, outcome.clone()) {
-                        let retries = world.desired.values().find(|spec| spec.target().port() == port).unwrap().retries();
-                        machines.entry(port).or_insert(CheckMachine::NEW).observe(&outcome, retries);
+                        let spec = world.desired.values().find(|spec| spec.target().port() == port).unwrap();
+                        let machine = machines.entry(port).or_insert(CheckMachine::NEW);
+                        machine.observe(&outcome, spec.retries(), spec.rise());
                     }
                 }
             }

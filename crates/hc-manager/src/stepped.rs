@@ -13,11 +13,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hc_types::{CheckId, CheckSpec, Incarnation, Outcome, Remembered, SetChange, Status, StatusUpdate};
+use hc_types::{CheckId, CheckSpec, Incarnation, Outcome, Pace, Remembered, SetChange, Status, StatusUpdate};
 
 use crate::config::ManagerConfig;
+use crate::phases::Phase;
 use crate::plan::{Applied, Order, Plan, Registry};
-use crate::schedule::nanos;
+use crate::schedule::{Grid, nanos};
 use crate::shard::{FlightId, ProbeReport, ShardCore};
 use crate::stats::{Gauges, ManagerStats};
 
@@ -52,32 +53,32 @@ pub struct Planned {
 #[derive(Debug)]
 pub struct Orders(Vec<Order>);
 
-/// One order, to look at. Slots are places in the table of one shard.
+/// One order, to look at. Slots are places in the table of one shard. The grid of a pace is `offsets` behind the multiples of
+/// its interval: those of [`Pace::Steady`], [`Pace::Changing`] and [`Pace::Down`].
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "fields are named by their types")]
 pub enum Deed {
-    /// A check begins; its first probe is due `after` from when the order is applied, the others `offset` behind the
-    /// multiples of its interval.
+    /// A check begins; its first probe is due `after` from when the order is applied, and the start delay later if nothing
+    /// is known of it.
     Add {
         slot: u32,
         id: CheckId,
         incarnation: Incarnation,
         spec: Arc<CheckSpec>,
         after: Duration,
-        offset: Duration,
+        offsets: [Duration; 3],
     },
-    /// The check of this slot goes on under another name; a probe is due `after` from then. `offset` counts if the
-    /// interval is another one.
+    /// The check of this slot goes on under another name; a probe is due `after` from then.
     Move {
         slot: u32,
         id: CheckId,
         incarnation: Incarnation,
         spec: Arc<CheckSpec>,
         after: Duration,
-        offset: Duration,
+        offsets: [Duration; 3],
     },
-    /// Other timing for the check of this slot. `offset` counts if the interval is another one.
-    Retime { slot: u32, spec: Arc<CheckSpec>, after: Duration, offset: Duration },
+    /// Other timing for the check of this slot.
+    Retime { slot: u32, spec: Arc<CheckSpec>, after: Duration, offsets: [Duration; 3] },
     /// The check of this slot ends.
     Remove { slot: u32 },
 }
@@ -203,28 +204,32 @@ impl Orders {
     /// The orders one by one.
     pub fn deeds(&self) -> impl Iterator<Item = Deed> + '_ {
         let duration = |nanos: &u64| Duration::from_nanos(*nanos);
+        let offsets = |spec: &CheckSpec, phase: &Phase| {
+            [Pace::Steady, Pace::Changing, Pace::Down]
+                .map(|pace| Duration::from_nanos(Grid::of(spec, *phase, pace).origin))
+        };
         self.0.iter().map(move |order| match order {
-            Order::Add { slot, check, offset, after, known: _ } => Deed::Add {
+            Order::Add { slot, check, phase, after, known: _ } => Deed::Add {
                 slot: *slot,
                 id: check.id,
                 incarnation: check.incarnation,
                 spec: Arc::clone(&check.spec),
                 after: duration(after),
-                offset: duration(offset),
+                offsets: offsets(&check.spec, phase),
             },
-            Order::Move { slot, check, offset, after } => Deed::Move {
+            Order::Move { slot, check, phase, after } => Deed::Move {
                 slot: *slot,
                 id: check.id,
                 incarnation: check.incarnation,
                 spec: Arc::clone(&check.spec),
                 after: duration(after),
-                offset: duration(offset),
+                offsets: offsets(&check.spec, phase),
             },
-            Order::Retime { slot, spec, offset, after } => Deed::Retime {
+            Order::Retime { slot, spec, phase, after } => Deed::Retime {
                 slot: *slot,
                 spec: Arc::clone(spec),
                 after: duration(after),
-                offset: duration(offset),
+                offsets: offsets(spec, phase),
             },
             Order::Remove { slot } => Deed::Remove { slot: *slot },
         })

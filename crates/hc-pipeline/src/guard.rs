@@ -328,7 +328,7 @@ impl Guard {
             awaiting += 1;
             self.wait_for(id, Wait::NextProbe, cap);
             // A verdict of which doubt is left should not be told just because the check is rarely probed.
-            if later(now, spec.interval() + spec.timeout()) >= cap {
+            if later(now, spec.longest_interval() + spec.timeout()) >= cap {
                 out.probe.insert(id);
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use hc_types::{CheckId, CheckSpec, Health, Incarnation, Status};
+use hc_types::{CheckId, CheckSpec, Health, Incarnation, Jitter, Status};
 
 use crate::clock::{Nanos, SECOND};
 use crate::proxy::Set;
@@ -53,7 +53,7 @@ impl Wanted {
     }
 }
 
-/// Some timing or other, sometimes with a timeout above the interval.
+/// Some timing or other, sometimes with a timeout above the interval. Half of them use nothing that Seesaw does not have.
 pub(crate) fn timing(rng: &mut Rng) -> Timing {
     let interval = [1000, 1000, 1500, 2000, 3000, 5000, 5000, 10_000][rng.usize(..8)];
     let timeout = match rng.u8(..10) {
@@ -61,10 +61,39 @@ pub(crate) fn timing(rng: &mut Rng) -> Timing {
         1 => interval,
         _ => [200, 500, 1000, 2000][rng.usize(..4)].min(interval),
     };
-    Timing {
+    let mut timing = Timing {
         interval: Duration::from_millis(interval),
         timeout: Duration::from_millis(timeout),
         retries: [0, 0, 1, 2, 3][rng.usize(..5)],
+        rise: 1,
+        fast_interval: None,
+        down_interval: None,
+        jitter: Jitter::None,
+        start_delay: Duration::ZERO,
+    };
+    if rng.bool() {
+        beyond_seesaw(&mut timing, rng);
+    }
+    timing
+}
+
+fn beyond_seesaw(timing: &mut Timing, rng: &mut Rng) {
+    timing.rise = [1, 2, 2, 3, 5][rng.usize(..5)];
+    if rng.bool() {
+        timing.fast_interval = Some(timing.interval / [2, 3, 5][rng.usize(..3)]);
+    }
+    if rng.bool() {
+        let down = [timing.interval / 2, timing.interval * 2, timing.interval * 3];
+        timing.down_interval = Some(down[rng.usize(..3)]);
+    }
+    let shortest = [timing.fast_interval, timing.down_interval].into_iter().flatten().min();
+    timing.jitter = match rng.u8(..4) {
+        0 => Jitter::Percent(rng.u8(1..=50)),
+        1 => Jitter::Time(shortest.unwrap_or(timing.interval).min(timing.interval) / rng.u32(2..20)),
+        _ => Jitter::None,
+    };
+    if rng.u8(..3) == 0 {
+        timing.start_delay = Duration::from_millis(rng.u64(1..20_000));
     }
 }
 

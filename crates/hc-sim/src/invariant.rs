@@ -34,6 +34,13 @@ pub enum Invariant {
     OneProbeAtATime,
     /// Probes start on their grid, neither early nor late.
     OnTheGrid,
+    /// Two probes of a check start at most the interval in force and its jitter apart.
+    NoLongGap,
+    /// Of a check of which nothing is known, no probe starts before its start delay is over.
+    StartDelay,
+    /// Health changes by the first result, by `rise` passes in a row or by more failures in a row than `retries`, and then
+    /// at once.
+    RiseAndFall,
     /// Every check is told again within `notify_interval` while delivery works.
     Refresh,
     /// Counters of one life of an id do not go back.
@@ -66,6 +73,9 @@ impl Invariant {
             Self::SetsArriveWhole => "sets-arrive-whole",
             Self::OneProbeAtATime => "one-probe-at-a-time",
             Self::OnTheGrid => "on-the-grid",
+            Self::NoLongGap => "no-long-gap",
+            Self::StartDelay => "start-delay",
+            Self::RiseAndFall => "rise-and-fall",
             Self::Refresh => "refresh",
             Self::CountersGrow => "counters-grow",
             Self::BoundedMemory => "bounded-memory",

@@ -2,6 +2,8 @@
 //!
 //! The simulation tells this model what it hands to the shards, and holds what comes out of them against it.
 
+mod timing;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,7 +14,8 @@ use hc_types::{
     Status, StatusUpdate, TimeoutEvidence,
 };
 
-use crate::clock::{MILLISECOND, Nanos, SECOND, nanos};
+use self::timing::intervals;
+use crate::clock::{Nanos, SECOND, nanos};
 use crate::truth::{Subject, Truth};
 
 /// Where a check runs: its shard, and its place in the table there.
@@ -23,6 +26,10 @@ pub(crate) type Place = (usize, u32);
 pub(crate) struct Standing {
     pub(crate) status: Status,
     failed: u32,
+    /// Passes in a row, up to the latest verdict; those before a restart are not known.
+    passed: u32,
+    /// When the next probe is due; means nothing while one is in flight.
+    pub(crate) due: Nanos,
     /// A probe has borne it out, or it has changed, since it was remembered.
     certain: bool,
 }
@@ -58,14 +65,16 @@ pub(crate) struct Run {
     /// Where it may stand. More than one only where the bound of the memory makes it uncertain.
     pub(crate) standings: Vec<Standing>,
     pub(crate) flight: Option<InFlight>,
-    /// When its next probe is due; means nothing while one is in flight.
-    pub(crate) due: Nanos,
+    /// When its life began, under whatever name.
+    began: Nanos,
     /// Since when it has this name and this timing, and no probe of the time before is in flight.
     pub(crate) since: Nanos,
     told: bool,
-    /// How far the grid is behind the multiples of the interval.
-    offset: Nanos,
+    /// How far the grids are behind the multiples of the usual, the fast and the down interval.
+    offsets: [Nanos; 3],
     started: Option<Nanos>,
+    /// When the latest probe ended.
+    ended: Nanos,
     tries: u32,
     held: Option<Hold>,
     /// Silences in a row, up to the latest result.
@@ -107,17 +116,25 @@ pub(crate) struct Reference {
 const CROWD: usize = 64;
 
 impl Standing {
-    const NEW: Self = Self { status: Status::NEW, failed: 0, certain: false };
+    const NEW: Self = Self { status: Status::NEW, failed: 0, passed: 0, due: 0, certain: false };
 
-    /// Takes a verdict: the first one decides, then one pass, or more failures in a row than `retries`.
-    fn judge(&mut self, outcome: &Outcome, retries: u32, wall: SystemTime, duration: Duration) {
+    /// Takes a verdict: the first one decides, then `rise` passes in a row, or more failures in a row than `retries`.
+    fn judge(
+        &mut self,
+        outcome: &Outcome,
+        (retries, rise): (u32, u32),
+        wall: SystemTime,
+        duration: Duration,
+    ) {
         let status = &mut self.status;
         if matches!(outcome, Outcome::Pass(_)) {
-            self.failed = 0;
+            (self.failed, self.passed) = (0, self.passed + 1);
             status.successes += 1;
-            status.health = Health::Healthy;
+            if status.health != Health::Unhealthy || self.passed >= rise {
+                status.health = Health::Healthy;
+            }
         } else {
-            self.failed += 1;
+            (self.failed, self.passed) = (self.failed + 1, 0);
             status.failures += 1;
             if status.health != Health::Healthy || self.failed > retries {
                 status.health = Health::Unhealthy;
@@ -125,8 +142,18 @@ impl Standing {
         }
         (status.last_check, status.duration) = (Some(wall), duration);
         status.outcome = Some(outcome.clone());
-        // A failure that the retries cover says nothing for the health that it leaves.
-        self.certain |= self.failed == 0 || status.health == Health::Unhealthy;
+        // A failure that the retries cover says nothing for the health that it leaves, nor does a pass before the rise.
+        self.certain |= (self.failed == 0) == (status.health == Health::Healthy);
+    }
+
+    /// Which of the three intervals counts: the usual one, the fast one while the latest result speaks against the health, or
+    /// that of a check that is down.
+    fn pace(&self) -> usize {
+        match self.status.health {
+            Health::Unknown => 0,
+            Health::Healthy => usize::from(self.failed > 0),
+            Health::Unhealthy => 2 - usize::from(self.passed > 0),
+        }
     }
 
     /// Whether this is what was remembered of it.
@@ -139,6 +166,11 @@ impl Standing {
             && (status.last_check, status.duration) == (Some(last_check), duration)
     }
 
+    /// Failures or passes in a row up to the latest verdict.
+    fn in_a_row(&self) -> u32 {
+        self.failed.max(self.passed)
+    }
+
     fn is_something(&self) -> bool {
         self.status.health != Health::Unknown
     }
@@ -149,28 +181,12 @@ impl From<&Remembered> for Standing {
         let Remembered { key: _, health, consecutive_failures, failures, successes, last_check, duration } =
             *remembered;
         let last_check = Some(last_check);
-        let status = Status {
-            health,
-            last_check,
-            duration,
-            failures,
-            successes,
-            outcome: None,
-            held: None,
-            note: None,
-        };
-        Self { status, failed: consecutive_failures, certain: false }
+        let status = Status { health, last_check, duration, failures, successes, ..Status::NEW };
+        Self { status, failed: consecutive_failures, passed: 0, due: 0, certain: false }
     }
 }
 
 impl Run {
-    pub(crate) fn retry_pause(&self) -> Nanos {
-        let interval = nanos(self.spec.interval());
-        (100 * MILLISECOND)
-            .checked_shl((self.tries - 1).min(20))
-            .map_or(interval, |pause| pause.min(interval))
-    }
-
     /// A probe starts.
     pub(crate) fn start(&mut self, flight: InFlight) {
         self.started = Some(flight.started);
@@ -178,6 +194,7 @@ impl Run {
     }
 
     fn landed(&mut self, ended: Nanos) {
+        self.ended = ended;
         if self.flight.take().is_some_and(|flight| flight.started < self.since) {
             self.since = ended;
         }
@@ -223,8 +240,9 @@ impl Run {
     ) -> (Option<Outcome>, bool) {
         self.landed(ended);
         self.tries += 1;
-        self.due = self.next(ended).min(ended + self.retry_pause());
-        let (interval, timeout) = (nanos(self.spec.interval()), nanos(self.spec.timeout()));
+        self.plan(ended);
+        let [interval, _, down] = intervals(&self.spec);
+        let (longest, timeout) = (interval.max(down), nanos(self.spec.timeout()));
         let hold = hold.max(2 * interval);
         let news = self.held.as_ref().is_none_or(|held| held.fault != fault);
         let held = self.held.get_or_insert(Hold { fault, since: flight.wall, path: None, given_up: false });
@@ -233,7 +251,7 @@ impl Run {
             return (None, news);
         }
         let (first, probes) = match held.path {
-            Some((first, latest, probes)) if ended - latest <= hold.max(2 * (interval + timeout)) => {
+            Some((first, latest, probes)) if ended - latest <= hold.max(2 * (longest + timeout)) => {
                 (first, probes + 1)
             }
             _ => (ended, 1),
@@ -293,20 +311,28 @@ impl Run {
             self.landed(ended);
             self.tries = 0;
             self.held = None;
-            self.due = self.next(ended);
             self.spec.retries()
         };
+        let rise = self.spec.rise();
         let duration = Duration::from_nanos(ended - flight.started);
         let first = !self.told;
         self.told |= update.is_some();
         self.standings.retain_mut(|standing| {
             let before = standing.status.health;
-            standing.judge(outcome, retries, flight.wall, duration);
+            standing.judge(outcome, (retries, rise), flight.wall, duration);
             let news = first || before != standing.status.health;
             update.map_or(!standing.certain, |update| {
                 standing.certain && standing.status == update.status && news == update.transition
             })
         });
+        self.plan(ended);
+        !self.standings.is_empty()
+    }
+
+    /// What the shard says of it after a verdict, told or not: its health, and how many of the latest results were alike.
+    pub(crate) fn stands_so(&mut self, update: &StatusUpdate) -> bool {
+        let said = (update.status.health, update.progress.in_a_row);
+        self.standings.retain(|standing| (standing.status.health, standing.in_a_row()) == said);
         !self.standings.is_empty()
     }
 
@@ -320,42 +346,6 @@ impl Run {
     pub(crate) fn kept_silent(&mut self) -> bool {
         self.standings.retain(|standing| !standing.certain);
         !self.standings.is_empty()
-    }
-
-    /// The grid point after the start of the latest probe, or the end of that one if it took longer.
-    fn next(&self, ended: Nanos) -> Nanos {
-        let started = self.started.unwrap_or(ended);
-        let interval = nanos(self.spec.interval());
-        let point = self.grid_after(started, interval);
-        let soon = point - started < (250 * MILLISECOND).min(interval / 4);
-        (point + if soon { interval / 2 } else { 0 }).max(ended)
-    }
-
-    fn grid_after(&self, instant: Nanos, interval: Nanos) -> Nanos {
-        let round = instant - instant % interval;
-        [round + self.offset, round + interval + self.offset]
-            .into_iter()
-            .find(|at| *at > instant)
-            .unwrap_or(0)
-    }
-
-    fn retime(&mut self, spec: &Arc<CheckSpec>, offset: Nanos, after: Nanos, now: Nanos) {
-        let before = std::mem::replace(&mut self.spec, Arc::clone(spec));
-        if before.interval() == spec.interval() {
-            return;
-        }
-        let resting = self.flight.is_none();
-        let latest = if resting { self.due.min(now + after) } else { now + after };
-        self.offset = offset;
-        let interval = nanos(spec.interval());
-        let next = self.started.and_then(|started| {
-            let on_grid = Some(self.grid_after(started, interval)).filter(|due| *due > now);
-            on_grid.or(Some(started + interval).filter(|due| *due > now))
-        });
-        let next = next.unwrap_or(latest);
-        if resting {
-            self.due = if self.tries > 0 { next.min(self.due) } else { next };
-        }
     }
 }
 
@@ -388,24 +378,28 @@ impl Reference {
         now: Nanos,
     ) -> Result<(Option<Place>, Speaks, Option<Flight>), String> {
         match deed {
-            Deed::Add { slot, id, incarnation, spec, after, offset } => {
+            Deed::Add { slot, id, incarnation, spec, after, offsets } => {
                 let place = (shard, slot);
                 let subject = Truth::subject_of(&spec);
-                let (standings, speaks) = self.recall(subject, nanos(spec.interval()), planned, now);
+                let (mut standings, speaks) = self.recall(subject, intervals(&spec), planned, now);
                 self.places.insert(Arc::as_ptr(&spec), place);
-                let due = now + nanos(after);
+                for standing in &mut standings {
+                    let delay = if standing.is_something() { 0 } else { nanos(spec.start_delay()) };
+                    standing.due = now + nanos(after) + delay;
+                }
                 let run = Run {
                     id,
                     incarnation,
                     subject,
                     spec,
                     standings,
-                    due,
                     flight: None,
+                    began: now,
                     since: now,
                     told: false,
-                    offset: nanos(offset),
+                    offsets: offsets.map(nanos),
                     started: None,
+                    ended: 0,
                     tries: 0,
                     held: None,
                     silences: 0,
@@ -416,7 +410,7 @@ impl Reference {
                     Some(before) => Err(format!("{id} is put where {} runs", before.id)),
                 }
             }
-            Deed::Move { slot, id, incarnation, spec, after, offset } => {
+            Deed::Move { slot, id, incarnation, spec, after, offsets } => {
                 let place = (shard, slot);
                 let run = self.runs.get_mut(&place).ok_or_else(|| format!("{id} takes over nothing"))?;
                 if run.subject != Truth::subject_of(&spec) {
@@ -425,19 +419,16 @@ impl Reference {
                 self.places.remove(&Arc::as_ptr(&run.spec));
                 self.places.insert(Arc::as_ptr(&spec), place);
                 (run.id, run.incarnation, run.since, run.told) = (id, incarnation, now, false);
-                run.retime(&spec, nanos(offset), nanos(after), now);
-                if run.flight.is_none() {
-                    run.due = run.due.min(now + nanos(after));
-                }
+                run.retime(&spec, offsets.map(nanos), nanos(after), now, true);
                 Ok((Some(place), Speaks::of(&run.standings), None))
             }
-            Deed::Retime { slot, spec, after, offset } => {
+            Deed::Retime { slot, spec, after, offsets } => {
                 let place = (shard, slot);
                 let run = self.runs.get_mut(&place).ok_or("nothing is retimed")?;
                 self.places.remove(&Arc::as_ptr(&run.spec));
                 self.places.insert(Arc::as_ptr(&spec), place);
                 run.since = now;
-                run.retime(&spec, nanos(offset), nanos(after), now);
+                run.retime(&spec, offsets.map(nanos), nanos(after), now, false);
                 Ok((Some(place), Speaks::No, None))
             }
             Deed::Remove { slot } => {
@@ -479,7 +470,7 @@ impl Reference {
     fn recall(
         &mut self,
         subject: Subject,
-        interval: Nanos,
+        intervals: [Nanos; 3],
         planned: Nanos,
         now: Nanos,
     ) -> (Vec<Standing>, Speaks) {
@@ -489,8 +480,9 @@ impl Reference {
         let kept = self.memory.get(&subject).filter(|(_, since)| now - since <= self.remember);
         let Some((standings, since)) = kept else { return (vec![otherwise], Speaks::No) };
         let mut standings = standings.clone();
-        let fresh = now - since <= interval;
-        standings.iter_mut().for_each(|standing| standing.certain &= fresh);
+        for standing in &mut standings {
+            standing.certain &= now - since <= intervals[standing.pace()];
+        }
         if self.removals.len() >= CROWD {
             standings.push(otherwise);
         }

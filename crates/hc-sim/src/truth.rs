@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use fastrand::Rng;
-use hc_types::{CheckSpec, Failure, LocalFault, Mark, Mode, Outcome, Phase, ProbeSpec, Target, TcpProbe};
+use hc_types::{
+    CheckSpec, Failure, Jitter, LocalFault, Mark, Mode, Outcome, Phase, ProbeSpec, Target, TcpProbe,
+};
 
 use crate::clock::{MILLISECOND, Nanos, nanos};
 
@@ -40,6 +42,11 @@ pub(crate) struct Timing {
     pub(crate) interval: Duration,
     pub(crate) timeout: Duration,
     pub(crate) retries: u32,
+    pub(crate) rise: u32,
+    pub(crate) fast_interval: Option<Duration>,
+    pub(crate) down_interval: Option<Duration>,
+    pub(crate) jitter: Jitter,
+    pub(crate) start_delay: Duration,
 }
 
 /// What a probe comes to, if nothing of ours interferes.
@@ -116,9 +123,16 @@ impl Truth {
                 (Target::marked(ip, 80, Mode::Dsr, mark, None), tcp())
             }
         };
-        let Timing { interval, timeout, retries } = timing;
-        CheckSpec::new(target, probe, hc_types::Timing::every(interval).timeout(timeout).retries(retries))
-            .expect("the timing is above 0")
+        let Timing { interval, timeout, retries, rise, fast_interval, down_interval, jitter, start_delay } =
+            timing;
+        let mut timing = hc_types::Timing::every(interval)
+            .timeout(timeout)
+            .retries(retries)
+            .rise(rise)
+            .jitter(jitter)
+            .start_delay(start_delay);
+        (timing.fast_interval, timing.down_interval) = (fast_interval, down_interval);
+        CheckSpec::new(target, probe, timing).expect("the timing makes sense")
     }
 
     /// The subject that a check is about.

@@ -3,21 +3,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::timing::{Jitter, Needed, Pace, Packed, PeriodError, Timing};
 use crate::{
     CheckKey, DnsExpectation, DnsOptions, DnsProbe, HttpOverrides, HttpProbe, Mode, Outcome, ProbeSpec,
-    Rcode, RecordType, Target, Tls, backend, text,
+    Progress, Rcode, RecordType, Status, Target, Tls, backend, text,
 };
 
-/// The longest interval and the longest timeout: 24 hours. Above it a number is a mistake in a
-/// unit, and sums of durations stay far from overflow.
-pub const MAX_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The shortest interval: 10 ms. Below it a number is a mistake in a unit, and one check would load
-/// its backend, and this machine, like thousands.
-pub const MIN_INTERVAL: Duration = Duration::from_millis(10);
-
 /// Why a check cannot exist. Each text begins with the field that it is about, named as in
-/// `docs/protocol.md`.
+/// `docs/protocol.md` or, where the protocol does not have it, in `docs/checks.md`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpecError {
@@ -27,6 +20,21 @@ pub enum SpecError {
     /// The timeout makes no sense.
     #[error("timeout: {0}")]
     Timeout(PeriodError),
+    /// No passes are needed to become healthy.
+    #[error("rise: must be at least 1")]
+    Rise,
+    /// The interval while the health changes makes no sense.
+    #[error("fast_interval: {0}")]
+    FastInterval(PeriodError),
+    /// The interval of an unhealthy check makes no sense.
+    #[error("down_interval: {0}")]
+    DownInterval(PeriodError),
+    /// The jitter makes no sense.
+    #[error("jitter: {0}")]
+    Jitter(PeriodError),
+    /// The delay of the first probe makes no sense.
+    #[error("start_delay: {0}")]
+    StartDelay(PeriodError),
     /// Port 0, for anything but ICMP.
     #[error("port: must be 1 to 65535")]
     Port,
@@ -104,6 +112,11 @@ impl SpecError {
         match self {
             SpecError::Interval(_) => "interval",
             SpecError::Timeout(_) => "timeout",
+            SpecError::Rise => "rise",
+            SpecError::FastInterval(_) => "fast_interval",
+            SpecError::DownInterval(_) => "down_interval",
+            SpecError::Jitter(_) => "jitter",
+            SpecError::StartDelay(_) => "start_delay",
             SpecError::Port => "port",
             SpecError::Address { .. } => "ip",
             SpecError::Mark => "mark",
@@ -121,76 +134,12 @@ impl SpecError {
     }
 }
 
-/// Why a period makes no sense.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PeriodError {
-    /// It is 0.
-    #[error("must be above 0")]
-    Zero,
-    /// An interval below [`MIN_INTERVAL`].
-    #[error("must be at least 10ms")]
-    TooShort,
-    /// It is above [`MAX_PERIOD`].
-    #[error("must be at most 24h")]
-    TooLong,
-}
-
-/// How often a check probes its target, and when its failures count.
-///
-/// The default is Seesaw's: an interval of 10 s, a timeout of 5 s, no retries.
-///
-/// ```
-/// use std::time::Duration;
-/// use hc_types::Timing;
-///
-/// let timing = Timing::every(Duration::from_secs(5)).timeout(Duration::from_secs(1)).retries(2);
-/// assert_eq!(timing.timeout, Duration::from_secs(1));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Timing {
-    /// Time between the starts of two probes.
-    pub interval: Duration,
-    /// Deadline of one whole probe, counted from its start. It may exceed the interval: probes then
-    /// run back to back.
-    pub timeout: Duration,
-    /// Consecutive failures that a healthy check survives.
-    pub retries: u32,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self { interval: Duration::from_secs(10), timeout: Duration::from_secs(5), retries: 0 }
-    }
-}
-
-impl Timing {
-    /// A probe each `interval`; the rest as by default.
-    #[must_use]
-    pub fn every(interval: Duration) -> Self {
-        Self { interval, ..Self::default() }
-    }
-
-    /// The same with another timeout.
-    #[must_use]
-    pub fn timeout(self, timeout: Duration) -> Self {
-        Self { timeout, ..self }
-    }
-
-    /// The same with another number of retries.
-    #[must_use]
-    pub fn retries(self, retries: u32) -> Self {
-        Self { retries, ..self }
-    }
-}
-
 /// What is checked, how often, and when failures count: everything about a check but its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckSpec {
     target: Target,
     probe: ProbeSpec,
-    timing: Timing,
+    timing: Packed,
 }
 
 impl CheckSpec {
@@ -198,17 +147,13 @@ impl CheckSpec {
     ///
     /// # Errors
     /// [`SpecError`] names the first field whose value makes no sense: a period of zero or above
-    /// [`MAX_PERIOD`], an interval below [`MIN_INTERVAL`], port 0 for anything but ICMP, an address
-    /// that no backend can have, mode DSR or TUN without a mark, an HTTP method that is no token, a
+    /// [`MAX_PERIOD`](crate::MAX_PERIOD), an interval below [`MIN_INTERVAL`](crate::MIN_INTERVAL), a
+    /// fast interval above the interval, a jitter above half of an interval, a rise of 0, port 0 for
+    /// anything but ICMP, an address that no backend can have, mode DSR or TUN without a mark, an HTTP method that is no token, a
     /// request target, a `Host` or credentials that would break the request, a
     /// status code outside 100–999, an expected address that the query type cannot yield.
     pub fn new(target: Target, probe: ProbeSpec, timing: Timing) -> Result<Self, SpecError> {
-        let Timing { interval, timeout, retries: _ } = timing;
-        check_period(interval).map_err(SpecError::Interval)?;
-        if interval < MIN_INTERVAL {
-            return Err(SpecError::Interval(PeriodError::TooShort));
-        }
-        check_period(timeout).map_err(SpecError::Timeout)?;
+        let timing = Packed::new(timing)?;
         if target.port() == 0 && probe != ProbeSpec::Icmp {
             return Err(SpecError::Port);
         }
@@ -242,28 +187,64 @@ impl CheckSpec {
         &self.probe
     }
 
-    /// How often it probes, and when failures count.
+    /// How often it probes, and how many results change its health.
     #[must_use]
     pub fn timing(&self) -> Timing {
-        self.timing
+        self.timing.unpacked()
     }
 
-    /// Time between the starts of two probes.
+    /// Time between the starts of two probes, while nothing changes and the check is not down.
     #[must_use]
     pub fn interval(&self) -> Duration {
-        self.timing.interval
+        self.timing.interval()
+    }
+
+    /// Time between the starts of two probes at this pace.
+    #[must_use]
+    pub fn interval_at(&self, pace: Pace) -> Duration {
+        self.timing.interval_at(pace)
+    }
+
+    /// The longest of its intervals: no two probes are further apart than this and the jitter.
+    #[must_use]
+    pub fn longest_interval(&self) -> Duration {
+        self.interval().max(self.interval_at(Pace::Down))
     }
 
     /// Deadline of one whole probe, counted from its start.
     #[must_use]
     pub fn timeout(&self) -> Duration {
-        self.timing.timeout
+        self.timing.timeout()
     }
 
     /// Consecutive failures that a healthy check survives.
     #[must_use]
     pub fn retries(&self) -> u32 {
         self.timing.retries
+    }
+
+    /// Consecutive passes that make an unhealthy check healthy: 1 or more.
+    #[must_use]
+    pub fn rise(&self) -> u32 {
+        self.timing.rise()
+    }
+
+    /// How much later than planned a probe may start.
+    #[must_use]
+    pub fn jitter(&self) -> Jitter {
+        self.timing.jitter()
+    }
+
+    /// How long after the check begins its first probe starts, at the earliest.
+    #[must_use]
+    pub fn start_delay(&self) -> Duration {
+        self.timing.start_delay()
+    }
+
+    /// What rise and fall still need before the health of this check changes.
+    #[must_use]
+    pub fn needed(&self, status: &Status, progress: &Progress) -> Needed {
+        Needed::of(&self.timing, status, progress)
     }
 
     /// Whether both check the same thing: the same target in the same way, however often. Health
@@ -288,16 +269,6 @@ impl CheckSpec {
     pub fn text(&self, outcome: &Outcome) -> String {
         text::render(self, outcome)
     }
-}
-
-fn check_period(period: Duration) -> Result<(), PeriodError> {
-    if period.is_zero() {
-        return Err(PeriodError::Zero);
-    }
-    if period > MAX_PERIOD {
-        return Err(PeriodError::TooLong);
-    }
-    Ok(())
 }
 
 fn checked_http(mut http: Box<HttpProbe>) -> Result<Box<HttpProbe>, SpecError> {

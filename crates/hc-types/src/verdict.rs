@@ -405,11 +405,16 @@ pub struct HoldLimits {
 
 impl HoldLimits {
     /// Those of a check: `hold_unreachable`, but at least two intervals, so that three probes fit
-    /// in.
+    /// in. `longest_interval` is that of all its paces: probes may be that far apart.
     #[must_use]
-    pub fn new(hold_unreachable: Duration, interval: Duration, timeout: Duration) -> Self {
+    pub fn new(
+        hold_unreachable: Duration,
+        interval: Duration,
+        longest_interval: Duration,
+        timeout: Duration,
+    ) -> Self {
         let hold = hold_unreachable.max(interval.saturating_mul(2));
-        Self { hold, gap: hold.max(interval.saturating_add(timeout).saturating_mul(2)) }
+        Self { hold, gap: hold.max(longest_interval.saturating_add(timeout).saturating_mul(2)) }
     }
 }
 

@@ -111,6 +111,22 @@ pub(crate) fn check(check: &CheckState, now: SystemTime) -> String {
     row("interval", seconds(check.interval_seconds));
     row("timeout", seconds(check.timeout_seconds));
     row("retries", check.retries.to_string());
+    row("rise", check.rise.to_string());
+    for (name, value) in [
+        ("fast interval", check.fast_interval_seconds),
+        ("down interval", check.down_interval_seconds),
+        ("jitter", check.jitter_seconds),
+        ("start delay", check.start_delay_seconds),
+    ] {
+        if let Some(value) = value {
+            row(name, seconds(value));
+        }
+    }
+    match (check.failures_needed, check.passes_needed) {
+        (Some(failures), _) => row("unhealthy after", format!("{failures} more in a row that fail")),
+        (_, Some(passes)) => row("healthy after", format!("{passes} more in a row that pass")),
+        _ => {}
+    }
     align(&rows)
 }
 

@@ -196,10 +196,10 @@ fn what_a_process_of_an_older_version_knew_is_found_and_kept_for_the_next() {
 }
 
 /// Phases by address, of a set that came in any order.
-fn phases(registry: &Registry, mut of: impl FnMut(&Target) -> u64) -> HashMap<u64, Vec<Phase>> {
-    let mut phases: HashMap<u64, Vec<Phase>> = HashMap::new();
+fn phases(registry: &Registry, mut of: impl FnMut(&Target) -> u64) -> HashMap<u64, Vec<Number>> {
+    let mut phases: HashMap<u64, Vec<Number>> = HashMap::new();
     for entry in registry.checks.values() {
-        phases.entry(of(entry.spec.target())).or_default().push(entry.phase);
+        phases.entry(of(entry.spec.target())).or_default().push(entry.number);
     }
     phases.values_mut().for_each(|phases| phases.sort_unstable());
     phases
@@ -228,30 +228,31 @@ fn checks_of_one_address_get_consecutive_phases_whatever_the_order_of_the_set() 
     assert_eq!(by_address.len(), 20);
     for phases in by_address.values() {
         let first = phases[0];
-        let consecutive: Vec<Phase> = registry_run(first, phases.len());
+        let consecutive: Vec<Number> = registry_run(first, phases.len());
         assert_eq!(*phases, consecutive);
     }
 }
 
 /// The phases from `first` on, `count` of them.
-fn registry_run(first: Phase, count: usize) -> Vec<Phase> {
+fn registry_run(first: Number, count: usize) -> Vec<Number> {
     let mut all = Phases::default();
-    std::iter::repeat_with(|| all.take(1)).skip_while(|phase| *phase != first).take(count).collect()
+    let intervals = Intervals::of(&spec(1, 1));
+    std::iter::repeat_with(|| all.take(intervals)).skip_while(|phase| *phase != first).take(count).collect()
 }
 
 #[test]
 fn a_phase_outlives_the_id_and_changes_with_the_interval() {
     let mut registry = registry();
     full(&mut registry, &[(10, 1, 5), (20, 2, 5), (30, 3, 5)]);
-    let before = registry.checks[&CheckId(20)].phase;
+    let before = registry.checks[&CheckId(20)].number;
     full(&mut registry, &[(11, 1, 5), (21, 2, 5), (31, 3, 5)]);
-    assert_eq!(registry.checks[&CheckId(21)].phase, before);
+    assert_eq!(registry.checks[&CheckId(21)].number, before);
     // The phase of what has another interval now is free for the next check.
     full(&mut registry, &[(11, 1, 5), (21, 2, 9), (31, 3, 5)]);
     full(&mut registry, &[(11, 1, 5), (21, 2, 9), (31, 3, 5), (40, 4, 5)]);
-    assert_eq!(registry.checks[&CheckId(40)].phase, before);
+    assert_eq!(registry.checks[&CheckId(40)].number, before);
     // The same when interval and id change together, as Seesaw's engine does it.
     full(&mut registry, &[(11, 1, 5), (21, 2, 9), (31, 3, 5), (41, 4, 9)]);
     full(&mut registry, &[(11, 1, 5), (21, 2, 9), (31, 3, 5), (41, 4, 9), (50, 5, 5)]);
-    assert_eq!(registry.checks[&CheckId(50)].phase, before);
+    assert_eq!(registry.checks[&CheckId(50)].number, before);
 }

@@ -17,12 +17,15 @@ use crate::config::ManagerConfig;
 use crate::flaps::Flaps;
 use crate::holding::Holding;
 use crate::local_fault_log::LocalFaultLog;
+use crate::phases::Phase;
 use crate::plan::{Check, Order};
 use crate::recently_removed::{RecentlyRemoved, Tombstone};
 use crate::schedule::{Nanos, Schedule, nanos};
 use crate::stall::StallDetector;
 use crate::stats::Gauges;
 use crate::timers::Timers;
+
+mod timing;
 
 /// Where a check stands.
 #[cfg(any(test, feature = "stepped"))]
@@ -75,6 +78,7 @@ struct Flight {
 struct Record {
     check: Check,
     known: CheckState,
+    phase: Phase,
     schedule: Schedule,
     flight: Option<FlightId>,
     /// Inconclusive probes in a row.
@@ -210,32 +214,34 @@ impl ShardCore {
         }
         self.gauges.ended(&outcome);
         let duration = Duration::from_nanos(ended.saturating_sub(began));
-        let interval = nanos(record.check.spec.interval());
         debug!(id = %record.check.id, label = outcome.label(), ?duration, "probe ended");
-        let due = if let Some(fault) = local {
+        if let Some(fault) = local {
             self.local_faults.hold(fault, before, ended);
             record.tries = record.tries.saturating_add(1);
-            record.schedule.retry(ended, interval, record.tries)
         } else {
             record.held = None;
             if let Some(fault) = before {
                 self.local_faults.release(fault);
             }
             record.tries = 0;
-            record.schedule.next(ended, interval)
-        };
-        let next = wall + Duration::from_nanos(due.saturating_sub(began));
-        let of_probe = Some(Ended { started: wall, next, evidence });
-        if matches!(outcome, Outcome::Inconclusive(_)) {
+        }
+        let (transition, reportable) = if matches!(outcome, Outcome::Inconclusive(_)) {
             // Not news, but the next refresh says since when it is held.
             let is_new = before.is_none_or(|before| Some(before) != local);
-            let reportable = is_new && record.known.is_confirmed();
-            self.updates.push(record.update(false, reportable, of_probe));
+            (false, is_new && record.known.is_confirmed())
         } else {
             let flaps = &mut self.flaps;
             let transition = record.judge(outcome, wall, duration, || flaps.note(slot, ended));
-            self.updates.push(record.update(transition, record.known.is_confirmed(), of_probe));
-        }
+            (transition, record.known.is_confirmed())
+        };
+        // Only now: the interval follows from the health and from the latest results.
+        let due = match local {
+            Some(_) => record.schedule.retry(ended, &record.grid(), record.tries),
+            None => record.schedule.next(ended, &record.grid()),
+        };
+        let next = wall + Duration::from_nanos(due.saturating_sub(began));
+        let of_probe = Some(Ended { started: wall, next, evidence });
+        self.updates.push(record.update(transition, reportable, of_probe));
         self.timers.arm(slot, due);
     }
 
@@ -243,13 +249,13 @@ impl ShardCore {
     pub(crate) fn apply(&mut self, orders: Vec<Order>, now: Nanos, cancelled: &mut Vec<FlightId>) {
         for order in orders {
             match order {
-                Order::Add { slot, check, offset, after, known } => {
-                    let record = Record::new(check, Schedule::new(offset));
+                Order::Add { slot, check, phase, after, known } => {
+                    let record = Record::new(check, phase);
                     self.add(slot, record, now.saturating_add(after), known, now);
                 }
-                Order::Move { slot, check, offset, after } => self.rename(slot, check, offset, after, now),
-                Order::Retime { slot, spec, offset, after } => {
-                    self.retime(slot, spec, offset, after, now);
+                Order::Move { slot, check, phase, after } => self.rename(slot, check, phase, after, now),
+                Order::Retime { slot, spec, phase, after } => {
+                    self.retime(slot, spec, phase, after, now);
                     self.announce(slot, false);
                 }
                 Order::Remove { slot } => cancelled.extend(self.remove(slot, now)),
@@ -257,7 +263,8 @@ impl ShardCore {
         }
     }
 
-    /// Makes the check of this slot due now. Its grid stays, and a probe in flight is as good as a new one.
+    /// Makes the check of this slot due now, a start delay notwithstanding. Its grid stays, and a probe in flight is as good
+    /// as a new one.
     pub(crate) fn probe_now(&mut self, slot: u32, now: Nanos) {
         self.unpark(slot, now);
         if let Some(due) = self.timers.armed_at(slot).filter(|due| *due > now) {
@@ -329,13 +336,17 @@ impl ShardCore {
         // What this process saw is newer than what the one before left.
         if let Some(Tombstone { known, since, .. }) = self.recently_removed.recall(&record.check.spec, now) {
             // As fresh as that of a check that ran on. If it is older, the first probe is heard before anything is told.
-            let fresh = now.saturating_sub(*since) <= nanos(record.check.spec.interval());
+            let interval = record.check.spec.interval_at(known.machine.pace());
+            let fresh = now.saturating_sub(*since) <= nanos(interval);
             record.known = if fresh { known.clone() } else { known.clone().unconfirmed() };
             self.updates.push(record.update(false, record.known.is_confirmed(), None));
         } else if let Some(known) = known {
             record.known = *known;
             self.updates.push(record.update(false, false, None));
         }
+        // Of what has a health, the next probe is one like the others.
+        let known = record.known.has_verdict();
+        let delay = if known { Duration::ZERO } else { record.check.spec.start_delay() };
         debug!(id = %record.check.id, target = %record.check.spec.target(), "check begins");
         let index = slot as usize;
         if self.records.len() <= index {
@@ -344,50 +355,7 @@ impl ShardCore {
         self.records[index] = Some(record);
         self.checks += 1;
         self.recently_removed.make_room(self.checks);
-        self.timers.arm(slot, first);
-    }
-
-    fn rename(&mut self, slot: u32, check: Check, offset: Nanos, after: Nanos, now: Nanos) {
-        let timing = Arc::clone(&check.spec);
-        let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) else { return };
-        let retimed = record.check.spec.interval() != timing.interval();
-        debug!(id = %check.id, before = %record.check.id, "check goes on under another id");
-        record.check.id = check.id;
-        record.check.incarnation = check.incarnation;
-        record.told = false;
-        if retimed {
-            self.retime(slot, timing, offset, after, now);
-        } else {
-            record.check.spec = timing;
-        }
-        // The new id may not be paused.
-        self.unpark(slot, now.saturating_add(after));
-        // Only now, so that it carries the spec that goes with the new id.
-        self.announce(slot, true);
-        // A probe in flight is as good as a new one.
-        if let Some(due) = self.timers.armed_at(slot) {
-            self.timers.arm(slot, due.min(now.saturating_add(after)));
-        }
-    }
-
-    fn retime(&mut self, slot: u32, spec: Arc<CheckSpec>, offset: Nanos, after: Nanos, now: Nanos) {
-        let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) else { return };
-        let before = std::mem::replace(&mut record.check.spec, spec);
-        if before.interval() == record.check.spec.interval() {
-            return;
-        }
-        let armed = self.timers.armed_at(slot);
-        let latest = now.saturating_add(after);
-        let latest = armed.map_or(latest, |armed| armed.min(latest));
-        let interval = nanos(record.check.spec.interval());
-        let due = record.schedule.retime(now, interval, offset, latest);
-        match armed {
-            // In flight: what comes after it follows from the schedule.
-            None => {}
-            // A probe that is tried again soon stays so.
-            Some(armed) if record.tries > 0 => self.timers.arm(slot, due.min(armed)),
-            Some(_) => self.timers.arm(slot, due),
-        }
+        self.timers.arm(slot, first.saturating_add(nanos(delay)));
     }
 
     /// An update that comes from a change of the set; consumers get it if it is `reportable` and certain.
@@ -414,11 +382,12 @@ impl ShardCore {
 }
 
 impl Record {
-    fn new(check: Check, schedule: Schedule) -> Self {
+    fn new(check: Check, phase: Phase) -> Self {
         Self {
             check,
             known: CheckState::NEW,
-            schedule,
+            phase,
+            schedule: Schedule::NEW,
             flight: None,
             tries: 0,
             held: None,
@@ -438,7 +407,8 @@ impl Record {
     ) -> Outcome {
         let spec = &self.check.spec;
         let hold_unreachable = Duration::from_nanos(hold_unreachable);
-        let limits = HoldLimits::new(hold_unreachable, spec.interval(), spec.timeout());
+        let limits =
+            HoldLimits::new(hold_unreachable, spec.interval(), spec.longest_interval(), spec.timeout());
         let held = self.held.get_or_insert_with(|| Box::new(Holding::new(fault, wall)));
         held.note(fault, wall, ended, limits)
     }
@@ -460,7 +430,7 @@ impl Record {
     ) -> bool {
         let Check { id, ref spec, .. } = self.check;
         let retries = if let Outcome::Fail(Failure::PathDown { .. }) = outcome { 0 } else { spec.retries() };
-        let transition = self.known.machine.observe(&outcome, retries);
+        let transition = self.known.machine.observe(&outcome, retries, spec.rise());
         if let Some(transition) = transition.filter(|_| has_line()) {
             info!(
                 %id,

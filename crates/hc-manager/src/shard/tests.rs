@@ -22,6 +22,7 @@ use self::fakes::{Act, Backends, Journal, tcp};
 use super::{Clock, Command, Shard, ShardCore};
 use crate::check_state::CheckState;
 use crate::config::ManagerConfig;
+use crate::phases::Phase as GridPhase;
 use crate::plan::{Check, Order};
 use crate::schedule::nanos;
 use crate::stats::{Gauges, ManagerStats};
@@ -68,7 +69,7 @@ impl Rig {
 
 fn add(slot: u32, spec: Arc<CheckSpec>) -> Order {
     let check = Check { id: CheckId(slot.into()), incarnation: Incarnation(1), spec };
-    Order::Add { slot, check, offset: 0, after: 0, known: None }
+    Order::Add { slot, check, phase: GridPhase::ZERO, after: 0, known: None }
 }
 
 /// Runs `test` beside a shard with room for so many probes, then stops the shard.
@@ -139,7 +140,7 @@ async fn remembered_health_is_not_told_before_a_probe_bears_it_out() {
         let add = |slot: u32, spec: Arc<CheckSpec>| {
             let known = known(&spec);
             let check = Check { id: CheckId(slot.into()), incarnation: Incarnation(1), spec };
-            Order::Add { slot, check, offset: 0, after: 0, known }
+            Order::Add { slot, check, phase: GridPhase::ZERO, after: 0, known }
         };
         rig.backends.set(1, Act::After(MS, Outcome::Fail(Failure::Refused)));
         rig.backends.set(2, Act::After(MS, Outcome::PASS));
@@ -147,10 +148,23 @@ async fn remembered_health_is_not_told_before_a_probe_bears_it_out() {
         rig.until(900).await;
         // Neither another name nor a moment's absence makes it certain.
         let renamed = Check { id: CheckId(7), incarnation: Incarnation(1), spec: tcp(1, SECOND, 2) };
-        rig.apply(vec![Order::Move { slot: 0, check: renamed, offset: 0, after: nanos(10 * SECOND) }]).await;
+        rig.apply(vec![Order::Move {
+            slot: 0,
+            check: renamed,
+            phase: GridPhase::ZERO,
+            after: nanos(10 * SECOND),
+        }])
+        .await;
         rig.apply(vec![Order::Remove { slot: 0 }]).await;
         let check = Check { id: CheckId(0), incarnation: Incarnation(2), spec: tcp(1, SECOND, 2) };
-        rig.apply(vec![Order::Add { slot: 0, check, offset: 0, after: nanos(100 * MS), known: None }]).await;
+        rig.apply(vec![Order::Add {
+            slot: 0,
+            check,
+            phase: GridPhase::ZERO,
+            after: nanos(100 * MS),
+            known: None,
+        }])
+        .await;
         rig.until(1_900).await;
         assert_eq!(rig.starts(1).len(), 2);
         assert!(rig.journal.statuses(0).is_empty(), "told in doubt: {:?}", rig.journal.statuses(0));
@@ -378,7 +392,8 @@ async fn a_retry_survives_another_interval_and_its_episode_ends_with_the_check()
         rig.apply(vec![add(0, tcp(1, 10 * SECOND, 0))]).await;
         rig.until(400).await;
         let spec = tcp(1, 60 * SECOND, 0);
-        rig.apply(vec![Order::Retime { slot: 0, spec, offset: 0, after: nanos(5 * SECOND) }]).await;
+        rig.apply(vec![Order::Retime { slot: 0, spec, phase: GridPhase::ZERO, after: nanos(5 * SECOND) }])
+            .await;
         rig.until(900).await;
         assert_eq!(rig.starts(1).len(), 4, "{:?}", rig.starts(1));
         assert_eq!(rig.stats().episodes[0].held, 1);

@@ -13,6 +13,7 @@ use super::{ProbeReport, ShardCore};
 use crate::check_state::CheckState;
 use crate::config::ManagerConfig;
 use crate::machine::CheckMachine;
+use crate::phases::Phase;
 use crate::plan::{Check, Order};
 use crate::schedule::Nanos;
 use crate::stats::Gauges;
@@ -49,7 +50,7 @@ impl Rig {
         let mut rig = Self { core: ShardCore::new(0, &config, Arc::new(Gauges::new())), now: 0 };
         let check = Check { id: CheckId(7), incarnation: Incarnation(1), spec: spec(retries) };
         let known = known.map(Box::new);
-        rig.apply(Order::Add { slot: 0, check, offset: 0, after: 0, known });
+        rig.apply(Order::Add { slot: 0, check, phase: Phase::ZERO, after: 0, known });
         rig
     }
 
@@ -140,11 +141,11 @@ fn restored_health_is_not_reportable_before_a_probe_confirms_it() {
 fn another_timing_is_an_update_for_readers_and_another_id_one_for_consumers() {
     let mut rig = Rig::new(None, 0);
     rig.probe(Outcome::PASS);
-    rig.apply(Order::Retime { slot: 0, spec: spec(5), offset: 0, after: 0 });
+    rig.apply(Order::Retime { slot: 0, spec: spec(5), phase: Phase::ZERO, after: 0 });
     let update = rig.core.updates().pop().unwrap();
     assert_eq!((shown(&update), update.spec.retries()), ((Health::Healthy, false, false, 1, Some(0)), 5));
     let check = Check { id: CheckId(8), incarnation: Incarnation(2), spec: spec(5) };
-    rig.apply(Order::Move { slot: 0, check, offset: 0, after: 0 });
+    rig.apply(Order::Move { slot: 0, check, phase: Phase::ZERO, after: 0 });
     let update = rig.core.updates().pop().unwrap();
     assert_eq!((shown(&update), update.id), ((Health::Healthy, true, true, 1, Some(0)), CheckId(8)));
     assert!(!update.is_of_probe());
@@ -156,7 +157,7 @@ fn another_timing_does_not_change_when_the_latest_probe_was() {
     rig.probe(Outcome::PASS);
     let held = rig.probe(LocalFault::Ports);
     assert!(held.is_of_probe() && held.progress.last_probe > held.status.last_check);
-    rig.apply(Order::Retime { slot: 0, spec: spec(5), offset: 0, after: 0 });
+    rig.apply(Order::Retime { slot: 0, spec: spec(5), phase: Phase::ZERO, after: 0 });
     let update = rig.core.updates().pop().unwrap();
     assert_eq!(update.progress.last_probe, held.progress.last_probe);
 }
@@ -182,7 +183,7 @@ fn a_paused_check_is_probed_no_more_until_it_is_asked_for() {
     rig.now += 100 * SECOND;
     assert!(!start(&mut rig, true));
     let check = Check { id: CheckId(8), incarnation: Incarnation(2), spec: spec(0) };
-    rig.apply(Order::Move { slot: 0, check, offset: 0, after: SECOND });
+    rig.apply(Order::Move { slot: 0, check, phase: Phase::ZERO, after: SECOND });
     rig.now += SECOND;
     assert!(start(&mut rig, true), "the new id is not paused");
 }

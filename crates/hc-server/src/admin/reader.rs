@@ -14,7 +14,7 @@ use hc_manager::Manager;
 use hc_metrics::{Format, Metrics, Shard, Sink, Snapshot, Source};
 use hc_notifier::SharedOutbox;
 use hc_sources::Directory;
-use hc_types::{CheckId, Health, Status};
+use hc_types::{CheckId, Status};
 use hc_view::{CheckView, Cursor, Table, View};
 use tokio::time::sleep;
 
@@ -99,14 +99,11 @@ pub(crate) struct ViewReader {
 
 impl ViewReader {
     fn state(&self, check: &CheckView) -> CheckState {
-        let failed = if check.status.health == Health::Unhealthy || is_failed(&check.status) {
-            check.progress.in_a_row
-        } else {
-            0
-        };
-        self.named(CheckState::new(check.id, &check.spec, &check.status), check.id)
-            .with_since(check.progress.since)
-            .with_schedule(failed, check.progress.next_due)
+        self.named(CheckState::new(check.id, &check.spec, &check.status), check.id).with_progress(
+            &check.spec,
+            &check.status,
+            &check.progress,
+        )
     }
 
     /// With its name and labels, if it has any.
@@ -126,10 +123,6 @@ impl ViewReader {
         let state = self.named(CheckState::new(transition.id, &transition.spec, &status), transition.id);
         Transition::new(transition.sequence, transition.at, transition.from, &state)
     }
-}
-
-fn is_failed(status: &Status) -> bool {
-    matches!(status.outcome, Some(hc_types::Outcome::Fail(_)))
 }
 
 impl Reader for ViewReader {

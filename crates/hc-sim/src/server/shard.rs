@@ -120,9 +120,14 @@ impl Server {
         })?;
         let own = &mut self.shards[shard];
         let excuse = own.stalls.last().map_or(0, |(_, end)| (end.min(&ctx.now)).saturating_sub(self.born));
-        let latest = run.due.max(excuse).max(own.full.unwrap_or(0));
-        hold(run.due <= now && now <= latest, Invariant::OnTheGrid, ctx.now, || {
-            format!("started {} ns after {run:?} was due", i128::from(now) - i128::from(run.due))
+        let excuse = excuse.max(own.full.unwrap_or(0));
+        let early = run.earliest_start().is_some_and(|earliest| now < earliest);
+        hold(!early, Invariant::StartDelay, ctx.now, || format!("{run:?} is probed at {now}"))?;
+        let late = run.latest_start().is_some_and(|latest| latest.max(excuse) < now);
+        hold(!late, Invariant::NoLongGap, ctx.now, || format!("{run:?} is probed at {now}"))?;
+        let dues: Vec<_> = run.standings.iter().map(|standing| standing.due).collect();
+        hold(run.starts_on_time(now, excuse), Invariant::OnTheGrid, ctx.now, || {
+            format!("started at {now}, but {run:?} was due at {dues:?}")
         })?;
         let local = ctx.now < ctx.faults_until && ctx.rng.u8(..100) < ctx.fault_share;
         let (subject, timeout) = (run.subject, spec.timeout());
@@ -172,8 +177,8 @@ impl Server {
         let core = &mut self.manager.shards()[shard];
         let before = core.updates().len();
         core.complete(flight, outcome.clone(), begun.started, now);
-        let update: Option<StatusUpdate> =
-            core.updates().get(before).filter(|update| update.reportable).cloned();
+        let said: Option<StatusUpdate> = core.updates().get(before).cloned();
+        let update = said.clone().filter(|update| update.reportable);
         let single = core.updates().len() <= before + 1;
         let excused = late(&self.manager) > late_before;
         ctx.trace(|| {
@@ -223,6 +228,10 @@ impl Server {
         let judged = run.judged(&outcome, &begun, now, update.as_ref());
         hold(named && judged, Invariant::StatusIsTrue, ctx.now, || {
             format!("{update:?} after {outcome:?} of a check that was {shown}")
+        })?;
+        let follows = said.as_ref().is_some_and(|said| run.stands_so(said));
+        hold(follows, Invariant::RiseAndFall, ctx.now, || {
+            format!("{said:?} after {outcome:?} of a check that was {shown}, {:?}", run.spec)
         })
     }
 }

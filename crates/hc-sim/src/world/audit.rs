@@ -1,5 +1,7 @@
 //! What the engine believes, held against the truth.
 
+use std::time::Duration;
+
 use hc_types::{CheckId, Health};
 
 use crate::clock::{Nanos, SECOND, nanos};
@@ -47,9 +49,15 @@ impl World<'_> {
             if run.is_changing() {
                 continue;
             }
-            let (interval, timeout) = (nanos(meant.interval()), nanos(meant.timeout()));
+            // Probes are apart by the interval in force and its jitter; which one that is depends on what came before.
+            let apart = |interval: Duration| nanos(interval + meant.jitter().of(interval));
+            let (interval, timeout) = (apart(meant.longest_interval()), nanos(meant.timeout()));
             let cycle = interval.max(timeout);
-            let promised = cycle * (u64::from(meant.retries()) + 1) + timeout + nanos(server.batch_delay());
+            let usual = apart(meant.interval()).max(timeout);
+            let results = (u64::from(meant.retries()) + 1).max(u64::from(meant.rise()));
+            let delay = nanos(meant.start_delay()) + timeout + nanos(server.batch_delay());
+            // The first of them may be a down interval away.
+            let promised = cycle + usual * (results - 1) + delay;
             let since = began.max(server.born + run.since);
             let told = engine.told.get(&id);
             let extra = cycle + timeout;
@@ -59,6 +67,7 @@ impl World<'_> {
                 // One that is under way, those that lost time excuses, and as many as must fail.
                 let promised = (timeout + 2 * hunger.still + interval)
                     * (1 + EXCUSES + u64::from(meant.retries()) + 1)
+                    + nanos(meant.start_delay())
                     + PROOF_TIME;
                 let clear = self.ctx.blackouts.good(since, now, 0) == now - since;
                 let silent = backend.state == State::Silent;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Mark, RadiusExpectation, RadiusProbe, Rcode, RecordClass, TcpProbe};
+use crate::{MAX_PERIOD, Mark, RadiusExpectation, RadiusProbe, Rcode, RecordClass, TcpProbe};
 
 const SECOND: Duration = Duration::from_secs(1);
 

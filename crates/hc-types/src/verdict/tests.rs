@@ -305,7 +305,7 @@ fn a_path_that_was_not_looked_at_for_long_may_have_been_there() {
 fn a_check_is_held_for_two_intervals_at_least() {
     let seconds = Duration::from_secs;
     let check = |hold, interval, timeout, expected: (u64, u64)| {
-        let limits = HoldLimits::new(seconds(hold), seconds(interval), seconds(timeout));
+        let limits = HoldLimits::new(seconds(hold), seconds(interval), seconds(interval), seconds(timeout));
         assert_eq!(limits, HoldLimits { hold: seconds(expected.0), gap: seconds(expected.1) });
     };
     check(10, 1, 1, (10, 10));
