@@ -21,7 +21,8 @@ pub mod dns {
 /// Requests and responses.
 pub mod http {
     pub use crate::http::{
-        Body, BodyError, Framing, HeadProblem, MAX_HEAD, Request, ResponseError, ResponseHead,
+        Body, BodyError, Framing, HeadProblem, JsonFound, MAX_HEAD, Request, ResponseError, ResponseHead,
+        find_json,
     };
 }
 

@@ -5,6 +5,8 @@
 //! for other tools.
 
 mod body;
+mod json;
+mod judge;
 mod request;
 mod response;
 
@@ -12,7 +14,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use hc_types::{
-    Failure, Heard, HttpProbe, LocalFault, Mismatch, Outcome, Pass, Phase, ProbeResult, Target, quote,
+    Failure, Heard, HttpProbe, HttpVersion, LocalFault, Outcome, Pass, Phase, ProbeResult, Target, quote,
     recognise, wants_https,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest};
@@ -25,7 +27,10 @@ use crate::socket::{self, CloseOrder, ConnectMode, FinishedConn, LingeringClose}
 use crate::tls::{self, Handshake, Peer};
 use crate::{CheckersConfig, ProbeMemory, UserAgent};
 
+use judge::BodyJudge;
+
 pub use body::{Body, BodyError};
+pub use json::{Found as JsonFound, find as find_json};
 pub use request::Request;
 pub use response::{Framing, HeadProblem, MAX_HEAD, ResponseError, ResponseHead};
 
@@ -38,6 +43,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(10);
 ///
 /// - An empty list of codes takes any status. Interim responses are skipped, redirects are judged and not followed; a redirect
 ///   that could be followed has no body that could be compared.
+/// - Conditions on header fields and on the body ([`HttpConditions`](hc_types::HttpConditions)) are judged after the status. A body
+///   is read up to its end, or up to the condition's limit.
 /// - `expected_body` must be a prefix of the body, which is decompressed if it came with gzip (it is not asked for). Of a longer
 ///   body no more is read. A body that is shorter than its announced length passes if it is long enough.
 /// - `timeout` is the deadline of all of it, from the first poll.
@@ -133,6 +140,11 @@ pub(crate) fn request_of(
     target: &Target,
     user_agent: &UserAgent,
 ) -> Result<Request, ProbeError> {
+    let request = probe.overrides.as_deref().and_then(|overrides| overrides.request.as_deref());
+    if request.is_some_and(|request| request.version != HttpVersion::Http1) {
+        // This program cannot, and the backend perhaps can.
+        return Err(LocalFault::Other(libc::EPROTONOSUPPORT).into());
+    }
     match probe.overrides.as_deref().and_then(|overrides| overrides.error.as_deref()) {
         Some(error) => Err(Failure::BadRequest(fault::truncate_text(error.to_owned())).into()),
         None => Ok(Request::new(probe, target, user_agent)),
@@ -191,11 +203,9 @@ where
     } else {
         Cow::Borrowed(&*head.status_text)
     };
-    if !probe.expected_codes.accepts(head.status) {
-        return Err(Failure::Status { got: status.into() }.into());
-    }
-    if !probe.expected_body.is_empty() {
-        compare_body(probe.expected_body.as_slice(), &head, incoming).await?;
+    judge::check_head(probe, &head, &status)?;
+    if let Some(judge) = BodyJudge::new(probe, &head)? {
+        judge_body(judge, incoming).await?;
     }
     Ok(Pass::http(head.status, &status).into())
 }
@@ -217,6 +227,7 @@ async fn read_head<S>(
 where
     S: AsyncRead + Unpin,
 {
+    let conditions = probe.conditions.as_ref().map_or(&[][..], |conditions| &*conditions.headers);
     let mut interim = 0;
     // The first bytes of all.
     let mut first = Vec::new();
@@ -242,7 +253,7 @@ where
         }
         let mut worth_parsing = growth.is_worth_parsing(buffer);
         while worth_parsing {
-            let parsed = ResponseHead::parse(buffer, &probe.method).map_err(|error| {
+            let parsed = ResponseHead::parse_for(buffer, &probe.method, conditions).map_err(|error| {
                 progress.keep_answer(buffer);
                 malformed(&error)
             })?;
@@ -251,9 +262,10 @@ where
                 first = buffer[..head.length.min(Heard::KEPT)].to_vec();
             }
             // With the head, which is gone by the time that a body differs.
-            if !head.is_interim()
-                && (!probe.expected_codes.accepts(head.status) || !probe.expected_body.is_empty())
-            {
+            let may_fail = !probe.expected_codes.accepts(head.status)
+                || !probe.expected_body.is_empty()
+                || probe.conditions.is_some();
+            if !head.is_interim() && may_fail {
                 progress.keep_answer(buffer);
             }
             buffer.drain(..head.length);
@@ -362,48 +374,26 @@ where
     }
 }
 
-/// Whether the body begins with `expected`, which is not empty. The buffer has what of it has come.
-async fn compare_body<S>(
-    expected: &[u8],
-    head: &ResponseHead,
-    mut incoming: Incoming<'_, S>,
-) -> Result<(), ProbeError>
+/// Reads a body until it is judged. The buffer has what of it has come.
+async fn judge_body<S>(mut judge: BodyJudge<'_>, mut incoming: Incoming<'_, S>) -> Result<(), ProbeError>
 where
     S: AsyncRead + Unpin,
 {
-    let mismatch = |got: &[u8]| {
-        ProbeError::from(Failure::BodyMismatch(Box::new(Mismatch::new(got, Some(head.status_text.clone())))))
-    };
-    // Go's client closes the response before its body can be read, and Seesaw fails the check.
-    if head.is_redirect() {
-        return Err(mismatch(b""));
-    }
-    let mut body = Body::new(head, expected.len());
     loop {
-        body.take(&incoming.buffer).map_err(|error| malformed(&error))?;
-        let got = body.prefix();
-        if body.is_enough() || !expected.starts_with(got) {
-            return if got == expected { Ok(()) } else { Err(mismatch(got)) };
-        }
-        if body.has_ended() {
-            break;
+        if judge.take(&incoming.buffer)? {
+            return Ok(());
         }
         incoming.buffer.clear();
-        match incoming.read(body.size()).await? {
+        match incoming.read(judge.size()).await? {
             Read::More => {}
-            Read::End => break,
+            Read::End => return Ok(judge.end()?),
             Read::Taken => {
-                drop(body);
+                drop(judge);
                 // As long as nothing more comes it has not come in time. Whatever comes may have been right.
                 incoming.watch(|_| Watched::Undecided).await?;
                 return Err(LocalFault::ProbeMemory.into());
             }
         }
-    }
-    body.finish().map_err(|error| malformed(&error))?;
-    match body.prefix() {
-        got if got == expected => Ok(()),
-        got => Err(mismatch(got)),
     }
 }
 

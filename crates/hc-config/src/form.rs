@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use hc_types::Jitter;
+use hc_types::{Jitter, JsonScalar, Pattern};
 
 use crate::diagnostic::Span;
 use crate::range::{PortRange, TargetItem};
@@ -76,6 +76,10 @@ pub(crate) enum Form {
     Named(&'static Table),
     /// Strings by a name that the file chooses.
     Labels,
+    /// Header fields: strings by the name of the field, never quoted.
+    Fields,
+    /// A string, a number, `true` or `false`.
+    Scalar,
 }
 
 /// The syntax of a string.
@@ -114,7 +118,10 @@ pub(crate) enum Value {
     List(Vec<Located>),
     Table(Settings),
     Named(BTreeMap<String, Located>),
+    /// Labels or header fields.
     Labels(BTreeMap<String, String>),
+    Pattern(Pattern),
+    Scalar(JsonScalar),
     /// Wrong and reported: the key is there, so nothing says that it is missing.
     Wrong,
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use hc_types::{CheckId, CheckSpec, ProbeSpec, SpecError, Target};
+use hc_types::{CheckId, CheckSpec, HttpOverrides, ProbeSpec, SpecError, Target};
 
 use crate::probe::host_overrides;
 use crate::range::TargetItem;
@@ -89,12 +89,13 @@ fn with_address(template: &CheckSpec, ip: IpAddr) -> Result<CheckSpec, SpecError
 pub(crate) fn probe_of(host: &str, port: u16, probe: &ProbeSpec) -> ProbeSpec {
     let mut probe = probe.clone();
     if let ProbeSpec::Http(http) = &mut probe
-        && http.overrides.is_none()
+        && http.overrides.as_ref().is_none_or(|overrides| overrides.host.is_none())
     {
         let host = host.trim_end_matches('.');
         let usual = if http.tls.is_some() { 443 } else { 80 };
         let authority = if port == usual { host.to_owned() } else { format!("{host}:{port}") };
-        http.overrides = Some(host_overrides(&authority));
+        let request = http.overrides.take().and_then(|overrides| overrides.request);
+        http.overrides = Some(Box::new(HttpOverrides { request, ..host_overrides(&authority) }));
     }
     probe
 }

@@ -1,17 +1,22 @@
 //! The keys of the format: the one place where a key gets its name, its form, its default and its
 //! words.
 
+mod http;
 mod target;
 mod timing;
 pub(crate) mod tls;
 
+pub(crate) use http::{
+    BODY, BODY_CONTAINS, BODY_JSON, BODY_LIMIT, BODY_MATCHES, EXPECTED_BODY, EXPECTED_CODES,
+    EXPECTED_HEADERS, HEADER_CONTAINS, HEADER_EQUALS, HEADER_MATCHES, HEADER_NAME, HEADER_PRESENT, HEADERS,
+    HOST, HTTP, JSON_EQUALS, METHOD, PATH, POINTER, PROXY, USER_AGENT, VERSION,
+};
 pub(crate) use target::{ADDRESS, BACKEND, EXCLUDE, MARK, MODE, PORT, RESOLVE, TARGET, TARGET_NAME};
 pub(crate) use timing::{
     DOWN_INTERVAL, FALL, FAST_INTERVAL, INTERVAL, JITTER, RETRIES, RISE, START_DELAY, TIMEOUT,
 };
 
-use crate::form::{Form, Key, Syntax, Table, Value};
-use crate::range::read_codes;
+use crate::form::{Form, Key, Syntax, Table};
 use crate::words;
 use tls::TLS;
 
@@ -181,8 +186,6 @@ pub(crate) static TCP: Key = Key {
     default: "none",
     doc: "Connect, TLS if asked, send and compare if asked.",
 };
-pub(crate) static HTTP: Key =
-    Key { name: "http", form: Form::Table(&HTTP_TABLE), default: "none", doc: "One HTTP/1.1 exchange." };
 pub(crate) static UDP: Key = Key {
     name: "udp",
     form: Form::Table(&UDP_TABLE),
@@ -204,6 +207,9 @@ pub(crate) static RADIUS: Key = Key {
 pub(crate) static ICMP: Key =
     Key { name: "icmp", form: Form::Table(&ICMP_TABLE), default: "none", doc: "One ICMP or ICMPv6 echo." };
 
+/// What its table needs, and cannot inherit.
+pub(crate) static ALWAYS: &[&Key] = &[&NAME, &ADDRESS, &HEADER_NAME, &POINTER];
+
 /// The kinds of probes. A check has one.
 pub(crate) static KINDS: &[&Key] = &[&TCP, &HTTP, &UDP, &DNS, &RADIUS, &ICMP];
 
@@ -217,12 +223,6 @@ static UDP_TABLE: Table = Table {
     name: "check.udp",
     doc: "UDP: the first datagram that comes back decides.",
     keys: &[&UDP_SEND, &UDP_RECEIVE],
-    exclusive: &[],
-};
-static HTTP_TABLE: Table = Table {
-    name: "check.http",
-    doc: "HTTP: redirects are judged, not followed.",
-    keys: &[&METHOD, &PATH, &HOST, &EXPECTED_CODES, &EXPECTED_BODY, &PROXY, &TLS],
     exclusive: &[],
 };
 static DNS_TABLE: Table = Table {
@@ -281,39 +281,6 @@ pub(crate) static UDP_RECEIVE: Key = Key {
     default: "any datagram",
     doc: "Bytes with which the answer must begin.",
 };
-pub(crate) static METHOD: Key =
-    Key { name: "method", form: Form::Text(&METHOD_SYNTAX), default: "\"GET\"", doc: "The request method." };
-pub(crate) static PATH: Key = Key {
-    name: "path",
-    form: Form::Text(&PATH_SYNTAX),
-    default: "\"/\"",
-    doc: "The request target: a path, with a query if need be, percent-encoded.",
-};
-pub(crate) static HOST: Key = Key {
-    name: "host",
-    form: Form::Text(&HOST_SYNTAX),
-    default: "the host name of the target, or its address and port",
-    doc: "The Host header, and with TLS the name for SNI and verification.",
-};
-pub(crate) static EXPECTED_CODES: Key = Key {
-    name: "expected_codes",
-    form: Form::OneOrMany(&Form::Text(&CODES_SYNTAX)),
-    default: "200",
-    doc: "Status codes that pass: a number, a range, a class, or a list of these. An empty list takes any code.",
-};
-pub(crate) static EXPECTED_BODY: Key = Key {
-    name: "expected_body",
-    form: Form::Bytes,
-    default: "the body is not read",
-    doc: "Bytes with which the body must begin.",
-};
-pub(crate) static PROXY: Key = Key {
-    name: "proxy",
-    form: Form::Flag,
-    default: "false",
-    doc: "Send the absolute form of the request target, as to a proxy.",
-};
-
 pub(crate) static QUERY: Key = Key {
     name: "query",
     form: Form::Text(&ANY_TEXT),
@@ -430,32 +397,8 @@ pub(crate) static CHECK_NAME: Syntax =
 static TABLE_NAME: Syntax =
     Syntax { noun: "the name of a table", pattern: None, integer: None, read: words::any };
 static ANY_TEXT: Syntax = Syntax { noun: "a string", pattern: None, integer: None, read: words::any };
-static CODES_SYNTAX: Syntax = Syntax {
-    noun: "a status code, a range, or a class such as \"2xx\"",
-    pattern: Some(r"^([1-9]xx|[1-9][0-9]{2}( *- *[1-9][0-9]{2})?)$"),
-    integer: Some((100, 999)),
-    read: |text| read_codes(text).map(Value::Codes),
-};
 pub(crate) static ADDRESS_SYNTAX: Syntax =
     Syntax { noun: "an IP address", pattern: None, integer: None, read: words::address };
-static METHOD_SYNTAX: Syntax = Syntax {
-    noun: "an HTTP method",
-    pattern: Some(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"),
-    integer: None,
-    read: words::method,
-};
-static PATH_SYNTAX: Syntax = Syntax {
-    noun: "a path that begins with a slash",
-    pattern: Some(r##"^/[!-"$-~]*$"##),
-    integer: None,
-    read: words::path,
-};
-static HOST_SYNTAX: Syntax = Syntax {
-    noun: "a host, with a port if need be",
-    pattern: Some(r"^[0-9A-Za-z._:\[\]-]+$"),
-    integer: None,
-    read: words::host,
-};
 static HOST_NAME_SYNTAX: Syntax = Syntax {
     noun: "a host name or an address",
     pattern: Some(r"^[0-9A-Za-z._:-]+$"),

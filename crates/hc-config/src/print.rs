@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use hc_types::{
-    CheckSpec, DnsExpectation, DnsOptions, DnsProbe, HttpProbe, Mode, ProbeSpec, RadiusExpectation,
-    RadiusProbe, RadiusStatusProbe, RecordClass, RecordType, Tls,
+    BodyCondition, CheckSpec, DnsExpectation, DnsOptions, DnsProbe, HeaderCondition, HeaderField, HeaderTest,
+    HttpConditions, HttpOverrides, HttpProbe, HttpRequest, HttpVersion, JsonCondition, JsonScalar, Mode,
+    ProbeSpec, RadiusExpectation, RadiusProbe, RadiusStatusProbe, RecordClass, RecordType, Tls,
 };
 use toml::{Table, Value};
 
@@ -180,6 +181,9 @@ fn put_http(table: &mut Table, http: &HttpProbe) -> Result<(), String> {
     });
     put(table, "expected_codes", codes.collect::<Vec<Value>>());
     put_bytes(table, "expected_body", http.expected_body.as_slice());
+    if let Some(conditions) = &http.conditions {
+        put_conditions(table, conditions)?;
+    }
     put(table, "proxy", http.proxy);
     Ok(())
 }
@@ -187,21 +191,104 @@ fn put_http(table: &mut Table, http: &HttpProbe) -> Result<(), String> {
 fn put_request(table: &mut Table, http: &HttpProbe) -> Result<(), String> {
     let path = std::str::from_utf8(http.request_target.as_slice())
         .map_err(|_| "a request target that is not text")?;
-    if let Some(overrides) = &http.overrides {
-        let host = overrides.host.as_deref().ok_or("a server name or credentials without a Host")?;
+    let overrides = http.overrides.as_deref().cloned().unwrap_or_default();
+    if let Some(host) = overrides.host.as_deref() {
         words::host(host)?;
-        let mut expected = host_overrides(host);
-        expected.server_name.take_if(|_| http.tls.is_none());
-        if *overrides != expected {
-            return Err(
-                "a Host with another server name, credentials, or a request that cannot be sent".to_owned()
-            );
-        }
         put(table, "host", host);
+    }
+    let mut expected = overrides.host.as_deref().map(host_overrides).unwrap_or_default();
+    expected.server_name.take_if(|_| http.tls.is_none());
+    if overrides != (HttpOverrides { request: overrides.request.clone(), ..expected }) {
+        return Err(
+            "another server name than the Host, credentials, or a request that cannot be sent".to_owned()
+        );
+    }
+    if let Some(request) = &overrides.request {
+        put_request_parts(table, request)?;
     }
     words::path(path).map_err(|problem| format!("the request target {problem}"))?;
     put(table, "path", path);
     Ok(())
+}
+
+fn put_request_parts(table: &mut Table, request: &HttpRequest) -> Result<(), String> {
+    let HttpRequest { version, user_agent, headers, body } = request;
+    match version {
+        HttpVersion::Http1 => {}
+        HttpVersion::Http2 => put(table, "version", "2"),
+        _ => return Err("a version of HTTP that a file cannot name".to_owned()),
+    }
+    if let Some(user_agent) = user_agent {
+        put(table, "user_agent", &**user_agent);
+    }
+    let mut fields = Table::new();
+    for HeaderField { name, value } in headers {
+        let value = std::str::from_utf8(value.expose()).map_err(|_| "a header that is not text")?;
+        put(&mut fields, name, value);
+    }
+    if !fields.is_empty() {
+        put(table, "headers", fields);
+    }
+    put_bytes(table, "body", body.as_slice());
+    Ok(())
+}
+
+fn put_conditions(table: &mut Table, conditions: &HttpConditions) -> Result<(), String> {
+    let HttpConditions { headers, body, body_limit } = conditions;
+    let mut expected: Vec<Value> = Vec::new();
+    for HeaderCondition { name, test } in headers {
+        let mut one = Table::new();
+        put(&mut one, "name", &**name);
+        match test {
+            HeaderTest::Present => {}
+            HeaderTest::Absent => put(&mut one, "present", false),
+            HeaderTest::Equals(value) => put(&mut one, "equals", bytes(value.as_slice())),
+            HeaderTest::Contains(part) => put(&mut one, "contains", bytes(part.as_slice())),
+            HeaderTest::Matches(pattern) => put(&mut one, "matches", pattern.as_str()),
+            _ => return Err("a condition that a file cannot say".to_owned()),
+        }
+        expected.push(one.into());
+    }
+    let (mut contains, mut matches, mut json): (Vec<Value>, Vec<Value>, Vec<Value>) = Default::default();
+    for condition in body {
+        match condition {
+            BodyCondition::Contains(part) => contains.push(bytes(part.as_slice())),
+            BodyCondition::Matches(pattern) => matches.push(pattern.as_str().into()),
+            BodyCondition::Json(condition) => json.push(json_condition(condition)?),
+            _ => return Err("a condition that a file cannot say".to_owned()),
+        }
+    }
+    let lists = [
+        ("expected_headers", expected),
+        ("body_contains", contains),
+        ("body_matches", matches),
+        ("body_json", json),
+    ];
+    for (key, list) in lists {
+        if !list.is_empty() {
+            put(table, key, list);
+        }
+    }
+    put(table, "body_limit", i64::from(*body_limit));
+    Ok(())
+}
+
+fn json_condition(condition: &JsonCondition) -> Result<Value, String> {
+    let JsonCondition { pointer, equals } = condition;
+    let mut table = Table::new();
+    put(&mut table, "pointer", &**pointer);
+    match equals {
+        None => {}
+        Some(JsonScalar::String(text)) => put(&mut table, "equals", &**text),
+        Some(JsonScalar::Bool(value)) => put(&mut table, "equals", *value),
+        Some(JsonScalar::Number(number)) => match number.as_integer().map(i64::try_from) {
+            Some(Ok(integer)) => put(&mut table, "equals", integer),
+            Some(Err(_)) => return Err("an integer that does not fit into 64 bits with a sign".to_owned()),
+            None => put(&mut table, "equals", number.as_f64()),
+        },
+        Some(JsonScalar::Null) => return Err("a JSON value that must be null".to_owned()),
+    }
+    Ok(table.into())
 }
 
 fn put_dns(table: &mut Table, dns: &DnsProbe) -> Result<(), String> {

@@ -1,8 +1,12 @@
 //! Makes the probe of a check of its table.
 
+use std::sync::Arc;
+
 use hc_types::{
-    DnsExpectation, DnsOptions, DnsProbe, HttpOverrides, HttpProbe, ProbeSpec, RadiusExpectation,
-    RadiusProbe, RadiusStatusProbe, RawBytes, RecordClass, RecordType, Secret, TcpProbe, Tls, UdpProbe,
+    BodyCondition, DnsExpectation, DnsOptions, DnsProbe, HeaderCondition, HeaderField, HeaderTest,
+    HttpConditions, HttpOverrides, HttpProbe, HttpRequest, HttpVersion, JsonCondition, ProbeSpec,
+    RadiusExpectation, RadiusProbe, RadiusStatusProbe, RawBytes, RecordClass, RecordType, Secret, TcpProbe,
+    Tls, UdpProbe,
 };
 
 use crate::build::SecretFiles;
@@ -25,7 +29,7 @@ pub(crate) fn read(
         "icmp" => Some(ProbeSpec::Icmp),
         "udp" => Some(ProbeSpec::Udp(Box::new(reader.udp()))),
         "tcp" => Some(ProbeSpec::Tcp(reader.tcp())),
-        "http" => Some(ProbeSpec::Http(Box::new(reader.http()))),
+        "http" => Some(ProbeSpec::Http(Box::new(reader.http()?))),
         "dns" => Some(ProbeSpec::Dns(Box::new(reader.dns()?))),
         "radius" => reader.radius(),
         _ => None,
@@ -33,9 +37,9 @@ pub(crate) fn read(
 }
 
 /// A host for `Host`, and for SNI and verification.
-pub(crate) fn host_overrides(host: &str) -> Box<HttpOverrides> {
+pub(crate) fn host_overrides(host: &str) -> HttpOverrides {
     let (host, server_name) = (Some(host.into()), Some(without_port(host).into()));
-    Box::new(HttpOverrides { host, server_name, ..HttpOverrides::default() })
+    HttpOverrides { host, server_name, ..HttpOverrides::default() }
 }
 
 /// The host without its port, and an IPv6 address without its brackets.
@@ -44,6 +48,22 @@ fn without_port(host: &str) -> &str {
         return address;
     }
     host.split_once(':').map_or(host, |(name, _)| name)
+}
+
+/// What an entry of `expected_headers` asks for.
+fn header_test(table: &Settings) -> HeaderTest {
+    let bytes = |key| table.bytes(key).map(RawBytes::from);
+    if let Some(value) = bytes(&keys::HEADER_EQUALS) {
+        return HeaderTest::Equals(value);
+    }
+    if let Some(part) = bytes(&keys::HEADER_CONTAINS) {
+        return HeaderTest::Contains(part);
+    }
+    match table.get(&keys::HEADER_MATCHES).map(|located| &located.value) {
+        Some(Value::Pattern(pattern)) => HeaderTest::Matches(pattern.clone()),
+        _ if table.flag(&keys::HEADER_PRESENT) == Some(false) => HeaderTest::Absent,
+        _ => HeaderTest::Present,
+    }
 }
 
 struct Reader<'a> {
@@ -79,8 +99,11 @@ impl Reader<'_> {
         TcpProbe { send: self.bytes(&keys::SEND), receive: self.bytes(&keys::RECEIVE), tls: self.tls() }
     }
 
-    fn http(&mut self) -> HttpProbe {
-        let overrides = self.settings.text(&keys::HOST).map(host_overrides);
+    fn http(&mut self) -> Option<HttpProbe> {
+        let request = self.request();
+        let conditions = self.conditions()?;
+        let named = self.settings.text(&keys::HOST).map(host_overrides).unwrap_or_default();
+        let overrides = HttpOverrides { request: Some(Arc::new(request)), ..named };
         let ranges = self.settings.items(&keys::EXPECTED_CODES).iter().filter_map(|item| match &item.value {
             Value::Codes(codes) => Some(codes.clone()),
             _ => None,
@@ -89,14 +112,79 @@ impl Reader<'_> {
             true => ranges.collect(),
             false => [200].into(),
         };
-        HttpProbe {
+        Some(HttpProbe {
             tls: self.tls(),
             method: self.settings.text(&keys::METHOD).unwrap_or("GET").into(),
             request_target: self.settings.text(&keys::PATH).unwrap_or("/").into(),
             expected_codes,
             expected_body: self.bytes(&keys::EXPECTED_BODY),
             proxy: self.settings.flag(&keys::PROXY).unwrap_or(false),
-            overrides,
+            overrides: Some(Box::new(overrides)),
+            conditions: Some(Arc::new(conditions)),
+        })
+    }
+
+    fn request(&self) -> HttpRequest {
+        let headers = self.settings.labels(&keys::HEADERS).into_iter().flatten();
+        HttpRequest {
+            version: match self.settings.word(&keys::VERSION) {
+                Some("2") => HttpVersion::Http2,
+                _ => HttpVersion::Http1,
+            },
+            user_agent: self.settings.text(&keys::USER_AGENT).map(Into::into),
+            headers: headers
+                .map(|(name, value)| HeaderField { name: name.as_str().into(), value: value.as_str().into() })
+                .collect(),
+            body: self.bytes(&keys::BODY),
+        }
+    }
+
+    fn conditions(&mut self) -> Option<HttpConditions> {
+        let settings = self.settings;
+        let limit = settings.integer(&keys::BODY_LIMIT).and_then(|limit| u32::try_from(limit).ok());
+        let contains = settings.items(&keys::BODY_CONTAINS).iter().filter_map(|item| match &item.value {
+            Value::Bytes(bytes) => Some(BodyCondition::Contains(bytes.as_slice().into())),
+            _ => None,
+        });
+        let matches = settings.items(&keys::BODY_MATCHES).iter().filter_map(|item| match &item.value {
+            Value::Pattern(pattern) => Some(BodyCondition::Matches(pattern.clone())),
+            _ => None,
+        });
+        let mut body: Vec<BodyCondition> = contains.chain(matches).collect();
+        for item in settings.items(&keys::BODY_JSON) {
+            let Value::Table(table) = &item.value else { continue };
+            let Some(pointer) = table.text(&keys::POINTER) else {
+                self.lacks(&keys::BODY_JSON, item.at, "pointer");
+                return None;
+            };
+            let equals = match table.get(&keys::JSON_EQUALS).map(|located| &located.value) {
+                Some(Value::Scalar(scalar)) => Some(scalar.clone()),
+                _ => None,
+            };
+            body.push(BodyCondition::Json(Box::new(JsonCondition { pointer: pointer.into(), equals })));
+        }
+        let mut headers = Vec::new();
+        for item in settings.items(&keys::EXPECTED_HEADERS) {
+            let Value::Table(table) = &item.value else { continue };
+            let Some(name) = table.text(&keys::HEADER_NAME) else {
+                self.lacks(&keys::EXPECTED_HEADERS, item.at, "name");
+                return None;
+            };
+            // As the spec has it, so that all checks of a table share the conditions.
+            let name = name.to_ascii_lowercase().into();
+            headers.push(HeaderCondition { name, test: header_test(table) });
+        }
+        Some(HttpConditions {
+            headers: headers.into(),
+            body: body.into(),
+            body_limit: limit.unwrap_or(HttpConditions::DEFAULT_BODY_LIMIT),
+        })
+    }
+
+    /// A table that stands in a list lacks a key.
+    fn lacks(&mut self, list: &Key, at: Span, key: &str) {
+        if !self.incomplete {
+            self.report.add(at, format!("check.{}.{}", self.kind, list.name), format!("needs `{key}`"));
         }
     }
 

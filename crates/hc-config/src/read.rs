@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use hc_types::{JsonNumber, JsonScalar};
 use toml::Spanned;
 use toml::de::{DeInteger, DeString, DeTable, DeValue};
 
@@ -134,7 +135,21 @@ impl Reader<'_> {
             ) => Value::Table(self.table(source, table, path)),
             (Form::FlagOrTable(_), DeValue::Boolean(flag)) => Value::Flag(*flag),
             (Form::Named(table), DeValue::Table(source)) => Value::Named(self.named(source, table, path)),
-            (Form::Labels, DeValue::Table(source)) => Value::Labels(self.labels(source, path)),
+            (Form::Labels, DeValue::Table(source)) => {
+                let problem = "a label begins with a letter or `_` and has letters, digits and `_`";
+                Value::Labels(self.strings(source, path, words::is_label_name, problem))
+            }
+            (Form::Fields, DeValue::Table(source)) => {
+                let problem = "is not the name of a header field";
+                Value::Labels(self.strings(source, path, words::is_token, problem))
+            }
+            (Form::Scalar, source) => match scalar(source) {
+                Some(scalar) => Value::Scalar(scalar),
+                None => {
+                    self.wrong_type(form, source, at, path);
+                    return None;
+                }
+            },
             (form, source) => {
                 self.wrong_type(form, source, at, path);
                 return None;
@@ -214,21 +229,26 @@ impl Reader<'_> {
         tables
     }
 
-    fn labels(&mut self, source: &DeTable<'_>, path: &str) -> BTreeMap<String, String> {
-        let mut labels = BTreeMap::new();
+    fn strings(
+        &mut self,
+        source: &DeTable<'_>,
+        path: &str,
+        is_name: fn(&str) -> bool,
+        problem: &str,
+    ) -> BTreeMap<String, String> {
+        let mut strings = BTreeMap::new();
         for (name, value) in source {
             let path = join(path, name.get_ref());
-            if !words::is_label_name(name.get_ref()) {
-                let problem = "a label begins with a letter or `_` and has letters, digits and `_`";
+            if !is_name(name.get_ref()) {
                 self.report.add(self.span(name), path, problem);
             } else if let Some(text) = value.get_ref().as_str() {
-                labels.insert(name.get_ref().to_string(), text.to_owned());
+                strings.insert(name.get_ref().to_string(), text.to_owned());
             } else {
                 let found = article(value.get_ref().type_str());
                 self.report.add(self.span(value), path, format!("expected a string, found {found}"));
             }
         }
-        labels
+        strings
     }
 }
 
@@ -240,6 +260,22 @@ fn join(path: &str, name: &str) -> String {
         format!("{name:?}")
     };
     if path.is_empty() { name } else { format!("{path}.{name}") }
+}
+
+/// `None` for what JSON has no scalar for.
+fn scalar(source: &DeValue<'_>) -> Option<JsonScalar> {
+    match source {
+        DeValue::String(text) => Some(JsonScalar::String(text.as_ref().into())),
+        DeValue::Boolean(value) => Some(JsonScalar::Bool(*value)),
+        DeValue::Integer(integer) => {
+            let integer = i64::from_str_radix(integer.as_str(), integer.radix()).ok()?;
+            Some(JsonScalar::Number(integer.into()))
+        }
+        DeValue::Float(float) => {
+            float.as_str().parse().ok().and_then(JsonNumber::from_f64).map(JsonScalar::Number)
+        }
+        _ => None,
+    }
 }
 
 fn article(type_name: &str) -> String {
@@ -299,7 +335,8 @@ impl Form {
             Form::Word(words) => format!("one of {}", words.join(", ")),
             Form::List(item) => format!("a list, each of its entries {}", item.noun()),
             Form::OneOrMany(item) => format!("{}, or a list", item.noun()),
-            Form::Table(_) | Form::Named(_) | Form::Labels => "a table".to_owned(),
+            Form::Table(_) | Form::Named(_) | Form::Labels | Form::Fields => "a table".to_owned(),
+            Form::Scalar => "a string, a finite number, true or false".to_owned(),
             Form::FlagOrTable(_) => "true, false or a table".to_owned(),
         }
     }

@@ -62,6 +62,8 @@ fn type_name(form: &Form) -> String {
         Form::FlagOrTable(_) => "true, false or table".to_owned(),
         Form::Named(_) => "tables by name".to_owned(),
         Form::Labels => "table of strings".to_owned(),
+        Form::Fields => "table of strings by name of the field".to_owned(),
+        Form::Scalar => "string, number, true or false".to_owned(),
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::form::{Form, Key, Syntax, Table};
-use crate::keys;
+use crate::{keys, words};
 
 /// The JSON Schema (draft 2020-12) of a TOML file of checks, made from the same table of keys that
 /// reads it.
@@ -26,7 +26,7 @@ fn table_schema(table: &Table, tables: &mut Map<String, Value>) -> Value {
         properties.insert(key.name.to_owned(), key_schema(key, tables));
     }
     // Whatever else a check needs may be inherited.
-    let always = |key: &&&Key| std::ptr::eq(**key, &keys::NAME) || std::ptr::eq(**key, &keys::ADDRESS);
+    let always = |key: &&&Key| keys::ALWAYS.iter().any(|always| std::ptr::eq(**key, *always));
     let required: Vec<&str> = table.keys.iter().filter(always).map(|key| key.name).collect();
     let mut schema = json!({
         "type": "object",
@@ -80,6 +80,17 @@ fn form_schema(form: &Form, tables: &mut Map<String, Value>) -> Value {
         }
         Form::FlagOrTable(table) => json!({ "anyOf": [{ "type": "boolean" }, reference(table, tables)] }),
         Form::Named(table) => json!({ "type": "object", "additionalProperties": reference(table, tables) }),
+        Form::Fields => json!({
+            "type": "object",
+            "propertyNames": { "pattern": words::TOKEN },
+            "additionalProperties": { "type": "string" },
+        }),
+        Form::Scalar => json!({ "anyOf": [
+            { "type": "string" },
+            { "type": "boolean" },
+            { "type": "integer" },
+            { "type": "number" },
+        ] }),
         Form::Labels => json!({
             "type": "object",
             "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use hc_types::{Jitter, Rcode, RecordClass, RecordType};
+use hc_types::{Jitter, Pattern, Rcode, RecordClass, RecordType};
 
 use crate::form::Value;
 use crate::range::TargetItem;
@@ -60,10 +60,28 @@ pub(crate) fn jitter(text: &str) -> Result<Jitter, String> {
         .map_err(|_| format!("{} is neither a share (\"10%\") nor a duration", quoted(text)))
 }
 
-/// RFC 9110 section 5.6.2.
-pub(crate) fn method(text: &str) -> Result<Value, String> {
+/// For the schema: RFC 9110 section 5.6.2.
+pub(crate) const TOKEN: &str = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
+
+/// Whether it is a token (RFC 9110 section 5.6.2), as methods and names of header fields are.
+pub(crate) fn is_token(text: &str) -> bool {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if text.is_empty() || !text.bytes().all(token) {
+    !text.is_empty() && text.bytes().all(token)
+}
+
+pub(crate) fn field_name(text: &str) -> Result<Value, String> {
+    if !is_token(text) {
+        return Err(format!("{} is not the name of a header field", quoted(text)));
+    }
+    any(text)
+}
+
+pub(crate) fn pattern(text: &str) -> Result<Value, String> {
+    Pattern::new(text).map(Value::Pattern).map_err(|error| error.to_string())
+}
+
+pub(crate) fn method(text: &str) -> Result<Value, String> {
+    if !is_token(text) {
         return Err(format!("{} is not an HTTP method", quoted(text)));
     }
     any(text)

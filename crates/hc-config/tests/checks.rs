@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hc_config::{Check, Limits, NoFiles, Resolve, SourceFile, check_id, parse};
 use hc_types::{
-    CheckSpec, DnsExpectation, DnsOptions, DnsProbe, HttpOverrides, HttpProbe, Jitter, Mark, Mode, ProbeSpec,
-    RadiusExpectation, RadiusProbe, RadiusStatusProbe, Rcode, RecordClass, RecordType, Target, TcpProbe,
-    Timing, Tls, UdpProbe,
+    BodyCondition, CheckSpec, DnsExpectation, DnsOptions, DnsProbe, HeaderCondition, HeaderField, HeaderTest,
+    HttpConditions, HttpOverrides, HttpProbe, HttpRequest, HttpVersion, Jitter, JsonCondition, JsonNumber,
+    JsonScalar, Mark, Mode, Pattern, ProbeSpec, RadiusExpectation, RadiusProbe, RadiusStatusProbe, Rcode,
+    RecordClass, RecordType, Target, TcpProbe, Timing, Tls, UdpProbe,
 };
 
 fn read(text: &str) -> Vec<Check> {
@@ -97,8 +99,95 @@ fn http_checks() {
             proxy: true,
             tls: None,
             overrides: Some(named("www.example.com", "www.example.com")),
+            conditions: None,
         }),
     );
+}
+
+#[test]
+fn requests_and_conditions_of_http_checks() {
+    let request = HttpRequest {
+        version: HttpVersion::Http2,
+        user_agent: Some("probe".into()),
+        headers: [("Accept", "text/plain"), ("X-Token", "t0ken")]
+            .map(|(name, value)| HeaderField { name: name.into(), value: value.into() })
+            .into(),
+        body: b"\x00\xff".into(),
+    };
+    let header = |name: &str, test| HeaderCondition { name: name.into(), test };
+    let json = |pointer: &str, equals| {
+        BodyCondition::Json(Box::new(JsonCondition { pointer: pointer.into(), equals }))
+    };
+    let pattern = |text| Pattern::new(text).unwrap();
+    let conditions = HttpConditions {
+        headers: [
+            header("x-a", HeaderTest::Present),
+            header("x-b", HeaderTest::Absent),
+            header("x-c", HeaderTest::Equals("c".into())),
+            header("x-d", HeaderTest::Contains(b"\xff".into())),
+            header("x-e", HeaderTest::Matches(pattern("^e"))),
+        ]
+        .into(),
+        body: [
+            BodyCondition::Contains("up".into()),
+            BodyCondition::Matches(pattern("^u")),
+            BodyCondition::Matches(pattern("p$")),
+            json("/status", Some(JsonScalar::String("ok".into()))),
+            json("/n", Some(JsonScalar::Number(3_i64.into()))),
+            json("/x", Some(JsonScalar::Number(JsonNumber::from_f64(0.5).unwrap()))),
+            json("/up", Some(JsonScalar::Bool(true))),
+            json("", None),
+        ]
+        .into(),
+        body_limit: 1000,
+    };
+    let overrides = HttpOverrides { request: Some(request.into()), ..HttpOverrides::default() };
+    let http = HttpProbe {
+        expected_codes: [200..=399].into_iter().collect(),
+        overrides: Some(Box::new(overrides)),
+        conditions: Some(conditions.into()),
+        ..HttpProbe::default()
+    };
+    let toml = "[check.http]\nversion = '2'\nuser_agent = 'probe'\nbody = { hex = '00ff' }\nexpected_codes = '200-399'\n\
+        headers = { X-Token = 't0ken', Accept = 'text/plain' }\nbody_contains = 'up'\nbody_matches = ['^u', 'p$']\n\
+        body_limit = 1000\nbody_json = [{ pointer = '/status', equals = 'ok' }, { pointer = '/n', equals = 3 },\n\
+        { pointer = '/x', equals = 0.5 }, { pointer = '/up', equals = true }, { pointer = '' }]\n\
+        [[check.http.expected_headers]]\nname = 'X-A'\n[[check.http.expected_headers]]\nname = 'x-b'\npresent = false\n\
+        [[check.http.expected_headers]]\nname = 'x-c'\nequals = 'c'\n\
+        [[check.http.expected_headers]]\nname = 'x-d'\ncontains = { hex = 'ff' }\n\
+        [[check.http.expected_headers]]\nname = 'x-e'\nmatches = '^e'";
+    check_probe(toml, "192.0.2.1:80", ProbeSpec::Http(Box::new(http)));
+}
+
+/// A thousand checks of one table hold its conditions once.
+#[test]
+fn checks_of_one_table_share_their_conditions() {
+    let checks = read(
+        "[[check]]\nname = 'a'\ntarget = ['192.0.2.1', 'www.example.com', '192.0.2.2']\n\
+         http = { body_contains = 'a', headers = { X-A = 'b' }, expected_headers = { name = 'X-B' } }",
+    );
+    let shared = |check: &Check| match check.spec.probe() {
+        ProbeSpec::Http(http) => {
+            let request = http.overrides.as_ref().unwrap().request.clone().unwrap();
+            (http.conditions.clone().unwrap(), request)
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(checks.len(), 2);
+    let (first, second) = (shared(&checks[0]), shared(&checks[1]));
+    assert!(Arc::ptr_eq(&first.0, &second.0) && Arc::ptr_eq(&first.1, &second.1));
+}
+
+/// A host name gives a request its Host, whatever else the file says about the request.
+#[test]
+fn a_request_to_a_host_with_headers_names_the_host() {
+    let text = "[[check]]\nname = 'a'\ntarget = 'www.example.com'\nhttp = { headers = { X-A = 'b' } }";
+    let read = parse(&[SourceFile::new("f", text)], &Limits::default(), &NoFiles).unwrap();
+    let check = read.hosts[0].check([192, 0, 2, 1].into()).unwrap().unwrap();
+    let ProbeSpec::Http(http) = check.spec.probe() else { panic!() };
+    let overrides = http.overrides.as_ref().unwrap();
+    assert_eq!(overrides.host.as_deref(), Some("www.example.com"));
+    assert_eq!(overrides.request.as_ref().unwrap().headers.len(), 1);
 }
 
 #[test]

@@ -68,13 +68,32 @@ fn lines(kind: &'static str) -> BoxedStrategy<String> {
                 "[a-z]{1,9}(:[0-9]{1,4})?",
                 Just("[2001:db8::1]".to_owned())
             ];
-            ("/[!-\"$-~]{0,20}", host, tls, bytes, any::<bool>(), proptest::collection::vec(100_u16..=999, 0..3))
-                .prop_map(|(path, host, tls, body, proxy, codes)| {
+            let extra = prop_oneof![
+                Just(""),
+                Just("version = '2'\nproxy = false"),
+                Just("headers = { X-Token = 'a', x-b = '' }\nuser_agent = ''\nbody = { hex = '00ff' }"),
+                Just(
+                    "expected_headers = [{ name = 'A' }, { name = 'b', present = false }, { name = 'c', equals = 'x' }]"
+                ),
+                Just(
+                    "expected_headers = [{ name = 'd', contains = { hex = 'ff' } }, { name = 'e', matches = '^x$' }]"
+                ),
+                Just("body_contains = ['a', { hex = 'ff' }]\nbody_matches = 'a+'\nbody_limit = 1000000"),
+                Just(
+                    "body_json = [{ pointer = '' }, { pointer = '/a~1b', equals = 1.5 }, { pointer = '/a', equals = -3 }]"
+                ),
+                Just("body_json = [{ pointer = '/a', equals = true }, { pointer = '/a', equals = 'x' }]"),
+            ];
+            let codes = proptest::collection::vec(100_u16..=999, 0..3);
+            ("/[!-\"$-~]{0,20}", host, tls, bytes, any::<bool>(), codes, extra)
+                .prop_map(|(path, host, tls, body, proxy, codes, extra)| {
+                    let proxy =
+                        if extra.contains("proxy") { String::new() } else { format!("proxy = {proxy}\n") };
                     let path = toml::Value::from(path).to_string();
                     let host = if host.is_empty() { host } else { format!("host = '{host}'\n") };
                     format!(
-                        "[check.http]\npath = {path}\n{host}tls = {tls}\nexpected_body = {body}\nproxy = {proxy}\n\
-                         expected_codes = {codes:?}"
+                        "[check.http]\npath = {path}\n{host}tls = {tls}\nexpected_body = {body}\n{proxy}\
+                         expected_codes = {codes:?}\n{extra}"
                     )
                 })
                 .boxed()

@@ -69,7 +69,16 @@ pub fn http_body(data: &[u8]) {
 }
 
 fn head(framing: Framing, gzip: bool) -> ResponseHead {
-    ResponseHead { length: 0, status: 200, status_text: "200 OK".into(), framing, gzip, has_location: false }
+    ResponseHead {
+        length: 0,
+        status: 200,
+        status_text: "200 OK".into(),
+        framing,
+        gzip,
+        has_location: false,
+        encoding: None,
+        fields: Vec::new(),
+    }
 }
 
 /// The first bytes of a body that comes in pieces and ends with the connection; `None` if it is malformed before enough has come.

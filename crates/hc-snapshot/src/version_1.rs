@@ -26,6 +26,9 @@ pub fn version_1_key(spec: &CheckSpec) -> Option<CheckKey> {
     Some(CheckKey::from_digest(VERSION, Sha256::digest(&json).into()))
 }
 
+/// Why a check has no key of version 1.
+const LATER: &str = "there was no such check in version 1";
+
 /// Target and probe, defaults left out.
 struct Subject<'a>(&'a CheckSpec);
 
@@ -100,7 +103,19 @@ fn write_tls<M: SerializeMap>(map: &mut M, tls: Option<&Tls>) -> Result<(), M::E
 }
 
 fn write_http<M: SerializeMap>(map: &mut M, http: &HttpProbe) -> Result<(), M::Error> {
-    let HttpProbe { tls, method, request_target, expected_codes, expected_body, proxy, overrides } = http;
+    let HttpProbe {
+        tls,
+        method,
+        request_target,
+        expected_codes,
+        expected_body,
+        proxy,
+        overrides,
+        conditions,
+    } = http;
+    if conditions.is_some() {
+        return Err(M::Error::custom(LATER));
+    }
     write_tls(map, tls.as_ref())?;
     if &**method != "GET" {
         map.serialize_entry("method", method)?;
@@ -111,7 +126,10 @@ fn write_http<M: SerializeMap>(map: &mut M, http: &HttpProbe) -> Result<(), M::E
     // In version 1 a path named these, too. Such a check starts without health, and must not take that
     // of another one.
     if let Some(overrides) = overrides {
-        let HttpOverrides { host, server_name, authorization, error } = &**overrides;
+        let HttpOverrides { host, server_name, authorization, error, request } = &**overrides;
+        if request.is_some() {
+            return Err(M::Error::custom(LATER));
+        }
         let authorization = authorization.as_ref().map(|secret| Bytes(secret.expose()));
         map.serialize_entry("overrides", &(host, server_name, authorization, error))?;
     }
@@ -227,6 +245,7 @@ mod tests {
             expected_body: "ok\n".into(),
             proxy: true,
             overrides: None,
+            conditions: None,
         };
         check(backend(), ProbeSpec::Http(Box::new(http)), "0e42ee3006f52d83b35614d25c83d1e8");
         let marked = |vip: &str, mode, mark, host: &str| {

@@ -1,4 +1,7 @@
-//! What an HTTP response must be.
+//! What an HTTP request says, and what its response must be.
+
+pub(crate) mod condition;
+pub(crate) mod request;
 
 use std::fmt;
 use std::ops::RangeInclusive;

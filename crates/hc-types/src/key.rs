@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    CheckSpec, DnsExpectation, DnsOptions, DnsProbe, HttpOverrides, HttpProbe, KeyPin, Mode, ProbeSpec,
-    RadiusExpectation, RadiusProbe, RadiusStatusProbe, Secret, Target, TcpProbe, Tls, TlsIdentity,
-    TlsOptions, TlsVersion, UdpProbe,
+    BodyCondition, CheckSpec, DnsExpectation, DnsOptions, DnsProbe, HeaderCondition, HeaderField, HeaderTest,
+    HttpConditions, HttpOverrides, HttpProbe, HttpRequest, HttpVersion, JsonCondition, JsonScalar, KeyPin,
+    Mode, ProbeSpec, RadiusExpectation, RadiusProbe, RadiusStatusProbe, Secret, Target, TcpProbe, Tls,
+    TlsIdentity, TlsOptions, TlsVersion, UdpProbe,
 };
 
 /// The identity of what is checked: target, probe and what passes, but neither the id nor how
@@ -109,6 +110,12 @@ mod tag {
     pub(super) const AUTHORIZATION: u8 = 39;
     pub(super) const REQUEST_ERROR: u8 = 40;
     pub(super) const EXPECTED_RANGES: u8 = 41;
+    pub(super) const HTTP_VERSION: u8 = 42;
+    pub(super) const USER_AGENT: u8 = 43;
+    pub(super) const HEADER: u8 = 44;
+    pub(super) const REQUEST_BODY: u8 = 45;
+    pub(super) const CONDITION: u8 = 46;
+    pub(super) const BODY_LIMIT: u8 = 47;
 
     pub(super) const QUERY: u8 = 48;
     pub(super) const QUERY_TYPE: u8 = 49;
@@ -290,7 +297,16 @@ impl Encoding {
     }
 
     fn http(&mut self, http: &HttpProbe) {
-        let HttpProbe { tls, method, request_target, expected_codes, expected_body, proxy, overrides } = http;
+        let HttpProbe {
+            tls,
+            method,
+            request_target,
+            expected_codes,
+            expected_body,
+            proxy,
+            overrides,
+            conditions,
+        } = http;
         self.field(tag::KIND, &[4]);
         self.tls(tls.as_ref());
         if &**method != "GET" {
@@ -306,7 +322,7 @@ impl Encoding {
         self.field_unless_empty(tag::EXPECTED_BODY, expected_body.as_slice());
         self.flag(tag::PROXY, *proxy);
         if let Some(overrides) = overrides {
-            let HttpOverrides { host, server_name, authorization, error } = &**overrides;
+            let HttpOverrides { host, server_name, authorization, error, request: _ } = &**overrides;
             // An empty `Host` is not the default, so it is written, too.
             for (tag, value) in [
                 (tag::HTTP_HOST, host.as_deref().map(str::as_bytes)),
@@ -324,6 +340,80 @@ impl Encoding {
             let ends = expected_codes.ranges().flat_map(|range| [*range.start(), *range.end()]);
             self.field(tag::EXPECTED_RANGES, &ends.flat_map(u16::to_be_bytes).collect::<Vec<u8>>());
         }
+        if let Some(request) = overrides.as_deref().and_then(|overrides| overrides.request.as_deref()) {
+            self.request(request);
+        }
+        if let Some(conditions) = conditions {
+            self.conditions(conditions);
+        }
+    }
+
+    fn request(&mut self, request: &HttpRequest) {
+        let HttpRequest { version, user_agent, headers, body } = request;
+        match version {
+            HttpVersion::Http1 => {}
+            HttpVersion::Http2 => self.field(tag::HTTP_VERSION, &[2]),
+        }
+        if let Some(user_agent) = user_agent {
+            self.field(tag::USER_AGENT, user_agent.as_bytes());
+        }
+        for HeaderField { name, value } in headers {
+            self.parts(tag::HEADER, 0, [name.as_bytes(), value.expose()]);
+        }
+        self.field_unless_empty(tag::REQUEST_BODY, body.as_slice());
+    }
+
+    /// Each condition as a field of its own: its kind, then its parts.
+    fn conditions(&mut self, conditions: &HttpConditions) {
+        let HttpConditions { headers, body, body_limit } = conditions;
+        for HeaderCondition { name, test } in headers {
+            let (kind, value) = match test {
+                HeaderTest::Present => (1, &[][..]),
+                HeaderTest::Absent => (2, &[][..]),
+                HeaderTest::Equals(value) => (3, value.as_slice()),
+                HeaderTest::Contains(value) => (4, value.as_slice()),
+                HeaderTest::Matches(pattern) => (5, pattern.as_str().as_bytes()),
+            };
+            self.parts(tag::CONDITION, kind, [name.as_bytes(), value]);
+        }
+        for condition in body {
+            match condition {
+                BodyCondition::Contains(part) => self.parts(tag::CONDITION, 16, [part.as_slice()]),
+                BodyCondition::Matches(pattern) => {
+                    self.parts(tag::CONDITION, 17, [pattern.as_str().as_bytes()]);
+                }
+                BodyCondition::Json(json) => {
+                    let JsonCondition { pointer, equals } = &**json;
+                    let pointer = pointer.as_bytes();
+                    match equals {
+                        None => self.parts(tag::CONDITION, 18, [pointer]),
+                        Some(JsonScalar::Null) => self.parts(tag::CONDITION, 19, [pointer]),
+                        Some(JsonScalar::Bool(value)) => {
+                            self.parts(tag::CONDITION, 20, [pointer, &[u8::from(*value)]]);
+                        }
+                        Some(JsonScalar::Number(number)) => {
+                            self.parts(tag::CONDITION, 21, [pointer, &number.to_bytes()]);
+                        }
+                        Some(JsonScalar::String(text)) => {
+                            self.parts(tag::CONDITION, 22, [pointer, text.as_bytes()]);
+                        }
+                    }
+                }
+            }
+        }
+        if *body_limit != HttpConditions::DEFAULT_BODY_LIMIT {
+            self.field(tag::BODY_LIMIT, &body_limit.to_be_bytes());
+        }
+    }
+
+    /// A field of a kind (a byte) and parts, each with its length before it.
+    fn parts<const N: usize>(&mut self, tag: u8, kind: u8, parts: [&[u8]; N]) {
+        let mut value = vec![kind];
+        for part in parts {
+            value.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+            value.extend_from_slice(part);
+        }
+        self.field(tag, &value);
     }
 
     fn dns(&mut self, dns: &DnsProbe) {

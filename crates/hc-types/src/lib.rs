@@ -32,6 +32,7 @@ mod local_fault;
 mod outcome;
 mod overrides;
 mod pass;
+mod pattern;
 mod probe;
 mod recognise;
 mod set;
@@ -50,12 +51,17 @@ mod wall;
 pub use bytes::{RawBytes, Secret};
 pub use evidence::{Evidence, PhaseTimes, ProbeResult, Seen, TlsFacts};
 pub use http::StatusCodes;
+pub use http::condition::{
+    BodyCondition, HeaderCondition, HeaderTest, HttpConditions, JsonCondition, JsonNumber, JsonScalar,
+};
+pub use http::request::{HeaderField, HttpRequest, HttpVersion};
 pub use id::{CheckId, Incarnation};
 pub use key::CheckKey;
 pub use local_fault::{FaultClass, LocalFault};
 pub use outcome::{Failure, Heard, Mismatch, Outcome, Phase, Stray, TimeoutEvidence, Unreachable};
 pub use overrides::{Operator, Override, Paused, Ruling, Subject, WEEKDAYS, WeekTime, Weekly};
 pub use pass::{DnsAnswer, Pass, StatusText, Warned};
+pub use pattern::{Pattern, PatternError, TooManyStates};
 pub use probe::{
     DnsExpectation, DnsOptions, DnsProbe, HttpOverrides, HttpProbe, ProbeSpec, RadiusExpectation,
     RadiusProbe, RadiusStatusProbe, Rcode, RecordClass, RecordNameError, RecordType, TcpProbe, UdpProbe,

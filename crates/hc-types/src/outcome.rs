@@ -38,6 +38,7 @@ impl Outcome {
         "tls",
         "status",
         "body_mismatch",
+        "header_mismatch",
         "dns_rcode",
         "wrong_answer",
         "radius_code",
@@ -227,8 +228,10 @@ pub enum Failure {
         /// The status line after the version: `404 Not Found`.
         got: Box<str>,
     },
-    /// The answer differs from the expected bytes.
+    /// The answer differs from the expected bytes, or does not meet a condition.
     BodyMismatch(Box<Mismatch>),
+    /// HTTP: a header field does not meet a condition.
+    HeaderMismatch(Box<Mismatch>),
     /// DNS: the response code is not NOERROR.
     DnsRcode(u16),
     /// An answer that is well-formed and is not the one expected; the text says what came.
@@ -294,6 +297,8 @@ pub struct Mismatch {
     pub got: RawBytes,
     /// The protocol that the answer is of, if it is another one than that of the expected bytes.
     pub speaks: Option<&'static str>,
+    /// The condition that is not met and why, in words. `None`: other bytes than expected.
+    pub unmet: Option<Box<str>>,
 }
 
 impl Mismatch {
@@ -303,7 +308,14 @@ impl Mismatch {
     /// Keeps the beginning of `got`.
     #[must_use]
     pub fn new(got: &[u8], status: Option<Box<str>>) -> Self {
-        Self { status, got: got[..got.len().min(Self::KEPT)].into(), speaks: None }
+        Self { status, got: got[..got.len().min(Self::KEPT)].into(), speaks: None, unmet: None }
+    }
+
+    /// Names the condition that is not met, and why.
+    #[must_use]
+    pub fn unmet(mut self, why: impl Into<Box<str>>) -> Self {
+        self.unmet = Some(why.into());
+        self
     }
 
     /// Names the protocol of an answer that begins with `got`, unless the expected bytes are of the
@@ -334,6 +346,7 @@ impl Failure {
             Failure::Tls(_) => "tls",
             Failure::Status { .. } => "status",
             Failure::BodyMismatch(_) => "body_mismatch",
+            Failure::HeaderMismatch(_) => "header_mismatch",
             Failure::DnsRcode(_) => "dns_rcode",
             Failure::WrongAnswer(_) => "wrong_answer",
             Failure::RadiusCode(_) => "radius_code",
@@ -364,6 +377,7 @@ mod tests {
             Failure::Tls("".into()),
             Failure::Status { got: "".into() },
             Failure::BodyMismatch(Box::new(Mismatch::new(b"", None))),
+            Failure::HeaderMismatch(Box::new(Mismatch::new(b"", None))),
             Failure::DnsRcode(3),
             Failure::WrongAnswer("".into()),
             Failure::RadiusCode(3),

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{RawBytes, Secret, StatusCodes, Tls};
+use crate::{HttpConditions, HttpRequest, RawBytes, Secret, StatusCodes, Tls};
 
 /// What a probe does, and what it takes for an answer. The eight types of Seesaw (`healthcheck/`):
 /// TCP and HTTP each with and without TLS.
@@ -18,7 +19,7 @@ pub enum ProbeSpec {
     Udp(Box<UdpProbe>),
     /// Connect, perhaps TLS, perhaps send, perhaps receive.
     Tcp(TcpProbe),
-    /// One HTTP/1.1 exchange, perhaps over TLS.
+    /// One HTTP exchange, perhaps over TLS.
     Http(Box<HttpProbe>),
     /// One DNS question, asked of the target itself.
     Dns(Box<DnsProbe>),
@@ -86,6 +87,9 @@ pub struct HttpProbe {
     /// What replaces the defaults that follow from the address. Few checks need it, so that the
     /// others pay for a pointer only.
     pub overrides: Option<Box<HttpOverrides>>,
+    /// What the response must have beyond status and the beginning of its body. Checks of one kind
+    /// share it.
+    pub conditions: Option<Arc<HttpConditions>>,
 }
 
 /// What an HTTP request says in place of the defaults that follow from the address of its target.
@@ -117,6 +121,9 @@ pub struct HttpOverrides {
     /// Why the request of this check cannot be sent. The probe then sends nothing and fails with
     /// this text: hc-proxy reports so what Go's HTTP client refuses. Default: it can be sent.
     pub error: Option<Box<str>>,
+    /// What the request says beyond method, target and host. Checks of one kind share it. Default:
+    /// nothing, in HTTP/1.1.
+    pub request: Option<Arc<HttpRequest>>,
 }
 
 impl Default for HttpProbe {
@@ -129,6 +136,7 @@ impl Default for HttpProbe {
             expected_body: RawBytes::default(),
             proxy: false,
             overrides: None,
+            conditions: None,
         }
     }
 }

@@ -1,11 +1,13 @@
 //! One check, valid by construction.
 
+mod http;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::timing::{Jitter, Needed, Pace, Packed, PeriodError, Timing};
 use crate::{
-    CheckKey, DnsExpectation, DnsOptions, DnsProbe, HttpOverrides, HttpProbe, Mode, Outcome, ProbeSpec,
+    CheckKey, DnsExpectation, DnsOptions, DnsProbe, HttpConditions, HttpRequest, Mode, Outcome, ProbeSpec,
     Progress, Rcode, RecordType, Status, Target, Tls, backend, text,
 };
 
@@ -77,6 +79,65 @@ pub enum SpecError {
         /// Where it ends.
         last: u16,
     },
+    /// A header field of the request that is no field, or that the checker writes itself. Its value
+    /// is not quoted.
+    #[error("headers: {quoted} {problem}")]
+    Header {
+        /// The name in quotes.
+        quoted: Box<str>,
+        /// What is wrong with it, in words.
+        problem: &'static str,
+    },
+    /// More header fields than [`HttpRequest::MAX_HEADERS`], or longer ones than
+    /// [`HttpRequest::MAX_HEADER_BYTES`] together.
+    #[error(
+        "headers: {count} fields of {bytes} bytes; at most {} fields of {} bytes",
+        HttpRequest::MAX_HEADERS,
+        HttpRequest::MAX_HEADER_BYTES
+    )]
+    Headers {
+        /// How many there are.
+        count: usize,
+        /// How long their names and values are together.
+        bytes: usize,
+    },
+    /// A `User-Agent` with a control character, or with a blank at an end.
+    #[error("user_agent: {0:?} has a control character, or a blank at an end")]
+    UserAgent(Box<str>),
+    /// A body of the request that is longer than [`HttpRequest::MAX_BODY`].
+    #[error("body: {length} bytes; at most {}", HttpRequest::MAX_BODY)]
+    RequestBody {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// A request target, or a use as a proxy, that HTTP/2 does not have.
+    #[error("version: {0} is not possible with HTTP/2")]
+    Http2(&'static str),
+    /// The name of an expected header field is no token.
+    #[error("expected_headers: {0} is not the name of a header field")]
+    ExpectedHeader(Box<str>),
+    /// A condition that any body meets.
+    #[error("body_contains: empty, which any body contains")]
+    BodyContains,
+    /// A JSON pointer that is none.
+    #[error("body_json: the pointer {quoted} {problem}")]
+    JsonPointer {
+        /// The pointer in quotes.
+        quoted: Box<str>,
+        /// What is wrong with it, in words.
+        problem: &'static str,
+    },
+    /// A limit of 0, or above [`HttpConditions::MAX_BODY_LIMIT`].
+    #[error("body_limit: must be 1 to {}", HttpConditions::MAX_BODY_LIMIT)]
+    BodyLimit,
+    /// A body is expected to begin with more bytes than are read of it.
+    #[error("body_limit: {limit} is below the {expected} bytes of expected_body")]
+    BodyLimitTooLow {
+        /// The limit.
+        limit: u32,
+        /// The length of `expected_body`.
+        expected: usize,
+    },
     /// An IPv6 address that is expected in A records.
     #[error("expected_ips: {0} is not an IPv4 address")]
     ExpectedAddress(IpAddr),
@@ -125,6 +186,14 @@ impl SpecError {
             SpecError::HttpHost(_) => "http_host",
             SpecError::Authorization => "authorization",
             SpecError::ExpectedCode(_) | SpecError::ExpectedCodes { .. } => "expected_codes",
+            SpecError::Header { .. } | SpecError::Headers { .. } => "headers",
+            SpecError::UserAgent(_) => "user_agent",
+            SpecError::RequestBody { .. } => "body",
+            SpecError::Http2(_) => "version",
+            SpecError::ExpectedHeader(_) => "expected_headers",
+            SpecError::BodyContains => "body_contains",
+            SpecError::JsonPointer { .. } => "body_json",
+            SpecError::BodyLimit | SpecError::BodyLimitTooLow { .. } => "body_limit",
             SpecError::ExpectedAddress(_) | SpecError::ExpectedAddressesOf(_) => "expected_ips",
             SpecError::ExpectedAnswer => "expected_answer",
             SpecError::EdnsPayload(_) => "edns_payload",
@@ -164,7 +233,7 @@ impl CheckSpec {
             return Err(SpecError::Mark);
         }
         let probe = match probe {
-            ProbeSpec::Http(http) => ProbeSpec::Http(checked_http(http)?),
+            ProbeSpec::Http(http) => ProbeSpec::Http(http::checked(http)?),
             ProbeSpec::Dns(dns) => ProbeSpec::Dns(checked_dns(dns)?),
             ProbeSpec::Tcp(mut tcp) => {
                 tcp.tls.as_mut().map_or(Ok(()), Tls::check)?;
@@ -269,63 +338,6 @@ impl CheckSpec {
     pub fn text(&self, outcome: &Outcome) -> String {
         text::render(self, outcome)
     }
-}
-
-fn checked_http(mut http: Box<HttpProbe>) -> Result<Box<HttpProbe>, SpecError> {
-    if http.method.is_empty() || !http.method.bytes().all(is_token_byte) {
-        return Err(SpecError::Method(http.method.clone()));
-    }
-    for range in http.expected_codes.ranges() {
-        let (first, last) = range.into_inner();
-        if let Some(code) = [first, last].into_iter().find(|code| !(100..=999).contains(code)) {
-            return Err(SpecError::ExpectedCode(code));
-        }
-        if first > last {
-            return Err(SpecError::ExpectedCodes { first, last });
-        }
-    }
-    if let Some(problem) = request_target_problem(http.request_target.as_slice()) {
-        let quoted = text::quote(http.request_target.as_slice()).into();
-        return Err(SpecError::RequestTarget { quoted, problem });
-    }
-    http.tls.as_mut().map_or(Ok(()), Tls::check)?;
-    let has_tls = http.tls.is_some();
-    if let Some(overrides) = &mut http.overrides {
-        check_overrides(overrides)?;
-        // One check has one form, so that it is equal to itself wherever it comes from.
-        overrides.server_name.take_if(|_| !has_tls);
-    }
-    http.overrides = http.overrides.filter(|overrides| **overrides != HttpOverrides::default());
-    Ok(http)
-}
-
-/// What would end the request target early, or the request line. Bytes outside ASCII are let through
-/// as Go sends them in a query, and as servers read them.
-fn request_target_problem(target: &[u8]) -> Option<&'static str> {
-    match target.iter().find(|byte| **byte <= b' ' || **byte == 0x7f || **byte == b'#') {
-        None if target.is_empty() => Some("is empty"),
-        None => None,
-        Some(b' ') => Some("has a blank (write %20)"),
-        Some(b'#') => Some("has a fragment, which is not sent (write %23 for '#')"),
-        Some(_) => Some("has a control character"),
-    }
-}
-
-fn check_overrides(overrides: &HttpOverrides) -> Result<(), SpecError> {
-    if let Some(host) = overrides.host.as_deref().filter(|host| !host.bytes().all(|b| b.is_ascii_graphic())) {
-        return Err(SpecError::HttpHost(host.into()));
-    }
-    // The value is a secret and must not be quoted.
-    let breaks = |secret: &crate::Secret| secret.expose().iter().any(u8::is_ascii_control);
-    if overrides.authorization.as_ref().is_some_and(breaks) {
-        return Err(SpecError::Authorization);
-    }
-    Ok(())
-}
-
-/// RFC 9110 section 5.6.2.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn checked_dns(mut dns: Box<DnsProbe>) -> Result<Box<DnsProbe>, SpecError> {

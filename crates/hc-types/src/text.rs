@@ -63,7 +63,7 @@ fn write_failure(text: &mut String, spec: &CheckSpec, failure: &Failure) -> fmt:
         }
         Failure::Tls(reason) => write!(text, "TLS: {reason}"),
         Failure::Status { got } => write_status(text, spec.probe(), got),
-        Failure::BodyMismatch(mismatch) => write_mismatch(text, mismatch),
+        Failure::BodyMismatch(mismatch) | Failure::HeaderMismatch(mismatch) => write_mismatch(text, mismatch),
         Failure::DnsRcode(code) => write_rcode(text, spec.probe(), *code),
         Failure::WrongAnswer(what) => text.write_str(what),
         Failure::RadiusCode(code) => write_radius_code(text, spec.probe(), *code),
@@ -86,7 +86,11 @@ fn write_mismatch(text: &mut String, mismatch: &Mismatch) -> fmt::Result {
     if let Some(status) = &mismatch.status {
         write!(text, "got {status}; ")?;
     }
-    write!(text, "unexpected response - {}", quote(mismatch.got.as_slice()))?;
+    match &mismatch.unmet {
+        None => write!(text, "unexpected response - {}", quote(mismatch.got.as_slice()))?,
+        Some(unmet) if mismatch.got.is_empty() => text.write_str(unmet)?,
+        Some(unmet) => write!(text, "{unmet}: {}", quote(mismatch.got.as_slice()))?,
+    }
     mismatch.speaks.map_or(Ok(()), |name| write!(text, "; the peer speaks {name}"))
 }
 
@@ -281,6 +285,17 @@ mod tests {
             http(),
             Failure::BodyMismatch(Box::new(Mismatch::new(b"no\n", Some("200 OK".into())))),
             "HTTP GET to [2001:db8::1]:80; got 200 OK; unexpected response - \"no\\n\"",
+        );
+        let unmet = |got| Mismatch::new(got, Some("200 OK".into())).unmet("the body does not contain \"up\"");
+        check(
+            http(),
+            Failure::BodyMismatch(Box::new(unmet(b"down"))),
+            "HTTP GET to [2001:db8::1]:80; got 200 OK; the body does not contain \"up\": \"down\"",
+        );
+        check(
+            http(),
+            Failure::BodyMismatch(Box::new(unmet(b""))),
+            "HTTP GET to [2001:db8::1]:80; got 200 OK; the body does not contain \"up\"",
         );
         check(
             tcp(),

@@ -258,6 +258,7 @@ pub fn path_check(outcome: &Outcome) -> PathCheck {
             | Failure::Tls(_)
             | Failure::Status { .. }
             | Failure::BodyMismatch(_)
+            | Failure::HeaderMismatch(_)
             | Failure::DnsRcode(_)
             | Failure::WrongAnswer(_)
             | Failure::RadiusCode(_)
@@ -332,7 +333,9 @@ fn may_be_caused_by_stall(failure: &Failure) -> bool {
         | Failure::Closed { .. }
         | Failure::Tls(_) => true,
         Failure::Status { got } => is_408(got),
-        Failure::BodyMismatch(mismatch) => mismatch.status.as_deref().is_none_or(is_408),
+        Failure::BodyMismatch(mismatch) | Failure::HeaderMismatch(mismatch) => {
+            mismatch.status.as_deref().is_none_or(is_408)
+        }
         Failure::Refused
         | Failure::Unreachable(_)
         | Failure::PathDown { .. }

@@ -214,6 +214,7 @@ impl<'a> RawCheck<'a> {
             server_name: self.server_name,
             authorization: self.authorization.map(|SecretBytes(secret)| secret),
             error: self.request_error,
+            request: None,
         };
         Ok(HttpProbe {
             tls,
@@ -223,6 +224,7 @@ impl<'a> RawCheck<'a> {
             expected_body: raw(self.expected_body),
             proxy: self.proxy.unwrap_or(false),
             overrides: (overrides != HttpOverrides::default()).then(|| Box::new(overrides)),
+            conditions: None,
         })
     }
 

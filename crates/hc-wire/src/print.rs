@@ -4,13 +4,14 @@ use hc_types::{
     CheckSpec, DnsExpectation, DnsProbe, HttpOverrides, HttpProbe, Mode, ProbeSpec, RadiusExpectation,
     RadiusProbe, RawBytes, RecordClass, RecordType, Tls,
 };
-use serde::ser::SerializeMap;
+use serde::ser::{Error as _, SerializeMap};
 use serde::{Serialize, Serializer};
 
 use crate::CheckLine;
 use crate::bytes::AsJson;
 
-/// The fields stand in the order of `docs/protocol.md`, defaults left out.
+/// The fields stand in the order of `docs/protocol.md`, defaults left out. A check that a Seesaw engine cannot ask for, one with
+/// conditions say, is an error.
 impl Serialize for CheckLine {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let spec = &*self.spec;
@@ -95,7 +96,13 @@ fn serialize_tls<M: SerializeMap>(map: &mut M, tls: Option<&Tls>) -> Result<(), 
     Ok(())
 }
 
+/// Version 1 of the protocol says what Seesaw knows.
+const UNSAID: &str = "the protocol has no fields for what this check asks for";
+
 fn serialize_http<M: SerializeMap>(map: &mut M, http: &HttpProbe) -> Result<(), M::Error> {
+    if http.conditions.is_some() {
+        return Err(M::Error::custom(UNSAID));
+    }
     serialize_tls(map, http.tls.as_ref())?;
     if &*http.method != "GET" {
         map.serialize_entry("method", &http.method)?;
@@ -123,7 +130,10 @@ fn serialize_http<M: SerializeMap>(map: &mut M, http: &HttpProbe) -> Result<(), 
 }
 
 fn serialize_overrides<M: SerializeMap>(map: &mut M, overrides: &HttpOverrides) -> Result<(), M::Error> {
-    let HttpOverrides { host, server_name, authorization, error } = overrides;
+    let HttpOverrides { host, server_name, authorization, error, request } = overrides;
+    if request.is_some() {
+        return Err(M::Error::custom(UNSAID));
+    }
     if let Some(host) = host {
         map.serialize_entry("http_host", host)?;
     }

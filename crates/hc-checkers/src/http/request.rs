@@ -1,6 +1,6 @@
 //! The one request of a probe.
 
-use hc_types::{HttpProbe, Target};
+use hc_types::{HttpProbe, HttpRequest, Target};
 
 use crate::UserAgent;
 
@@ -23,9 +23,11 @@ impl Request {
         let overrides = probe.overrides.as_deref();
         let address = target.socket_addr().to_string();
         let host = overrides.and_then(|overrides| overrides.host.as_deref()).unwrap_or(&address);
+        let request: Option<&HttpRequest> = overrides.and_then(|overrides| overrides.request.as_deref());
+        let body = request.map_or(&[][..], |request| request.body.as_slice());
         let request_target = probe.request_target.as_slice();
 
-        let mut bytes = Vec::with_capacity(192 + request_target.len() + 2 * host.len());
+        let mut bytes = Vec::with_capacity(192 + request_target.len() + 2 * host.len() + body.len());
         let mut write = |parts: &[&[u8]]| parts.iter().for_each(|part| bytes.extend_from_slice(part));
         write(&[probe.method.as_bytes(), b" "]);
         if probe.proxy && request_target.starts_with(b"/") {
@@ -33,10 +35,17 @@ impl Request {
             write(&[scheme, host.as_bytes()]);
         }
         write(&[request_target, b" HTTP/1.1\r\nHost: ", host.as_bytes(), b"\r\n"]);
-        write(&[b"User-Agent: ", user_agent.as_str().as_bytes(), b"\r\n"]);
+        let agent = request.and_then(|request| request.user_agent.as_deref());
+        let agent = agent.unwrap_or(user_agent.as_str());
+        if !agent.is_empty() {
+            write(&[b"User-Agent: ", agent.as_bytes(), b"\r\n"]);
+        }
         // RFC 9110 section 8.6: these have a body by their meaning, so one without says so.
-        if matches!(&*probe.method, "POST" | "PUT" | "PATCH") {
-            write(&[b"Content-Length: 0\r\n"]);
+        if !body.is_empty() || matches!(&*probe.method, "POST" | "PUT" | "PATCH") {
+            write(&[b"Content-Length: ", body.len().to_string().as_bytes(), b"\r\n"]);
+        }
+        for field in request.map_or(&[][..], |request| &*request.headers) {
+            write(&[field.name.as_bytes(), b": ", field.value.expose(), b"\r\n"]);
         }
         if let Some(credentials) = overrides.and_then(|overrides| overrides.authorization.as_ref()) {
             write(&[b"Authorization: ", credentials.expose(), b"\r\n"]);
@@ -44,7 +53,7 @@ impl Request {
                 write(&[b"Proxy-Authorization: ", credentials.expose(), b"\r\n"]);
             }
         }
-        write(&[b"Connection: close\r\n\r\n"]);
+        write(&[b"Connection: close\r\n\r\n", body]);
         Self { bytes }
     }
 }

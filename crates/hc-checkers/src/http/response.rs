@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use hc_types::HeaderCondition;
+
 /// The longest head that is read, all interim responses included, in bytes. Go's limit is 10 MB; no backend needs either.
 pub const MAX_HEAD: usize = 256 * 1024;
 
@@ -71,6 +73,10 @@ pub struct ResponseHead {
     pub gzip: bool,
     /// Whether there is a `Location` that is not empty. It is not followed, so where it leads does not matter.
     pub has_location: bool,
+    /// The Content-Encoding, if it is one that is not undone.
+    pub encoding: Option<Box<[u8]>>,
+    /// Those fields that conditions are about: names in lower case, values without the blanks around them.
+    pub fields: Vec<(Box<str>, Box<[u8]>)>,
 }
 
 impl ResponseHead {
@@ -82,7 +88,19 @@ impl ResponseHead {
     /// # Errors
     /// [`ResponseError`] as soon as a whole line cannot be part of a head, or the head names a body that cannot be read.
     pub fn parse(bytes: &[u8], method: &str) -> Result<Option<Self>, ResponseError> {
-        match parse(bytes, method) {
+        Self::parse_for(bytes, method, &[])
+    }
+
+    /// [`parse`](Self::parse), which also keeps the fields that `conditions` are about.
+    ///
+    /// # Errors
+    /// As for [`parse`](Self::parse).
+    pub fn parse_for(
+        bytes: &[u8],
+        method: &str,
+        conditions: &[HeaderCondition],
+    ) -> Result<Option<Self>, ResponseError> {
+        match parse(bytes, method, conditions) {
             Ok(None) if bytes.len() >= MAX_HEAD => Err(ResponseError::TooLong),
             done => done,
         }
@@ -102,17 +120,24 @@ impl ResponseHead {
     }
 }
 
-fn parse(bytes: &[u8], method: &str) -> Result<Option<ResponseHead>, ResponseError> {
+fn parse(
+    bytes: &[u8],
+    method: &str,
+    conditions: &[HeaderCondition],
+) -> Result<Option<ResponseHead>, ResponseError> {
     let Some((first, rest)) = next_line(bytes) else { return Ok(None) };
     let status = StatusLine::parse(first).map_err(|cause| wrong(first, cause))?;
-    let Some((fields, rest)) = Fields::parse(rest)? else { return Ok(None) };
+    let Some((fields, rest)) = Fields::parse(rest, conditions)? else { return Ok(None) };
+    let encoding = fields.first("content-encoding");
     Ok(Some(ResponseHead {
         length: bytes.len() - rest.len(),
         status: status.code,
         status_text: String::from_utf8_lossy(shown(status.text)).into(),
         framing: framing(&fields, status.code, status.is_1_1, method)?,
-        gzip: fields.first("content-encoding").is_some_and(|value| value.eq_ignore_ascii_case(b"gzip")),
+        gzip: encoding.is_some_and(|value| value.eq_ignore_ascii_case(b"gzip")),
         has_location: fields.first("location").is_some_and(|value| !value.is_empty()),
+        encoding: encoding.filter(|encoding| !is_undone(encoding)).map(Box::from),
+        fields: fields.judged,
     }))
 }
 
@@ -160,8 +185,18 @@ impl<'b> StatusLine<'b> {
     }
 }
 
+/// Whether a body with this Content-Encoding is compared as its content.
+pub(super) fn is_undone(encoding: &[u8]) -> bool {
+    encoding.is_empty()
+        || [&b"gzip"[..], b"identity"].iter().any(|known| encoding.eq_ignore_ascii_case(known))
+}
+
 /// Those fields of a head that say something about the body, or where to go.
-struct Fields<'b>(Vec<(&'static str, Cow<'b, [u8]>)>);
+struct Fields<'b> {
+    known: Vec<(&'static str, Cow<'b, [u8]>)>,
+    /// Those that conditions are about.
+    judged: Vec<(Box<str>, Box<[u8]>)>,
+}
 
 const NAMES: [&str; 6] =
     ["content-length", "transfer-encoding", "content-encoding", "connection", "upgrade", "location"];
@@ -180,8 +215,11 @@ fn trim(mut line: &[u8]) -> &[u8] {
 
 impl<'b> Fields<'b> {
     /// Reads the fields up to the empty line; gives what follows it, too. `None`: it is not there.
-    fn parse(mut bytes: &'b [u8]) -> Result<Option<(Self, &'b [u8])>, ResponseError> {
-        let mut fields = Self(Vec::new());
+    fn parse(
+        mut bytes: &'b [u8],
+        conditions: &[HeaderCondition],
+    ) -> Result<Option<(Self, &'b [u8])>, ResponseError> {
+        let mut fields = Self { known: Vec::new(), judged: Vec::new() };
         // A line that begins with a blank continues another one, and there is none before the first.
         if bytes.first().is_some_and(is_blank) {
             return Err(wrong(bytes, HeadProblem::Field));
@@ -215,16 +253,21 @@ impl<'b> Fields<'b> {
             if !value.iter().all(|byte| is_value_byte(*byte)) {
                 return Err(malformed());
             }
+            let is_judged =
+                |condition: &&HeaderCondition| name.eq_ignore_ascii_case(condition.name.as_bytes());
+            if let Some(condition) = conditions.iter().find(is_judged) {
+                fields.judged.push((condition.name.clone(), trim(&value).into()));
+            }
             // A name with a blank in it is let pass, and is none that means anything.
             if let Some(known) = NAMES.iter().find(|known| name.eq_ignore_ascii_case(known.as_bytes())) {
-                fields.0.push((known, value));
+                fields.known.push((known, value));
             }
             bytes = rest;
         }
     }
 
     fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        self.0.iter().filter(move |(own, _)| *own == name).map(|(_, value)| trim(value))
+        self.known.iter().filter(move |(own, _)| *own == name).map(|(_, value)| trim(value))
     }
 
     fn first(&self, name: &str) -> Option<&[u8]> {

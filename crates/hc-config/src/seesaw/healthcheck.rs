@@ -195,6 +195,7 @@ impl Healthcheck {
             expected_body: RawBytes::from(&self.receive[..]),
             proxy: self.proxy,
             overrides,
+            conditions: None,
         })
     }
 
@@ -214,7 +215,7 @@ impl Healthcheck {
         };
         let (host, path) = authority.split_at(authority.find('/').unwrap_or(authority.len()));
         words::host(host).map_err(|problem| format!("send: {problem}"))?;
-        Ok((if path.is_empty() { "/" } else { path }.into(), Some(host_overrides(host))))
+        Ok((if path.is_empty() { "/" } else { path }.into(), Some(Box::new(host_overrides(host)))))
     }
 
     fn dns(&self) -> Result<DnsProbe, String> {

@@ -1,10 +1,11 @@
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Mark, RawBytes, Rcode, RecordClass, RecordType, Timing};
+use crate::{JsonNumber, Mark, Pattern, RawBytes, Rcode, RecordClass, RecordType, Timing};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -57,6 +58,23 @@ fn http(probe: HttpProbe) -> ProbeSpec {
     ProbeSpec::Http(Box::new(probe))
 }
 
+fn requesting(request: HttpRequest) -> HttpProbe {
+    let overrides = HttpOverrides { request: Some(request.into()), ..HttpOverrides::default() };
+    HttpProbe { overrides: Some(Box::new(overrides)), ..HttpProbe::default() }
+}
+
+fn field(name: &str, value: &str) -> HeaderField {
+    HeaderField { name: name.into(), value: value.into() }
+}
+
+fn header(name: &str, test: HeaderTest) -> HeaderCondition {
+    HeaderCondition { name: name.into(), test }
+}
+
+fn json(pointer: &str, equals: Option<JsonScalar>) -> BodyCondition {
+    BodyCondition::Json(Box::new(JsonCondition { pointer: pointer.into(), equals }))
+}
+
 #[track_caller]
 fn vector(target: Target, probe: ProbeSpec, key: &str) {
     assert_eq!(spec(target, probe).key().to_string(), key);
@@ -87,8 +105,45 @@ fn keys_are_the_same_in_every_version() {
         expected_body: "ok".into(),
         proxy: true,
         overrides: None,
+        conditions: None,
     };
     vector(backend(), http(https), "0200a3a5af9877773503d211bdd6ee9d");
+    for (version, user_agent, key) in [
+        (HttpVersion::Http2, None, "02a223bed7752a5113bb6a4e47004489"),
+        (HttpVersion::Http1, Some(""), "02e858522c454650b98eb1d70aacbfb9"),
+        (HttpVersion::Http1, Some("probe"), "02747b75e9cd5d0fbd405890bc2908e7"),
+    ] {
+        let user_agent = user_agent.map(Into::into);
+        let request = HttpRequest { version, user_agent, ..HttpRequest::default() };
+        vector(backend(), http(requesting(request)), key);
+    }
+    let headers = [field("X-A", "b"), field("X-B", "")].into();
+    let request = HttpRequest { headers, body: "{}".into(), ..HttpRequest::default() };
+    vector(backend(), http(requesting(request)), "023061e2c4ab71698c61d62d55f4f104");
+    let conditions = HttpConditions {
+        headers: [
+            header("X-A", HeaderTest::Present),
+            header("x-b", HeaderTest::Absent),
+            header("x-c", HeaderTest::Equals("".into())),
+            header("x-d", HeaderTest::Contains("d".into())),
+            header("x-e", HeaderTest::Matches(Pattern::new("^e").unwrap())),
+        ]
+        .into(),
+        body: [
+            BodyCondition::Contains("up".into()),
+            BodyCondition::Matches(Pattern::new("u.").unwrap()),
+            json("", None),
+            json("/a", Some(JsonScalar::Null)),
+            json("/a", Some(JsonScalar::Bool(true))),
+            json("/a", Some(JsonScalar::Number(1_i64.into()))),
+            json("/a", Some(JsonScalar::Number(JsonNumber::from_f64(0.5).unwrap()))),
+            json("/a", Some(JsonScalar::String("b".into()))),
+        ]
+        .into(),
+        body_limit: 1000,
+    };
+    let conditions = HttpProbe { conditions: Some(conditions.into()), ..HttpProbe::default() };
+    vector(backend(), http(conditions), "027869189dc4bc4b8ad0097c9361fcfe");
     let ranges =
         HttpProbe { expected_codes: [200..=299, 404..=404].into_iter().collect(), ..HttpProbe::default() };
     vector(backend(), http(ranges), "02d98db296d8c171a1e5f710657c4c60");
@@ -110,6 +165,7 @@ fn keys_are_the_same_in_every_version() {
         server_name: Some("www.example.com".into()),
         authorization: Some("Basic dXNlcjpwYXNz".into()),
         error: Some("no".into()),
+        request: None,
     };
     let tls = Some(Tls::new(true));
     let named = HttpProbe { tls, overrides: Some(Box::new(named)), ..HttpProbe::default() };
@@ -187,7 +243,7 @@ fn bytes_do_not_move_between_fields() {
 
 /// A check by small numbers: each picks the value of one field.
 fn pick(choices: [u8; CHOICES]) -> CheckSpec {
-    let [kind, ip, port, mode, host, text, other, tls, list, flag, named] = choices;
+    let [kind, ip, port, mode, host, text, other, tls, list, flag, named, request, condition] = choices;
     let text_of = |choice: u8| ["", "a", "b", "ab"][usize::from(choice % 4)];
     let on = |choice: u8, bit: u8| choice >> bit & 1 == 1;
     let ip: IpAddr = ["192.0.2.1", "192.0.2.2", "2001:db8::1"][usize::from(ip % 3)].parse().unwrap();
@@ -236,7 +292,15 @@ fn pick(choices: [u8; CHOICES]) -> CheckSpec {
                 server_name: on(named, 1).then(|| text_of(named >> 4).into()),
                 authorization: on(named, 2).then(|| text_of(named >> 4).into()),
                 error: on(named, 3).then(|| text_of(named >> 4).into()),
+                request: on(request, 0).then(|| {
+                    let names = [&[][..], &["a"], &["b"], &["a", "b"]][usize::from(request >> 4 & 3)];
+                    let headers = names.iter().map(|name| field(name, text_of(request >> 6))).collect();
+                    let user_agent = on(request, 1).then(|| text_of(request >> 6).into());
+                    let body = text_of(request >> 2 & 1).into();
+                    Arc::new(HttpRequest { version: HttpVersion::Http1, user_agent, headers, body })
+                }),
             })),
+            conditions: (condition > 0).then(|| Arc::new(pick_conditions(condition))),
         }),
         4 => ProbeSpec::Dns(Box::new(DnsProbe {
             query: text_of(text).into(),
@@ -311,7 +375,34 @@ fn keys_tell_roots_and_names_apart() {
     }
 }
 
-const CHOICES: usize = 11;
+fn pick_conditions(choice: u8) -> HttpConditions {
+    let text = ["a", "b", "ab", "abb"][usize::from(choice >> 6)];
+    let pattern = || Pattern::new(text).unwrap();
+    let headers = match choice & 7 {
+        0 => Box::default(),
+        1 => [header(text, HeaderTest::Present)].into(),
+        2 => [header(text, HeaderTest::Absent)].into(),
+        3 => [header("a", HeaderTest::Equals(text.into()))].into(),
+        4 => [header("a", HeaderTest::Contains(text.into()))].into(),
+        5 => [header("a", HeaderTest::Matches(pattern()))].into(),
+        6 => [header(text, HeaderTest::Present), header("a", HeaderTest::Present)].into(),
+        _ => [header("a", HeaderTest::Present), header(text, HeaderTest::Present)].into(),
+    };
+    let body = match choice >> 3 & 7 {
+        0 => Box::default(),
+        1 => [BodyCondition::Contains(text.into())].into(),
+        2 => [BodyCondition::Matches(pattern())].into(),
+        3 => [json("/a", None)].into(),
+        4 => [json("/a", Some(JsonScalar::Null))].into(),
+        5 => [json("/a", Some(JsonScalar::String(text.into())))].into(),
+        6 => [json("/a", Some(JsonScalar::Number(i64::from(choice).into())))].into(),
+        _ => [json("/a", Some(JsonScalar::Bool(choice >> 6 == 0)))].into(),
+    };
+    let body_limit = if choice & 7 == 7 { 9 } else { HttpConditions::DEFAULT_BODY_LIMIT };
+    HttpConditions { headers, body, body_limit }
+}
+
+const CHOICES: usize = 13;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]

@@ -1,5 +1,11 @@
+use std::sync::Arc;
+
 use super::*;
-use crate::{MAX_PERIOD, Mark, RadiusExpectation, RadiusProbe, Rcode, RecordClass, TcpProbe};
+use crate::{
+    BodyCondition, HeaderCondition, HeaderField, HeaderTest, HttpConditions, HttpOverrides, HttpProbe,
+    HttpRequest, HttpVersion, JsonCondition, MAX_PERIOD, Mark, RadiusExpectation, RadiusProbe, Rcode,
+    RecordClass, TcpProbe,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -210,4 +216,104 @@ fn options_of_a_question_have_one_form() {
     let ip = ["192.0.2.1"];
     rejected(build(&ip, options(&[3])), "expected_rcodes: without NOERROR no answer can be expected");
     assert!(build(&ip, options(&[0, 3])).is_ok());
+}
+
+fn requesting(request: HttpRequest) -> HttpProbe {
+    let overrides = HttpOverrides { request: Some(request.into()), ..HttpOverrides::default() };
+    HttpProbe { overrides: Some(Box::new(overrides)), ..HttpProbe::default() }
+}
+
+fn build(http: HttpProbe) -> Result<CheckSpec, SpecError> {
+    CheckSpec::new(target(), ProbeSpec::Http(Box::new(http)), Timing::every(SECOND).timeout(SECOND))
+}
+
+#[test]
+fn header_fields_that_the_checker_writes_or_that_break_the_request_are_rejected() {
+    let with = |fields: &[(&str, &str)]| {
+        let field =
+            |(name, value): &(&str, &str)| HeaderField { name: (*name).into(), value: (*value).into() };
+        build(requesting(HttpRequest {
+            headers: fields.iter().map(field).collect(),
+            ..HttpRequest::default()
+        }))
+    };
+    rejected(with(&[("Host", "a")]), "headers: \"Host\" is made of the address or of `host`");
+    rejected(with(&[("user-agent", "a")]), "headers: \"user-agent\" is set by `user_agent`");
+    rejected(with(&[("Content-Length", "1")]), "headers: \"Content-Length\" is made of the body");
+    for name in ["Connection", "Keep-Alive", "Transfer-Encoding", "TE", "Trailer", "Upgrade", "Expect"] {
+        assert!(with(&[(name, "a")]).is_err(), "{name}");
+    }
+    rejected(with(&[("X A", "a")]), "headers: \"X A\" is not the name of a header field");
+    rejected(with(&[("", "a")]), "headers: \"\" is not the name of a header field");
+    for value in ["a\r\nX-B: b", "a\0", " a", "a\t", "\x7f"] {
+        let expected = "headers: \"X-A\" has a value with a control character, or with a blank at an end";
+        rejected(with(&[("X-A", value)]), expected);
+    }
+    rejected(with(&[("X-A", "1"), ("x-a", "2")]), "headers: \"x-a\" is there twice");
+    assert!(with(&[("X-A", ""), ("X-B", "a\tb \u{e9}"), ("Cookie", "a=b")]).is_ok());
+    let many: Vec<String> = (0..65).map(|i| format!("X-{i}")).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|name| (name.as_str(), "a")).collect();
+    rejected(with(&many), "headers: 65 fields of 315 bytes; at most 64 fields of 16384 bytes");
+    let long = "a".repeat(16 * 1024);
+    rejected(with(&[("X", &long)]), "headers: 1 fields of 16385 bytes; at most 64 fields of 16384 bytes");
+}
+
+#[test]
+fn requests_and_conditions_are_checked() {
+    let request = HttpRequest::default;
+    rejected(
+        build(requesting(HttpRequest { user_agent: Some("a\n".into()), ..request() })),
+        "user_agent: \"a\\n\" has a control character, or a blank at an end",
+    );
+    let body = vec![b'a'; HttpRequest::MAX_BODY + 1].into();
+    rejected(build(requesting(HttpRequest { body, ..request() })), "body: 65537 bytes; at most 65536");
+    let second = || requesting(HttpRequest { version: HttpVersion::Http2, ..request() });
+    assert!(build(second()).is_ok());
+    rejected(
+        build(HttpProbe { request_target: "*".into(), ..second() }),
+        "version: a request target that is not a path in ASCII is not possible with HTTP/2",
+    );
+    rejected(build(HttpProbe { proxy: true, ..second() }), "version: a proxy is not possible with HTTP/2");
+    let with =
+        |conditions| build(HttpProbe { conditions: Some(Arc::new(conditions)), ..HttpProbe::default() });
+    let conditions = HttpConditions::default;
+    let header = |name: &str| HeaderCondition { name: name.into(), test: HeaderTest::Present };
+    let body = |condition| HttpConditions { body: [condition].into(), ..conditions() };
+    rejected(
+        with(HttpConditions { headers: [header("a:")].into(), ..conditions() }),
+        "expected_headers: \"a:\" is not the name of a header field",
+    );
+    let empty = BodyCondition::Contains("".into());
+    rejected(with(body(empty)), "body_contains: empty, which any body contains");
+    let json = BodyCondition::Json(Box::new(JsonCondition { pointer: "a".into(), equals: None }));
+    rejected(with(body(json)), "body_json: the pointer \"a\" does not begin with a slash");
+    for body_limit in [0, 1024 * 1024 + 1] {
+        rejected(with(HttpConditions { body_limit, ..conditions() }), "body_limit: must be 1 to 1048576");
+    }
+    let limited = HttpConditions { body_limit: 1, ..body(BodyCondition::Contains("a".into())) };
+    let limited =
+        HttpProbe { expected_body: "ab".into(), conditions: Some(Arc::new(limited)), ..HttpProbe::default() };
+    rejected(build(limited), "body_limit: 1 is below the 2 bytes of expected_body");
+}
+
+#[test]
+fn what_says_nothing_is_left_out_and_names_of_fields_have_one_form() {
+    let plain = build(HttpProbe::default()).unwrap();
+    let conditions = Some(Arc::new(HttpConditions { body_limit: 7, ..HttpConditions::default() }));
+    let empty = HttpProbe { conditions, ..requesting(HttpRequest::default()) };
+    assert_eq!(build(empty).unwrap(), plain);
+    let with = |name: &str| {
+        let header = HeaderCondition { name: name.into(), test: HeaderTest::Present };
+        let conditions = HttpConditions { headers: [header].into(), ..HttpConditions::default() };
+        build(HttpProbe { conditions: Some(Arc::new(conditions)), ..HttpProbe::default() }).unwrap()
+    };
+    assert_eq!(with("X-Role"), with("x-role"));
+    assert_eq!(with("X-Role").key(), with("x-role").key());
+}
+
+/// Checks without conditions must not become larger by them.
+#[test]
+fn an_http_probe_is_small() {
+    assert!(size_of::<HttpProbe>() <= 104, "{}", size_of::<HttpProbe>());
+    assert!(size_of::<HttpOverrides>() <= 72, "{}", size_of::<HttpOverrides>());
 }
