@@ -156,7 +156,7 @@ func TestASetOfMorePartsThanTheQueueHoldsFlows(t *testing.T) {
 	p, link := r.greeted()
 	const parts = 3 * limit
 	// Together far more than the kernel takes for a peer that does not read.
-	check := json.RawMessage(`"` + strings.Repeat("x", 64<<10) + `"`)
+	check := json.RawMessage(`"` + strings.Repeat("x", 4<<10) + `"`)
 	set := make([]wire.Message, parts)
 	for i := range set {
 		set[i] = &wire.UpdateConfigs{Configs: []json.RawMessage{check}, Part: uint32(i + 1), Parts: parts}
