@@ -29,13 +29,43 @@ pub(crate) fn main(filter: Option<&str>) -> Result<()> {
     tally.verdict()
 }
 
+/// How many tests run at a time. Most of each is waiting: for intervals of checks, and for the engine's snapshots.
+const AT_ONCE: usize = 3;
+
 /// Builds what the tests run and runs those whose name matches `filter`, a regular expression as `go test -run` takes.
+///
+/// Each test has namespaces of its own, since all use the same ports and the engine has one that no setting changes. Go
+/// builds the tests out here, where it has its caches and the network.
 pub(crate) fn test(workspace: &Workspace, filter: Option<&str>) -> Result<Tally> {
     crate::need_root("integration")?;
     build::all(workspace, Profile::Dev)?;
     build::seesaw_programs(workspace)?;
-    let mut command = tests(workspace, "./e2e/...", filter)?;
-    tally::go_test(command.arg("-timeout=20m"))
+    let program = workspace.target().join("e2e.test");
+    command::run(go(&workspace.seesawtest()).args(["test", "-c", "-o"]).arg(&program).arg("./e2e"))?;
+    let (names, rest) = parts(filter);
+    let ready = |command: &mut Command| {
+        command.env("HC_BIN", workspace.bin()).current_dir(workspace.seesawtest().join("e2e"));
+    };
+    let mut list = in_namespaces(&program)?;
+    list.arg(format!("-test.list={names}"));
+    ready(&mut list);
+    let commands = command::output(&mut list)?
+        .lines()
+        .map(|name| {
+            let mut command = go(workspace.root());
+            command.args(["tool", "test2json", "-t", "-p", "e2e"]).args(namespace_words()?).arg(&program);
+            command.args(["-test.v=test2json", "-test.timeout=20m"]).arg(format!("-test.run=^{name}${rest}"));
+            ready(&mut command);
+            Ok((name.to_owned(), command))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    tally::go_tests(commands, AT_ONCE)
+}
+
+/// What a filter says of the names of tests, and what of those of their parts, as in `TestMarks/reset`.
+fn parts(filter: Option<&str>) -> (&str, &str) {
+    let filter = filter.unwrap_or(".");
+    filter.split_at(filter.find('/').unwrap_or(filter.len()))
 }
 
 /// The command that runs Go tests of a package with the programs of `target/bin`, in network and mount namespaces of their

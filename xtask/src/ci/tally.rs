@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::AddAssign;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use serde_json::Value;
 
 use crate::command::{self, REPEATED};
@@ -88,6 +91,35 @@ pub(crate) fn go_test(command: &mut Command) -> Result<Tally> {
     let succeeded = command::stream(command, |line| print!("{}", events.line(line)))?;
     events.tally.runner_failed = !succeeded;
     Ok(events.tally)
+}
+
+/// Runs commands that write the events of `go test -json`, `at_once` at a time and in this order. A command that fails ends
+/// no other. Each has a name for the line that says how it went.
+#[allow(clippy::disallowed_methods, reason = "we show how long tests take")]
+pub(crate) fn go_tests(commands: Vec<(String, Command)>, at_once: usize) -> Result<Tally> {
+    let waiting = Mutex::new(commands.into_iter());
+    let work = || -> Result<Tally> {
+        let mut sum = Tally::default();
+        loop {
+            let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((name, mut command)) = next else { return Ok(sum) };
+            let begin = Instant::now();
+            let mut tally = go_test(&mut command)?;
+            let word = if tally.verdict().is_ok() { "ok" } else { "FAIL" };
+            let line = format!("{word:5} {name} {:.1} s", begin.elapsed().as_secs_f64());
+            println!("{line}");
+            tally.lines.push(line);
+            sum += tally;
+        }
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
+        let mut sum = Tally::default();
+        for worker in workers {
+            sum += worker.join().map_err(|_| anyhow!("a thread that ran tests panicked"))??;
+        }
+        Ok(sum)
+    })
 }
 
 #[derive(Default)]
@@ -242,6 +274,21 @@ mod tests {
     #[test]
     fn no_test_is_a_failure() {
         check_cargo("", true, "0 passed, 0 failed, 0 skipped", &[]).verdict().unwrap_err();
+    }
+
+    #[test]
+    fn commands_run_beside_each_other_and_one_failure_ends_no_other() {
+        let pass = r#"{"Action":"pass","Package":"p","Test":"TestA"}"#;
+        let fail = r#"{"Action":"fail","Package":"p","Test":"TestB"}"#;
+        let commands = [(fail, 1), (pass, 0), (pass, 0)].map(|(event, code)| {
+            let mut command = Command::new("sh");
+            command.args(["-c", &format!("echo '{event}'; exit {code}")]);
+            ("name".to_owned(), command)
+        });
+        let tally = go_tests(commands.into(), 2).unwrap();
+        assert_eq!(tally.to_string(), "2 passed, 1 failed, 0 skipped");
+        assert_eq!(tally.lines.len(), 3);
+        tally.verdict().unwrap_err();
     }
 
     #[track_caller]
