@@ -1,6 +1,8 @@
 //! The OpenAPI 3.1 document, made from the table of routes and the types that are answered.
 
-use hc_api::{CheckDetail, Overview, Page, Problem, Transitions};
+use hc_api::{
+    CheckDetail, OverrideRequest, Overrides, Overview, Page, Problem, Transitions, WithdrawRequest,
+};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -15,11 +17,16 @@ pub(crate) fn document() -> String {
     let mut generator = settings.into_generator();
     let mut paths: Map<String, Value> = Map::new();
     for route in ROUTES {
-        let operation = json!({
+        let mut operation = json!({
             "summary": route.summary,
             "parameters": parameters(route.endpoint, route.path),
             "responses": responses(route.endpoint, &mut generator),
         });
+        if let Some(schema) = request(route.endpoint, &mut generator) {
+            operation["requestBody"] = json!({
+                "required": true, "content": { "application/json": { "schema": schema } },
+            });
+        }
         let method = route.method.as_str().to_lowercase();
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         path[method] = operation;
@@ -39,12 +46,28 @@ pub(crate) fn document() -> String {
     text
 }
 
+/// What the body of a request is, if it has one.
+fn request(endpoint: Endpoint, generator: &mut SchemaGenerator) -> Option<Value> {
+    let schema = match endpoint {
+        Endpoint::Override => generator.subschema_for::<OverrideRequest>(),
+        Endpoint::Withdraw => generator.subschema_for::<WithdrawRequest>(),
+        Endpoint::LogLevel => {
+            return Some(json!({
+                "type": "object", "properties": { "level": { "type": "string" } }, "required": ["level"],
+            }));
+        }
+        _ => return None,
+    };
+    Some(schema.into())
+}
+
 fn responses(endpoint: Endpoint, generator: &mut SchemaGenerator) -> Value {
     let schema = match endpoint {
         Endpoint::Overview => Some(generator.subschema_for::<Overview>()),
         Endpoint::Checks => Some(generator.subschema_for::<Page>()),
         Endpoint::Check => Some(generator.subschema_for::<CheckDetail>()),
         Endpoint::Transitions => Some(generator.subschema_for::<Transitions>()),
+        Endpoint::Overrides => Some(generator.subschema_for::<Overrides>()),
         _ => None,
     };
     let kind = match endpoint {
@@ -110,6 +133,10 @@ mod tests {
             "Transitions",
             "Transition",
             "ShardState",
+            "Overrides",
+            "OverrideState",
+            "OverrideRequest",
+            "WithdrawRequest",
         ] {
             let schema = &document["components"]["schemas"][name];
             assert!(schema["properties"].is_object(), "{name}: {schema}");

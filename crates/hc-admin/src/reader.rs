@@ -2,7 +2,10 @@
 
 use std::pin::Pin;
 
-use hc_api::{CheckDetail, Filter, Overview, Page, PageOf, Position, Readiness, Transitions};
+use hc_api::{
+    CheckDetail, Filter, OverrideRequest, Overrides, Overview, Page, PageOf, Position, Readiness,
+    Transitions, WithdrawRequest,
+};
 use serde::{Deserialize, Serialize};
 
 /// A future that a trait object returns.
@@ -31,6 +34,9 @@ pub trait Reader: Send + Sync + 'static {
     /// The check with this id or this name.
     fn check(&self, id_or_name: &str) -> Option<CheckDetail>;
 
+    /// What operators say of checks.
+    fn overrides(&self) -> Overrides;
+
     /// Behind the latest transition.
     fn position(&self) -> Position;
 
@@ -57,6 +63,10 @@ pub enum Action {
         /// Id or name.
         check: String,
     },
+    /// Force, mute or pause checks.
+    Override(OverrideRequest),
+    /// End overrides before their time.
+    Withdraw(WithdrawRequest),
     /// Read the checks from their source again.
     Reload,
     /// Change what is logged until the next restart.

@@ -62,9 +62,14 @@ impl Service {
             }
         };
         match (endpoint, caller) {
-            (Endpoint::Probe | Endpoint::Reload | Endpoint::LogLevel, Some(caller)) => {
-                self.change(endpoint, check, caller, request).await
-            }
+            (
+                Endpoint::Probe
+                | Endpoint::Override
+                | Endpoint::Withdraw
+                | Endpoint::Reload
+                | Endpoint::LogLevel,
+                Some(caller),
+            ) => self.change(endpoint, check, caller, request).await,
             _ => self.show(endpoint, &check, &request),
         }
     }
@@ -89,9 +94,12 @@ impl Service {
             Endpoint::Transitions => self.transitions(query),
             Endpoint::Events => self.events(query, request.headers()),
             Endpoint::OpenApi => answer::bytes(StatusCode::OK, JSON, openapi::document()),
-            Endpoint::Probe | Endpoint::Reload | Endpoint::LogLevel => {
-                answer::problem(StatusCode::FORBIDDEN, "only over the Unix socket")
-            }
+            Endpoint::Overrides => answer::json(StatusCode::OK, &self.reader.overrides()),
+            Endpoint::Probe
+            | Endpoint::Override
+            | Endpoint::Withdraw
+            | Endpoint::Reload
+            | Endpoint::LogLevel => answer::problem(StatusCode::FORBIDDEN, "only over the Unix socket"),
         }
     }
 
@@ -179,9 +187,17 @@ impl Service {
         let action = match endpoint {
             Endpoint::Probe => Action::Probe { check },
             Endpoint::Reload => Action::Reload,
-            _ => match serde_json::from_slice::<Level>(&body) {
+            Endpoint::Override => match read(&body) {
+                Ok(request) => Action::Override(request),
+                Err(response) => return response,
+            },
+            Endpoint::Withdraw => match read(&body) {
+                Ok(request) => Action::Withdraw(request),
+                Err(response) => return response,
+            },
+            _ => match read(&body) {
                 Ok(Level { level }) => Action::LogLevel { level },
-                Err(error) => return answer::problem(StatusCode::BAD_REQUEST, format!("the body: {error}")),
+                Err(response) => return response,
             },
         };
         tracing::info!(action = ?action, uid = caller.uid, pid = caller.pid, "changed through the admin socket");
@@ -198,6 +214,13 @@ impl Service {
 #[serde(deny_unknown_fields)]
 struct Level {
     level: String,
+}
+
+/// A body that is JSON.
+#[expect(clippy::result_large_err, reason = "the error is the answer")]
+fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Response<Body>> {
+    serde_json::from_slice(body)
+        .map_err(|error| answer::problem(StatusCode::BAD_REQUEST, format!("the body: {error}")))
 }
 
 async fn read_body(body: Incoming) -> Result<Bytes, Response<Body>> {

@@ -98,6 +98,10 @@ impl Reader for Shown {
         Some(CheckDetail::new(found.clone(), Vec::new()))
     }
 
+    fn overrides(&self) -> hc_api::Overrides {
+        hc_api::Overrides::default()
+    }
+
     fn position(&self) -> Position {
         Position { epoch: EPOCH, sequence: *self.length.borrow() }
     }

@@ -3,7 +3,7 @@
 use hc_types::Health;
 use serde::{Deserialize, Serialize};
 
-use crate::{CheckState, Transition};
+use crate::{CheckState, OverrideKind, Transition};
 
 /// Everything about one check: its state, what follows from it, and what happened to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,7 +29,14 @@ impl CheckDetail {
 }
 
 fn explain(check: &CheckState) -> Vec<String> {
-    let mut lines = Vec::new();
+    let mut lines: Vec<String> =
+        check.overrides.iter().map(|order| format!("{}.", order.sentence())).collect();
+    if let Some(reported) = &check.reported {
+        lines.push(match (reported.health, &*reported.by) {
+            (None, _) => "Consumers get nothing of it yet.".to_owned(),
+            (Some(health), by) => format!("Consumers get {health}, because of: {by}."),
+        });
+    }
     if let Some(held) = &check.held {
         lines.push(format!(
             "The checker's own machine is in trouble since {}: {}. Probes say nothing about the backend until that is over; the \
@@ -72,7 +79,10 @@ fn explain(check: &CheckState) -> Vec<String> {
             probes(failed.max(1)),
         )),
     }
-    if let Some(next) = check.next_check {
+    let is_paused = check.overrides.iter().any(|order| order.active && order.kind == OverrideKind::Pause);
+    if is_paused {
+        lines.push("No probe begins while it is paused.".to_owned());
+    } else if let Some(next) = check.next_check {
         lines.push(format!("The next probe is due at {}.", humantime::format_rfc3339_millis(next)));
     }
     lines

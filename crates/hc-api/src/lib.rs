@@ -19,6 +19,7 @@ mod detail;
 mod event;
 mod filter;
 mod journal;
+mod overrides;
 mod state;
 mod status;
 mod time;
@@ -27,5 +28,9 @@ pub use detail::CheckDetail;
 pub use event::{Event, Events, Line, States, VERSION};
 pub use filter::{DEFAULT_PAGE, Filter, FilterError, MAX_PAGE, Page, PageOf};
 pub use journal::{Position, PositionError, Transition, Transitions};
+pub use overrides::{
+    MAX_REASON, OverrideKind, OverrideRequest, OverrideState, Overrides, ReportedState, Selection,
+    WithdrawRequest,
+};
 pub use state::{CheckState, HeldState};
 pub use status::{Counts, Overview, Problem, Readiness, ShardState};

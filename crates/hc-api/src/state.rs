@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 use hc_types::{CheckId, CheckSpec, Health, Mode, Needed, Outcome, ProbeSpec, Progress, Status, Target};
 use serde::{Deserialize, Serialize};
 
+use crate::{OverrideState, ReportedState};
+
 /// One check: what it is and how its backend is. Fields that say nothing are left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -98,6 +100,12 @@ pub struct CheckState {
     /// Present while the checker's own machine is in trouble and the health is the last that was known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<HeldState>,
+    /// What consumers get, where that is not the health above, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported: Option<ReportedState>,
+    /// What operators say of the check.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<OverrideState>,
 }
 
 /// Why the health of a check is held.
@@ -163,6 +171,8 @@ impl CheckState {
                 message: held.fault.to_string(),
                 since: held.since,
             }),
+            reported: None,
+            overrides: Vec::new(),
         }
     }
 
@@ -194,6 +204,20 @@ impl CheckState {
             Needed::Passes(passes) => (None, Some(passes)),
         };
         (self.since, self.next_check) = (progress.since, progress.next_due);
+        self
+    }
+
+    /// The same check, with what consumers get instead.
+    #[must_use]
+    pub fn with_reported(mut self, reported: Option<ReportedState>) -> Self {
+        self.reported = reported;
+        self
+    }
+
+    /// The same check, with what operators say of it.
+    #[must_use]
+    pub fn with_overrides(mut self, overrides: Vec<OverrideState>) -> Self {
+        self.overrides = overrides;
         self
     }
 

@@ -112,7 +112,7 @@ async fn spell(
         if let Some(dir) = snapshots {
             // As hc-server does it.
             let (records, dir) = (manager.export().await?, dir.to_owned());
-            spawn_blocking(move || hc_snapshot::write(&dir, SystemTime::now(), &records)).await??;
+            spawn_blocking(move || hc_snapshot::write(&dir, SystemTime::now(), &records, &[])).await??;
             written += 1;
         }
         sleep_until(next).await;

@@ -20,7 +20,8 @@ pub fn snapshot(data: &[u8]) {
 }
 
 fn check(file: &[u8]) {
-    let Ok((written, records)) = decode(file) else { return };
-    let again = encode(written, &records).expect("what was read can be written");
-    assert_eq!(decode(&again), Ok((written, records)));
+    let Ok(decoded) = decode(file) else { return };
+    let again =
+        encode(decoded.written, &decoded.records, &decoded.overrides).expect("what was read can be written");
+    assert_eq!(decode(&again), Ok(decoded));
 }

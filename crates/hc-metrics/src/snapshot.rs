@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub results: Vec<(&'static str, u64)>,
     /// Changes of health since the start: to healthy, and to unhealthy.
     pub transitions: (u64, u64),
+    /// Overrides that stand, by kind.
+    pub overrides: Vec<(&'static str, u64)>,
 }
 
 /// A thread that runs probes.
@@ -88,6 +90,11 @@ struct ReasonLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ToLabel {
     to: &'static str,
 }
@@ -107,6 +114,7 @@ impl Snapshot {
         self.source(&mut registry);
         self.inconclusive(&mut registry);
         self.transitions(&mut registry);
+        self.overrides(&mut registry);
         registry
     }
 
@@ -196,6 +204,13 @@ impl Snapshot {
         );
         for (reason, count) in self.results.iter().filter(|(label, _)| label.starts_with("local_")) {
             inconclusive.get_or_create(&ReasonLabel { reason }).inc_by(*count);
+        }
+    }
+
+    fn overrides(&self, registry: &mut Registry) {
+        let overrides = gauges(registry, "overrides", "What operators say of checks and stands now, by kind");
+        for (kind, count) in &self.overrides {
+            overrides.get_or_create(&KindLabel { kind }).set(whole(*count));
         }
     }
 

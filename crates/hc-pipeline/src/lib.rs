@@ -104,7 +104,9 @@ pub use config::GuardConfig;
 pub use effects::{Cause, Effects, Event, Over};
 pub use group::{Group, Grouping};
 pub use guard::Guard;
-pub use overrides::{MAX_OVERRIDES, Names, Overrides, Refused, Standing, WeeklyError, parse_weekly};
+pub use overrides::{
+    MAX_OVERRIDES, Names, Overrides, Refused, Standing, WeeklyError, parse_instant, parse_weekly,
+};
 pub use pipeline::{Pipeline, Standings};
 pub use stage::{Stage, Word};
 pub use stages::{Moment, Stages};

@@ -30,7 +30,7 @@ use crate::stage::{Stage, Word};
 use book::Book;
 
 pub use book::{MAX_OVERRIDES, Refused, Standing};
-pub use window::{WeeklyError, parse_weekly};
+pub use window::{WeeklyError, parse_instant, parse_weekly};
 
 /// How often the clock on the wall is looked at: it may have been set.
 const LOOK: Duration = Duration::from_secs(10);
@@ -219,7 +219,8 @@ impl Overrides {
     fn settle(&mut self, id: CheckId, _: Instant, out: &mut Effects) {
         let Some(ruled) = self.checks.get_mut(&id) else { return };
         let rulings = self.book.standing(&ruled.subject);
-        if self.paused.set(id, rulings.paused) && !rulings.paused {
+        let turned = self.paused.set(id, rulings.paused);
+        if turned && !rulings.paused {
             out.probe.insert(id);
         }
         let hears = match (rulings.forced, rulings.muted) {
@@ -228,15 +229,18 @@ impl Overrides {
             (None, None) => Hears::Truth,
         };
         let before = std::mem::replace(&mut ruled.hears, hears);
-        if before == hears {
-            return;
-        }
         let word = match hears {
             Hears::Truth => Word::Probes,
             Hears::Forced(_, health) => Word::Forced(health),
             Hears::Nothing(_) => Word::Kept,
         };
-        out.overruled.push((id, word));
+        // Whether it is probed matters to those who wait for it.
+        if turned || before != hears {
+            out.overruled.push((id, word));
+        }
+        if before == hears {
+            return;
+        }
         match hears {
             Hears::Forced(number, health) => {
                 out.decided

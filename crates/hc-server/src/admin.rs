@@ -2,7 +2,9 @@
 
 mod actions;
 mod connections;
+mod overrides;
 mod reader;
+mod users;
 
 use std::io;
 use std::net::TcpListener;
@@ -20,7 +22,9 @@ use crate::config::AdminConfig;
 
 pub(crate) use actions::ServerActions;
 pub(crate) use connections::Doors;
+pub(crate) use overrides::Overriding;
 pub(crate) use reader::{Sources, ViewReader};
+pub(crate) use users::Users;
 
 /// Connections at once over the Unix socket, and over TCP.
 const UNIX_CONNECTIONS: usize = 64;

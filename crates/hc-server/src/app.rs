@@ -12,7 +12,8 @@ use hc_ipc::{IpcConfig, Listener, PeerConfig, serve};
 use hc_manager::{Manager, ManagerConfig, ManagerTask};
 use hc_metrics::Metrics;
 use hc_notifier::{NotifierConfig, SharedOutbox};
-use hc_pipeline::{Grouping, Guard, Pipeline, PipelineTask, Stage};
+use hc_pipeline::{Grouping, Guard, Overrides, Pipeline, PipelineTask, Stage};
+use hc_types::{Override, Paused};
 use hc_view::{View, ViewConfig};
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
@@ -20,7 +21,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::admin::{self, ServerActions, Sources, ViewReader};
+use crate::admin::{self, Overriding, ServerActions, Sources, Users, ViewReader};
 use crate::config::{
     ChecksConfig, CloseConfig, Config, GroupConfig, GuardConfig, NotifyConfig, SocketConfig,
 };
@@ -31,7 +32,7 @@ use crate::server::{Consumers, Outlet, Server, start_delivery, start_source};
 use crate::sets::Intake;
 use crate::sinks::{Sinks, Surroundings};
 use crate::snapshots::Snapshots;
-use crate::wiring::{ChangeFlag, IpcDelivery, ManagerReprobe, node};
+use crate::wiring::{ChangeFlag, DirectoryNames, IpcDelivery, ManagerReprobe, node};
 use crate::{FileChecks, dump, logging, sandbox, sets, source, startup};
 
 /// Threads beside the shards: the main one, and those of the log, the signals, the snapshots, the socket, the root certificates
@@ -81,7 +82,8 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     let listener = if with_socket { Some(listen(socket).await?) } else { None };
     let path = listener.as_ref().map(|listener| listener.path().to_owned());
     let snapshots = Snapshots::open(&state)?;
-    let remembered = snapshots.read();
+    let (remembered, overrides) = snapshots.read();
+    let users = Users::read();
     if confine {
         let mut readable = system_roots.reach();
         readable.extend(files.iter().flat_map(FileChecks::reach));
@@ -136,7 +138,10 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     let outlets = own.iter().map(|(_, outbox)| outbox.clone() as _).chain(sinks.outlets()).collect();
     let consumers: Consumers = own.into_iter().chain(sinks.consumers()).collect();
     let view = Arc::new(View::new(&view_config, outlets));
-    let pipeline = Arc::new(Pipeline::new(view.clone(), observers, stages(&guard)));
+    let names = Arc::new(DirectoryNames(known.directory()));
+    let overrides = overrides_stage(names, overrides);
+    let pipeline = Pipeline::new(view.clone(), observers, stages(&guard)).with_overrides(overrides);
+    let pipeline = Arc::new(pipeline);
     let (manager, manager_task) =
         Manager::start(manager_config, move || Checkers::new(checkers.clone()), pipeline.clone())
             .context("cannot start")?;
@@ -162,6 +167,7 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     if !doors.is_shut() {
         let reader = ViewReader {
             view: view.clone(),
+            pipeline: pipeline.clone(),
             manager: manager.clone(),
             consumers: consumers.clone(),
             proxy,
@@ -170,7 +176,14 @@ pub(crate) async fn run(server: Server) -> Result<()> {
             node: node(),
             started: SystemTime::now(),
         };
-        let actions = ServerActions::new(manager.clone(), view.clone(), known.clone());
+        let overriding = Overriding {
+            pipeline: pipeline.clone(),
+            view: view.clone(),
+            known: known.clone(),
+            users,
+            flush: snapshots.flush(),
+        };
+        let actions = ServerActions::new(manager.clone(), view.clone(), known.clone(), overriding);
         let serving = admin::serve(doors, Arc::new(reader), Arc::new(actions), shutdown.clone())?;
         parts.start(Part::Admin, serving);
     }
@@ -187,7 +200,7 @@ pub(crate) async fn run(server: Server) -> Result<()> {
         async move { Ok(manager_task.run(stop).await?) }
     });
     if pipeline.has_stages() {
-        let task = PipelineTask::new(pipeline, ManagerReprobe::new(manager.clone()));
+        let task = PipelineTask::new(pipeline.clone(), ManagerReprobe::new(manager.clone()));
         let stop = stop_manager.clone();
         parts.start(Part::Pipeline, async move {
             task.run(stop).await;
@@ -209,7 +222,7 @@ pub(crate) async fn run(server: Server) -> Result<()> {
             Ok(())
         });
     }
-    parts.start(Part::Snapshots, snapshots.keep(manager, changed, shutdown.clone()));
+    parts.start(Part::Snapshots, snapshots.keep(manager, pipeline, changed, shutdown.clone()));
 
     parts.start(Part::Dump, dumping);
 
@@ -310,7 +323,19 @@ fn manager_config(config: &ChecksConfig, shards: NonZeroUsize, in_flight: usize)
     }
 }
 
-/// What stands between the shards and the consumers, the first one first. A new stage is a line here.
+/// The stage of what operators say of checks, with what they have said to an earlier process.
+#[allow(clippy::disallowed_methods, reason = "the stage begins now")]
+fn overrides_stage(names: Arc<DirectoryNames>, overrides: Vec<Override>) -> Overrides {
+    Overrides::new(
+        names,
+        Arc::new(Paused::default()),
+        overrides,
+        SystemTime::now(),
+        std::time::Instant::now(),
+    )
+}
+
+/// What stands between the overrides and the consumers, the first one first. A new stage is a line here.
 fn stages(guard: &GuardConfig) -> Vec<Box<dyn Stage>> {
     let guard = guard_config(guard).map(|config| Box::new(Guard::new(config)) as Box<dyn Stage>);
     guard.into_iter().collect()

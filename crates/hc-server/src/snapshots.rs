@@ -2,13 +2,15 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::Builder;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, bail};
 use hc_manager::Manager;
-use hc_snapshot::Found;
-use hc_types::Remembered;
+use hc_pipeline::Pipeline;
+use hc_snapshot::{Contents, Found};
+use hc_types::{Override, Remembered};
 use humantime::format_rfc3339_seconds;
 use tokio::select;
 use tokio::sync::{mpsc, oneshot};
@@ -27,6 +29,10 @@ const SOON: Duration = Duration::from_millis(250);
 /// part in twenty of a processor at most.
 const REST: u32 = 20;
 
+/// How long somebody waits for a snapshot, and how many do so at once.
+const PATIENCE: Duration = Duration::from_secs(5);
+const WAITING: usize = 16;
+
 /// How long the last snapshot may take.
 const LAST: Duration = Duration::from_secs(1);
 
@@ -41,6 +47,7 @@ pub(crate) struct Snapshots {
 /// What the thread that writes is asked for.
 struct Job {
     records: Vec<Remembered>,
+    overrides: Vec<Override>,
     reply: oneshot::Sender<Result<usize, Problem>>,
 }
 
@@ -49,6 +56,35 @@ pub(crate) struct Keeper {
     jobs: Option<mpsc::Sender<Job>>,
     interval: Duration,
     failing: Option<&'static str>,
+    asked: mpsc::Receiver<Asked>,
+    ask: Flush,
+    /// Which overrides are on the disk.
+    edition: u64,
+}
+
+/// Somebody who waits for a snapshot, to be told why there is none.
+type Asked = oneshot::Sender<Result<(), String>>;
+
+/// Has a snapshot written now.
+#[derive(Clone)]
+pub(crate) struct Flush(mpsc::Sender<Asked>);
+
+impl Flush {
+    /// Returns when a snapshot that was begun after the call is on the disk.
+    ///
+    /// # Errors
+    /// Why it is not, in words.
+    pub(crate) async fn flush(&self) -> Result<(), String> {
+        let (reply, written) = oneshot::channel();
+        if self.0.send(reply).await.is_err() {
+            return Err("the server is stopping".to_owned());
+        }
+        match timeout(PATIENCE, written).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err("the server is stopping".to_owned()),
+            Err(_) => Err("the disk takes too long".to_owned()),
+        }
+    }
 }
 
 impl Snapshots {
@@ -73,10 +109,18 @@ impl Snapshots {
         self.state.as_ref().map(StateDir::path)
     }
 
-    /// What an earlier process knew. A snapshot that cannot be used is one warning and a clean start.
-    pub(crate) fn read(&self) -> Vec<Remembered> {
-        let Some(dir) = self.dir() else { return Vec::new() };
-        match hc_snapshot::read(dir, SystemTime::now(), self.max_age) {
+    /// What an earlier process knew, and what operators said to it. A snapshot that cannot be used is one warning and a clean start.
+    pub(crate) fn read(&self) -> (Vec<Remembered>, Vec<Override>) {
+        let Some(dir) = self.dir() else { return Default::default() };
+        let contents = hc_snapshot::read(dir, SystemTime::now(), self.max_age);
+        let (found, overrides) = match contents {
+            Ok(Contents { health, overrides }) => (Ok(health), overrides),
+            Err(error) => (Err(error), Vec::new()),
+        };
+        if !overrides.is_empty() {
+            info!(overrides = overrides.len(), "overrides of the last run are remembered");
+        }
+        let records = match found {
             Ok(Found::Usable { written, records }) => {
                 info!(checks = records.len(), written = %format_rfc3339_seconds(written), "health of the last run is remembered");
                 records
@@ -97,7 +141,8 @@ impl Snapshots {
                 warn!(%error, "the last snapshot cannot be used: starting without it");
                 Vec::new()
             }
-        }
+        };
+        (records, overrides)
     }
 
     /// Starts the thread that writes: the disk may hang, and no thread can be had for sure later.
@@ -111,36 +156,58 @@ impl Snapshots {
                 let (jobs, mut todo) = mpsc::channel::<Job>(1);
                 // Not joined, since it may hang. It ends with the keeper.
                 Builder::new().name("hc-snapshots".to_owned()).spawn(move || {
-                    while let Some(Job { records, reply }) = todo.blocking_recv() {
-                        let _ = reply.send(state.write(SystemTime::now(), &records));
+                    while let Some(Job { records, overrides, reply }) = todo.blocking_recv() {
+                        let _ = reply.send(state.write(SystemTime::now(), &records, &overrides));
                     }
                 })?;
                 io::Result::Ok(jobs)
             })
             .transpose()?;
-        Ok(Keeper { jobs, interval, failing: None })
+        let (ask, asked) = mpsc::channel(WAITING);
+        Ok(Keeper { jobs, interval, failing: None, asked, ask: Flush(ask), edition: 0 })
     }
 }
 
 impl Keeper {
-    /// Writes the snapshot soon after a change of state, at least once in the interval, and at the end.
+    /// Has a snapshot written while [`keep`](Self::keep) runs.
+    pub(crate) fn flush(&self) -> Flush {
+        self.ask.clone()
+    }
+
+    /// Writes the snapshot soon after a change of state, at once when somebody asks, at least once in the interval, and at
+    /// the end.
     #[allow(clippy::disallowed_methods, reason = "the driver of the snapshots reads the clock")]
     pub(crate) async fn keep(
         mut self,
         manager: Manager,
+        pipeline: Arc<Pipeline>,
         changed: ChangeFlag,
         shutdown: CancellationToken,
     ) -> Result<()> {
         let Some(jobs) = self.jobs.take() else {
-            shutdown.cancelled().await;
+            // Whoever asks hears why not.
+            while let Some(Some(asked)) = shutdown.run_until_cancelled(self.asked.recv()).await {
+                let _ = asked.send(Err("there is no state directory".to_owned()));
+            }
             return Ok(());
         };
         let mut written = Instant::now();
         let mut pause = SOON;
-        // Both are cancel safe: nothing is lost with a sleep.
-        while timeout(pause, shutdown.cancelled()).await.is_err() {
+        loop {
+            // All three are cancel safe: nothing is lost with a sleep, and who has asked is in the queue or here.
+            let mut waiting = Vec::new();
+            select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(asked) = self.asked.recv() => waiting.push(asked),
+                () = sleep(pause) => {}
+            }
+            waiting.extend(std::iter::from_fn(|| self.asked.try_recv().ok()));
             pause = SOON;
-            if !changed.take() && written.elapsed() < self.interval {
+            let is_due = changed.take()
+                || pipeline.overrides_edition() != self.edition
+                || written.elapsed() >= self.interval;
+            if !is_due && waiting.is_empty() {
                 continue;
             }
             let begin = Instant::now();
@@ -149,36 +216,47 @@ impl Keeper {
                 shutdown.cancelled().await;
                 sleep(LAST).await;
             };
-            select! {
-                () = self.write(&jobs, &manager) => {}
+            let result = select! {
+                result = self.write(&jobs, &manager, &pipeline) => result,
                 () = too_late => {
                     warn!("the disk hangs: the last snapshot was not written");
                     return Ok(());
                 }
+            };
+            for asked in waiting {
+                let _ = asked.send(result.clone());
             }
             written = Instant::now();
             pause = pause.max((written - begin) * REST).min(self.interval.max(SOON));
         }
-        if timeout(LAST, self.write(&jobs, &manager)).await.is_err() {
+        if timeout(LAST, self.write(&jobs, &manager, &pipeline)).await.is_err() {
             warn!("the last snapshot was not written in time");
         }
         Ok(())
     }
 
-    async fn write(&mut self, jobs: &mpsc::Sender<Job>, manager: &Manager) {
+    /// Says why there is no new snapshot.
+    async fn write(
+        &mut self,
+        jobs: &mpsc::Sender<Job>,
+        manager: &Manager,
+        pipeline: &Pipeline,
+    ) -> Result<(), String> {
+        let stopping = || "the server is stopping".to_owned();
         // A manager that has ended takes the process with it.
-        let Ok(records) = manager.export().await else { return };
+        let records = manager.export().await.map_err(|_| stopping())?;
         let count = records.len();
+        let (edition, overrides) = pipeline.overrides_to_keep();
         let (reply, written) = oneshot::channel();
-        if jobs.send(Job { records, reply }).await.is_err() {
-            return;
-        }
+        jobs.send(Job { records, overrides, reply }).await.map_err(|_| stopping())?;
         match written.await {
             Ok(Ok(bytes)) => {
                 debug!(checks = count, bytes, "snapshot written");
+                self.edition = edition;
                 if self.failing.take().is_some() {
                     info!("snapshots are written again");
                 }
+                Ok(())
             }
             Ok(Err(Problem { label, error, remedy })) => {
                 // Once for each time that it begins to fail, or fails otherwise, not for each try.
@@ -190,9 +268,15 @@ impl Keeper {
                         error, remedy, "cannot write a snapshot: health would not survive a restart"
                     );
                 }
+                // Tried again in an interval, not at once.
+                self.edition = edition;
+                Err(format!("{error}; {remedy}"))
             }
             // The thread has ended, which takes a panic.
-            Err(_) => debug!("nobody writes snapshots"),
+            Err(_) => {
+                debug!("nobody writes snapshots");
+                Err(stopping())
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
 use hc_snapshot::WriteError;
-use hc_types::Remembered;
+use hc_types::{Override, Remembered};
 use nix::errno::Errno;
 
 /// How often, and at what distance, a lock that is held is tried again at the start: systemd-tmpfiles holds it for a
@@ -93,9 +93,14 @@ impl StateDir {
     ///
     /// # Errors
     /// [`Problem`].
-    pub(crate) fn write(&mut self, now: SystemTime, records: &[Remembered]) -> Result<usize, Problem> {
+    pub(crate) fn write(
+        &mut self,
+        now: SystemTime,
+        records: &[Remembered],
+        overrides: &[Override],
+    ) -> Result<usize, Problem> {
         self.hold()?;
-        hc_snapshot::write(&self.path, now, records).map_err(|error| self.problem(error))
+        hc_snapshot::write(&self.path, now, records, overrides).map_err(|error| self.problem(error))
     }
 
     /// Makes sure that the directory at the path is the one that is locked.
@@ -242,17 +247,17 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("state");
         let mut state = StateDir::open(&path).unwrap();
-        state.write(SystemTime::now(), &[]).unwrap();
+        state.write(SystemTime::now(), &[], &[]).unwrap();
         fs::rename(&path, parent.path().join("old")).unwrap();
         // Unconfined, it is made again.
-        state.write(SystemTime::now(), &[]).unwrap();
+        state.write(SystemTime::now(), &[], &[]).unwrap();
         assert!(path.join(hc_snapshot::FILE_NAME).exists());
         fs::rename(&path, parent.path().join("older")).unwrap();
         let other = StateDir::open(&path).unwrap();
-        let problem = state.write(SystemTime::now(), &[]).unwrap_err();
+        let problem = state.write(SystemTime::now(), &[], &[]).unwrap_err();
         assert_eq!(problem.label, "locked");
         assert!(!path.join(hc_snapshot::FILE_NAME).exists());
         drop(other);
-        state.write(SystemTime::now(), &[]).unwrap();
+        state.write(SystemTime::now(), &[], &[]).unwrap();
     }
 }

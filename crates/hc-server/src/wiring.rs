@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hc_ipc::IpcHandle;
 use hc_manager::Manager;
 use hc_notifier::{Delivery, DeliveryError};
-use hc_pipeline::Reprobe;
-use hc_types::{Batch, CheckId, Observer, StatusUpdate};
+use hc_pipeline::{Names, Reprobe};
+use hc_sources::Directory;
+use hc_types::{Batch, CheckId, Metadata, Observer, StatusUpdate};
 
 /// The name of this machine.
 pub(crate) fn node() -> String {
@@ -46,6 +47,15 @@ impl Reprobe for ManagerReprobe {
     async fn probe_now(&self, ids: Vec<CheckId>) {
         // A manager that has ended takes the process with it.
         let _ = self.0.probe_now(ids).await;
+    }
+}
+
+/// The stages know checks by what the sources call them.
+pub(crate) struct DirectoryNames(pub(crate) Arc<Directory>);
+
+impl Names for DirectoryNames {
+    fn metadata(&self, id: CheckId) -> Option<Arc<Metadata>> {
+        self.0.get(id)
     }
 }
 

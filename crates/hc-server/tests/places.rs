@@ -152,7 +152,7 @@ fn a_second_server_hears_who_has_the_socket_or_the_state_directory() {
 fn a_snapshot_from_the_future_is_not_used() {
     let dir = tempfile::tempdir().unwrap();
     let hour = std::time::SystemTime::now() + Duration::from_secs(3600);
-    hc_snapshot::write(dir.path(), hour, &[]).unwrap();
+    hc_snapshot::write(dir.path(), hour, &[], &[]).unwrap();
     let _server = server(dir.path(), dir.path(), dir.path(), &[]);
     wait_until("the warning", || log(dir.path()).contains("from the future"));
 }

@@ -8,12 +8,12 @@
 //! | 32 | SHA-256 of everything before |
 //!
 //! A section is a tag (16 bits), the length of its body (32 bits), both with the least significant byte first, and the
-//! body. Section 1, [`HEALTH`], must be there once. **The format grows by sections**: what is new gets a tag of its own, and
+//! body. Section 1, [`HEALTH`], must be there once; section 2, [`OVERRIDES`], is there while there are any. **The format grows by sections**: what is new gets a tag of its own, and
 //! a program that does not know a tag skips the section. The version changes only if an older program must not read the file.
 
 use std::time::SystemTime;
 
-use hc_types::{CheckKey, Remembered};
+use hc_types::{CheckKey, Override, Remembered};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -30,6 +30,9 @@ const WITHOUT_SECTIONS: u16 = 1;
 
 /// Tag of the section with the health of all checks: [`Body`] in postcard.
 const HEALTH: u16 = 1;
+
+/// Tag of the section with what operators say of checks: a list of [`Override`] in postcard.
+const OVERRIDES: u16 = 2;
 
 /// Magic, version.
 const HEADER: usize = 8;
@@ -72,33 +75,55 @@ pub enum EncodeError {
     TooLarge,
 }
 
-/// Writes a snapshot into memory: about 50 bytes a record.
+/// What a snapshot says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded {
+    /// When it was written.
+    pub written: SystemTime,
+    /// What was known of checks.
+    pub records: Vec<Remembered>,
+    /// What operators say of checks.
+    pub overrides: Vec<Override>,
+}
+
+/// Writes a snapshot into memory: about 50 bytes a record, and about 100 an override.
 ///
 /// # Errors
 /// [`EncodeError`]: the format cannot hold the records.
-pub fn encode(written: SystemTime, records: &[Remembered]) -> Result<Vec<u8>, EncodeError> {
-    let mut bytes = Vec::with_capacity(HEADER + SECTION_HEADER + CHECKSUM + 64 + records.len() * 56);
+pub fn encode(
+    written: SystemTime,
+    records: &[Remembered],
+    overrides: &[Override],
+) -> Result<Vec<u8>, EncodeError> {
+    let mut bytes = Vec::with_capacity(HEADER + 2 * SECTION_HEADER + CHECKSUM + 64 + records.len() * 56);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.extend_from_slice(&HEALTH.to_le_bytes());
-    // The length, known when the body is written.
-    bytes.extend_from_slice(&[0; 4]);
-    let mut bytes = postcard::to_extend(&Body { written, records }, bytes)
-        .map_err(|error| EncodeError::Record(error.into()))?;
-    let body = HEADER + SECTION_HEADER;
-    let length = u32::try_from(bytes.len() - body).map_err(|_| EncodeError::TooLarge)?;
-    bytes[body - 4..body].copy_from_slice(&length.to_le_bytes());
+    let mut bytes = section(HEALTH, &Body { written, records }, bytes)?;
+    if !overrides.is_empty() {
+        bytes = section(OVERRIDES, &overrides, bytes)?;
+    }
     let checksum: [u8; CHECKSUM] = Sha256::digest(&bytes).into();
     bytes.extend_from_slice(&checksum);
     Ok(bytes)
 }
 
-/// Reads a snapshot: when it was written, and its records. The keys in one of version 1 are made by
-/// [`version_1_key`](crate::version_1_key).
+/// Adds a section.
+fn section(tag: u16, body: &impl Serialize, mut bytes: Vec<u8>) -> Result<Vec<u8>, EncodeError> {
+    bytes.extend_from_slice(&tag.to_le_bytes());
+    // The length, known when the body is written.
+    bytes.extend_from_slice(&[0; 4]);
+    let begin = bytes.len();
+    let mut bytes = postcard::to_extend(body, bytes).map_err(|error| EncodeError::Record(error.into()))?;
+    let length = u32::try_from(bytes.len() - begin).map_err(|_| EncodeError::TooLarge)?;
+    bytes[begin - 4..begin].copy_from_slice(&length.to_le_bytes());
+    Ok(bytes)
+}
+
+/// Reads a snapshot. The keys in one of version 1 are made by [`version_1_key`](crate::version_1_key).
 ///
 /// # Errors
 /// [`DecodeError`]; nothing of a damaged snapshot is used.
-pub fn decode(bytes: &[u8]) -> Result<(SystemTime, Vec<Remembered>), DecodeError> {
+pub fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     let (magic, rest) = bytes.split_first_chunk::<6>().ok_or(DecodeError::Foreign)?;
     if *magic != MAGIC {
         return Err(DecodeError::Foreign);
@@ -117,10 +142,12 @@ pub fn decode(bytes: &[u8]) -> Result<(SystemTime, Vec<Remembered>), DecodeError
     if version == WITHOUT_SECTIONS {
         let Body { written, mut records } = read_body(content)?;
         records.iter_mut().for_each(|record| record.key = with_version_1(record.key));
-        return Ok((written, records));
+        return Ok(Decoded { written, records, overrides: Vec::new() });
     }
-    let Body { written, records } = read_body(find_health(content)?)?;
-    Ok((written, records))
+    let Sections { health, overrides } = Sections::find(content)?;
+    let Body { written, records } = read_body(health)?;
+    let overrides = overrides.map(|body| postcard::from_bytes(body).map_err(|_| DecodeError::Corrupt));
+    Ok(Decoded { written, records, overrides: overrides.transpose()?.unwrap_or_default() })
 }
 
 fn read_body(body: &[u8]) -> Result<Body<Vec<Remembered>>, DecodeError> {
@@ -134,26 +161,40 @@ fn with_version_1(key: CheckKey) -> CheckKey {
     CheckKey::from_bytes(bytes)
 }
 
-/// The body of the one section that must be there. All sections must be whole.
-fn find_health(mut content: &[u8]) -> Result<&[u8], DecodeError> {
-    let mut health = None;
-    while let Some((tag, rest)) = content.split_first_chunk::<2>() {
-        let (length, rest) = rest.split_first_chunk::<4>().ok_or(DecodeError::Corrupt)?;
-        let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| DecodeError::Corrupt)?;
-        let (body, rest) = rest.split_at_checked(length).ok_or(DecodeError::Corrupt)?;
-        if u16::from_le_bytes(*tag) == HEALTH && health.replace(body).is_some() {
-            return Err(DecodeError::Corrupt);
+/// The bodies of the sections that this program knows.
+struct Sections<'b> {
+    health: &'b [u8],
+    overrides: Option<&'b [u8]>,
+}
+
+impl<'b> Sections<'b> {
+    /// All sections must be whole, and none of these may be there twice.
+    fn find(mut content: &'b [u8]) -> Result<Self, DecodeError> {
+        let (mut health, mut overrides) = (None, None);
+        while let Some((tag, rest)) = content.split_first_chunk::<2>() {
+            let (length, rest) = rest.split_first_chunk::<4>().ok_or(DecodeError::Corrupt)?;
+            let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| DecodeError::Corrupt)?;
+            let (body, rest) = rest.split_at_checked(length).ok_or(DecodeError::Corrupt)?;
+            let before = match u16::from_le_bytes(*tag) {
+                HEALTH => health.replace(body),
+                OVERRIDES => overrides.replace(body),
+                _ => None,
+            };
+            if before.is_some() {
+                return Err(DecodeError::Corrupt);
+            }
+            content = rest;
         }
-        content = rest;
+        let health = health.filter(|_| content.is_empty()).ok_or(DecodeError::Corrupt)?;
+        Ok(Self { health, overrides })
     }
-    health.filter(|_| content.is_empty()).ok_or(DecodeError::Corrupt)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use hc_types::Health;
+    use hc_types::{Health, Operator, Ruling, Subject, WeekTime, Weekly};
     use proptest::prelude::*;
 
     use super::*;
@@ -171,17 +212,53 @@ mod tests {
             })
     }
 
+    fn order() -> impl Strategy<Value = Override> {
+        let subject = prop_oneof![
+            ".*".prop_map(|name| Subject::Name(name.into())),
+            any::<[u8; 16]>().prop_map(|key| Subject::Key(CheckKey::from_bytes(key))),
+        ];
+        let ruling = prop_oneof![
+            Just(Ruling::Force(Health::Unhealthy)),
+            Just(Ruling::Mute { kept: Some(Health::Healthy) }),
+            Just(Ruling::Pause),
+        ];
+        let at = |seconds: u32| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into());
+        let time = move || any::<u32>().prop_map(at);
+        let weekly = proptest::option::of((0..7_u8, 0..1440_u16).prop_map(|(day, minute)| Weekly {
+            from: WeekTime { day, minute },
+            to: WeekTime { day: 6, minute: 0 },
+            zone: "Europe/Berlin".into(),
+        }));
+        let until = proptest::option::of(time());
+        (subject, ruling, ".*", proptest::option::of(".*"), time(), until, weekly).prop_map(
+            |(subject, ruling, reason, user, asked, until, weekly)| Override {
+                subject,
+                title: reason.clone().into(),
+                ruling,
+                by: Operator { uid: 7, user: user.map(Into::into) },
+                reason: reason.into(),
+                asked,
+                from: asked,
+                until,
+                weekly,
+            },
+        )
+    }
+
     proptest! {
         #[test]
-        fn what_is_written_is_read(records in proptest::collection::vec(record(), 0..20)) {
+        fn what_is_written_is_read(
+            records in proptest::collection::vec(record(), 0..20),
+            overrides in proptest::collection::vec(order(), 0..5),
+        ) {
             let written = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-            let bytes = encode(written, &records).unwrap();
-            prop_assert_eq!(decode(&bytes), Ok((written, records)));
+            let bytes = encode(written, &records, &overrides).unwrap();
+            prop_assert_eq!(decode(&bytes), Ok(Decoded { written, records, overrides }));
         }
 
         #[test]
         fn any_changed_byte_is_found(records in proptest::collection::vec(record(), 0..5), at: prop::sample::Index, flip in 1u8..) {
-            let mut bytes = encode(SystemTime::UNIX_EPOCH, &records).unwrap();
+            let mut bytes = encode(SystemTime::UNIX_EPOCH, &records, &[]).unwrap();
             let at = at.index(bytes.len());
             bytes[at] ^= flip;
             prop_assert!(decode(&bytes).is_err());
@@ -189,7 +266,7 @@ mod tests {
 
         #[test]
         fn any_cut_is_found(records in proptest::collection::vec(record(), 0..5), at: prop::sample::Index) {
-            let bytes = encode(SystemTime::UNIX_EPOCH, &records).unwrap();
+            let bytes = encode(SystemTime::UNIX_EPOCH, &records, &[]).unwrap();
             prop_assert!(decode(&bytes[..at.index(bytes.len())]).is_err());
         }
 
@@ -201,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_named() {
-        let mut bytes = encode(SystemTime::UNIX_EPOCH, &[]).unwrap();
+        let mut bytes = encode(SystemTime::UNIX_EPOCH, &[], &[]).unwrap();
         for version in [0, 3] {
             bytes[6] = version;
             assert_eq!(decode(&bytes), Err(DecodeError::Version(version.into())));
@@ -214,7 +291,7 @@ mod tests {
         [&bytes[..], &Sha256::digest(&bytes)].concat()
     }
 
-    fn section(tag: u16, body: &[u8]) -> Vec<u8> {
+    fn part(tag: u16, body: &[u8]) -> Vec<u8> {
         let length = u32::try_from(body.len()).unwrap();
         [&tag.to_le_bytes()[..], &length.to_le_bytes(), body].concat()
     }
@@ -234,21 +311,34 @@ mod tests {
 
     #[track_caller]
     fn key_in(file: &[u8]) -> CheckKey {
-        let (_, records) = decode(file).unwrap();
+        let Decoded { records, .. } = decode(file).unwrap();
         assert_eq!((records.len(), records[0].successes), (1, 7));
         records[0].key
     }
 
     #[test]
     fn sections_of_a_later_program_are_skipped() {
-        let health = section(HEALTH, &body([9; 16]));
-        let unknown = section(2, b"something new");
+        let health = part(HEALTH, &body([9; 16]));
+        let unknown = part(3, b"something new");
         for content in [health.clone(), [&unknown[..], &health].concat(), [&health[..], &unknown].concat()] {
             assert_eq!(key_in(&file(2, &content)), CheckKey::from_bytes([9; 16]));
         }
         let half = &unknown[..unknown.len() - 1];
         for damaged in
             [vec![], unknown.clone(), [&health[..], half].concat(), [&health[..], &health].concat()]
+        {
+            assert_eq!(decode(&file(2, &damaged)), Err(DecodeError::Corrupt));
+        }
+    }
+
+    /// What the program before wrote has no section of overrides.
+    #[test]
+    fn a_file_without_overrides_has_none() {
+        let health = part(HEALTH, &body([9; 16]));
+        assert_eq!(decode(&file(2, &health)).unwrap().overrides, []);
+        let none = part(OVERRIDES, &[0]);
+        assert_eq!(decode(&file(2, &[&health[..], &none].concat())).unwrap().overrides, []);
+        for damaged in [[&health[..], &none, &none].concat(), [&health[..], &part(OVERRIDES, &[1])].concat()]
         {
             assert_eq!(decode(&file(2, &damaged)), Err(DecodeError::Corrupt));
         }

@@ -6,9 +6,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use hc_types::Remembered;
+use hc_types::{Override, Remembered};
 
-use crate::codec::{self, DecodeError, EncodeError};
+use crate::codec::{self, DecodeError, Decoded, EncodeError};
 
 /// Name of the snapshot in the state directory.
 pub const FILE_NAME: &str = "health.snapshot";
@@ -87,6 +87,15 @@ pub enum Found {
     },
 }
 
+/// What the file holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// Health, if it is of use.
+    pub health: Found,
+    /// What operators say of checks, however old that is: each has an end of its own.
+    pub overrides: Vec<Override>,
+}
+
 /// Replaces the snapshot in `dir`, which must exist. The file has mode 0600 and is on the disk when this returns.
 ///
 /// Blocks on the disk: call it where that harms nobody. A kill during the call leaves the old snapshot, and at worst a
@@ -94,8 +103,13 @@ pub enum Found {
 ///
 /// # Errors
 /// [`WriteError`], for example on a full disk; the old snapshot is then as it was.
-pub fn write(dir: &Path, now: SystemTime, records: &[Remembered]) -> Result<usize, WriteError> {
-    let bytes = codec::encode(now, records).map_err(WriteError::Encode)?;
+pub fn write(
+    dir: &Path,
+    now: SystemTime,
+    records: &[Remembered],
+    overrides: &[Override],
+) -> Result<usize, WriteError> {
+    let bytes = codec::encode(now, records, overrides).map_err(WriteError::Encode)?;
     let io = |path: &Path, source| WriteError::Io { path: path.to_owned(), source };
     // A fixed name, so that one left behind by a kill is removed and not one of many.
     let temporary = dir.join(format!(".{FILE_NAME}.new"));
@@ -134,26 +148,29 @@ fn create(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// [`ReadError`] for a file that is there and cannot be used.
-pub fn read(dir: &Path, now: SystemTime, max_age: Duration) -> Result<Found, ReadError> {
+pub fn read(dir: &Path, now: SystemTime, max_age: Duration) -> Result<Contents, ReadError> {
     let path = dir.join(FILE_NAME);
     let io = |source| ReadError::Io { path: path.clone(), source };
     let mut bytes = Vec::new();
     match open_regular(&path) {
         Ok(Some(file)) => file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?,
         Ok(None) => return Err(ReadError::NotAFile { path }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Contents { health: Found::Nothing, overrides: Vec::new() });
+        }
         Err(error) => return Err(io(error)),
     };
     if bytes.len() as u64 > MAX_BYTES {
         return Err(io(io::Error::new(io::ErrorKind::FileTooLarge, "larger than any snapshot")));
     }
-    let (written, records) =
+    let Decoded { written, records, overrides } =
         codec::decode(&bytes).map_err(|source| ReadError::Decode { path: path.clone(), source })?;
-    match now.duration_since(written) {
-        Ok(age) if age > max_age => Ok(Found::TooOld { written }),
-        Err(ahead) if ahead.duration() > TOLERANCE => Ok(Found::FromTheFuture { written }),
-        _ => Ok(Found::Usable { written, records }),
-    }
+    let health = match now.duration_since(written) {
+        Ok(age) if age > max_age => Found::TooOld { written },
+        Err(ahead) if ahead.duration() > TOLERANCE => Found::FromTheFuture { written },
+        _ => Found::Usable { written, records },
+    };
+    Ok(Contents { health, overrides })
 }
 
 /// `None` for what is no regular file.
@@ -176,7 +193,7 @@ mod tests {
     use std::sync::mpsc::sync_channel;
     use std::thread;
 
-    use hc_types::{CheckKey, Health};
+    use hc_types::{CheckKey, Health, Operator, Ruling, Subject};
 
     use super::*;
 
@@ -206,6 +223,11 @@ mod tests {
         }
     }
 
+    #[track_caller]
+    fn health(dir: &Path, now: SystemTime) -> Found {
+        read(dir, now, MINUTE).unwrap().health
+    }
+
     fn at(seconds: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     }
@@ -225,22 +247,42 @@ mod tests {
     #[test]
     fn the_newest_is_read_until_it_is_too_old() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(read(dir.path(), at(1000), MINUTE).unwrap(), Found::Nothing);
-        write(dir.path(), at(1000), &[record(1)]).unwrap();
-        write(dir.path(), at(1001), &[record(1), record(2)]).unwrap();
+        assert_eq!(health(dir.path(), at(1000)), Found::Nothing);
+        write(dir.path(), at(1000), &[record(1)], &[]).unwrap();
+        write(dir.path(), at(1001), &[record(1), record(2)], &[]).unwrap();
         let usable = Found::Usable { written: at(1001), records: vec![record(1), record(2)] };
-        assert_eq!(read(dir.path(), at(1061), MINUTE).unwrap(), usable);
-        assert_eq!(read(dir.path(), at(1062), MINUTE).unwrap(), Found::TooOld { written: at(1001) });
-        assert_eq!(read(dir.path(), at(991), MINUTE).unwrap(), usable, "a clock set back a little");
+        assert_eq!(health(dir.path(), at(1061)), usable);
+        assert_eq!(health(dir.path(), at(1062)), Found::TooOld { written: at(1001) });
+        assert_eq!(health(dir.path(), at(991)), usable, "a clock set back a little");
         let ahead = Found::FromTheFuture { written: at(1001) };
-        assert_eq!(read(dir.path(), at(990), MINUTE).unwrap(), ahead);
-        assert_eq!(read(dir.path(), at(5), MINUTE).unwrap(), ahead);
+        assert_eq!(health(dir.path(), at(990)), ahead);
+        assert_eq!(health(dir.path(), at(5)), ahead);
+    }
+
+    #[test]
+    fn overrides_are_read_however_old_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let order = Override {
+            subject: Subject::Name("web".into()),
+            title: "web".into(),
+            ruling: Ruling::Pause,
+            by: Operator { uid: 0, user: None },
+            reason: "a test".into(),
+            asked: at(1000),
+            from: at(1000),
+            until: None,
+            weekly: None,
+        };
+        write(dir.path(), at(1000), &[record(1)], std::slice::from_ref(&order)).unwrap();
+        for now in [at(1000), at(100_000), at(5)] {
+            assert_eq!(read(dir.path(), now, MINUTE).unwrap().overrides, std::slice::from_ref(&order));
+        }
     }
 
     #[test]
     fn nobody_else_may_read_it() {
         let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), at(1000), &[]).unwrap();
+        write(dir.path(), at(1000), &[], &[]).unwrap();
         assert_eq!(fs::metadata(dir.path().join(FILE_NAME)).unwrap().mode() & 0o777, 0o600);
     }
 
@@ -248,28 +290,28 @@ mod tests {
     fn what_a_kill_leaves_behind_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(TEMPORARY), vec![7; 100_000]).unwrap();
-        write(dir.path(), at(1000), &[record(1)]).unwrap();
+        write(dir.path(), at(1000), &[record(1)], &[]).unwrap();
         let usable = Found::Usable { written: at(1000), records: vec![record(1)] };
-        assert_eq!(read(dir.path(), at(1000), MINUTE).unwrap(), usable);
+        assert_eq!(health(dir.path(), at(1000)), usable);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
     fn a_failed_write_keeps_the_old_one() {
         let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), at(1000), &[record(1)]).unwrap();
+        write(dir.path(), at(1000), &[record(1)], &[]).unwrap();
         // A directory in the way of the temporary file.
         fs::create_dir(dir.path().join(TEMPORARY)).unwrap();
-        assert!(matches!(write(dir.path(), at(1001), &[record(2)]), Err(WriteError::Io { .. })));
+        assert!(matches!(write(dir.path(), at(1001), &[record(2)], &[]), Err(WriteError::Io { .. })));
         let usable = Found::Usable { written: at(1000), records: vec![record(1)] };
-        assert_eq!(read(dir.path(), at(1001), MINUTE).unwrap(), usable);
+        assert_eq!(health(dir.path(), at(1001)), usable);
     }
 
     #[test]
     fn only_a_regular_file_is_read_and_none_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE_NAME);
-        write(dir.path(), at(1000), &[record(1)]).unwrap();
+        write(dir.path(), at(1000), &[record(1)], &[]).unwrap();
         // A good snapshot, for the link to lead to.
         fs::rename(&path, path.with_extension("target")).unwrap();
         let refused = |kind: &str| {
@@ -292,8 +334,8 @@ mod tests {
             fs::write(&target, "precious").unwrap();
             for_each_other_kind(&path, |kind| {
                 let inside = dir.path().to_owned();
-                at_once(move || write(&inside, at(1000), &[record(1)])).unwrap();
-                assert!(matches!(read(dir.path(), at(1000), MINUTE), Ok(Found::Usable { .. })), "{kind}");
+                at_once(move || write(&inside, at(1000), &[record(1)], &[])).unwrap();
+                assert!(matches!(health(dir.path(), at(1000)), Found::Usable { .. }), "{kind}");
                 assert_eq!(fs::metadata(dir.path().join(FILE_NAME)).unwrap().mode() & 0o777, 0o600, "{kind}");
                 assert!(!path.with_extension("nowhere").exists());
                 // For the next kind.

@@ -4,6 +4,9 @@
 //! which belong to one engine, and no addresses, names or secrets. It is replaced atomically, so that a kill at any moment
 //! leaves the old one or the new one; a checksum finds whatever else may happen to a file.
 //!
+//! It also holds what operators say of checks ([`hc_types::Override`]). Those have an end of their own, so they are read however old the
+//! snapshot is.
+//!
 //! Files of the version before are read, too. Their records have other keys, of which [`version_1_key`] derives the one of a
 //! check; once that check has been probed, the next snapshot has it under its present key.
 //!
@@ -12,9 +15,10 @@
 //!
 //! let dir = tempfile::tempdir()?;
 //! let now = SystemTime::now();
-//! hc_snapshot::write(dir.path(), now, &[])?;
+//! hc_snapshot::write(dir.path(), now, &[], &[])?;
 //! let found = hc_snapshot::read(dir.path(), now, Duration::from_secs(300))?;
-//! assert_eq!(found, hc_snapshot::Found::Usable { written: now, records: vec![] });
+//! assert_eq!(found.health, hc_snapshot::Found::Usable { written: now, records: vec![] });
+//! assert!(found.overrides.is_empty());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -22,6 +26,6 @@ mod codec;
 mod file;
 mod version_1;
 
-pub use codec::{DecodeError, EncodeError, decode, encode};
-pub use file::{FILE_NAME, Found, ReadError, TOLERANCE, WriteError, read, write};
+pub use codec::{DecodeError, Decoded, EncodeError, decode, encode};
+pub use file::{Contents, FILE_NAME, Found, ReadError, TOLERANCE, WriteError, read, write};
 pub use version_1::version_1_key;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::overrides::{Forced, HowLong, When, Which, Why};
+
 /// Where hc-server serves its admin API.
 pub(crate) const DEFAULT_SOCKET: &str = "/var/run/seesaw/hc-admin.sock";
 
@@ -64,6 +66,52 @@ pub(crate) enum Command {
         /// Id or name.
         check: String,
     },
+    /// Tell consumers a health, whatever probes find, until the time is over; kept across restarts.
+    Force {
+        /// What consumers are to get.
+        to: Forced,
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        length: HowLong,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// End `force`: consumers get what probes find.
+    Unforce {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Let consumers keep what they have while probes go on: a maintenance window, once or weekly.
+    Mute {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        when: When,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// End `mute`: consumers get what probes find.
+    Unmute {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Stop probes; health stays as it is.
+    Pause {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        length: HowLong,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// End `pause`: probe at once, and then as usual.
+    Resume {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// List what operators say of checks: force, mute, pause.
+    Overrides,
     /// Read the checks from their source again.
     Reload,
     /// Check files of checks, without a server: prints every problem with its place. Exit status 1 if there is one.
@@ -133,7 +181,7 @@ pub(crate) struct StatusArgs {
     pub(crate) text: Option<String>,
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+pub(crate) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("a label is written KEY=VALUE".to_owned()),

@@ -3,6 +3,7 @@
 mod cli;
 mod client;
 mod files;
+mod overrides;
 mod plan;
 mod table;
 mod watch;
@@ -13,7 +14,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, Parser as _};
-use hc_api::{CheckDetail, CheckState, Filter, MAX_PAGE, Overview, Page, PageOf};
+use hc_api::{CheckDetail, CheckState, Filter, MAX_PAGE, OverrideKind, Overrides, Overview, Page, PageOf};
 use hc_types::Health;
 use hyper::StatusCode;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -21,6 +22,7 @@ use serde::Serialize;
 
 use cli::{Cli, Command, HealthArg, StatusArgs};
 use client::{Client, Server};
+use overrides::Which;
 
 /// Everything is well.
 const HEALTHY: u8 = 0;
@@ -28,6 +30,9 @@ const HEALTHY: u8 = 0;
 const DOWN: u8 = 1;
 /// It cannot be told.
 const UNKNOWN: u8 = 2;
+
+/// Where overrides are.
+const OVERRIDES: &str = "/api/v1/overrides";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -81,6 +86,23 @@ async fn run(cli: Cli) -> Result<u8> {
             Ok(HEALTHY)
         }
         Command::Run { check } => done(&client, &format!("{}/probe", path(&check)), Vec::new()).await,
+        Command::Force { to, which, length, why } => {
+            done(&client, OVERRIDES, overrides::force(to, which, length, why)?).await
+        }
+        Command::Mute { which, when, why } => {
+            done(&client, OVERRIDES, overrides::mute(which, when, why)?).await
+        }
+        Command::Pause { which, length, why } => {
+            done(&client, OVERRIDES, overrides::pause(which, length, why)?).await
+        }
+        Command::Unforce { which } => withdraw(&client, OverrideKind::Force, which).await,
+        Command::Unmute { which } => withdraw(&client, OverrideKind::Mute, which).await,
+        Command::Resume { which } => withdraw(&client, OverrideKind::Pause, which).await,
+        Command::Overrides => {
+            let all: Overrides = client.get(OVERRIDES).await?;
+            print(cli.json, &all, || table::overrides(&all.overrides))?;
+            Ok(HEALTHY)
+        }
         Command::Reload => done(&client, "/api/v1/reload", Vec::new()).await,
         Command::Validate(args) => files::validate(&args, cli.json),
         Command::Plan(args) => files::plan(&args, listed(&client, &Filter::default()).await, cli.json),
@@ -105,6 +127,10 @@ async fn run(cli: Cli) -> Result<u8> {
             Ok(HEALTHY)
         }
     }
+}
+
+async fn withdraw(client: &Client, kind: OverrideKind, which: Which) -> Result<u8> {
+    done(client, &format!("{OVERRIDES}/withdraw"), overrides::withdraw(kind, which)?).await
 }
 
 async fn done(client: &Client, path: &str, body: Vec<u8>) -> Result<u8> {

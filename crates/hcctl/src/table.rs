@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use hc_api::{CheckDetail, CheckState, Counts, Transition};
+use hc_api::{CheckDetail, CheckState, Counts, OverrideState, Transition};
 use hc_types::Health;
 
 use crate::cli::Sort;
@@ -27,8 +27,7 @@ pub(crate) fn sort(checks: &mut [CheckState], by: Sort) {
 pub(crate) fn checks(checks: &[CheckState], now: SystemTime) -> String {
     let mut rows = vec![["CHECK", "HEALTH", "FOR", "TYPE", "TARGET", "LATEST RESULT"].map(str::to_owned)];
     for check in checks {
-        let health =
-            if check.held.is_some() { format!("{} (held)", check.health) } else { check.health.to_string() };
+        let health = health(check);
         rows.push([
             clean(check.title()),
             health,
@@ -51,6 +50,47 @@ pub(crate) fn checks(checks: &[CheckState], now: SystemTime) -> String {
     }
     text.push('\n');
     text
+}
+
+/// The health, and in brackets what is special about it.
+fn health(check: &CheckState) -> String {
+    let mut words: Vec<String> =
+        check.overrides.iter().filter(|order| order.active).map(OverrideState::word).collect();
+    let others = check.reported.as_ref().filter(|reported| reported.by != "override");
+    words.extend(others.and_then(|reported| Some(format!("{}: {}", reported.by, reported.health?))));
+    if check.held.is_some() {
+        words.push("held".to_owned());
+    }
+    match words.is_empty() {
+        true => check.health.to_string(),
+        false => format!("{} ({})", check.health, words.join(", ")),
+    }
+}
+
+/// A table of overrides.
+pub(crate) fn overrides(overrides: &[OverrideState]) -> String {
+    let mut rows = vec![["CHECK", "WHAT", "NOW", "UNTIL", "BY", "REASON"].map(str::to_owned)];
+    for order in overrides {
+        let until = match (&order.weekly, order.until) {
+            (Some(weekly), _) => weekly.clone(),
+            (None, Some(until)) => humantime::format_rfc3339_seconds(until).to_string(),
+            (None, None) => "ended".to_owned(),
+        };
+        let now = match (order.active, order.ids.is_empty()) {
+            (false, _) => "no",
+            (true, false) => "yes",
+            (true, true) => "no such check",
+        };
+        rows.push([
+            clean(&order.check),
+            order.word(),
+            now.to_owned(),
+            until,
+            clean(&order.by),
+            clean(&order.reason),
+        ]);
+    }
+    align(&rows)
 }
 
 fn count(checks: &[CheckState]) -> Counts {
@@ -94,6 +134,13 @@ pub(crate) fn check(check: &CheckState, now: SystemTime) -> String {
         row("backend", backend.to_string());
     }
     row("health", check.health.to_string());
+    if let Some(reported) = &check.reported {
+        let health = reported.health.map_or("nothing".to_owned(), |health| health.to_string());
+        row("consumers get", format!("{health} ({})", reported.by));
+    }
+    for order in &check.overrides {
+        row("override", order.sentence());
+    }
     if let Some(since) = check.since {
         row("since", format!("{} ({} ago)", humantime::format_rfc3339_seconds(since), ago(now, since)));
     }

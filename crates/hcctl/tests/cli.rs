@@ -204,6 +204,54 @@ fn changes_are_watched_and_probes_made() {
 }
 
 #[test]
+fn what_an_operator_says_is_set_seen_and_ended() {
+    let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut server = Running::start();
+    server.send(&[check(7, backend.local_addr().unwrap())]);
+    until("a verdict", || server.hcctl(&["status"]).0.contains("1 healthy").then_some(()));
+
+    let (text, status) = server.hcctl(&["force", "down", "7", "--for", "1h", "--reason", "disk replaced"]);
+    assert!(status == 0 && text.starts_with("1 check is forced unhealthy until "), "{text}");
+    let (text, status) = server.hcctl(&["status"]);
+    assert!(status == 0 && text.contains("healthy (forced unhealthy)"), "{text}");
+    let (text, _) = server.hcctl(&["show", "7"]);
+    assert!(
+        text.contains("consumers get:")
+            && text.contains(" unhealthy (override)")
+            && text.contains(": disk replaced"),
+        "{text}"
+    );
+    let (text, _) = server.hcctl(&["explain", "7"]);
+    assert!(text.contains("Consumers get unhealthy, because of: override."), "{text}");
+    let mute = ["mute", "7", "--weekly", "Sun 02:00-04:00", "--zone", "Europe/Berlin", "--reason", "backup"];
+    assert_eq!(server.hcctl(&mute).1, 0);
+    assert_eq!(server.hcctl(&["pause", "7", "--forever", "--reason", "moved"]).1, 0);
+    let (text, _) = server.hcctl(&["overrides"]);
+    let kinds: Vec<bool> = ["forced unhealthy", "Sun 02:00-04:00 Europe/Berlin", "paused"]
+        .map(|word| text.contains(word))
+        .into();
+    assert_eq!(kinds, [true; 3], "{text}");
+    assert_eq!(server.json(&["overrides"])["overrides"].as_array().unwrap().len(), 3);
+    assert_eq!(server.hcctl(&["run", "7"]).1, 2, "it is paused");
+    for end in ["unforce", "unmute", "resume"] {
+        assert_eq!(server.hcctl(&[end, "7"]), ("1 override is ended\n".to_owned(), 0));
+        assert_eq!(server.hcctl(&[end, "7"]).1, 2, "there is none any more");
+    }
+    assert_eq!(server.hcctl(&["overrides"]).0.lines().count(), 1);
+    for wrong in [
+        &["force", "down", "7", "--reason", "r"][..],
+        &["force", "down", "7", "--for", "1h"],
+        &["force", "down", "--for", "1h", "--reason", "r"],
+        &["force", "sideways", "7", "--for", "1h", "--reason", "r"],
+        &["mute", "7", "--weekly", "Sun 02:00-04:00", "--reason", "r"],
+        &["pause", "7", "--for", "1h", "--forever", "--reason", "r"],
+        &["pause", "8", "--for", "1h", "--reason", "r"],
+    ] {
+        assert_eq!(server.hcctl(wrong).1, 2, "{wrong:?}");
+    }
+}
+
+#[test]
 fn over_tcp_everything_is_shown_and_nothing_changed() {
     let mut server = Running::start();
     server.send(&[]);
@@ -218,6 +266,7 @@ fn over_tcp_everything_is_shown_and_nothing_changed() {
     };
     until("the API answers", || (tcp(&["status"]) == 0).then_some(()));
     assert_eq!(tcp(&["reload"]), 2);
+    assert_eq!((tcp(&["overrides"]), tcp(&["unforce", "7"])), (0, 2));
     let mut stream = TcpStream::connect(server.listen).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();

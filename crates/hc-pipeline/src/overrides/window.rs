@@ -55,6 +55,12 @@ fn minutes(text: &str) -> Option<u16> {
     Some(number(hours, 24)? * 60 + number(minutes, 60)?)
 }
 
+/// Reads an instant (RFC 3339), in any offset from UTC. `None` for anything else.
+#[must_use]
+pub fn parse_instant(text: &str) -> Option<SystemTime> {
+    text.parse::<Timestamp>().ok().map(SystemTime::from)
+}
+
 /// A part of the week with its time zone at hand.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {

@@ -7,6 +7,7 @@ use hc_manager::Manager;
 use hc_types::CheckId;
 use hc_view::View;
 
+use super::overrides::Overriding;
 use super::reader::Sources;
 use crate::logging;
 
@@ -15,11 +16,17 @@ pub(crate) struct ServerActions {
     manager: Manager,
     view: Arc<View>,
     sources: Arc<Sources>,
+    overriding: Overriding,
 }
 
 impl ServerActions {
-    pub(crate) fn new(manager: Manager, view: Arc<View>, sources: Arc<Sources>) -> Self {
-        Self { manager, view, sources }
+    pub(crate) fn new(
+        manager: Manager,
+        view: Arc<View>,
+        sources: Arc<Sources>,
+        overriding: Overriding,
+    ) -> Self {
+        Self { manager, view, sources, overriding }
     }
 
     async fn probe(&self, check: &str) -> Result<String, ActionError> {
@@ -28,6 +35,11 @@ impl ServerActions {
         let Some(id) = id else {
             return Err(ActionError::NotFound(format!("no check with the id or name {check:?}")));
         };
+        if self.overriding.is_paused(id) {
+            return Err(ActionError::Rejected(format!(
+                "{check} is paused: `hcctl resume` lets it be probed"
+            )));
+        }
         match self.manager.probe_now(vec![id]).await {
             Ok(1..) => Ok(format!("a probe of {check} begins now")),
             Ok(0) => Err(ActionError::NotFound(format!("{check} was removed meanwhile"))),
@@ -37,10 +49,12 @@ impl ServerActions {
 }
 
 impl Actions for ServerActions {
-    fn act(&self, action: Action, _: Caller) -> BoxFuture<'_, Result<String, ActionError>> {
+    fn act(&self, action: Action, caller: Caller) -> BoxFuture<'_, Result<String, ActionError>> {
         Box::pin(async move {
             match action {
                 Action::Probe { check } => self.probe(&check).await,
+                Action::Override(request) => self.overriding.set(request, caller).await,
+                Action::Withdraw(request) => self.overriding.withdraw(request, caller).await,
                 Action::Reload => self.sources.reload().await,
                 Action::LogLevel { level } => match logging::set_level(&level) {
                     Ok(()) => Ok(format!("the log level is {level} until the next restart")),

@@ -5,17 +5,18 @@ use std::time::{Duration, SystemTime};
 
 use hc_admin::{ActionError, BoxFuture, MetricsFormat, Reader};
 use hc_api::{
-    CheckDetail, CheckState, Filter, Overview, Page, PageOf, Position, Readiness, ShardState, Transition,
-    Transitions,
+    CheckDetail, CheckState, Filter, OverrideState, Overrides, Overview, Page, PageOf, Position, Readiness,
+    ReportedState, ShardState, Transition, Transitions,
 };
 use hc_files::{ReloadError, Reloads};
 use hc_ipc::IpcHandle;
 use hc_manager::Manager;
 use hc_metrics::{Format, Metrics, Shard, Sink, Snapshot, Source};
 use hc_notifier::SharedOutbox;
+use hc_pipeline::{Pipeline, Standing, Standings};
 use hc_sources::Directory;
 use hc_types::{CheckId, Status};
-use hc_view::{CheckView, Cursor, Table, View};
+use hc_view::{CheckView, Cursor, Reported, Table, View};
 use tokio::time::sleep;
 
 use crate::server::Consumers;
@@ -87,6 +88,7 @@ impl Sources {
 /// What the API shows.
 pub(crate) struct ViewReader {
     pub(crate) view: Arc<View>,
+    pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) manager: Manager,
     pub(crate) consumers: Consumers,
     /// Whether hc-proxy is connected, of a server that has a socket for it.
@@ -98,12 +100,11 @@ pub(crate) struct ViewReader {
 }
 
 impl ViewReader {
-    fn state(&self, check: &CheckView) -> CheckState {
-        self.named(CheckState::new(check.id, &check.spec, &check.status), check.id).with_progress(
-            &check.spec,
-            &check.status,
-            &check.progress,
-        )
+    fn state(&self, check: &CheckView, overrides: &Standings) -> CheckState {
+        self.named(CheckState::new(check.id, &check.spec, &check.status), check.id)
+            .with_progress(&check.spec, &check.status, &check.progress)
+            .with_reported(reported(check))
+            .with_overrides(overrides.of(check.id).map(override_state).collect())
     }
 
     /// With its name and labels, if it has any.
@@ -123,6 +124,27 @@ impl ViewReader {
         let state = self.named(CheckState::new(transition.id, &transition.spec, &status), transition.id);
         Transition::new(transition.sequence, transition.at, transition.from, &state)
     }
+}
+
+/// How many overrides stand, by kind.
+fn overrides_by_kind(overrides: &Standings) -> Vec<(&'static str, u64)> {
+    let standing = |kind: &str| {
+        let all = overrides.all.iter().filter(|one| one.is_open && one.order.ruling.label() == kind);
+        all.count().try_into().unwrap_or(u64::MAX)
+    };
+    ["force", "mute", "pause"].map(|kind| (kind, standing(kind))).into()
+}
+
+/// What consumers get, where that is not the check's own health.
+fn reported(check: &CheckView) -> Option<ReportedState> {
+    let Reported::Other(other) = &check.reported else { return None };
+    let differs = other.status.health != check.status.health || other.status.note.is_some();
+    differs.then(|| ReportedState::new(Some(other.status.health), other.by))
+}
+
+fn override_state(standing: &Standing) -> OverrideState {
+    let ids = standing.checks.iter().map(|id| id.0).collect();
+    OverrideState::new(&standing.order, standing.is_open, standing.next, ids)
 }
 
 impl Reader for ViewReader {
@@ -172,6 +194,7 @@ impl Reader for ViewReader {
     }
 
     fn page(&self, filter: &Filter, page: &PageOf) -> Page {
+        let overrides = self.pipeline.overrides();
         let mut checks = Vec::new();
         let mut next = Some(page.after.map_or(Cursor::default(), Cursor::from_number));
         while let Some(from) = next {
@@ -182,7 +205,10 @@ impl Reader for ViewReader {
             // Not more than may be wanted: what is read and not shown would be lost for the next page.
             let rows = self.view.page(from, left.min(ROWS));
             checks.extend(
-                rows.checks.iter().map(|check| self.state(check)).filter(|check| filter.takes(check)),
+                rows.checks
+                    .iter()
+                    .map(|check| self.state(check, &overrides))
+                    .filter(|check| filter.takes(check)),
             );
             next = rows.next;
         }
@@ -194,7 +220,11 @@ impl Reader for ViewReader {
         let check = by_id.or_else(|| self.sources.id_of(id_or_name).and_then(|id| self.view.check(id)))?;
         let changes = self.view.read(|table| table.transitions_of(check.id, CHANGES));
         let changes = changes.iter().map(|transition| self.transition(transition)).collect();
-        Some(CheckDetail::new(self.state(&check), changes))
+        Some(CheckDetail::new(self.state(&check, &self.pipeline.overrides()), changes))
+    }
+
+    fn overrides(&self) -> Overrides {
+        Overrides::new(self.pipeline.overrides().all.iter().map(override_state).collect())
     }
 
     fn position(&self) -> Position {
@@ -246,6 +276,7 @@ impl Reader for ViewReader {
             checks,
             results: self.manager.stats().results,
             transitions,
+            overrides: overrides_by_kind(&self.pipeline.overrides()),
             shards: self
                 .manager
                 .shard_stats()
