@@ -33,9 +33,8 @@ impl Rig {
         Self { dir, server }
     }
 
-    /// Kills the server by SIGKILL and starts another one.
-    pub(crate) fn restart(&mut self) {
-        self.server.kill();
+    /// Starts another server in the place of one that was killed.
+    pub(crate) fn restart_killed(&mut self) {
         self.server = start_server(self.dir.path());
     }
 
@@ -323,12 +322,17 @@ pub(crate) struct HaProxy {
 
 impl HaProxy {
     pub(crate) fn start(dir: &Path, servers: &str) -> Self {
+        Self::start_named(dir, "b", servers)
+    }
+
+    /// With another name of the backend.
+    pub(crate) fn start_named(dir: &Path, backend: &str, servers: &str) -> Self {
         let (front, api) = (dir.join("front"), dir.join("api"));
         let config = format!(
             "global\n  stats socket {api} mode 600 level admin\n\
              defaults\n  mode http\n  timeout connect 5s\n  timeout client 5s\n  timeout server 5s\n\
-             frontend f\n  bind unix@{front}\n  default_backend b\n\
-             backend b\n{servers}\n",
+             frontend f\n  bind unix@{front}\n  default_backend {backend}\n\
+             backend {backend}\n{servers}\n",
             api = api.display(),
             front = front.display(),
         );
