@@ -60,6 +60,11 @@ const REQUIREMENTS: &[(Need, &[&str], &str)] = &[
     (Servers, &["promtool"], "prometheus"),
     (Servers, &["unbound"], "unbound"),
     (Servers, &["freeradius"], "freeradius"),
+    (Servers, &["redis-server"], "redis-server"),
+    (Servers, &["exim4"], "exim4-daemon-light"),
+    (Servers, &["/usr/lib/postgresql"], "postgresql"),
+    (Servers, &["mariadbd"], "mariadb-server"),
+    (Servers, &["slapd"], "slapd"),
     (Units, &["systemd-analyze"], "systemd"),
     (Package, &["git"], "git"),
 ];
@@ -71,6 +76,11 @@ const SERVICES: &[(&str, &str)] = &[
     ("prometheus", "prometheus"),
     ("unbound", "unbound"),
     ("freeradius", "freeradius"),
+    ("redis-server", "redis-server"),
+    ("exim4-daemon-light", "exim4"),
+    ("postgresql", "postgresql"),
+    ("mariadb-server", "mariadb"),
+    ("slapd", "slapd"),
 ];
 
 /// The version that `deny.toml` is written for.

@@ -13,6 +13,11 @@ use crate::{ProbeMemory, UserAgent, deadline, tls};
 
 pub use crate::tls::not_tls;
 
+/// Dialogues, as plain code.
+pub mod dialogue {
+    pub use crate::dialogue::{agent, ldap, mysql, postgresql, received, redis, smtp, steps, talk};
+}
+
 /// DNS messages and names.
 pub mod dns {
     pub use crate::dns::{answer, message, name};

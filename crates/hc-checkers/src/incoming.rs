@@ -64,6 +64,11 @@ impl<'a, S: AsyncRead + Unpin> Incoming<'a, S> {
         Ok(read.unwrap_or(Read::End))
     }
 
+    /// The connection, to write to.
+    pub(crate) fn stream(&mut self) -> &mut S {
+        self.stream
+    }
+
     /// The probe holds nothing any more. What comes is shown to `look` until that has seen enough:
     /// then the outcome can no longer be known. `None`: the peer closes first.
     pub(crate) async fn watch(mut self, mut look: impl FnMut(&[u8]) -> Watched) -> Result<(), ProbeError> {

@@ -203,6 +203,7 @@
 
 mod config;
 mod deadline;
+mod dialogue;
 mod dns;
 mod fault;
 #[cfg(feature = "fuzzing")]
@@ -220,6 +221,7 @@ mod tls;
 mod udp;
 
 pub use config::{CheckersConfig, Close, UserAgent, UserAgentError};
+pub use dialogue::probe_dialogue;
 pub use dns::probe_dns;
 pub use http::probe_http;
 pub use icmp::Pinger;

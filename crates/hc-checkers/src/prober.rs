@@ -11,7 +11,7 @@ use hc_types::{CheckSpec, LocalFault, Outcome, ProbeResult, ProbeSpec, Prober};
 
 use crate::path::PathWatch;
 use crate::socket::{self, Lingering, Loopback};
-use crate::{CheckersConfig, Pinger, dns, http, radius, tcp, udp};
+use crate::{CheckersConfig, Pinger, dialogue, dns, http, radius, tcp, udp};
 
 /// Runs every kind of probe. One for each shard, made and used on the shard's thread, inside its
 /// runtime.
@@ -100,6 +100,9 @@ impl Prober for Checkers {
                     }
                     ProbeSpec::RadiusStatus(probe) => {
                         Box::pin(radius::judge_status(probe, target, timeout, config.nas_ip)).await
+                    }
+                    ProbeSpec::Dialogue(probe) => {
+                        lingering.result(Box::pin(dialogue::judge(probe, target, timeout, &config)).await)
                     }
                     ProbeSpec::Icmp => pinger.judge(target, timeout).await,
                 }

@@ -255,10 +255,18 @@ pub(crate) fn shared(labels: BTreeMap<String, String>) -> Labels {
 /// The port of a kind of probe where none is named; 0 for ICMP.
 pub(crate) fn default_port(kind: Option<&'static Key>, settings: &Settings) -> Option<u16> {
     let kind = kind?;
+    let from_the_start = settings
+        .table(kind)
+        .is_some_and(|table| tls::is_asked_for(table) && table.flag(&keys::dialogue::STARTTLS) != Some(true));
     match kind.name {
-        "http" => Some(if settings.table(kind).is_some_and(tls::is_asked_for) { 443 } else { 80 }),
+        "http" => Some(if from_the_start { 443 } else { 80 }),
         "dns" => Some(53),
         "radius" => Some(1812),
+        "redis" => Some(6379),
+        "smtp" => Some(if from_the_start { 465 } else { 25 }),
+        "postgresql" => Some(5432),
+        "mysql" => Some(3306),
+        "ldap" => Some(if from_the_start { 636 } else { 389 }),
         "icmp" => Some(0),
         _ => None,
     }

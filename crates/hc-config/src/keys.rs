@@ -1,6 +1,7 @@
 //! The keys of the format: the one place where a key gets its name, its form, its default and its
 //! words.
 
+pub(crate) mod dialogue;
 mod http;
 mod target;
 mod timing;
@@ -16,6 +17,7 @@ pub(crate) use timing::{
     DOWN_INTERVAL, FALL, FAST_INTERVAL, INTERVAL, JITTER, RETRIES, RISE, START_DELAY, TIMEOUT,
 };
 
+use self::dialogue::{AGENT, LDAP, MYSQL, POSTGRESQL, REDIS, SMTP, STEPS};
 use crate::form::{Form, Key, Syntax, Table};
 use crate::words;
 use tls::TLS;
@@ -77,6 +79,12 @@ static DEFAULTS_TABLE: Table = Table {
         &UDP,
         &DNS,
         &RADIUS,
+        &REDIS,
+        &SMTP,
+        &POSTGRESQL,
+        &MYSQL,
+        &LDAP,
+        &AGENT,
     ],
     exclusive: ONE_OF,
 };
@@ -122,6 +130,12 @@ pub(crate) static CHECK_TABLE: Table = Table {
         &DNS,
         &RADIUS,
         &ICMP,
+        &REDIS,
+        &SMTP,
+        &POSTGRESQL,
+        &MYSQL,
+        &LDAP,
+        &AGENT,
     ],
     exclusive: ONE_OF,
 };
@@ -151,6 +165,12 @@ pub(crate) static SHARED_KEYS: &[&Key] = &[
     &DNS,
     &RADIUS,
     &ICMP,
+    &REDIS,
+    &SMTP,
+    &POSTGRESQL,
+    &MYSQL,
+    &LDAP,
+    &AGENT,
 ];
 /// Two names of one thing.
 static ONE_OF: &[&[&str]] = &[&["retries", "fall"]];
@@ -211,13 +231,14 @@ pub(crate) static ICMP: Key =
 pub(crate) static ALWAYS: &[&Key] = &[&NAME, &ADDRESS, &HEADER_NAME, &POINTER];
 
 /// The kinds of probes. A check has one.
-pub(crate) static KINDS: &[&Key] = &[&TCP, &HTTP, &UDP, &DNS, &RADIUS, &ICMP];
+pub(crate) static KINDS: &[&Key] =
+    &[&TCP, &HTTP, &UDP, &DNS, &RADIUS, &ICMP, &REDIS, &SMTP, &POSTGRESQL, &MYSQL, &LDAP, &AGENT];
 
 static TCP_TABLE: Table = Table {
     name: "check.tcp",
-    doc: "TCP: the connection itself is the check, unless `send` or `receive` asks for more.",
-    keys: &[&SEND, &RECEIVE, &TLS],
-    exclusive: &[],
+    doc: "TCP: the connection itself is the check, unless `send`, `receive` or `steps` asks for more.",
+    keys: &[&SEND, &RECEIVE, &STEPS, &TLS],
+    exclusive: &[&["steps", "send"], &["steps", "receive"]],
 };
 static UDP_TABLE: Table = Table {
     name: "check.udp",

@@ -9,9 +9,12 @@ use hc_types::{
 };
 use toml::{Table, Value};
 
+use self::dialogue::put_dialogue;
 use crate::probe::host_overrides;
 use crate::range::TargetItem;
 use crate::{Checks, HostCheck, Labels, Resolve, timing, words};
+
+mod dialogue;
 
 /// Why a check has no form in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +99,7 @@ fn table(name: &str, labels: &Labels, spec: &CheckSpec) -> Result<Table, String>
         ProbeSpec::Dns(dns) => put_dns(&mut probe, dns)?,
         ProbeSpec::Radius(radius) => put_radius(&mut probe, radius),
         ProbeSpec::RadiusStatus(status) => put_radius_status(&mut probe, status),
+        ProbeSpec::Dialogue(dialogue) => put_dialogue(&mut probe, dialogue)?,
     }
     put(&mut table, spec.probe().type_name(), probe);
     Ok(table)

@@ -15,6 +15,8 @@ use crate::form::{Key, Located, Settings, Value};
 use crate::inherit::Layer;
 use crate::{keys, tls};
 
+mod dialogue;
+
 /// Reads the table of a kind of probe. `None` if something is missing or wrong.
 pub(crate) fn read(
     kind: &'static Key,
@@ -28,10 +30,12 @@ pub(crate) fn read(
     match kind.name {
         "icmp" => Some(ProbeSpec::Icmp),
         "udp" => Some(ProbeSpec::Udp(Box::new(reader.udp()))),
+        "tcp" if settings.has(&keys::dialogue::STEPS) => reader.dialogue(),
         "tcp" => Some(ProbeSpec::Tcp(reader.tcp())),
         "http" => Some(ProbeSpec::Http(Box::new(reader.http()?))),
         "dns" => Some(ProbeSpec::Dns(Box::new(reader.dns()?))),
         "radius" => reader.radius(),
+        "redis" | "smtp" | "postgresql" | "mysql" | "ldap" | "agent" => reader.dialogue(),
         _ => None,
     }
 }

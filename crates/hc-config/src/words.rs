@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use hc_types::{Jitter, Pattern, Rcode, RecordClass, RecordType};
+use hc_types::{Jitter, Pattern, Rcode, RecordClass, RecordType, StreamPattern};
 
 use crate::form::Value;
 use crate::range::TargetItem;
@@ -173,6 +173,22 @@ pub(crate) fn record_type(text: &str) -> Result<Value, String> {
 
 pub(crate) fn record_class(text: &str) -> Result<Value, String> {
     text.parse::<RecordClass>().map_err(|error| error.to_string())?;
+    any(text)
+}
+
+pub(crate) fn stream_pattern(text: &str) -> Result<Value, String> {
+    StreamPattern::new(text).map_err(|error| error.to_string())?;
+    any(text)
+}
+
+/// One word of printable ASCII.
+pub(crate) fn graphic(text: &str) -> Result<Value, String> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!(
+            "{} is empty, or has a blank, a control character or one outside ASCII",
+            quoted(text)
+        ));
+    }
     any(text)
 }
 

@@ -146,10 +146,10 @@ fn a_check_needs_a_name_a_target_and_one_kind() {
     wrong(
         "[[check]]\n[[check]]\nname = 'a'\n",
         &[
-            "f:1:1: check: a check needs a kind of probe: one of tcp, http, udp, dns, radius, icmp",
+            "f:1:1: check: a check needs a kind of probe: one of tcp, http, udp, dns, radius, icmp, redis, smtp, postgresql, mysql, ldap, agent",
             "f:1:1: check.name: a check needs a name",
             "f:1:1: check.target: a check needs a target",
-            "f:2:1: check: a check needs a kind of probe: one of tcp, http, udp, dns, radius, icmp",
+            "f:2:1: check: a check needs a kind of probe: one of tcp, http, udp, dns, radius, icmp, redis, smtp, postgresql, mysql, ldap, agent",
             "f:2:1: check.target: a check needs a target",
         ],
     );
@@ -257,6 +257,48 @@ fn what_the_domain_refuses_is_shown_at_its_key() {
     wrong(
         "[[check]]\nname = 'a'\nicmp = {}\ntarget = ['192.0.2.1', '224.0.0.0/16']\n",
         &["f:4:24: check.target: 224.0.0.1 is a multicast address, from which no backend answers"],
+    );
+}
+
+#[test]
+fn steps_that_cannot_be_taken() {
+    let wrong = |steps: &str, expected: &str| {
+        wrong_check(&format!("port = 25\ntcp.steps = [{steps}]"), &[expected]);
+    };
+    wrong("", "f:5:13: check.tcp.steps: 0 steps; a dialogue has 1 to 100");
+    wrong("{}", "f:5:14: check.tcp.steps: a step sends something, expects something, or begins TLS");
+    wrong("{ send = '' }", "f:5:13: check.tcp.steps: step 1 sends nothing");
+    wrong("{ expect = '' }", "f:5:13: check.tcp.steps: step 1 expects nothing");
+    wrong("{ starttls = false }", "f:5:14: check.tcp.steps: `starttls` is true or not there");
+    wrong("{ starttls = true }, { starttls = true }", "f:5:13: check.tcp.steps: TLS begins twice");
+    wrong(
+        "{ send = 'a', limit = 1 }",
+        "f:5:14: check.tcp.steps: `rest_of_line` and `limit` are for steps that expect something",
+    );
+    wrong(
+        "{ send = 'a', expect = 'b' }",
+        "f:5:37: check.tcp.steps.expect: not together with `send` (see f:5:23)",
+    );
+    wrong(
+        "{ expect_regex = '(' }",
+        "f:5:31: check.tcp.steps.expect_regex: is not a regular expression: unclosed group",
+    );
+    wrong(
+        "{ expect_contains = 'abc', limit = 2 }",
+        "f:5:13: check.tcp.steps: step 1 expects more bytes than its limit",
+    );
+    wrong_check(
+        "port = 25\ntcp = { send = 'a', steps = [{ send = 'a' }] }",
+        &["f:5:16: check.tcp.send: not together with `steps` (see f:5:29)"],
+    );
+    wrong_check(
+        "ldap = { username = 'cn=a' }",
+        &["f:4:21: check.ldap.username: name and password of a bind need each other"],
+    );
+    wrong_check(
+        "smtp = { hello = 'a b' }",
+        &["f:4:18: check.smtp.hello: \"a b\" is empty, or has a blank, a control \
+         character or one outside ASCII"],
     );
 }
 

@@ -112,6 +112,37 @@ fn lines(kind: &'static str) -> BoxedStrategy<String> {
                 .prop_map(|(query, expect)| format!("[check.dns]\nquery = '{query}'\n{expect}"))
                 .boxed()
         }
+        "dialogue" => {
+            let step = prop_oneof![
+                Just("{ send = { hex = '0a ff' } }"),
+                Just("{ expect = 'é' }"),
+                Just("{ expect = '', rest_of_line = true, limit = 65536 }"),
+                Just("{ rest_of_line = true }"),
+                Just("{ expect_contains = '250', limit = 3 }"),
+                Just(r"{ expect_regex = '^\d+ (a|b)', rest_of_line = true }"),
+            ];
+            let steps = (proptest::collection::vec(step, 1..5), any::<bool>(), tls.clone()).prop_map(
+                |(mut steps, starttls, tls)| {
+                    steps.extend(starttls.then_some("{ starttls = true }"));
+                    format!("tcp = {{ steps = [{}], tls = {tls} }}", steps.join(", "))
+                },
+            );
+            let named = prop_oneof![
+                Just("redis = { username = { hex = 'ff' }, password = 'b', role = 'replica', tls = TLS }"),
+                Just("redis = { tls = TLS }"),
+                Just("ldap = { username = 'cn=a, dc=b', password = 'c', starttls = true, tls = TLS }"),
+                Just("ldap = { tls = TLS }"),
+                Just("smtp = { hello = 'a.example', starttls = true, tls = TLS }"),
+                Just("smtp = { tls = TLS }"),
+                Just("postgresql = { username = 'a', database = 'b', tls = TLS }"),
+                Just("mysql = { username = 'a', tls = TLS }"),
+                Just("mysql = { tls = TLS }"),
+            ];
+            let named = (named, tls.clone()).prop_map(|(named, tls)| named.replace("TLS", &tls));
+            let agent =
+                (bytes, tls).prop_map(|(send, tls)| format!("agent = {{ send = {send}, tls = {tls} }}"));
+            prop_oneof![steps, named, agent].boxed()
+        }
         "radius_status" => (bytes, any::<bool>())
             .prop_map(|(secret, require)| {
                 format!(
@@ -140,7 +171,8 @@ fn document() -> impl Strategy<Value = String> {
         lines("http"),
         lines("dns"),
         lines("radius"),
-        lines("radius_status")
+        lines("radius_status"),
+        lines("dialogue"),
     ];
     let target = prop_oneof![
         Just("'192.0.2.1'"),

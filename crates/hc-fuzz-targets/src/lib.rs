@@ -17,6 +17,7 @@
 mod checks;
 mod config;
 mod corpus;
+mod dialogue;
 mod dns;
 mod http;
 mod icmp;
@@ -34,6 +35,7 @@ mod wire;
 pub use checks::{checks_toml, cluster_pb};
 pub use config::config;
 pub use corpus::{BadLine, Corpus};
+pub use dialogue::{dialogue, stream_pattern};
 pub use dns::{dns_answer, dns_name, dns_question};
 pub use http::{http_body, http_exchange, http_head};
 pub use icmp::icmp;
@@ -66,6 +68,7 @@ pub const TARGETS: &[Target] = targets![
     checks_toml,
     cluster_pb,
     config,
+    dialogue,
     dns_answer,
     dns_name,
     dns_question,
@@ -83,6 +86,7 @@ pub const TARGETS: &[Target] = targets![
     recognise,
     record_type,
     snapshot,
+    stream_pattern,
     tls_certificate,
     wire_to_proxy,
     wire_to_server,

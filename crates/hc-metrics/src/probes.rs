@@ -2,16 +2,13 @@
 
 use std::collections::HashMap;
 
-use hc_types::{Outcome, StatusUpdate};
+use hc_types::{Outcome, ProbeSpec, StatusUpdate};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::exemplar::CounterWithExemplar;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-
-/// The kinds of probes, which `ProbeSpec::type_name` gives.
-const TYPES: [&str; 6] = ["icmp", "udp", "tcp", "http", "dns", "radius"];
 
 /// Upper limits of latencies, in seconds.
 const BUCKETS: [f64; 14] =
@@ -56,8 +53,8 @@ struct OfType {
 
 #[derive(Debug)]
 pub(crate) struct Probes {
-    /// Six: comparing them all costs less than a hash, and every probe does it.
-    types: [(&'static str, OfType); TYPES.len()],
+    /// A dozen: comparing them all costs less than a hash, and every probe does it.
+    types: Vec<(&'static str, OfType)>,
 }
 
 impl Probes {
@@ -87,7 +84,7 @@ impl Probes {
                 failures: failures.collect(),
             }
         };
-        Self { types: TYPES.map(|r#type| (r#type, of(r#type))) }
+        Self { types: ProbeSpec::TYPE_NAMES.iter().map(|r#type| (*r#type, of(r#type))).collect() }
     }
 
     pub(crate) fn count(&self, updates: &[StatusUpdate]) {

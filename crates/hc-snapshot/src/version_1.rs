@@ -50,7 +50,9 @@ impl Serialize for Subject<'_> {
             ProbeSpec::Dns(dns) => write_dns(&mut map, dns)?,
             ProbeSpec::Radius(radius) => write_radius(&mut map, radius)?,
             // There was none then.
-            ProbeSpec::RadiusStatus(_) => return Err(S::Error::custom("not in version 1")),
+            ProbeSpec::RadiusStatus(_) | ProbeSpec::Dialogue(_) => {
+                return Err(S::Error::custom("not in version 1"));
+            }
         }
         map.end()
     }

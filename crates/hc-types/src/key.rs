@@ -136,6 +136,12 @@ mod tag {
     pub(super) const REQUIRE_MESSAGE_AUTHENTICATOR: u8 = 68;
     pub(super) const STATUS_SERVER: u8 = 69;
 
+    pub(super) const STEP: u8 = 80;
+    pub(super) const ROLE: u8 = 81;
+    pub(super) const HELLO: u8 = 82;
+    pub(super) const STARTTLS: u8 = 83;
+    pub(super) const DATABASE: u8 = 84;
+
     pub(super) const SNI: u8 = 128;
     pub(super) const VERIFY_NAME: u8 = 129;
     pub(super) const ROOT: u8 = 130;
@@ -225,6 +231,7 @@ impl Encoding {
             ProbeSpec::Http(http) => self.http(http),
             ProbeSpec::Dns(dns) => self.dns(dns),
             ProbeSpec::Radius(radius) => self.radius(radius),
+            ProbeSpec::Dialogue(probe) => self.dialogue(probe),
             ProbeSpec::RadiusStatus(status) => {
                 let RadiusStatusProbe { secret, require_message_authenticator } = &**status;
                 self.field(tag::KIND, &[6]);
@@ -478,5 +485,6 @@ impl Encoding {
     }
 }
 
+mod dialogue;
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,7 @@
 
 mod backend;
 mod bytes;
+mod dialogue;
 mod evidence;
 mod http;
 mod id;
@@ -39,6 +40,7 @@ mod set;
 mod source;
 mod spec;
 mod status;
+mod stream_pattern;
 mod target;
 mod text;
 mod throttle;
@@ -49,6 +51,10 @@ pub mod verdict;
 mod wall;
 
 pub use bytes::{RawBytes, Secret};
+pub use dialogue::{
+    Dialogue, DialogueExpectation, DialogueProbe, DialogueStep, ExpectedBytes, LdapDialogue, MysqlDialogue,
+    PostgresqlDialogue, RedisDialogue, RedisRole, SmtpDialogue, StepFailure,
+};
 pub use evidence::{Evidence, PhaseTimes, ProbeResult, Seen, TlsFacts};
 pub use http::StatusCodes;
 pub use http::condition::{
@@ -71,6 +77,7 @@ pub use set::{Rejection, SetChange};
 pub use source::{Metadata, Proposal, Reply, Source};
 pub use spec::{CheckSpec, SpecError};
 pub use status::{Batch, CheckStatus, Counts, Health, Held, Progress, Remembered, Status, StatusUpdate};
+pub use stream_pattern::{Matched, StreamMatcher, StreamPattern, StreamPatternError};
 pub use target::{Mark, Mode, Target};
 pub use text::{cut, quote, radius_code_name};
 pub use throttle::Throttle;

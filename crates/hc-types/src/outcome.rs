@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{LocalFault, Pass, RawBytes, recognise};
+use crate::{LocalFault, Pass, RawBytes, StepFailure, recognise};
 
 /// The result of one probe.
 ///
@@ -246,6 +246,9 @@ pub enum Failure {
     /// The request cannot be made from what is configured (an invalid URL, a name that is too
     /// long); nothing was sent.
     BadRequest(Box<str>),
+    /// Another failure, within a dialogue, and the step at which it came. Its label is that of the
+    /// failure.
+    InStep(Box<StepFailure>),
 }
 
 /// What had come of an answer when it was cut short.
@@ -353,6 +356,7 @@ impl Failure {
             Failure::BadAuthenticator(_) => "bad_authenticator",
             Failure::MalformedReply(_) => "malformed_reply",
             Failure::BadRequest(_) => "bad_request",
+            Failure::InStep(step) => step.failure.label(),
         }
     }
 }
@@ -385,6 +389,8 @@ mod tests {
             Failure::MalformedReply("".into()),
             Failure::BadRequest("".into()),
         ]);
+        let in_step = |failure| Failure::InStep(Box::new(StepFailure { step: "".into(), failure }));
+        assert_eq!(in_step(Failure::Refused).label(), "refused");
         let faults = [
             LocalFault::Descriptors,
             LocalFault::Ports,

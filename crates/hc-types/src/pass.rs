@@ -22,6 +22,9 @@ pub enum Pass {
     Dns(Box<DnsAnswer>),
     /// RADIUS: the code of the response.
     Radius(u8),
+    /// A dialogue: what the peer said of itself, in words such as `it asks for SCRAM-SHA-256`. Behind
+    /// two pointers, so that an [`Outcome`](crate::Outcome) stays at 24 bytes.
+    Answer(Box<Box<str>>),
     /// It passed, and somebody should look at it.
     Warned(Box<Warned>),
 }
@@ -67,6 +70,12 @@ impl Pass {
         }
     }
 
+    /// What a peer said of itself in a dialogue.
+    #[must_use]
+    pub fn answer(text: String) -> Self {
+        Self::Answer(Box::new(text.into()))
+    }
+
     /// HTTP: the status line after the version, as the peer wrote it, such as `200 OK`.
     #[must_use]
     pub fn status_text(&self) -> Option<&str> {
@@ -88,6 +97,7 @@ impl fmt::Display for Pass {
             Pass::Plain => Ok(()),
             Pass::Http { .. } => write!(f, "got {}", self.status_text().unwrap_or_default()),
             Pass::Dns(answer) => write!(f, "received answer {answer}"),
+            Pass::Answer(text) => f.write_str(text),
             Pass::Radius(code) => write!(f, "got RADIUS {} response", radius_code_name(*code)),
             Pass::Warned(warned) if warned.pass == Pass::Plain => write!(f, "warning: {}", warned.warning),
             Pass::Warned(warned) => write!(f, "{}; warning: {}", warned.pass, warned.warning),
@@ -185,6 +195,7 @@ mod tests {
         assert_eq!(Pass::dns(address).to_string(), "received answer 192.0.2.1");
         let text = DnsAnswer::Text("10 mail.example.".into());
         assert_eq!(Pass::dns(text).to_string(), "received answer 10 mail.example.");
+        assert_eq!(Pass::answer("it is a master".into()).to_string(), "it is a master");
         assert_eq!(Pass::Radius(2).to_string(), "got RADIUS Access-Accept response");
         assert_eq!(Pass::Radius(77).to_string(), "got RADIUS (unknown 77) response");
     }

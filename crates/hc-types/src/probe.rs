@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{HttpConditions, HttpRequest, RawBytes, Secret, StatusCodes, Tls};
+use crate::{DialogueProbe, HttpConditions, HttpRequest, RawBytes, Secret, StatusCodes, Tls};
 
-/// What a probe does, and what it takes for an answer. The eight types of Seesaw (`healthcheck/`):
-/// TCP and HTTP each with and without TLS.
+/// What a probe does, and what it takes for an answer. The eight types of Seesaw (`healthcheck/`),
+/// TCP and HTTP each with and without TLS, and what only files of checks can ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ProbeSpec {
     /// ICMP or ICMPv6 echo.
@@ -27,6 +27,8 @@ pub enum ProbeSpec {
     Radius(Box<RadiusProbe>),
     /// One RADIUS Status-Server.
     RadiusStatus(Box<RadiusStatusProbe>),
+    /// A dialogue over TCP, by steps of one's own or those of a known protocol.
+    Dialogue(Box<DialogueProbe>),
 }
 
 impl ProbeSpec {
@@ -40,8 +42,25 @@ impl ProbeSpec {
             ProbeSpec::Http(_) => "http",
             ProbeSpec::Dns(_) => "dns",
             ProbeSpec::Radius(_) | ProbeSpec::RadiusStatus(_) => "radius",
+            ProbeSpec::Dialogue(probe) => probe.dialogue.type_name(),
         }
     }
+
+    /// Every word that [`type_name`](Self::type_name) can give.
+    pub const TYPE_NAMES: &'static [&'static str] = &[
+        "icmp",
+        "udp",
+        "tcp",
+        "http",
+        "dns",
+        "radius",
+        "redis",
+        "smtp",
+        "postgresql",
+        "mysql",
+        "ldap",
+        "agent",
+    ];
 }
 
 /// UDP: `send` goes out as one datagram (an empty one too), and the first datagram that comes back

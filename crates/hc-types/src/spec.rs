@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::timing::{Jitter, Needed, Pace, Packed, PeriodError, Timing};
 use crate::{
     CheckKey, DnsExpectation, DnsOptions, DnsProbe, HttpConditions, HttpRequest, Mode, Outcome, ProbeSpec,
-    Progress, Rcode, RecordType, Status, Target, Tls, backend, text,
+    Progress, Rcode, RecordType, Status, Target, Tls, backend, dialogue, text,
 };
 
 /// Why a check cannot exist. Each text begins with the field that it is about, named as in
@@ -155,6 +155,14 @@ pub enum SpecError {
     /// A text that is expected in A or AAAA records.
     #[error("expected_answer: for A and AAAA use expected_ips")]
     ExpectedAnswer,
+    /// A dialogue that cannot be held.
+    #[error("{field}: {problem}")]
+    Dialogue {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it, in words.
+        problem: Box<str>,
+    },
     /// A size of UDP payload below 512, which counts as 512 (RFC 6891 section 6.2.3).
     #[error("edns_payload: {0} is below 512")]
     EdnsPayload(u16),
@@ -196,6 +204,7 @@ impl SpecError {
             SpecError::BodyLimit | SpecError::BodyLimitTooLow { .. } => "body_limit",
             SpecError::ExpectedAddress(_) | SpecError::ExpectedAddressesOf(_) => "expected_ips",
             SpecError::ExpectedAnswer => "expected_answer",
+            SpecError::Dialogue { field, .. } => field,
             SpecError::EdnsPayload(_) => "edns_payload",
             SpecError::ExpectedRcode(_) | SpecError::ExpectedRcodes => "expected_rcodes",
             SpecError::TlsOption { field, .. } => field,
@@ -238,6 +247,12 @@ impl CheckSpec {
             ProbeSpec::Tcp(mut tcp) => {
                 tcp.tls.as_mut().map_or(Ok(()), Tls::check)?;
                 ProbeSpec::Tcp(tcp)
+            }
+            ProbeSpec::Dialogue(mut probe) => {
+                dialogue::check(&mut probe)
+                    .map_err(|(field, problem)| SpecError::Dialogue { field, problem: problem.into() })?;
+                probe.tls.as_mut().map_or(Ok(()), Tls::check)?;
+                ProbeSpec::Dialogue(probe)
             }
             other => other,
         };

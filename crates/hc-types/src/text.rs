@@ -38,12 +38,21 @@ fn write_subject(text: &mut String, spec: &CheckSpec) -> fmt::Result {
         }
         ProbeSpec::Radius(_) => write!(text, "RADIUS Access-Request to {target}"),
         ProbeSpec::RadiusStatus(_) => write!(text, "RADIUS Status-Server to {target}"),
+        ProbeSpec::Dialogue(probe) => write!(text, "{} {target}", probe.dialogue.subject()),
     }
 }
 
 fn write_failure(text: &mut String, spec: &CheckSpec, failure: &Failure) -> fmt::Result {
     text.write_str("; ")?;
+    write_cause(text, spec, failure)
+}
+
+fn write_cause(text: &mut String, spec: &CheckSpec, failure: &Failure) -> fmt::Result {
     match failure {
+        Failure::InStep(step) => {
+            write!(text, "{}: ", step.step)?;
+            write_cause(text, spec, &step.failure)
+        }
         Failure::Refused => text.write_str("connection refused"),
         Failure::Timeout { evidence: TimeoutEvidence { stray: Some(stray), .. }, .. } => {
             write!(text, "timed out, the only replies {stray}")

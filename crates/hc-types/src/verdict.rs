@@ -211,7 +211,14 @@ pub fn timed_out(at: &AtDeadline) -> Failure {
 /// Whether the result proves that the peer was silent. A peer that sent stray datagrams was not.
 #[must_use]
 pub fn is_silence(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Fail(Failure::Timeout { evidence, .. }) if *evidence == TimeoutEvidence::SILENT)
+    fn of(failure: &Failure) -> bool {
+        match failure {
+            Failure::InStep(step) => of(&step.failure),
+            Failure::Timeout { evidence, .. } => *evidence == TimeoutEvidence::SILENT,
+            _ => false,
+        }
+    }
+    matches!(outcome, Outcome::Fail(failure) if of(failure))
 }
 
 // ---- The path
@@ -245,27 +252,32 @@ pub fn path_check(outcome: &Outcome) -> PathCheck {
             PathCheck::Broadcast
         }
         Outcome::Inconclusive(_) => PathCheck::None,
-        Outcome::Fail(failure) => match failure {
-            Failure::Timeout { .. } => PathCheck::RouteAndChanges,
-            // A path that leads elsewhere for a moment may cause these; but somebody answered.
-            Failure::Refused | Failure::Reset(_) | Failure::ResetAfter(_) | Failure::Closed { .. } => {
-                PathCheck::Changes { answered: true }
-            }
-            // This node says so too, when a neighbour does not answer.
-            Failure::Unreachable(_) => PathCheck::Changes { answered: false },
-            // The peer's own words, and what was never sent.
-            Failure::PathDown { .. }
-            | Failure::Tls(_)
-            | Failure::Status { .. }
-            | Failure::BodyMismatch(_)
-            | Failure::HeaderMismatch(_)
-            | Failure::DnsRcode(_)
-            | Failure::WrongAnswer(_)
-            | Failure::RadiusCode(_)
-            | Failure::BadAuthenticator(_)
-            | Failure::MalformedReply(_)
-            | Failure::BadRequest(_) => PathCheck::None,
-        },
+        Outcome::Fail(failure) => path_check_of(failure),
+    }
+}
+
+fn path_check_of(failure: &Failure) -> PathCheck {
+    match failure {
+        Failure::InStep(step) => path_check_of(&step.failure),
+        Failure::Timeout { .. } => PathCheck::RouteAndChanges,
+        // A path that leads elsewhere for a moment may cause these; but somebody answered.
+        Failure::Refused | Failure::Reset(_) | Failure::ResetAfter(_) | Failure::Closed { .. } => {
+            PathCheck::Changes { answered: true }
+        }
+        // This node says so too, when a neighbour does not answer.
+        Failure::Unreachable(_) => PathCheck::Changes { answered: false },
+        // The peer's own words, and what was never sent.
+        Failure::PathDown { .. }
+        | Failure::Tls(_)
+        | Failure::Status { .. }
+        | Failure::BodyMismatch(_)
+        | Failure::HeaderMismatch(_)
+        | Failure::DnsRcode(_)
+        | Failure::WrongAnswer(_)
+        | Failure::RadiusCode(_)
+        | Failure::BadAuthenticator(_)
+        | Failure::MalformedReply(_)
+        | Failure::BadRequest(_) => PathCheck::None,
     }
 }
 
@@ -336,6 +348,7 @@ fn may_be_caused_by_stall(failure: &Failure) -> bool {
         Failure::BodyMismatch(mismatch) | Failure::HeaderMismatch(mismatch) => {
             mismatch.status.as_deref().is_none_or(is_408)
         }
+        Failure::InStep(step) => may_be_caused_by_stall(&step.failure),
         Failure::Refused
         | Failure::Unreachable(_)
         | Failure::PathDown { .. }

@@ -53,6 +53,7 @@ fn serialize_subject<M: SerializeMap>(map: &mut M, spec: &CheckSpec) -> Result<(
         ProbeSpec::Dns(dns) => serialize_dns(map, dns)?,
         ProbeSpec::Radius(radius) => serialize_radius(map, radius)?,
         ProbeSpec::RadiusStatus(_) => return Err(unsayable("Status-Server")),
+        ProbeSpec::Dialogue(_) => return Err(unsayable("a dialogue")),
     }
     Ok(())
 }

@@ -46,7 +46,8 @@ pub(crate) static RESOLVE: Key = Key {
 pub(crate) static PORT: Key = Key {
     name: "port",
     form: Form::OneOrMany(&Form::Text(&PORT_SYNTAX)),
-    default: "http 80, with TLS 443; dns 53; radius 1812; otherwise required",
+    default: "http 80, with TLS 443; dns 53; radius 1812; redis 6379; smtp 25, with TLS from the start 465; postgresql 5432; \
+              mysql 3306; ldap 389, with TLS from the start 636; otherwise required",
     doc: "The port of the targets that name none: a number, a range, or a list of these.",
 };
 pub(crate) static MODE: Key = Key {

@@ -5,7 +5,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{JsonNumber, Mark, Pattern, RawBytes, Rcode, RecordClass, RecordType, Timing};
+use crate::{
+    Dialogue, DialogueExpectation, DialogueProbe, DialogueStep, ExpectedBytes, JsonNumber, LdapDialogue,
+    Mark, MysqlDialogue, Pattern, PostgresqlDialogue, RawBytes, Rcode, RecordClass, RecordType,
+    RedisDialogue, RedisRole, SmtpDialogue, StreamPattern, Timing,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -191,6 +195,33 @@ fn keys_are_the_same_in_every_version() {
     vector(backend(), dns_with(options), "020e377b0c710307c0b987ab800198a2");
 }
 
+#[test]
+fn keys_of_dialogues_are_the_same_in_every_version() {
+    let check = |tls, dialogue, key| {
+        vector(plain("192.0.2.1", 80), ProbeSpec::Dialogue(Box::new(DialogueProbe { tls, dialogue })), key);
+    };
+    let expect =
+        |bytes, limit, rest_of_line| DialogueStep::Expect(DialogueExpectation { bytes, limit, rest_of_line });
+    let steps = [
+        expect(ExpectedBytes::Begin("220 ".into()), 4096, true),
+        DialogueStep::Send("QUIT".into()),
+        expect(ExpectedBytes::Pattern(StreamPattern::new("^a+").unwrap()), 9, false),
+        expect(ExpectedBytes::Contain("ok".into()), 4096, false),
+        DialogueStep::StartTls,
+    ];
+    check(None, Dialogue::Steps(steps.into()), "0264156d39f7e3437d0e6a926a4cb2cb");
+    let redis = RedisDialogue { username: "u".into(), password: "p".into(), role: Some(RedisRole::Replica) };
+    check(None, Dialogue::Redis(redis), "02630ab135dca3d2c15e131587e03562");
+    let smtp = SmtpDialogue { hello: "localhost".into(), starttls: true };
+    check(Some(Tls::new(true)), Dialogue::Smtp(smtp), "0230b3c77619a79cd8ea8476363f0f41");
+    let postgresql = PostgresqlDialogue { username: "u".into(), database: "d".into() };
+    check(Some(Tls::new(false)), Dialogue::Postgresql(postgresql), "02522bcba4599ad9ce6e870b562b7ae3");
+    check(None, Dialogue::Mysql(MysqlDialogue { username: "u".into() }), "02fdaa1b1edcca96dd4e10b4384c11e6");
+    let ldap = LdapDialogue { username: "cn=u".into(), password: "p".into(), starttls: true };
+    check(None, Dialogue::Ldap(ldap), "0229825a520d0a16c636c023de990f03");
+    check(None, Dialogue::Agent { send: "a\n".into() }, "02ecab420eafe40ea15aafe57ac5a02c");
+}
+
 /// The example of the documentation, byte for byte.
 #[test]
 fn the_encoding_is_as_documented() {
@@ -265,7 +296,7 @@ fn pick(choices: [u8; CHOICES]) -> CheckSpec {
         options: on(tls, 5).then(|| tls_options(list, text_of(other)).into()),
     });
     let (send, receive) = (text_of(text).into(), text_of(other).into());
-    let probe = match kind % 9 {
+    let probe = match kind % 10 {
         0 => ProbeSpec::Icmp,
         1 => ProbeSpec::Udp(Box::new(UdpProbe { send, receive })),
         2 => ProbeSpec::Tcp(TcpProbe { send, receive, tls }),
@@ -318,6 +349,36 @@ fn pick(choices: [u8; CHOICES]) -> CheckSpec {
             options: None,
         })),
         5 => dns(RecordType(16), RecordClass::IN, DnsExpectation::Text(text_of(text).into())),
+        9 => {
+            let bytes = match text % 3 {
+                0 => ExpectedBytes::Begin("a".into()),
+                1 => ExpectedBytes::Contain("a".into()),
+                _ => ExpectedBytes::Pattern(StreamPattern::new("a").unwrap()),
+            };
+            let limit = u32::from(flag >> 1) + 1;
+            let expectation = DialogueExpectation { bytes, limit, rest_of_line: on(flag, 0) };
+            let steps = match list % 4 {
+                0 => vec![DialogueStep::Expect(expectation)],
+                1 => vec![DialogueStep::Send("a".into()), DialogueStep::Expect(expectation)],
+                2 => vec![DialogueStep::Expect(expectation), DialogueStep::Send("a".into())],
+                _ => vec![DialogueStep::StartTls],
+            };
+            let dialogue = match other % 5 {
+                0 => Dialogue::Steps(steps.into()),
+                1 => Dialogue::Agent { send: text_of(text).into() },
+                2 => Dialogue::Mysql(MysqlDialogue { username: text_of(text).into() }),
+                3 => Dialogue::Postgresql(PostgresqlDialogue {
+                    username: "a".into(),
+                    database: text_of(text).into(),
+                }),
+                _ => Dialogue::Redis(RedisDialogue {
+                    role: [None, Some(RedisRole::Master), Some(RedisRole::Replica)][usize::from(list % 3)],
+                    password: text_of(text).into(),
+                    ..RedisDialogue::default()
+                }),
+            };
+            ProbeSpec::Dialogue(Box::new(DialogueProbe { tls, dialogue }))
+        }
         7 => radius_status(on(flag, 0)),
         8 => dns_with(DnsOptions {
             fresh_label: on(flag, 0),

@@ -2,9 +2,10 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    BodyCondition, HeaderCondition, HeaderField, HeaderTest, HttpConditions, HttpOverrides, HttpProbe,
-    HttpRequest, HttpVersion, JsonCondition, MAX_PERIOD, Mark, RadiusExpectation, RadiusProbe, Rcode,
-    RecordClass, TcpProbe,
+    BodyCondition, Dialogue, DialogueExpectation, DialogueProbe, DialogueStep, ExpectedBytes,
+    HeaderCondition, HeaderField, HeaderTest, HttpConditions, HttpOverrides, HttpProbe, HttpRequest,
+    HttpVersion, JsonCondition, LdapDialogue, MAX_PERIOD, Mark, MysqlDialogue, RadiusExpectation,
+    RadiusProbe, Rcode, RecordClass, RedisDialogue, SmtpDialogue, TcpProbe, Tls,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -316,4 +317,42 @@ fn what_says_nothing_is_left_out_and_names_of_fields_have_one_form() {
 fn an_http_probe_is_small() {
     assert!(size_of::<HttpProbe>() <= 104, "{}", size_of::<HttpProbe>());
     assert!(size_of::<HttpOverrides>() <= 72, "{}", size_of::<HttpOverrides>());
+}
+
+#[test]
+fn dialogues_that_cannot_be_held() {
+    let build = |dialogue| {
+        let probe = ProbeSpec::Dialogue(Box::new(DialogueProbe { tls: None, dialogue }));
+        CheckSpec::new(target(), probe, Timing::every(SECOND).timeout(SECOND))
+    };
+    let steps = |steps: &[DialogueStep]| build(Dialogue::Steps(steps.into()));
+    let expect = |bytes: &str, limit, rest_of_line| {
+        DialogueStep::Expect(DialogueExpectation {
+            bytes: ExpectedBytes::Begin(bytes.into()),
+            limit,
+            rest_of_line,
+        })
+    };
+    rejected(steps(&[]), "steps: 0 steps; a dialogue has 1 to 100");
+    rejected(steps(&vec![DialogueStep::Send("a".into()); 101]), "steps: 101 steps; a dialogue has 1 to 100");
+    rejected(steps(&[DialogueStep::Send("".into())]), "steps: step 1 sends nothing");
+    rejected(steps(&[expect("", 1, false)]), "steps: step 1 expects nothing");
+    rejected(steps(&[expect("ab", 1, true)]), "steps: step 1 expects more bytes than its limit");
+    rejected(steps(&[expect("a", 65_537, true)]), "steps: step 1 has a limit that is not in 1 to 65536");
+    let hello = SmtpDialogue { hello: "a b".into(), starttls: false };
+    rejected(build(Dialogue::Smtp(hello)), "hello: \"a b\" is no name");
+    let user = RedisDialogue { username: "u".into(), ..RedisDialogue::default() };
+    rejected(build(Dialogue::Redis(user)), "username: needs a password");
+    let anonymous = LdapDialogue { username: "cn=u".into(), ..LdapDialogue::default() };
+    rejected(build(Dialogue::Ldap(anonymous)), "username: name and password of a bind need each other");
+    rejected(
+        build(Dialogue::Mysql(MysqlDialogue { username: "\0".into() })),
+        "username: a name has no byte 0",
+    );
+    // TLS that begins within a dialogue has settings.
+    let started = steps(&[DialogueStep::StartTls]).unwrap();
+    let ProbeSpec::Dialogue(probe) = started.probe() else { panic!("a dialogue") };
+    assert_eq!(probe.tls, Some(Tls::new(true)));
+    // A plain check is as small as before.
+    assert!(size_of::<ProbeSpec>() <= 48, "{}", size_of::<ProbeSpec>());
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::Mismatch;
+use crate::{Mismatch, StepFailure};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
@@ -312,4 +312,31 @@ fn a_check_is_held_for_two_intervals_at_least() {
     check(10, 1, 1, (10, 10));
     check(10, 30, 5, (60, 70));
     check(0, 1, 5, (2, 12));
+}
+
+/// The step of a dialogue changes no rule.
+#[test]
+fn a_failure_in_a_step_means_what_it_means_elsewhere() {
+    let in_step =
+        |failure| Outcome::from(Failure::InStep(Box::new(StepFailure { step: "EHLO".into(), failure })));
+
+    for failure in [
+        Failure::silence(Phase::Response),
+        Failure::timeout(Phase::Response),
+        Failure::Reset(Phase::Response),
+        Failure::closed_after(b"2"),
+        Failure::Unreachable(Unreachable::Host),
+        Failure::WrongAnswer("no".into()),
+        Failure::MalformedReply("no".into()),
+        Failure::BodyMismatch(Box::new(Mismatch::new(b"421", None))),
+    ] {
+        let alone = Outcome::from(failure.clone());
+        let within = in_step(failure);
+        assert_eq!(is_silence(&within), is_silence(&alone), "{alone:?}");
+        assert_eq!(path_check(&within), path_check(&alone), "{alone:?}");
+        let stalled = |outcome: &Outcome| {
+            matches!(with_stall(outcome.clone(), SECOND, SECOND), Outcome::Inconclusive(_))
+        };
+        assert_eq!(stalled(&within), stalled(&alone), "{alone:?}");
+    }
 }
