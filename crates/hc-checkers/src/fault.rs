@@ -37,6 +37,11 @@ pub(crate) fn opening(error: &io::Error, ipv4: bool) -> ProbeError {
     judge(Call::Open { ipv6: !ipv4 }, error)
 }
 
+/// An error of `bind` to a source or an interface.
+pub(crate) fn binding(error: &io::Error, ip: IpAddr) -> ProbeError {
+    judge(Call::Bind { ip }, error)
+}
+
 /// An error of `connect`.
 pub(crate) fn connecting(error: &io::Error, to: IpAddr) -> ProbeError {
     judge(Call::Connect { to }, error)

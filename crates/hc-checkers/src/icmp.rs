@@ -14,12 +14,12 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use hc_types::{Failure, LocalFault, Outcome, Phase, ProbeResult, Target};
+use hc_types::{Failure, LocalFault, Outcome, Phase, ProbeResult, Target, Via};
 
 use crate::deadline::{self, Progress};
 use crate::fault::{self, ProbeError};
@@ -38,6 +38,14 @@ const MOST_BATCHES: usize = 64;
 /// others, most likely.
 static NEXT_ID: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(rand::random()));
 
+/// All probes of one family that go one way.
+#[derive(Debug)]
+struct OfWay {
+    family: Family,
+    way: Arc<Via>,
+    mux: Rc<EchoMux>,
+}
+
 /// Pings any number of hosts through one socket per address family, opened when it is first needed.
 /// Clones share it.
 ///
@@ -50,9 +58,23 @@ static NEXT_ID: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(rand::rand
 pub struct Pinger {
     v4: Rc<EchoMux>,
     v6: Rc<EchoMux>,
+    /// Those of probes with a source or an interface of their own.
+    others: Rc<RefCell<Vec<OfWay>>>,
 }
 
 impl Pinger {
+    fn by_way(&self, family: Family, way: &Arc<Via>) -> Rc<EchoMux> {
+        let mut others = self.others.borrow_mut();
+        // Those that no probe uses go, with their sockets, unless they are wanted now.
+        others.retain(|other| other.way == *way || Rc::strong_count(&other.mux) > 1);
+        if let Some(known) = others.iter().find(|other| other.family == family && other.way == *way) {
+            return Rc::clone(&known.mux);
+        }
+        let mux = Rc::new(EchoMux::default());
+        others.push(OfWay { family, way: Arc::clone(way), mux: Rc::clone(&mux) });
+        mux
+    }
+
     /// Sends one echo request of 64 bytes to `target`, with its mark, and passes when the reply
     /// comes. The port of the target means nothing.
     ///
@@ -74,10 +96,13 @@ impl Pinger {
     /// The same with what was seen.
     pub(crate) async fn judge(&self, target: &Target, timeout: Duration) -> ProbeResult {
         let family = Family::of(target.ip());
-        let mux = if family == Family::V4 { &self.v4 } else { &self.v6 };
+        let mux = match target.way() {
+            None => Rc::clone(if family == Family::V4 { &self.v4 } else { &self.v6 }),
+            Some(way) => self.by_way(family, way),
+        };
         deadline::within(timeout, async |progress| {
             progress.enter(Phase::Send);
-            let request = Request::send(mux, family, target)?;
+            let request = Request::send(&mux, family, target)?;
             progress.exchanged();
             progress.enter(Phase::Response);
             request.answer(progress).await.map(|()| Outcome::PASS)
@@ -118,13 +143,16 @@ impl fmt::Debug for EchoMux {
 }
 
 impl State {
-    fn socket(&mut self, family: Family) -> Result<Rc<EchoSocket>, ProbeError> {
+    fn socket(&mut self, family: Family, target: &Target) -> Result<Rc<EchoSocket>, ProbeError> {
         if let Some(socket) = &self.socket {
             return Ok(Rc::clone(socket));
         }
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let socket =
-            Rc::new(EchoSocket::open(family, id).map_err(|e| fault::opening(&e, family == Family::V4))?);
+        let socket = EchoSocket::open(family, id).map_err(|e| fault::opening(&e, family == Family::V4))?;
+        if target.way().is_some() {
+            socket.bind(target)?;
+        }
+        let socket = Rc::new(socket);
         self.next = rand::random();
         self.socket = Some(Rc::clone(&socket));
         Ok(socket)
@@ -201,7 +229,7 @@ enum Wait {
 impl Request {
     fn send(mux: &Rc<EchoMux>, family: Family, target: &Target) -> Result<Self, ProbeError> {
         let state = &mut *mux.0.borrow_mut();
-        let socket = state.socket(family)?;
+        let socket = state.socket(family, target)?;
         // While no probe waited, late replies were not read; in a burst, those of the burst are
         // not.
         if state.waiting.is_empty() || state.unread >= UNREAD {

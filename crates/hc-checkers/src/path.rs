@@ -23,9 +23,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hc_types::{LocalFault, Mark, Target};
+use nix::net::if_::if_nametoindex;
 
 use history::{History, Noted};
-use kernel::{Change, LOOPBACK, Notices, Questions, Read, Route};
+use kernel::{Change, LOOPBACK, Notices, Questions, Read, Route, Way};
 
 /// The queue of notices is read at least this often while probes run, so that it is known when a
 /// change was made.
@@ -255,9 +256,11 @@ impl Observer {
     }
 
     fn paths(&mut self, target: &Target) -> Paths {
-        let mut look = |ip, mark: Option<Mark>| (ip, self.questions.route(ip, mark, &mut self.buffer).ok());
+        let mut look = |way: Way| (way.to, self.questions.route(&way, &mut self.buffer).ok());
         let host = target.host().filter(|host| *host != target.ip());
-        Paths([Some(look(target.ip(), target.mark())), host.map(|host| look(host, None))])
+        let device = target.device().and_then(|device| if_nametoindex(device).ok());
+        let own = Way { to: target.ip(), mark: target.mark(), source: target.source(), device };
+        Paths([Some(look(own)), host.map(|host| look(Way::to(host)))])
     }
 
     fn is_down(&self, route: &Route) -> bool {

@@ -5,15 +5,19 @@ mod datagram;
 mod dropped;
 mod error_queue;
 mod lingering;
+mod proxy;
 mod stream;
 
 use std::cell::Cell;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use hc_types::{LocalFault, Target};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::Instant;
@@ -34,7 +38,26 @@ fn open(target: &Target, kind: Type, protocol: Protocol) -> Result<Socket, Probe
         // Before connect: it chooses the route and the source address, and the SYN must carry it.
         socket.set_mark(mark.get()).map_err(|error| fault::opening(&error, target.ip().is_ipv4()))?;
     }
+    if target.way().is_some() {
+        bind(&socket, target)?;
+    }
     Ok(socket)
+}
+
+/// Binds a socket to the interface and the source address of the target, if it has any of its own.
+pub(crate) fn bind(socket: &Socket, target: &Target) -> Result<(), ProbeError> {
+    if let Some(device) = target.device() {
+        let bound = socket.bind_device(Some(device.as_bytes()));
+        bound.map_err(|error| fault::binding(&error, target.ip()))?;
+    }
+    if let Some(source) = target.source() {
+        // Without it, each socket takes a port for itself alone, whatever its peer is, and those run
+        // out. An old kernel does not know it.
+        let _: nix::Result<()> = setsockopt(socket, IpBindAddressNoPort, &true);
+        let bound = socket.bind(&SocketAddr::new(source, 0).into());
+        bound.map_err(|error| fault::binding(&error, source))?;
+    }
+    Ok(())
 }
 
 /// Sends the datagrams of an IPv4 socket without the DF bit, whatever `net.ipv4.ip_no_pmtu_disc`

@@ -56,7 +56,7 @@ pub(crate) async fn judge(
         deadline::limit(timeout, async |progress| run(probe, target, config, progress).await).await;
     let (outcome, rest) = match ended {
         Ok((verdict, used)) => {
-            let rest = if is_bare(probe) && config.close == Close::Reset {
+            let rest = if is_bare(probe, target) && config.close == Close::Reset {
                 socket::reset(used.stream);
                 None
             } else {
@@ -76,7 +76,7 @@ async fn run<'a>(
     config: &'a CheckersConfig,
     progress: &'a Progress,
 ) -> Result<(Result<Pass, ProbeError>, FinishedConn), ProbeError> {
-    let mut stream = socket::connect(target, opening(probe, config.close), progress).await?;
+    let mut stream = socket::connect(target, opening(probe, target, config.close), progress).await?;
     let Some(tls) = &probe.tls else {
         let verdict = exchange(probe, &mut stream, progress).await;
         return Ok((verdict.map(|()| Pass::Plain), stream.into_inner().into()));
@@ -99,8 +99,11 @@ async fn run<'a>(
     }
 }
 
-fn is_bare(probe: &TcpProbe) -> bool {
-    probe.tls.is_none() && probe.send.is_empty() && probe.receive.is_empty()
+fn is_bare(probe: &TcpProbe, target: &Target) -> bool {
+    target.proxy_protocol().is_none()
+        && probe.tls.is_none()
+        && probe.send.is_empty()
+        && probe.receive.is_empty()
 }
 
 /// A peer that has answered may close by itself; one from which no answer is expected waits for us.
@@ -108,12 +111,12 @@ fn first(probe: &TcpProbe) -> CloseOrder {
     if probe.receive.is_empty() { CloseOrder::Us } else { CloseOrder::Peer }
 }
 
-fn opening(probe: &TcpProbe, close: Close) -> ConnectMode {
+fn opening(probe: &TcpProbe, target: &Target, close: Close) -> ConnectMode {
     if probe.tls.is_some() {
         ConnectMode::Interactive
     } else if !probe.send.is_empty() {
         ConnectMode::SendFirst(probe.send.len())
-    } else if is_bare(probe) && close == Close::Reset {
+    } else if is_bare(probe, target) && close == Close::Reset {
         ConnectMode::Bare
     } else {
         ConnectMode::ReceiveFirst

@@ -58,7 +58,7 @@ fn play(
     let backend = Backend::start(IpAddr::V4(Ipv4Addr::LOCALHOST), script).unwrap();
     let target = Target::plain(backend.address().ip(), backend.address().port());
     let spec = ProbeSpec::Http(Box::new(probe.clone()));
-    let spec = CheckSpec::new(target, spec, Timing::default().timeout(timeout)).unwrap();
+    let spec = CheckSpec::new(target.clone(), spec, Timing::default().timeout(timeout)).unwrap();
     let ProbeSpec::Http(probe) = spec.probe() else { unreachable!() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let outcome = as_told(runtime.block_on(probe_http(probe, &target, timeout, config)));

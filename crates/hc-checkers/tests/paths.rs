@@ -80,7 +80,7 @@ fn probe_while(setup: &str, target: Target, probe: ProbeSpec, events: &[(u64, &s
 fn check_changed(setup: &str, target: Target, away: &str, back: &str) {
     for at in [EARLY, LATE] {
         let probe = if target.port() == 0 { ProbeSpec::Icmp } else { tcp() };
-        let outcome = probe_while(setup, target, probe, &[(at, away), (at + 100, back)]);
+        let outcome = probe_while(setup, target.clone(), probe, &[(at, away), (at + 100, back)]);
         assert_eq!(outcome, LocalFault::PathChanged.into(), "{away} at {at} ms");
     }
 }
@@ -178,11 +178,16 @@ fn carrier_lost_for_good_is_an_interface_that_is_down() {
 #[test]
 fn route_deleted_and_put_back() {
     let target = plain([10, 50, 0, 1]);
-    check_changed(VETH, target, "ip route del 10.50.0.0/16", "ip route add 10.50.0.0/16 via 10.9.0.7");
+    check_changed(
+        VETH,
+        target.clone(),
+        "ip route del 10.50.0.0/16",
+        "ip route add 10.50.0.0/16 via 10.9.0.7",
+    );
     let bad = "ip route replace 10.50.0.0/16 dev lo";
-    check_changed(VETH, target, bad, "ip route replace 10.50.0.0/16 via 10.9.0.7");
+    check_changed(VETH, target.clone(), bad, "ip route replace 10.50.0.0/16 via 10.9.0.7");
     let hole = "ip route add blackhole 10.50.0.0/24";
-    check_changed(VETH, target, hole, "ip route del blackhole 10.50.0.0/24");
+    check_changed(VETH, target.clone(), hole, "ip route del blackhole 10.50.0.0/24");
     let route = "local 127.0.0.0/8 dev lo table local";
     let [away, back] = ["del", "add"].map(|verb| format!("ip route {verb} {route}"));
     check_changed(SILENT, own([127, 0, 0, 2]), &away, &back);
@@ -262,26 +267,26 @@ fn every_kind_of_probe_is_watched() {
 #[test]
 fn changes_beside_the_path_do_not_excuse_a_timeout() {
     let target = plain([10, 9, 0, 7]);
-    check_counts(VETH, target, &[]);
-    check_counts(VETH, target, &[(EARLY, "ip route del 10.50.0.0/16")]);
+    check_counts(VETH, target.clone(), &[]);
+    check_counts(VETH, target.clone(), &[(EARLY, "ip route del 10.50.0.0/16")]);
     check_counts(
         VETH,
-        target,
+        target.clone(),
         &[(EARLY, "ip route add default via 10.9.0.7"), (LATE, "ip route del default")],
     );
-    check_counts(VETH, target, &[(EARLY, "ip route add default via 10.9.0.7 table 999")]);
-    check_counts(VETH, target, &[(EARLY, "ip route add 10.9.0.0/24 dev lo table 999")]);
-    check_counts(VETH, target, &[(EARLY, "ip rule add to 10.50.0.0/16 lookup 999")]);
-    check_counts(VETH, target, &[(EARLY, "ip rule add fwmark 7 lookup 999")]);
-    check_counts(VETH, target, &[(EARLY, "ip rule add from 10.77.0.0/16 iif va lookup 999")]);
-    check_counts(VETH, target, &[(LATE, "ip address del 10.9.0.2/24 dev va")]);
+    check_counts(VETH, target.clone(), &[(EARLY, "ip route add default via 10.9.0.7 table 999")]);
+    check_counts(VETH, target.clone(), &[(EARLY, "ip route add 10.9.0.0/24 dev lo table 999")]);
+    check_counts(VETH, target.clone(), &[(EARLY, "ip rule add to 10.50.0.0/16 lookup 999")]);
+    check_counts(VETH, target.clone(), &[(EARLY, "ip rule add fwmark 7 lookup 999")]);
+    check_counts(VETH, target.clone(), &[(EARLY, "ip rule add from 10.77.0.0/16 iif va lookup 999")]);
+    check_counts(VETH, target.clone(), &[(LATE, "ip address del 10.9.0.2/24 dev va")]);
     // A container comes and goes.
     let bridge = format!("{VETH}\nip link add br0 type bridge\nip link set br0 up");
     let comes = "ip link add ca type veth peer name cb\nip link set ca master br0\nip link set ca up\nip link set cb up";
-    check_counts(&bridge, target, &[(EARLY, comes), (LATE, "ip link del ca")]);
+    check_counts(&bridge, target.clone(), &[(EARLY, comes), (LATE, "ip link del ca")]);
     check_counts(
         VETH,
-        target,
+        target.clone(),
         &[
             (EARLY, "ip link add ca type veth peer name cb\nip link set cb up"),
             (LATE, "ip link set ca up\nip link del ca"),

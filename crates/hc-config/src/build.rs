@@ -12,6 +12,7 @@ use crate::expand::{Expansion, Host, Place};
 use crate::form::{Key, Settings, Value};
 use crate::host::{self, HostCheck, Resolve};
 use crate::inherit::Layer;
+use crate::way::Ways;
 use crate::{Files, Labels, SourceFile, expand, keys, probe, timing, tls, words};
 
 /// One check before its id is known, and the place that names it.
@@ -96,6 +97,7 @@ impl Build<'_> {
         };
         let labels: Vec<Labels> = targets.entries.iter().map(|entry| self.labels(entry.labels)).collect();
         let excluded = expand::excluded(self.layer);
+        let ways = Ways::read(settings, self.report);
         let mut drafts = Drafts::default();
         let mut wrong_at = None;
         for place in targets.places {
@@ -103,7 +105,7 @@ impl Build<'_> {
             if wrong_at == Some(place.at) {
                 continue;
             }
-            let spec = self.spec(&place, &probe);
+            let spec = self.spec(&place, &probe, &ways);
             let (name, at) = match targets.several {
                 true => (format!("{name}/{}", place.suffix(&targets.entries)).into(), place.at),
                 false => (name.into(), settings.get(&keys::NAME).map_or(self.header, |name| name.at)),
@@ -125,7 +127,16 @@ impl Build<'_> {
                 (Ok(spec), Host::Name(host)) => {
                     let (port, excluded) = (place.port, Arc::clone(&excluded));
                     let (resolve, template) = (self.resolve(), Arc::new(spec));
-                    let check = HostCheck { name, labels, host, port, resolve, template, excluded };
+                    let check = HostCheck {
+                        name,
+                        labels,
+                        host,
+                        port,
+                        resolve,
+                        template,
+                        excluded,
+                        ways: ways.clone(),
+                    };
                     drafts.hosts.push(HostDraft { check, at });
                 }
                 (Err(error), _) => {
@@ -188,15 +199,15 @@ impl Build<'_> {
         shared(labels)
     }
 
-    fn spec(&self, place: &Place, probe: &ProbeSpec) -> Result<CheckSpec, SpecError> {
+    fn spec(&self, place: &Place, probe: &ProbeSpec, ways: &Ways) -> Result<CheckSpec, SpecError> {
         let probe = match &place.host {
             Host::Ip(_) => probe.clone(),
             Host::Name(name) => host::probe_of(name, place.port, probe),
         };
-        CheckSpec::new(self.target(place), probe, timing::read(&self.layer.settings))
+        CheckSpec::new(self.target(place, ways), probe, timing::read(&self.layer.settings))
     }
 
-    fn target(&self, place: &Place) -> Target {
+    fn target(&self, place: &Place, ways: &Ways) -> Target {
         let settings = &self.layer.settings;
         let mode = match settings.word(&keys::MODE) {
             Some("dsr") => Mode::Dsr,
@@ -213,9 +224,13 @@ impl Build<'_> {
             Host::Ip(ip) => ip,
             Host::Name(_) => host::PLACEHOLDER,
         };
-        match mark {
+        let target = match mark {
             Some(mark) => Target::marked(ip, place.port, mode, mark, backend),
             None => Target::plain(ip, place.port),
+        };
+        match place.host {
+            Host::Ip(_) => ways.to(target),
+            Host::Name(_) => ways.to_placeholder(target),
         }
     }
 

@@ -7,6 +7,7 @@ use hc_types::{CheckId, CheckSpec, HttpOverrides, ProbeSpec, SpecError, Target};
 
 use crate::probe::host_overrides;
 use crate::range::TargetItem;
+use crate::way::Ways;
 use crate::{Check, Labels, check_id};
 
 /// The address in a spec whose address is not known yet (RFC 5737).
@@ -40,6 +41,7 @@ pub struct HostCheck {
     pub resolve: Resolve,
     pub(crate) template: Arc<CheckSpec>,
     pub(crate) excluded: Arc<[TargetItem]>,
+    pub(crate) ways: Ways,
 }
 
 impl HostCheck {
@@ -65,7 +67,7 @@ impl HostCheck {
             return None;
         }
         let name: Arc<str> = format!("{}/{ip}", self.name).into();
-        let spec = with_address(&self.template, ip);
+        let spec = self.with_address(ip);
         Some(spec.map(|spec| Check {
             id: check_id(&name),
             name,
@@ -73,16 +75,17 @@ impl HostCheck {
             spec: Arc::new(spec),
         }))
     }
-}
 
-/// The same check of another address.
-fn with_address(template: &CheckSpec, ip: IpAddr) -> Result<CheckSpec, SpecError> {
-    let target = template.target();
-    let target = match target.mark() {
-        Some(mark) => Target::marked(ip, target.port(), target.mode(), mark, target.host()),
-        None => Target::plain(ip, target.port()),
-    };
-    CheckSpec::new(target, template.probe().clone(), template.timing())
+    /// What is checked, of this address.
+    fn with_address(&self, ip: IpAddr) -> Result<CheckSpec, SpecError> {
+        let template = &self.template;
+        let target = template.target();
+        let target = match target.mark() {
+            Some(mark) => Target::marked(ip, target.port(), target.mode(), mark, target.host()),
+            None => Target::plain(ip, target.port()),
+        };
+        CheckSpec::new(self.ways.to(target), template.probe().clone(), template.timing())
+    }
 }
 
 /// The probe of a host: an HTTP request names the host unless the file names another one.

@@ -74,6 +74,8 @@ static DEFAULTS_TABLE: Table = Table {
         &PORT,
         &MODE,
         &MARK,
+        &SOURCE,
+        &DEVICE,
         &TCP,
         &HTTP,
         &UDP,
@@ -124,6 +126,9 @@ pub(crate) static CHECK_TABLE: Table = Table {
         &MODE,
         &MARK,
         &BACKEND,
+        &SOURCE,
+        &DEVICE,
+        &PROXY_PROTOCOL,
         &TCP,
         &HTTP,
         &UDP,
@@ -159,6 +164,9 @@ pub(crate) static SHARED_KEYS: &[&Key] = &[
     &MODE,
     &MARK,
     &BACKEND,
+    &SOURCE,
+    &DEVICE,
+    &PROXY_PROTOCOL,
     &TCP,
     &HTTP,
     &UDP,
@@ -200,6 +208,25 @@ pub(crate) static LABELS: Key = Key {
     default: "none",
     doc: "Labels of the check, for filters and metrics. They are joined with those of group and templates, name by name.",
 };
+pub(crate) static SOURCE: Key = Key {
+    name: "source",
+    form: Form::OneOrMany(&Form::Text(&ADDRESS_SYNTAX)),
+    default: "what the route says",
+    doc: "The local address that packets are sent from: one, or one for each family of the targets.",
+};
+pub(crate) static DEVICE: Key = Key {
+    name: "device",
+    form: Form::Text(&ANY_TEXT),
+    default: "what the route says",
+    doc: "The interface that packets leave and arrive through (SO_BINDTODEVICE), whatever the routes say: `eth1`, or a VRF.",
+};
+pub(crate) static PROXY_PROTOCOL: Key = Key {
+    name: "proxy_protocol",
+    form: Form::Word(&["v1", "v2", "v2-local"]),
+    default: "nothing is sent",
+    doc: "Send a header of the PROXY protocol first, for backends that want one: of version 1 or 2 with the addresses of the           connection, or of version 2 without addresses (LOCAL). For checks over TCP.",
+};
+
 pub(crate) static TCP: Key = Key {
     name: "tcp",
     form: Form::Table(&TCP_TABLE),

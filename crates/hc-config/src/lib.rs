@@ -49,6 +49,7 @@ mod seesaw;
 mod suggest;
 mod timing;
 mod tls;
+mod way;
 mod words;
 
 use std::cell::RefCell;

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use hc_types::{
     BodyCondition, CheckSpec, DnsExpectation, DnsOptions, DnsProbe, HeaderCondition, HeaderField, HeaderTest,
     HttpConditions, HttpOverrides, HttpProbe, HttpRequest, HttpVersion, JsonCondition, JsonScalar, Mode,
-    ProbeSpec, RadiusExpectation, RadiusProbe, RadiusStatusProbe, RecordClass, RecordType, Tls,
+    ProbeSpec, ProxyProtocol, RadiusExpectation, RadiusProbe, RadiusStatusProbe, RecordClass, RecordType,
+    Tls,
 };
 use toml::{Table, Value};
 
@@ -146,6 +147,20 @@ fn put_target(table: &mut Table, spec: &CheckSpec) -> Result<(), String> {
     }
     if let Some(backend) = target.host() {
         put(table, "backend", backend.to_string());
+    }
+    if let Some(source) = target.source() {
+        put(table, "source", source.to_string());
+    }
+    if let Some(device) = target.device() {
+        put(table, "device", device);
+    }
+    if let Some(header) = target.proxy_protocol() {
+        let word = match header {
+            ProxyProtocol::V1 => "v1",
+            ProxyProtocol::V2 => "v2",
+            ProxyProtocol::V2Local => "v2-local",
+        };
+        put(table, "proxy_protocol", word);
     }
     Ok(())
 }

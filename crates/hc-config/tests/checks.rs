@@ -11,9 +11,9 @@ use hc_types::{
     BodyCondition, CheckSpec, Dialogue, DialogueExpectation, DialogueProbe, DialogueStep, DnsExpectation,
     DnsOptions, DnsProbe, ExpectedBytes, HeaderCondition, HeaderField, HeaderTest, HttpConditions,
     HttpOverrides, HttpProbe, HttpRequest, HttpVersion, Jitter, JsonCondition, JsonNumber, JsonScalar,
-    LdapDialogue, Mark, Mode, MysqlDialogue, Pattern, PostgresqlDialogue, ProbeSpec, RadiusExpectation,
-    RadiusProbe, RadiusStatusProbe, Rcode, RecordClass, RecordType, RedisDialogue, SmtpDialogue,
-    StreamPattern, Target, TcpProbe, Timing, Tls, UdpProbe,
+    LdapDialogue, Mark, Mode, MysqlDialogue, Pattern, PostgresqlDialogue, ProbeSpec, ProxyProtocol,
+    RadiusExpectation, RadiusProbe, RadiusStatusProbe, Rcode, RecordClass, RecordType, RedisDialogue,
+    SmtpDialogue, StreamPattern, Target, TcpProbe, Timing, Tls, UdpProbe,
 };
 
 fn read(text: &str) -> Vec<Check> {
@@ -547,4 +547,29 @@ fn timing_beyond_seesaws() {
     assert_eq!(timing("jitter = '500ms'"), base.jitter(Jitter::Time(SECOND / 2)));
     assert_eq!(timing("jitter = '0%'\nstart_delay = '0s'"), base);
     assert_eq!(timing("start_delay = '30s'"), base.start_delay(30 * SECOND));
+}
+
+#[test]
+fn a_check_has_a_way_of_its_own() {
+    let text = "[defaults]\nsource = ['192.0.2.9', '2001:db8::9']\ndevice = 'eth1'\n\
+         [[check]]\nname = 'a'\ntarget = ['192.0.2.1:80', '[2001:db8::1]:80']\ntcp = {}\nproxy_protocol = 'v2-local'\n\
+         [[check]]\nname = 'b'\ntarget = '192.0.2.1'\nicmp = {}\n\
+         [[check]]\nname = 'c'\ntarget = 'host.example:80'\ntcp = {}\n";
+    let sources = [SourceFile::new("checks.toml", text)];
+    let checks = parse(&sources, &Limits::default(), &NoFiles).unwrap();
+    let way = |spec: &CheckSpec| {
+        let target = spec.target();
+        (
+            target.source().map(|ip| ip.to_string()),
+            target.device().map(str::to_owned),
+            target.proxy_protocol(),
+        )
+    };
+    let from = |source: &str, header| (Some(source.to_owned()), Some("eth1".to_owned()), header);
+    let local = Some(ProxyProtocol::V2Local);
+    let ways: Vec<_> = checks.checks.iter().map(|check| way(&check.spec)).collect();
+    assert_eq!(ways, [from("192.0.2.9", local), from("2001:db8::9", local), from("192.0.2.9", None)]);
+    let of = |ip: &str| way(&checks.hosts[0].check(ip.parse().unwrap()).unwrap().unwrap().spec);
+    assert_eq!(of("192.0.2.7"), from("192.0.2.9", None));
+    assert_eq!(of("2001:db8::7"), from("2001:db8::9", None));
 }

@@ -460,3 +460,18 @@ fn requests_and_conditions_of_http_checks() {
         &["f:4:16: check.http.version: \"3\" is not one of 1.1, 2; did you mean `2`?"],
     );
 }
+
+#[test]
+fn ways_that_no_packet_can_take() {
+    let at = |column: usize, key: &str| format!("f:4:{column}: check.{key}: ");
+    let wrong = |keys: &str, column, key: &str, problem: &str| {
+        wrong_check(keys, &[&(at(column, key) + problem)]);
+    };
+    let other = "2001:db8::9 is of another family than the target";
+    wrong("source = '2001:db8::9'\nicmp = {}", 10, "source", other);
+    let two = "192.0.2.8 is a second one of its family";
+    wrong("source = ['192.0.2.9', '192.0.2.8']\nicmp = {}", 24, "source", two);
+    wrong("device = 'a/b'\nicmp = {}", 10, "device", "\"a/b\" is not the name of an interface");
+    let udp = "a check of the kind icmp makes no TCP connection";
+    wrong("proxy_protocol = 'v1'\nicmp = {}", 18, "proxy_protocol", udp);
+}

@@ -50,7 +50,7 @@ impl World {
             for shard in self.manager.shards() {
                 shard.begin_turn(now);
                 while let Some((flight, spec)) = shard.start(now, SystemTime::UNIX_EPOCH) {
-                    self.arrivals.push((now, *spec.target()));
+                    self.arrivals.push((now, spec.target().clone()));
                     shard.complete(flight, Outcome::PASS, now, now);
                 }
                 shard.updates().clear();

@@ -76,6 +76,10 @@ fn write_target<M: SerializeMap>(map: &mut M, spec: &CheckSpec) -> Result<(), M:
     if let Some(host) = target.host() {
         map.serialize_entry::<_, IpAddr>("host", &host)?;
     }
+    // Version 1 had none.
+    if target.way().is_some() {
+        map.serialize_entry("way", &true)?;
+    }
     Ok(())
 }
 

@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     BodyCondition, CheckSpec, DnsExpectation, DnsOptions, DnsProbe, HeaderCondition, HeaderField, HeaderTest,
     HttpConditions, HttpOverrides, HttpProbe, HttpRequest, HttpVersion, JsonCondition, JsonScalar, KeyPin,
-    Mode, ProbeSpec, RadiusExpectation, RadiusProbe, RadiusStatusProbe, Secret, Target, TcpProbe, Tls,
-    TlsIdentity, TlsOptions, TlsVersion, UdpProbe,
+    Mode, ProbeSpec, ProxyProtocol, RadiusExpectation, RadiusProbe, RadiusStatusProbe, Secret, Target,
+    TcpProbe, Tls, TlsIdentity, TlsOptions, TlsVersion, UdpProbe, Via,
 };
 
 /// The identity of what is checked: target, probe and what passes, but neither the id nor how
@@ -94,6 +94,9 @@ mod tag {
     pub(super) const MODE: u8 = 3;
     pub(super) const MARK: u8 = 4;
     pub(super) const HOST: u8 = 5;
+    pub(super) const SOURCE: u8 = 8;
+    pub(super) const DEVICE: u8 = 9;
+    pub(super) const PROXY_PROTOCOL: u8 = 10;
 
     pub(super) const KIND: u8 = 16;
     pub(super) const SEND: u8 = 17;
@@ -210,6 +213,27 @@ impl Encoding {
         }
         if let Some(host) = target.host() {
             self.ip(tag::HOST, host);
+        }
+        if let Some(way) = target.way() {
+            self.way(way);
+        }
+    }
+
+    fn way(&mut self, way: &Via) {
+        let Via { source, device, proxy_protocol } = way;
+        if let Some(source) = source {
+            self.ip(tag::SOURCE, *source);
+        }
+        if let Some(device) = device {
+            self.field(tag::DEVICE, device.as_bytes());
+        }
+        if let Some(header) = proxy_protocol {
+            let number = match header {
+                ProxyProtocol::V1 => 1,
+                ProxyProtocol::V2 => 2,
+                ProxyProtocol::V2Local => 3,
+            };
+            self.field(tag::PROXY_PROTOCOL, &[number]);
         }
     }
 

@@ -13,7 +13,7 @@
 //! let tcp = ProbeSpec::Tcp(TcpProbe::default());
 //! let second = Duration::from_secs(1);
 //! let timing = Timing::every(5 * second).timeout(second).retries(2);
-//! let spec = CheckSpec::new(target, tcp.clone(), timing)?;
+//! let spec = CheckSpec::new(target.clone(), tcp.clone(), timing)?;
 //! let text = spec.text(&Outcome::Fail(Failure::Refused));
 //! assert_eq!(text, "TCP connect to 192.0.2.1:80; connection refused");
 //!
@@ -78,7 +78,7 @@ pub use source::{Metadata, Proposal, Reply, Source};
 pub use spec::{CheckSpec, SpecError};
 pub use status::{Batch, CheckStatus, Counts, Health, Held, Progress, Remembered, Status, StatusUpdate};
 pub use stream_pattern::{Matched, StreamMatcher, StreamPattern, StreamPatternError};
-pub use target::{Mark, Mode, Target};
+pub use target::{Mark, Mode, ProxyProtocol, Target, Via};
 pub use text::{cut, quote, radius_code_name};
 pub use throttle::Throttle;
 pub use timing::{Jitter, MAX_PERIOD, MIN_INTERVAL, Needed, Pace, PeriodError, Timing};

@@ -61,6 +61,19 @@ impl ProbeSpec {
         "ldap",
         "agent",
     ];
+
+    /// Whether the probe makes a TCP connection for all that it does.
+    #[must_use]
+    pub fn is_over_tcp(&self) -> bool {
+        !matches!(
+            self,
+            ProbeSpec::Icmp
+                | ProbeSpec::Udp(_)
+                | ProbeSpec::Dns(_)
+                | ProbeSpec::Radius(_)
+                | ProbeSpec::RadiusStatus(_)
+        )
+    }
 }
 
 /// UDP: `send` goes out as one datagram (an empty one too), and the first datagram that comes back

@@ -1,6 +1,7 @@
 //! One check, valid by construction.
 
 mod http;
+mod way;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -48,6 +49,20 @@ pub enum SpecError {
         /// Why no backend can have it, in words.
         reason: &'static str,
     },
+    /// A source address of the other family, or one that no packet is sent from.
+    #[error("source: {source_ip} {problem}")]
+    Source {
+        /// The address.
+        source_ip: IpAddr,
+        /// What is wrong with it, in words.
+        problem: &'static str,
+    },
+    /// A name that no interface can have.
+    #[error("device: {0:?} is not the name of an interface")]
+    Device(Box<str>),
+    /// A PROXY header before a probe that makes no TCP connection.
+    #[error("proxy_protocol: a check of the kind {0} makes no TCP connection")]
+    ProxyProtocol(&'static str),
     /// Mode DSR or TUN without a mark.
     #[error("mark: mode dsr and tun need one, from 1 to 4294967295")]
     Mark,
@@ -189,6 +204,9 @@ impl SpecError {
             SpecError::Port => "port",
             SpecError::Address { .. } => "ip",
             SpecError::Mark => "mark",
+            SpecError::Source { .. } => "source",
+            SpecError::Device(_) => "device",
+            SpecError::ProxyProtocol(_) => "proxy_protocol",
             SpecError::Method(_) => "method",
             SpecError::RequestTarget { .. } => "request_target",
             SpecError::HttpHost(_) => "http_host",
@@ -241,6 +259,7 @@ impl CheckSpec {
         if target.mode() != Mode::Plain && target.mark().is_none() {
             return Err(SpecError::Mark);
         }
+        way::check(&target, &probe)?;
         let probe = match probe {
             ProbeSpec::Http(http) => ProbeSpec::Http(http::checked(http)?),
             ProbeSpec::Dns(dns) => ProbeSpec::Dns(checked_dns(dns)?),

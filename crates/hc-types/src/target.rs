@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -52,33 +53,97 @@ impl Mark {
 ///
 /// Addresses are canonical: an IPv4-mapped IPv6 address is held as the IPv4 address that it means,
 /// since Seesaw's engine sends all IPv4 addresses in mapped form.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Target {
     ip: IpAddr,
     port: u16,
     mode: Mode,
     mark: Option<Mark>,
     host: Option<IpAddr>,
+    via: Option<Arc<Via>>,
+}
+
+/// What few checks ask of the way to their target. The default is what all others do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Via {
+    /// The local address that packets are sent from. Default: the one that the route says.
+    pub source: Option<IpAddr>,
+    /// The interface that packets leave and arrive through (`SO_BINDTODEVICE`), whatever the routes
+    /// say. Default: that of the route.
+    pub device: Option<Box<str>>,
+    /// What is sent on a TCP connection before anything else. Default: nothing.
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// The header with which a proxy says whose connection it hands on (HAProxy's `proxy-protocol.txt`,
+/// sections 2.1 and 2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProxyProtocol {
+    /// Version 1, a line of text with the addresses of the connection itself.
+    V1,
+    /// Version 2, binary, with the addresses of the connection itself.
+    V2,
+    /// Version 2 with the command LOCAL and no addresses: the proxy speaks for itself.
+    V2Local,
 }
 
 impl Target {
+    /// The same target by this way.
+    #[must_use]
+    pub fn via(self, mut via: Via) -> Self {
+        via.source = via.source.map(|ip| ip.to_canonical());
+        self.via_shared(&Arc::new(via))
+    }
+
+    /// The same with a way that other targets have, too.
+    #[must_use]
+    pub fn via_shared(self, via: &Arc<Via>) -> Self {
+        Self { via: (**via != Via::default()).then(|| Arc::clone(via)), ..self }
+    }
+
+    /// The local address that packets are sent from, if it is not the one that the route says.
+    #[must_use]
+    pub fn source(&self) -> Option<IpAddr> {
+        self.via.as_ref()?.source
+    }
+
+    /// The interface that packets go through, if it is not that of the route.
+    #[must_use]
+    pub fn device(&self) -> Option<&str> {
+        self.via.as_ref()?.device.as_deref()
+    }
+
+    /// What is sent on a TCP connection before anything else.
+    #[must_use]
+    pub fn proxy_protocol(&self) -> Option<ProxyProtocol> {
+        self.via.as_ref()?.proxy_protocol
+    }
+
+    /// All of that.
+    #[must_use]
+    pub fn way(&self) -> Option<&Arc<Via>> {
+        self.via.as_ref()
+    }
+
     /// The backend's own address, without a mark. `port` is 0 only for ICMP.
     #[must_use]
     pub fn plain(ip: IpAddr, port: u16) -> Self {
-        Self { ip: ip.to_canonical(), port, mode: Mode::Plain, mark: None, host: None }
+        Self { ip: ip.to_canonical(), port, mode: Mode::Plain, mark: None, host: None, via: None }
     }
 
     /// A VIP whose marked traffic reaches one backend, `host`.
     #[must_use]
     pub fn marked(vip: IpAddr, port: u16, mode: Mode, mark: Mark, host: Option<IpAddr>) -> Self {
-        Self { ip: vip.to_canonical(), port, mode, mark: Some(mark), host: host.map(|ip| ip.to_canonical()) }
+        Self::from_parts(vip, port, mode, Some(mark), host)
     }
 
     /// All fields as they come. Whether they fit together is checked by
     /// [`CheckSpec::new`](crate::CheckSpec::new).
     #[must_use]
     pub fn from_parts(ip: IpAddr, port: u16, mode: Mode, mark: Option<Mark>, host: Option<IpAddr>) -> Self {
-        Self { ip: ip.to_canonical(), port, mode, mark, host: host.map(|ip| ip.to_canonical()) }
+        let host = host.map(|ip| ip.to_canonical());
+        Self { ip: ip.to_canonical(), port, mode, mark, host, via: None }
     }
 
     /// The address that is probed: the backend, or the VIP when the mode is DSR or TUN.
@@ -125,7 +190,7 @@ impl fmt::Debug for Target {
 }
 
 /// `192.0.2.1:80`, `[2001:db8::1]:80`, with ` (via 192.0.2.7 mark 65536)` behind it unless the mode
-/// is plain.
+/// is plain, and ` (from 192.0.2.9 on eth1)` if it has a source or a device of its own.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.port == 0 {
@@ -137,6 +202,12 @@ impl fmt::Display for Target {
             (Some(host), Some(mark)) => write!(f, " (via {host} mark {})", mark.get()),
             (None, Some(mark)) => write!(f, " (mark {})", mark.get()),
             _ => Ok(()),
+        }?;
+        match (self.source(), self.device()) {
+            (Some(source), Some(device)) => write!(f, " (from {source} on {device})"),
+            (Some(source), None) => write!(f, " (from {source})"),
+            (None, Some(device)) => write!(f, " (on {device})"),
+            (None, None) => Ok(()),
         }
     }
 }

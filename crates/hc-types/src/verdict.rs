@@ -74,6 +74,11 @@ pub enum Call {
         /// The socket's family is IPv6.
         ipv6: bool,
     },
+    /// `bind` to a source address or to an interface that the check names.
+    Bind {
+        /// The source, or the target where only an interface is named.
+        ip: IpAddr,
+    },
     /// `connect`, which looks up a route, a source address and a port.
     Connect {
         /// The target.
@@ -118,6 +123,10 @@ pub fn call_failed(call: Call, errno: Option<i32>, node: &impl Node) -> ProbeErr
             libc::EACCES | libc::EPERM | libc::EAFNOSUPPORT => LocalFault::Permission.into(),
             _ => before_sending(errno),
         },
+        // No address of this node, or no interface of this name: gone, or not there yet.
+        Call::Bind { ip } if errno == libc::EADDRNOTAVAIL => routing(errno, ip, node),
+        Call::Bind { .. } if errno == libc::ENODEV => LocalFault::InterfaceDown.into(),
+        Call::Bind { .. } => before_sending(errno),
         // UDP says so when the local ports are used up; TCP says EADDRNOTAVAIL.
         Call::Connect { .. } if errno == libc::EAGAIN => LocalFault::Ports.into(),
         Call::Connect { to } | Call::FirstSend { to } => routing(errno, to, node),

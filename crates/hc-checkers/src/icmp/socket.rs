@@ -5,7 +5,7 @@ use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd as _;
 
-use hc_types::{Mark, Unreachable};
+use hc_types::{Mark, Target, Unreachable};
 use nix::errno::Errno;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvfrom, recvmsg, setsockopt, sockopt,
@@ -16,6 +16,7 @@ use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
 use super::echo::{self, Family, Heard, Tag};
 use super::filter;
+use crate::fault::ProbeError;
 
 /// Room for some thousand replies between two turns of the loop, in bytes as the kernel counts
 /// them.
@@ -96,6 +97,11 @@ impl EchoSocket {
         #[allow(deprecated, reason = "its successor is unsafe, and a Socket owns its descriptor to the end")]
         let io = AsyncFd::with_interest(socket, Interest::READABLE | Interest::ERROR)?;
         Ok(Self { io, family, kind, mark: Cell::new(0) })
+    }
+
+    /// Binds it to the source and the interface of a target that has these.
+    pub(super) fn bind(&self, target: &Target) -> Result<(), ProbeError> {
+        crate::socket::bind(self.io.get_ref(), target)
     }
 
     /// Sends one request. Does not wait: a full queue is an error.

@@ -61,6 +61,24 @@ pub(super) enum Change {
     Unknown,
 }
 
+/// Which way is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    pub(super) to: IpAddr,
+    pub(super) mark: Option<Mark>,
+    /// The source that the packets have.
+    pub(super) source: Option<IpAddr>,
+    /// The link that they must take.
+    pub(super) device: Option<u32>,
+}
+
+impl Way {
+    /// That of packets without a mark, a source or a link of their own.
+    pub(super) fn to(to: IpAddr) -> Self {
+        Self { to, mark: None, source: None, device: None }
+    }
+}
+
 /// What the kernel says about the way to an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Route {
@@ -308,7 +326,8 @@ impl Questions {
     }
 
     /// The way to an address.
-    pub(super) fn route(&self, to: IpAddr, mark: Option<Mark>, buffer: &mut [u8]) -> io::Result<Route> {
+    pub(super) fn route(&self, way: &Way, buffer: &mut [u8]) -> io::Result<Route> {
+        let Way { to, mark, source, device } = *way;
         let mut route = Route::default();
         // The first question finds the way of a packet, and its source; the second the route that
         // it takes, with all its next hops.
@@ -319,6 +338,11 @@ impl Questions {
             message.header.flags = flags;
             message.attributes.push(RouteAttribute::Destination(to.into()));
             message.attributes.extend(mark.map(|mark| RouteAttribute::Mark(mark.get())));
+            if let Some(source) = source {
+                message.header.source_prefix_length = message.header.destination_prefix_length;
+                message.attributes.push(RouteAttribute::Source(source.into()));
+            }
+            message.attributes.extend(device.map(RouteAttribute::Oif));
             let is_match = flags.contains(RouteFlags::FibMatch);
             self.ask(RouteNetlinkMessage::GetRoute(message), 0, buffer, |_, payload| {
                 if let Ok(answer) = RouteMessage::parse(payload) {

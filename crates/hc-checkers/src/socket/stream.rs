@@ -9,12 +9,12 @@ use std::sync::OnceLock;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hc_types::{Failure, LocalFault, Phase, Target};
+use hc_types::{Failure, LocalFault, Phase, ProxyProtocol, Target};
 use socket2::{Protocol, SockRef, Type};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::dropped;
+use super::{dropped, proxy};
 use crate::deadline::Progress;
 use crate::fault::{self, ProbeError};
 
@@ -57,7 +57,11 @@ pub(crate) async fn connect<'a>(
     for _ in 0..=SELF_CONNECT_RETRIES {
         let stream = connect_once(target, opening, progress).await?;
         if !met_itself(&stream, target.socket_addr())? {
-            return Ok(Stream { stream, progress });
+            let stream = Stream { stream, progress };
+            return match target.proxy_protocol() {
+                None => Ok(stream),
+                Some(header) => announce(stream, header, target).await,
+            };
         }
         // Not closed politely: the socket would keep the port in TIME_WAIT, and the next one could
         // not have it.
@@ -78,6 +82,8 @@ async fn connect_once(
         ConnectMode::Interactive => (true, true),
         ConnectMode::ReceiveFirst => (false, false),
     };
+    // Behind a PROXY header there is a second small write.
+    let no_delay = no_delay || target.proxy_protocol().is_some();
     let ready = if hold_ack { socket.set_tcp_quickack(false) } else { Ok(()) }
         .and_then(|()| if no_delay { socket.set_tcp_nodelay(true) } else { Ok(()) });
     ready.map_err(|error| fault::before_sending(&error))?;
@@ -95,6 +101,19 @@ async fn connect_once(
     // up.
     let stream = TcpStream::from_std(socket.into()).map_err(|error| fault::before_sending(&error))?;
     progress.wait_or_final_read(pin!(connected(&stream)), || look_whether_connected(&stream, target)).await?;
+    Ok(stream)
+}
+
+/// Sends the PROXY header.
+async fn announce<'a>(
+    mut stream: Stream<'a>,
+    header: ProxyProtocol,
+    target: &Target,
+) -> Result<Stream<'a>, ProbeError> {
+    let ours = stream.stream.local_addr().map_err(|error| fault::after_sending(&error, Phase::Send))?;
+    let header = proxy::header(header, ours, target.socket_addr());
+    stream.progress.enter(Phase::Send);
+    stream.write_all(&header).await.map_err(|error| fault::after_sending(&error, Phase::Send))?;
     Ok(stream)
 }
 

@@ -94,6 +94,12 @@ fn keys_are_the_same_in_every_version() {
         Target::marked("2001:db8::1".parse().unwrap(), 80, Mode::Dsr, Mark::new(65536).unwrap(), host)
     };
     vector(plain("192.0.2.1", 0), ProbeSpec::Icmp, "024579aa015ddea08a992fb04f42bbae");
+    let way = Via {
+        source: Some("192.0.2.9".parse().unwrap()),
+        device: Some("eth1".into()),
+        proxy_protocol: Some(ProxyProtocol::V2),
+    };
+    vector(backend().via(way), tcp("", "", None), "028b0d70f6fd673ab4b77f5c96a71167");
     vector(backend(), udp("ping", "pong"), "023ff4aff40773dca413d5c0a807f854");
     vector(backend(), tcp("", "", None), "0211e69b100e8d7db3466d956691f8e6");
     vector(backend(), tcp("hello", "220 ", None), "0285ebf75f2530fed9bc9bf12e8ecf9c");
@@ -417,6 +423,22 @@ fn tls_options(choice: u8, text: &str) -> TlsOptions {
         min_days_left: days[usize::from(choice >> 5) % 3],
         warn_days_left: days[usize::from(choice >> 6) % 3],
         ..TlsOptions::default()
+    }
+}
+
+#[test]
+fn keys_tell_ways_apart() {
+    let sources = [None, Some("192.0.2.8".parse().unwrap()), Some("192.0.2.9".parse().unwrap())];
+    let devices = [None, Some("eth1".into()), Some("eth2".into())];
+    let headers = [None, Some(ProxyProtocol::V1), Some(ProxyProtocol::V2), Some(ProxyProtocol::V2Local)];
+    let mut keys = HashSet::new();
+    for source in sources {
+        for device in devices.clone() {
+            for proxy_protocol in headers {
+                let way = Via { source, device: device.clone(), proxy_protocol };
+                assert!(keys.insert(spec(plain("192.0.2.1", 80).via(way), tcp("", "", None)).key()));
+            }
+        }
     }
 }
 

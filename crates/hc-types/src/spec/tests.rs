@@ -55,7 +55,7 @@ fn senseless_values_cannot_be_built() {
     );
     let portless = Target::plain("192.0.2.1".parse().unwrap(), 0);
     rejected(
-        CheckSpec::new(portless, tcp(), Timing::every(SECOND).timeout(SECOND)),
+        CheckSpec::new(portless.clone(), tcp(), Timing::every(SECOND).timeout(SECOND)),
         "port: must be 1 to 65535",
     );
     assert!(CheckSpec::new(portless, ProbeSpec::Icmp, Timing::every(SECOND).timeout(SECOND)).is_ok());
