@@ -13,6 +13,7 @@ mod go;
 mod integration;
 mod parity;
 mod proxy;
+mod reference;
 mod setup;
 mod sim;
 mod workspace;
@@ -72,6 +73,8 @@ enum Xtask {
         #[arg(long)]
         check: bool,
     },
+    /// Write the pages of docs/ that are made from the programs
+    Reference,
     #[command(name = integration::INSIDE, hide = true)]
     Inside(Passed),
 }
@@ -107,6 +110,7 @@ fn run(command: Xtask) -> Result<()> {
         Xtask::Bench(Passed { args }) => bench::main(&args),
         Xtask::Fuzz(options) => fuzz::main(options),
         Xtask::Api { check } => api::main(check),
+        Xtask::Reference => reference::main(),
         Xtask::Inside(Passed { args }) => integration::inside(args),
     }
 }

@@ -413,3 +413,26 @@ fn no_thread_is_made_after_the_start() {
     assert_eq!(threads(), before);
     assert_eq!(server.terminate().code(), Some(0));
 }
+
+/// What a server that runs says is in the page of metrics.
+#[test]
+fn every_metric_is_in_the_reference() {
+    let (alive, site) = (backend(), Site::new(""));
+    site.write("a.toml", &(tcp("web", alive.address) + &tcp("gone", refusing())));
+    let mut server = site.start();
+    site.wait_health(&[("gone", "unhealthy"), ("web", "healthy")]);
+    let (status, text) = site.ask("GET /metrics");
+    let text = text.as_str().unwrap();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/metrics.md");
+    let page = fs::read_to_string(page).unwrap();
+    let families: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .map(|name| name.trim_end_matches("_total").trim_end_matches("_info"))
+        .collect();
+    assert!(status == 200 && families.len() > 10, "{text}");
+    for family in families {
+        assert!(page.contains(&format!("| `{family}` |")), "{family} is not in docs/reference/metrics.md");
+    }
+    assert_eq!(server.terminate().code(), Some(0));
+}

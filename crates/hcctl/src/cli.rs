@@ -131,6 +131,9 @@ pub(crate) enum Command {
         /// Which shell.
         shell: Shell,
     },
+    /// Print the page of all commands and options, as Markdown.
+    #[command(hide = true)]
+    Reference,
     /// Write the man pages into a directory.
     #[command(hide = true)]
     Man {

@@ -5,6 +5,7 @@ mod client;
 mod files;
 mod overrides;
 mod plan;
+mod reference;
 mod table;
 mod watch;
 
@@ -119,6 +120,12 @@ async fn run(cli: Cli) -> Result<u8> {
             let mut completions = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "hcctl", &mut completions);
             write(&String::from_utf8_lossy(&completions))?;
+            Ok(HEALTHY)
+        }
+        Command::Reference => {
+            let mut command = Cli::command();
+            command.build();
+            write(&reference::page(&command))?;
             Ok(HEALTHY)
         }
         Command::Man { directory } => {

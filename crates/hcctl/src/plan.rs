@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hc_api::CheckState;
 use hc_config::{Check, Checks, HostCheck};
-use hc_types::{CheckId, CheckSpec, ProbeSpec, Status};
+use hc_types::{CheckId, CheckSpec, Pace, ProbeSpec, Status};
 use serde::Serialize;
 
 /// What a set of checks does once it runs.
@@ -73,13 +73,16 @@ impl Cost {
 /// Mean and worst time, in seconds, from the moment when a backend falls silent to the verdict.
 ///
 /// Example: interval 5 s, timeout 1 s, 2 retries. At the worst moment a probe has just passed; those after 5, 10 and 15 s fail,
-/// the last of them at 16 s. A mean moment is half an interval later.
+/// the last of them at 16 s. A mean moment is half an interval later. Probes that follow a failure come at the fast interval, if
+/// there is one; jitter can delay the last of them.
 fn detection(spec: &CheckSpec) -> (f64, f64) {
     let (interval, timeout) = (spec.interval().as_secs_f64(), spec.timeout().as_secs_f64());
+    let fast = spec.interval_at(Pace::Changing);
     // Two probes of a check never overlap: those that are due while one waits are left out.
-    let period = interval * (timeout / interval).ceil().max(1.0);
+    let period = fast.as_secs_f64() * (timeout / fast.as_secs_f64()).ceil().max(1.0);
     let rest = period * f64::from(spec.retries()) + timeout;
-    (interval / 2.0 + rest, interval + rest)
+    let jitter = spec.jitter().of(if spec.retries() == 0 { spec.interval() } else { fast }).as_secs_f64();
+    (interval / 2.0 + rest, interval + rest + jitter)
 }
 
 /// How checks of files differ from those that run.
@@ -166,6 +169,12 @@ fn differences(now: &CheckState, then: &CheckState) -> Vec<String> {
     compare("interval", seconds(now.interval_seconds), seconds(then.interval_seconds));
     compare("timeout", seconds(now.timeout_seconds), seconds(then.timeout_seconds));
     compare("retries", now.retries.to_string(), then.retries.to_string());
+    compare("rise", now.rise.to_string(), then.rise.to_string());
+    let span = |time: Option<f64>| or_none(time.map(seconds));
+    compare("fast interval", span(now.fast_interval_seconds), span(then.fast_interval_seconds));
+    compare("down interval", span(now.down_interval_seconds), span(then.down_interval_seconds));
+    compare("jitter", span(now.jitter_seconds), span(then.jitter_seconds));
+    compare("start delay", span(now.start_delay_seconds), span(then.start_delay_seconds));
     let labels = |state: &CheckState| {
         let labels: Vec<String> = state.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         format!("({})", labels.join(", "))
@@ -209,6 +218,11 @@ mod tests {
         let times = |timing: &str| detection(&spec(timing));
         assert_eq!(times("interval = '5s'\ntimeout = '1s'\nretries = 2"), (13.5, 16.0));
         assert_eq!(times("interval = '5s'\ntimeout = '5s'"), (7.5, 10.0));
+        assert_eq!(
+            times("interval = '10s'\ntimeout = '1s'\nretries = 2\nfast_interval = '2s'"),
+            (10.0, 15.0)
+        );
+        assert_eq!(times("interval = '10s'\ntimeout = '1s'\njitter = '10%'"), (6.0, 12.0));
         // Each probe waits for 3 s, so that every second and third is left out.
         assert_eq!(times("interval = '1s'\ntimeout = '3s'\nretries = 1"), (6.5, 7.0));
     }

@@ -406,3 +406,34 @@ fn a_plan_without_a_server_says_so() {
     );
     assert_eq!(value["detection_seconds"], json!({ "mean": 10.0, "worst": 15.0, "slowest": "a" }));
 }
+
+/// The page of all commands, and that nothing is left out of it: help names every command too.
+#[test]
+fn the_reference_is_current() {
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/hcctl.md");
+    let page = std::fs::read_to_string(docs).unwrap();
+    let made =
+        Command::new(env!("CARGO_BIN_EXE_hcctl")).arg("reference").env_clear().output().unwrap().stdout;
+    assert!(page.as_bytes() == made, "docs/reference/hcctl.md is stale: run `cargo xtask reference`");
+    let (help, _) = alone(&["--help"]);
+    let commands = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
+    let names: Vec<&str> = commands
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("  ")?.split_whitespace().next().filter(|_| !line.starts_with("    "))
+        })
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(names.len() > 8, "{help}");
+    for name in names {
+        let heading = format!("\n## `hcctl {name}");
+        assert!(page.contains(&heading), "{name} is not in the page");
+        let (help, _) = alone(&[name, "--help"]);
+        for option in help.split_whitespace().filter_map(|word| word.strip_prefix("--")) {
+            let option = option.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+            if !["help", "version"].contains(&option) {
+                assert!(page.contains(&format!("| `--{option}")), "--{option} of {name} is not in the page");
+            }
+        }
+    }
+}
