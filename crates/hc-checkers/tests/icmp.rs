@@ -331,7 +331,7 @@ fn a_probe_that_is_dropped_leaves_its_reading_to_another() {
         block_on(async {
             let local = LocalSet::new();
             let probe = || {
-                let pinger = pinger.clone();
+                let (pinger, there) = (pinger.clone(), there.clone());
                 // A deadline would make the last of them read, too, and hide that nobody else did.
                 local.spawn_local(async move { pinger.probe(&there, 1000 * LONG).await })
             };
