@@ -1,5 +1,5 @@
-//! Health probes for load balancers: TCP, TLS, HTTP(S), DNS, UDP, ICMP and RADIUS, with socket
-//! marks and one deadline a probe.
+//! Health probes for load balancers: TCP, TLS, HTTP(S), DNS, UDP, ICMP, RADIUS and dialogues over TCP,
+//! with socket marks and one deadline a probe.
 //!
 //! [`Checkers::probe`] runs one probe of a [`CheckSpec`](hc_types::CheckSpec) and returns its
 //! [`Outcome`](hc_types::Outcome): the backend passed, it failed and why, or nothing was learned
@@ -156,6 +156,38 @@
 //! let target = Target::plain("127.0.0.1".parse()?, backend.address().port());
 //! let spec = CheckSpec::new(target, ProbeSpec::Radius(Box::new(radius)), Timing::default())?;
 //! assert!(matches!(Checkers::default().probe(&spec).await, Outcome::Pass(_)));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Dialogues
+//!
+//! Steps over TCP of one's own; those of Redis, SMTP, PostgreSQL, MySQL, LDAP and HAProxy's agents are
+//! in [`hc_types::Dialogue`] by name.
+//!
+//! ```
+//! use hc_checkers::Checkers;
+//! use hc_testkit::backend::Backend;
+//! use hc_testkit::script::Step;
+//! use hc_types::{
+//!     CheckSpec, Dialogue, DialogueExpectation, DialogueProbe, DialogueStep, ExpectedBytes, ProbeSpec, Target,
+//!     Timing,
+//! };
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let script = vec![Step::send("+OK ready\r\n"), Step::Read(6), Step::send("-ERR busy\r\n"), Step::Hang];
+//! let backend = Backend::start("127.0.0.1".parse()?, script)?;
+//! let ok = DialogueExpectation {
+//!     rest_of_line: true,
+//!     ..DialogueExpectation::new(ExpectedBytes::Begin("+OK".into()))
+//! };
+//! let steps = [DialogueStep::Expect(ok.clone()), DialogueStep::Send("QUIT\r\n".into()), DialogueStep::Expect(ok)];
+//! let probe = DialogueProbe { tls: None, dialogue: Dialogue::Steps(steps.into()) };
+//! let target = Target::plain("127.0.0.1".parse()?, backend.address().port());
+//! let spec = CheckSpec::new(target, ProbeSpec::Dialogue(Box::new(probe)), Timing::default())?;
+//! let text = spec.text(&Checkers::default().probe(&spec).await);
+//! assert!(text.contains(r#"; step 3 (expect "+OK"): unexpected response - "-ERR busy\r\n""#), "{text}");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use hc_checkers::{Checkers, CheckersConfig, Roots};
 use hc_testkit::network::{in_own_network, run};
-use hc_testkit::process::{Process, wait_until};
+use hc_testkit::process::{PATIENCE, Process, wait_for, wait_until};
 use hc_types::{
     CheckSpec, Dialogue, DialogueExpectation, DialogueProbe, DialogueStep, ExpectedBytes, LdapDialogue,
     MysqlDialogue, PostgresqlDialogue, ProbeSpec, RedisDialogue, RedisRole, SmtpDialogue, StreamPattern,
@@ -364,6 +364,7 @@ fn mysql() {
         ]);
         command.args([
             "--max-connect-errors=3",
+            "--connect-timeout=60",
             "--performance-schema=on",
             "--max-connections=10",
             "--extra-max-connections=2",
@@ -422,8 +423,11 @@ fn mysql() {
 
         // One more than the limit may log in, if it is an administrator.
         let held: Vec<TcpStream> = (0..12).map(|_| TcpStream::connect(far).unwrap()).collect();
-        wait_until("the server is full", || ask(far, None, "").contains("error 1040"));
-        let full = ask(far, None, "");
+        let mut full = String::new();
+        wait_for(PATIENCE, || {
+            full = ask(far, None, "");
+            full.contains("error 1040")
+        });
         assert_eq!(full, "wrong_answer: the greeting: error 1040: \"Too many connections\"");
         drop(held);
         server.terminate();
