@@ -139,7 +139,8 @@ async fn run<'a>(
     let _session = config.memory.session();
     // As for TCP checks: the address is what the certificate must hold, and there is no SNI.
     let peer = Peer::Address(target.ip());
-    match (Handshake { target, peer, tls, roots: &config.roots, progress }).shake(stream).await {
+    match (Handshake { target, peer, tls, http2: false, roots: &config.roots, progress }).shake(stream).await
+    {
         Ok((mut stream, warning)) => {
             held.begun = true;
             let said = converse(&mut *held.talk, &mut stream, &config.memory, progress).await;

@@ -1,6 +1,6 @@
-//! HTTP and HTTPS: one HTTP/1.1 exchange (Seesaw's `healthcheck/http.go`).
+//! HTTP and HTTPS: one exchange (Seesaw's `healthcheck/http.go`).
 //!
-//! The exchange is our own: a general client (hyper) costs more than the exchange itself, refuses requests that Go
+//! That of HTTP/1.1 is our own: a general client (hyper) costs more than the exchange itself, refuses requests that Go
 //! sends (a target without a slash), and pools what is to be closed. The parts that only compute are public, for fuzzers and
 //! for other tools.
 
@@ -9,14 +9,18 @@ mod json;
 mod judge;
 mod request;
 mod response;
+#[cfg(feature = "http2")]
+mod second;
 
 use std::borrow::Cow;
+use std::net::Shutdown;
 use std::time::Duration;
 
 use hc_types::{
     Failure, Heard, HttpProbe, HttpVersion, LocalFault, Outcome, Pass, Phase, ProbeResult, Target, quote,
     recognise, wants_https,
 };
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 
@@ -82,10 +86,17 @@ pub(crate) async fn judge(
         deadline::limit(timeout, async |progress| run(probe, target, config, progress).await).await;
     let (outcome, rest) = match ended {
         Ok((verdict, used)) => {
-            let rest = match LingeringClose::of(used, target, CloseOrder::Peer) {
+            // With HTTP/2 nobody asks the peer to close.
+            let order = if version(probe) == HttpVersion::Http1 { CloseOrder::Peer } else { CloseOrder::Us };
+            let rest = match LingeringClose::of(used, target, order) {
                 Ok(rest) => Some(rest),
                 Err(used) => {
-                    wait_for_close(used.send_close_notify()).await;
+                    let stream = used.send_close_notify();
+                    if order == CloseOrder::Us {
+                        // Should it fail, the connection is gone already.
+                        let _: std::io::Result<()> = SockRef::from(&stream).shutdown(Shutdown::Write);
+                    }
+                    wait_for_close(stream).await;
                     None
                 }
             };
@@ -103,11 +114,19 @@ async fn run<'a>(
     config: &'a CheckersConfig,
     progress: &'a Progress,
 ) -> Result<(Result<Outcome, ProbeError>, FinishedConn), ProbeError> {
-    let request = request_of(probe, target, &config.user_agent)?;
+    let request = match version(probe) {
+        HttpVersion::Http1 => Some(request_of(probe, target, &config.user_agent)?),
+        HttpVersion::Http2 if cfg!(feature = "http2") => None,
+        // This program cannot, and the backend perhaps can.
+        _ => return Err(LocalFault::Other(libc::EPROTONOSUPPORT).into()),
+    };
     let Some(tls) = &probe.tls else {
-        let mut stream =
-            socket::connect(target, ConnectMode::SendFirst(request.bytes.len()), progress).await?;
-        let verdict = exchange(probe, &request, &mut stream, &config.memory, progress).await;
+        let mode = match &request {
+            Some(request) => ConnectMode::SendFirst(request.bytes.len()),
+            None => ConnectMode::Interactive,
+        };
+        let mut stream = socket::connect(target, mode, progress).await?;
+        let verdict = speak(probe, request.as_ref(), (target, config), &mut stream, progress).await;
         return Ok((verdict, stream.into_inner().into()));
     };
     let stream = socket::connect(target, ConnectMode::Interactive, progress).await?;
@@ -117,13 +136,17 @@ async fn run<'a>(
         None => Peer::Address(target.ip()),
         Some(name) => name.parse().map_or(Peer::Name(name), Peer::Address),
     };
-    let handshake = Handshake { target, peer, tls, roots: &config.roots, progress };
+    let http2 = request.is_none();
+    let handshake = Handshake { target, peer, tls, http2, roots: &config.roots, progress };
     let (mut stream, warning) = match handshake.shake(stream).await {
         Ok(stream) => stream,
         Err((error, Some(stream))) => return Ok((Err(error), stream.into_inner().into())),
         Err((error, None)) => return Err(error),
     };
-    let verdict = exchange(probe, &request, &mut stream, &config.memory, progress).await;
+    let verdict = match stream.check_http2() {
+        Err(error) if http2 => Err(error),
+        _ => speak(probe, request.as_ref(), (target, config), &mut stream, progress).await,
+    };
     if verdict.is_err() || config.full_evidence {
         progress.keep_tls(stream.facts());
     }
@@ -134,17 +157,40 @@ async fn run<'a>(
     Ok((verdict, tls::leave(stream)))
 }
 
+fn version(probe: &HttpProbe) -> HttpVersion {
+    let request = probe.overrides.as_deref().and_then(|overrides| overrides.request.as_deref());
+    request.map_or(HttpVersion::Http1, |request| request.version)
+}
+
+/// The exchange, in HTTP/1.1 where there is a request for that.
+async fn speak<S>(
+    probe: &HttpProbe,
+    request: Option<&Request>,
+    (target, config): (&Target, &CheckersConfig),
+    stream: &mut S,
+    progress: &Progress,
+) -> Result<Outcome, ProbeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match request {
+        Some(request) => exchange(probe, request, stream, &config.memory, progress).await,
+        #[cfg(feature = "http2")]
+        None => {
+            let from = (target, &config.user_agent);
+            Box::pin(second::exchange(probe, from, stream, &config.memory, progress)).await
+        }
+        #[cfg(not(feature = "http2"))]
+        None => unreachable!("there is no HTTP/2 to {target}"),
+    }
+}
+
 /// The request of a probe, unless it cannot be sent.
 pub(crate) fn request_of(
     probe: &HttpProbe,
     target: &Target,
     user_agent: &UserAgent,
 ) -> Result<Request, ProbeError> {
-    let request = probe.overrides.as_deref().and_then(|overrides| overrides.request.as_deref());
-    if request.is_some_and(|request| request.version != HttpVersion::Http1) {
-        // This program cannot, and the backend perhaps can.
-        return Err(LocalFault::Other(libc::EPROTONOSUPPORT).into());
-    }
     match probe.overrides.as_deref().and_then(|overrides| overrides.error.as_deref()) {
         Some(error) => Err(Failure::BadRequest(fault::truncate_text(error.to_owned())).into()),
         None => Ok(Request::new(probe, target, user_agent)),

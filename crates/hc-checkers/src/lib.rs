@@ -220,6 +220,8 @@
 //!
 //! # Features
 //!
+//! `http2` is HTTP/2 (`HttpVersion::Http2`). Without it such checks are inconclusive.
+//!
 //! `fuzzing` makes codecs and parsers public for the fuzz targets of this repository. Not part of
 //! the API: it may change at any time.
 
@@ -241,6 +243,8 @@ mod fault;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod http;
+#[cfg(feature = "http2")]
+mod http2;
 mod icmp;
 mod incoming;
 mod memory;

@@ -86,7 +86,8 @@ async fn run<'a>(
     // Without a name, as Seesaw: the address is what the certificate must hold, and there is no
     // SNI.
     let peer = Peer::Address(target.ip());
-    match (Handshake { target, peer, tls, roots: &config.roots, progress }).shake(stream).await {
+    match (Handshake { target, peer, tls, http2: false, roots: &config.roots, progress }).shake(stream).await
+    {
         Ok((mut stream, warning)) => {
             let verdict = exchange(probe, &mut stream, progress).await;
             if verdict.is_err() || config.full_evidence {

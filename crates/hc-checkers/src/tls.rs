@@ -24,7 +24,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use hc_types::{Failure, Phase, Target, Tls};
+use hc_types::{Failure, Phase, Target, Tls, quote};
 use rustls::InvalidMessage;
 use rustls::pki_types::{DnsName, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -52,6 +52,9 @@ pub(crate) enum TlsStream<'a> {
     Libssl(libssl::Session<'a>),
 }
 
+/// HTTP/2 in ALPN (RFC 9113 section 3.1).
+const HTTP2: &[u8] = b"h2";
+
 /// Whom the certificate must name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Peer<'a> {
@@ -68,6 +71,8 @@ pub(crate) struct Handshake<'a, 'n> {
     pub(crate) target: &'a Target,
     pub(crate) peer: Peer<'n>,
     pub(crate) tls: &'n Tls,
+    /// HTTP/2 is to be spoken: it is what ALPN offers, and what the peer must choose.
+    pub(crate) http2: bool,
     pub(crate) roots: &'a Roots,
     pub(crate) progress: &'a Progress,
 }
@@ -121,20 +126,24 @@ impl<'a> Handshake<'a, '_> {
             },
         };
         let connector = TlsConnector::from(config);
-        let session =
-            match connector.connect(names.sent.clone(), Overheard::new(stream)).into_fallible().await {
-                Ok(session) => session,
-                Err((error, stream)) if is_too_long(&error) => {
-                    socket::reset(stream.into_inner().into_inner());
-                    return Box::pin(self.shake_again(&names)).await;
+        let (name, lower) = (names.sent.clone(), Overheard::new(stream));
+        let connecting = match self.http2 {
+            true => connector.with_alpn(vec![HTTP2.to_vec()]).connect(name, lower),
+            false => connector.connect(name, lower),
+        };
+        let session = match connecting.into_fallible().await {
+            Ok(session) => session,
+            Err((error, stream)) if is_too_long(&error) => {
+                socket::reset(stream.into_inner().into_inner());
+                return Box::pin(self.shake_again(&names)).await;
+            }
+            Err((error, stream)) => {
+                if let Some(facts) = reason::certificate_in(&error) {
+                    self.progress.keep_tls(facts);
                 }
-                Err((error, stream)) => {
-                    if let Some(facts) = reason::certificate_in(&error) {
-                        self.progress.keep_tls(facts);
-                    }
-                    return Err((name_handshake_error(&error, stream.heard()), Some(stream.into_inner())));
-                }
-            };
+                return Err((name_handshake_error(&error, stream.heard()), Some(stream.into_inner())));
+            }
+        };
         let Some(client) = client else { return Ok((TlsStream::Rustls(session), None)) };
         let (_, shown) = session.get_ref();
         let chain = shown.peer_certificates().unwrap_or_default();
@@ -190,7 +199,7 @@ impl<'a> Handshake<'a, '_> {
             ServerName::DnsName(name) => Some(name.as_ref()),
             _ => None,
         };
-        let session = libssl::Session::connect(Overheard::new(stream), sent, context).await;
+        let session = libssl::Session::connect(Overheard::new(stream), sent, self.http2, context).await;
         let session = session.map_err(|(error, stream)| (error, Some(stream.into_inner())))?;
         let chain = session.certificates();
         let judged = match &client {
@@ -291,6 +300,26 @@ pub(crate) fn name_read<R: Default>(read: io::Result<R>) -> Result<R, ProbeError
 
 fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
+}
+
+impl TlsStream<'_> {
+    /// Whether the peer has chosen HTTP/2, as RFC 9113 section 3.2 asks for.
+    ///
+    /// # Errors
+    /// [`Failure::Tls`] says what it chose.
+    pub(crate) fn check_http2(&self) -> Result<(), ProbeError> {
+        let chosen = match self {
+            Self::Rustls(stream) => stream.get_ref().1.alpn_protocol(),
+            Self::Libssl(session) => session.alpn(),
+        };
+        let chosen = match chosen {
+            Some(HTTP2) => return Ok(()),
+            Some(other) => quote(other),
+            None => "no protocol".to_owned(),
+        };
+        let text = format!("the peer does not speak HTTP/2: with ALPN it chose {chosen}");
+        Err(Failure::Tls(fault::truncate_text(text)).into())
+    }
 }
 
 /// The connection without the session, and the alert that says in TLS that we leave.

@@ -162,6 +162,12 @@ impl Identity {
         self
     }
 
+    /// The key in DER.
+    #[must_use]
+    pub fn key(&self) -> Vec<u8> {
+        self.key.secret_der().to_vec()
+    }
+
     /// Speaks TLS 1.2 and nothing else.
     #[must_use]
     pub fn only_tls12(self) -> Self {

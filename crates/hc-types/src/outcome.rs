@@ -206,6 +206,8 @@ pub enum Failure {
     Reset(Phase),
     /// The peer reset the connection after a part of its answer.
     ResetAfter(Box<Heard>),
+    /// HTTP/2: the peer ended the stream (RST_STREAM) or the connection (GOAWAY); the text says why.
+    StreamReset(Box<str>),
     /// The peer closed the connection before its answer was complete.
     Closed {
         /// What had come of the answer. `None`: not one byte.
@@ -342,7 +344,7 @@ impl Failure {
             Failure::Timeout { phase: Phase::Tls, .. } => "timeout_tls",
             Failure::Timeout { phase: Phase::Send, .. } => "timeout_send",
             Failure::Timeout { phase: Phase::Response, .. } => "timeout_response",
-            Failure::Reset(_) | Failure::ResetAfter(_) => "reset",
+            Failure::Reset(_) | Failure::ResetAfter(_) | Failure::StreamReset(_) => "reset",
             Failure::Closed { .. } => "closed",
             Failure::Unreachable(_) => "unreachable",
             Failure::PathDown { .. } => "path_down",

@@ -62,6 +62,7 @@ fn write_cause(text: &mut String, spec: &CheckSpec, failure: &Failure) -> fmt::R
         }
         Failure::Reset(phase) => write!(text, "connection reset by peer {phase}"),
         Failure::ResetAfter(heard) => write_cut(text, "connection reset by peer", heard),
+        Failure::StreamReset(what) => text.write_str(what),
         Failure::Closed { heard: None } => text.write_str("connection closed before any answer"),
         Failure::Closed { heard: Some(heard) } => write_cut(text, "connection closed", heard),
         Failure::Unreachable(Unreachable::Network) => text.write_str("network is unreachable"),

@@ -277,6 +277,7 @@ fn path_check_of(failure: &Failure) -> PathCheck {
         Failure::Unreachable(_) => PathCheck::Changes { answered: false },
         // The peer's own words, and what was never sent.
         Failure::PathDown { .. }
+        | Failure::StreamReset(_)
         | Failure::Tls(_)
         | Failure::Status { .. }
         | Failure::BodyMismatch(_)
@@ -351,6 +352,7 @@ fn may_be_caused_by_stall(failure: &Failure) -> bool {
         Failure::Timeout { .. }
         | Failure::Reset(_)
         | Failure::ResetAfter(_)
+        | Failure::StreamReset(_)
         | Failure::Closed { .. }
         | Failure::Tls(_) => true,
         Failure::Status { got } => is_408(got),

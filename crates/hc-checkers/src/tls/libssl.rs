@@ -144,11 +144,15 @@ impl<'a> Session<'a> {
     pub(super) async fn connect(
         stream: Overheard<'a>,
         server_name: Option<&str>,
+        http2: bool,
         context: Result<&SslContext, String>,
     ) -> Result<Self, (ProbeError, Overheard<'a>)> {
         let mut lower = Some(Lower { stream: Some(stream), kept: Vec::new() });
         let made = context.and_then(|context| {
             let mut ssl = Ssl::new(context).map_err(|error| error.to_string())?;
+            if http2 {
+                ssl.set_alpn_protos(b"\x02h2").map_err(|error| error.to_string())?;
+            }
             if let Some(name) = server_name {
                 ssl.set_hostname(name).map_err(|error| error.to_string())?;
             }

@@ -153,7 +153,7 @@ fn every_result_with_a_change_of_path_and_with_a_stall() {
     let stray = TimeoutEvidence::stray(Stray::OtherId);
     let strays = Failure::Timeout { phase: Phase::Response, evidence: stray };
     let heard = Box::new(crate::Heard::new(b"x"));
-    let rows: [(Outcome, PathCheck, bool); 33] = [
+    let rows: [(Outcome, PathCheck, bool); 34] = [
         (Outcome::PASS, None, false),
         (Failure::timeout(Phase::Connect).into(), RouteAndChanges, true),
         (Failure::silence(Phase::Tls).into(), RouteAndChanges, true),
@@ -174,6 +174,7 @@ fn every_result_with_a_change_of_path_and_with_a_stall() {
         (Failure::DnsRcode(3).into(), None, false),
         (Failure::WrongAnswer("x".into()).into(), None, false),
         (Failure::RadiusCode(3).into(), None, false),
+        (Failure::StreamReset("x".into()).into(), None, true),
         (Failure::HeaderMismatch(Box::new(Mismatch::new(b"", Some("200 OK".into())))).into(), None, false),
         (Failure::BadAuthenticator("x".into()).into(), None, false),
         (Failure::MalformedReply("x".into()).into(), None, false),
