@@ -21,6 +21,13 @@ type judge struct {
 	outages []span
 	cuts    []span // this node had no way to any backend
 
+	// followers judge what others hear of the same truth.
+	followers []*judge
+	// isLate is set where words may come long after the change that they are about.
+	// They then name the latest probe, which may be one that failed and does not
+	// count yet because of retries.
+	isLate bool
+
 	isCalm   bool
 	latest   time.Time
 	heard    int
@@ -80,7 +87,27 @@ func (j *judge) flip(b *backend) error {
 		r.truth = slices.Delete(r.truth, 0, 1)
 	}
 	r.pending = &next
+	for _, f := range j.followers {
+		f.follow(b, next)
+	}
 	return err
+}
+
+// follow takes a flip from the judge that this one follows. Who hears this one's
+// words may be told late, so a flip that was not told before the next is no loss:
+// the next one has to be.
+func (j *judge) follow(b *backend, next turn) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	r := j.records[b.index]
+	r.truth = append(r.truth, next)
+	if len(r.truth) > turnsKept {
+		r.truth = slices.Delete(r.truth, 0, 1)
+	}
+	r.pending = &next
+	if r.told == stateOf(next.up) {
+		r.pending = nil // it never heard of the flip before, and need not hear of this one
+	}
 }
 
 // wall is now without the monotonic reading: words about probes have none.
@@ -125,7 +152,11 @@ func (j *judge) hear(b *backend, state wire.State, message string, lastCheck, at
 	before := r.told
 	r.told, r.toldAt = state, at
 	up := state == wire.StateHealthy
-	if state != before && !j.cutOff(state, message, at) && (state != stateOf(up) || !r.ever(up, lastCheck.Add(-skew), at)) {
+	from := lastCheck.Add(-skew)
+	if j.isLate {
+		from = from.Add(-b.detection(false))
+	}
+	if state != before && !j.cutOff(state, message, at) && (state != stateOf(up) || !r.ever(up, from, at)) {
 		j.wrong = append(j.wrong, fmt.Sprintf("%s %s: %q after %q at %s, from a probe of %s before; true: %s",
 			b.kind, b.hostPort(), state, before, at.Format(clock), at.Sub(lastCheck), r.history()))
 	}

@@ -50,6 +50,8 @@ type options struct {
 	files    int           // limit of open files of hc-server, 0 for ours
 	// silent has a laborious fleet, of which those flip that fall silent.
 	silent bool
+	// config is what hc-server is configured with, if anything.
+	config func(*rig) string
 }
 
 // wholeLimit is when a chain counts as one that does not recover.
@@ -88,6 +90,9 @@ func startRig(t *testing.T, o options) *rig {
 	r.mountState()
 	r.newIDs()
 
+	if o.config != nil {
+		write(t, r.path("hc-server.toml"), o.config(r))
+	}
 	begin := wall()
 	r.server = supervise.Start(t, r.logs(), r.serverSpec(o.files))
 	r.proxy = supervise.Start(t, r.logs(), supervise.Spec{
@@ -145,6 +150,9 @@ func (r *rig) serverSpec(files int) supervise.Spec {
 	spec := supervise.Spec{
 		Name: "hc-server", Path: supervise.Program(r.t, "hc-server"),
 		Args: []string{"--socket", r.path("proxy.sock"), "--state-dir", r.path("state")},
+	}
+	if _, err := os.Stat(r.path("hc-server.toml")); err == nil {
+		spec.Args = append(spec.Args, "--config", r.path("hc-server.toml"))
 	}
 	if files > 0 {
 		spec.Args = append([]string{fmt.Sprintf("--nofile=%d:%d", files, files), spec.Path}, spec.Args...)
