@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use hc_types::{CheckId, CheckSpec, Health, Mode, Needed, Outcome, ProbeSpec, Progress, Status, Target};
+use hc_types::{CheckId, CheckSpec, Health, Mode, Needed, Outcome, ProbeSpec, Progress, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::{OverrideState, ReportedState};
@@ -25,8 +25,15 @@ pub struct CheckState {
     /// What kind of probe: `tcp`, `http`, `dns` and so on.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Where probes go: an address with its port, or the address alone for ICMP.
+    /// Where probes go: an address with its port, or the address alone for ICMP. The host name, of the one check of all its
+    /// addresses.
     pub target: String,
+    /// The addresses of that host name, of such a check.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
+    /// Of such a check: `any` if the probe of one address must pass, `all` if those of each must.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolve: Option<String>,
     /// The host behind the target, of a check in mode DSR or TUN that knows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<IpAddr>,
@@ -136,7 +143,9 @@ impl CheckState {
             name: None,
             labels: BTreeMap::new(),
             kind: spec.probe().type_name().to_owned(),
-            target: target_text(target, spec.probe()),
+            target: target_text(spec),
+            addresses: spec.host_name().map(|host| host.addresses().to_vec()).unwrap_or_default(),
+            resolve: spec.host_name().map(|host| host.rule().to_string()),
             backend: target.host().filter(|host| *host != target.ip()),
             mode: target.mode(),
             mark: target.mark().map(hc_types::Mark::get),
@@ -237,11 +246,14 @@ fn is_one(rise: &u32) -> bool {
     *rise == 1
 }
 
-/// The address and, where there is one, the port.
-fn target_text(target: &Target, probe: &ProbeSpec) -> String {
-    match probe {
-        ProbeSpec::Icmp => target.ip().to_string(),
-        _ => SocketAddr::new(target.ip(), target.port()).to_string(),
+/// The address or the host name and, where there is one, the port.
+fn target_text(spec: &CheckSpec) -> String {
+    let target = spec.target();
+    match (spec.host_name(), spec.probe()) {
+        (Some(host), ProbeSpec::Icmp) => host.name().to_owned(),
+        (Some(host), _) => format!("{}:{}", host.name(), target.port()),
+        (None, ProbeSpec::Icmp) => target.ip().to_string(),
+        (None, _) => SocketAddr::new(target.ip(), target.port()).to_string(),
     }
 }
 
@@ -254,7 +266,7 @@ fn is_plain(mode: &Mode) -> bool {
 mod tests {
     use std::time::UNIX_EPOCH;
 
-    use hc_types::{Failure, Held, Jitter, LocalFault, Mark, TcpProbe, Timing};
+    use hc_types::{Failure, Held, HostName, Jitter, LocalFault, Mark, Rule, Target, TcpProbe, Timing};
     use serde_json::{Value, json};
 
     use super::*;
@@ -351,6 +363,23 @@ mod tests {
                 "down_interval_seconds": 60.0, "jitter_seconds": 0.5, "start_delay_seconds": 2.0, "failures_in_a_row": 0,
                 "passes_in_a_row": 1, "passes_needed": 2, "failures": 0, "successes": 0, "reason": "pass",
                 "message": state.message.clone(),
+            }),
+        );
+    }
+
+    #[test]
+    fn a_check_of_a_host_name_shows_its_addresses() {
+        let host = HostName::new("h.example", [[192, 0, 2, 2].into(), [192, 0, 2, 1].into()], Rule::All);
+        let target = Target::plain([0, 0, 0, 0].into(), 80);
+        let timing = Timing::every(SECOND).timeout(SECOND);
+        let probe = ProbeSpec::Tcp(TcpProbe::default());
+        let spec = CheckSpec::of_host_name(host, target, probe, timing).unwrap();
+        check_reads_back(
+            &CheckState::new(CheckId(1), &spec, &Status::NEW),
+            json!({
+                "id": "1", "type": "tcp", "target": "h.example:80", "addresses": ["192.0.2.1", "192.0.2.2"], "resolve": "all",
+                "health": "unknown", "duration_seconds": 0.0, "interval_seconds": 1.0, "timeout_seconds": 1.0, "retries": 0,
+                "failures": 0, "successes": 0,
             }),
         );
     }

@@ -1,13 +1,14 @@
 //! One call for every kind of probe, which also observes the path to the target.
 
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
 use hc_types::verdict::{self, PathCheck, PathFinding};
-use hc_types::{CheckSpec, LocalFault, Outcome, ProbeResult, ProbeSpec, Prober};
+use hc_types::{CheckSpec, HostName, LocalFault, Outcome, ProbeResult, ProbeSpec, Prober, Target};
 
 use crate::path::PathWatch;
 use crate::socket::{self, Lingering, Loopback};
@@ -77,62 +78,92 @@ impl Default for Checkers {
 
 impl Prober for Checkers {
     fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = ProbeResult> + 'static {
-        let Self { config, pinger, paths, loopback, lingering } = self.clone();
+        let checkers = self.clone();
         async move {
-            let (target, timeout) = (spec.target(), spec.timeout());
-            let mut flight = paths.begin();
-            let mut probe = pin!(async {
-                match spec.probe() {
-                    ProbeSpec::Tcp(probe) => {
-                        lingering.result(tcp::judge(probe, target, timeout, &config).await)
-                    }
-                    // The rarer and larger ones are boxed, so that a probe in flight has the size
-                    // of the common ones.
-                    ProbeSpec::Http(probe) => {
-                        lingering.result(Box::pin(http::judge(probe, target, timeout, &config)).await)
-                    }
-                    ProbeSpec::Udp(probe) => udp::judge(probe, target, timeout).await,
-                    ProbeSpec::Dns(probe) => {
-                        Box::pin(dns::judge(probe, target, timeout, &config.memory)).await
-                    }
-                    ProbeSpec::Radius(probe) => {
-                        Box::pin(radius::judge(probe, target, timeout, config.nas_ip)).await
-                    }
-                    ProbeSpec::RadiusStatus(probe) => {
-                        Box::pin(radius::judge_status(probe, target, timeout, config.nas_ip)).await
-                    }
-                    ProbeSpec::Dialogue(probe) => {
-                        lingering.result(Box::pin(dialogue::judge(probe, target, timeout, &config)).await)
-                    }
-                    ProbeSpec::Icmp => pinger.judge(target, timeout).await,
-                }
-            });
-            let result = poll_fn(|context| match probe.as_mut().poll(context) {
-                Poll::Pending => {
-                    flight.waits(target, timeout);
-                    Poll::Pending
-                }
-                result => result,
-            });
-            let ProbeResult { outcome, mut evidence } = result.await;
-            if matches!(outcome, Outcome::Pass(_)) && !config.full_evidence {
-                evidence.seen = None;
+            match spec.host_name() {
+                None => checkers.probe_target(&spec, spec.target()).await,
+                Some(host) => Box::pin(checkers.probe_host(&spec, host)).await,
             }
-            let route = || {
-                let path = socket::check_route(target)?;
-                // Without the kernel's notices, the loopback interface is the one that a look at
-                // the route misses.
-                if paths.is_open() { Ok(()) } else { loopback.look(path, timeout) }
-            };
-            let or_fine = |fault: Option<LocalFault>| fault.map_or(PathFinding::Fine, PathFinding::Fault);
-            let finding = match verdict::path_check(&outcome) {
-                PathCheck::None => return ProbeResult { outcome, evidence },
-                PathCheck::Broadcast if socket::is_broadcast(target) => PathFinding::Broadcast,
-                PathCheck::Broadcast => PathFinding::Fine,
-                PathCheck::Changes { answered } => or_fine(flight.fault(target, answered)),
-                PathCheck::RouteAndChanges => or_fine(route().err().or_else(|| flight.fault(target, false))),
-            };
-            ProbeResult { outcome: verdict::with_path(outcome, finding, target.ip()), evidence }
         }
+    }
+}
+
+impl Checkers {
+    /// Probes all addresses of a name at once, each with the deadline of the check, and waits for all of them: so the
+    /// result says how many failed, and every connection is closed in its own way.
+    async fn probe_host(&self, spec: &CheckSpec, host: &HostName) -> ProbeResult {
+        let probe = |ip: &IpAddr| {
+            let target = spec.target().clone().with_ip(*ip);
+            Box::pin(async move { self.probe_target(spec, &target).await })
+        };
+        let mut probes: Vec<_> = host.addresses().iter().map(|ip| (probe(ip), None)).collect();
+        poll_fn(|context| {
+            let mut waits = false;
+            for (probe, result) in probes.iter_mut().filter(|(_, result)| result.is_none()) {
+                match probe.as_mut().poll(context) {
+                    Poll::Ready(found) => *result = Some(found),
+                    Poll::Pending => waits = true,
+                }
+            }
+            if waits { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+        let results = probes.into_iter().filter_map(|(_, result)| result);
+        verdict::of_several(host, results.collect())
+    }
+
+    /// One probe of one address.
+    async fn probe_target(&self, spec: &CheckSpec, target: &Target) -> ProbeResult {
+        let Self { config, pinger, paths, loopback, lingering } = self;
+        let timeout = spec.timeout();
+        let mut flight = paths.begin();
+        let mut probe = pin!(async {
+            match spec.probe() {
+                ProbeSpec::Tcp(probe) => lingering.result(tcp::judge(probe, target, timeout, config).await),
+                // The rarer and larger ones are boxed, so that a probe in flight has the size
+                // of the common ones.
+                ProbeSpec::Http(probe) => {
+                    lingering.result(Box::pin(http::judge(probe, target, timeout, config)).await)
+                }
+                ProbeSpec::Udp(probe) => udp::judge(probe, target, timeout).await,
+                ProbeSpec::Dns(probe) => Box::pin(dns::judge(probe, target, timeout, &config.memory)).await,
+                ProbeSpec::Radius(probe) => {
+                    Box::pin(radius::judge(probe, target, timeout, config.nas_ip)).await
+                }
+                ProbeSpec::RadiusStatus(probe) => {
+                    Box::pin(radius::judge_status(probe, target, timeout, config.nas_ip)).await
+                }
+                ProbeSpec::Dialogue(probe) => {
+                    lingering.result(Box::pin(dialogue::judge(probe, target, timeout, config)).await)
+                }
+                ProbeSpec::Icmp => pinger.judge(target, timeout).await,
+            }
+        });
+        let result = poll_fn(|context| match probe.as_mut().poll(context) {
+            Poll::Pending => {
+                flight.waits(target, timeout);
+                Poll::Pending
+            }
+            result => result,
+        });
+        let ProbeResult { outcome, mut evidence } = result.await;
+        if matches!(outcome, Outcome::Pass(_)) && !config.full_evidence {
+            evidence.seen = None;
+        }
+        let route = || {
+            let path = socket::check_route(target)?;
+            // Without the kernel's notices, the loopback interface is the one that a look at
+            // the route misses.
+            if paths.is_open() { Ok(()) } else { loopback.look(path, timeout) }
+        };
+        let or_fine = |fault: Option<LocalFault>| fault.map_or(PathFinding::Fine, PathFinding::Fault);
+        let finding = match verdict::path_check(&outcome) {
+            PathCheck::None => return ProbeResult { outcome, evidence },
+            PathCheck::Broadcast if socket::is_broadcast(target) => PathFinding::Broadcast,
+            PathCheck::Broadcast => PathFinding::Fine,
+            PathCheck::Changes { answered } => or_fine(flight.fault(target, answered)),
+            PathCheck::RouteAndChanges => or_fine(route().err().or_else(|| flight.fault(target, false))),
+        };
+        ProbeResult { outcome: verdict::with_path(outcome, finding, target.ip()), evidence }
     }
 }

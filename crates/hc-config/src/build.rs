@@ -124,6 +124,13 @@ impl Build<'_> {
             let labels = Arc::clone(&labels[place.entry]);
             match (spec, place.host) {
                 (Ok(spec), Host::Ip(_)) => drafts.checks.push(Draft { name, labels, spec, at }),
+                (Ok(_), Host::Name(_)) if self.resolve() != Resolve::Each && settings.has(&keys::SOURCE) => {
+                    wrong_at = Some(place.at);
+                    let at = settings.get(&keys::SOURCE).map_or(place.at, |source| source.at);
+                    let problem =
+                        "only with `resolve = \"each\"`: a host name may have addresses of both families";
+                    self.report.add(at, format!("check.{}", keys::SOURCE.name), problem);
+                }
                 (Ok(spec), Host::Name(host)) => {
                     let (port, excluded) = (place.port, Arc::clone(&excluded));
                     let (resolve, template) = (self.resolve(), Arc::new(spec));

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use hc_types::{CheckId, CheckSpec, HttpOverrides, ProbeSpec, SpecError, Target};
+use hc_types::{CheckId, CheckSpec, HostName, HttpOverrides, ProbeSpec, Rule, SpecError, Target};
 
 use crate::probe::host_overrides;
 use crate::range::TargetItem;
@@ -85,6 +85,25 @@ impl HostCheck {
             None => Target::plain(ip, target.port()),
         };
         CheckSpec::new(self.ways.to(target), template.probe().clone(), template.timing())
+    }
+
+    /// The one check of all these addresses, for [`Resolve::Any`] and [`Resolve::All`]; it has the name of this one. Excluded
+    /// addresses are left out. It is the same check whatever the addresses are, and without any its probes are inconclusive.
+    ///
+    /// # Errors
+    /// [`SpecError`] for an address that no backend can have, and for too many addresses.
+    pub fn check_of_all(&self, addresses: impl IntoIterator<Item = IpAddr>) -> Result<Check, SpecError> {
+        let rule = match self.resolve {
+            Resolve::All => Rule::All,
+            Resolve::Each | Resolve::Any => Rule::Any,
+        };
+        let is_excluded = |ip: IpAddr| self.excluded.iter().any(|item| item.contains(ip, self.port));
+        let addresses = addresses.into_iter().filter(|ip| !is_excluded(ip.to_canonical()));
+        let host = HostName::new(Arc::clone(&self.host), addresses, rule);
+        let (target, probe) = (self.template.target().clone(), self.template.probe().clone());
+        let spec = CheckSpec::of_host_name(host, target, probe, self.template.timing())?;
+        let (name, labels) = (Arc::clone(&self.name), Arc::clone(&self.labels));
+        Ok(Check { id: self.id(), name, labels, spec: Arc::new(spec) })
     }
 }
 

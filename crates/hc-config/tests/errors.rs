@@ -36,6 +36,16 @@ fn everything_is_reported_at_once() {
 }
 
 #[test]
+fn a_source_has_one_family_and_a_name_may_have_two() {
+    wrong(
+        "[[check]]\nname = 'a'\ntarget = 'h.example:80'\ntcp = {}\nresolve = 'any'\nsource = '192.0.2.1'\n",
+        &[
+            "f:6:10: check.source: only with `resolve = \"each\"`: a host name may have addresses of both families",
+        ],
+    );
+}
+
+#[test]
 fn timings_that_make_no_sense() {
     wrong_check(
         "icmp = {}\nretries = 1\nfall = 2",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hc_config::{Check, Checks, HostCheck, Resolve};
 use hc_resolve::Change;
-use hc_types::{CheckId, CheckSpec, Proposal, Rejection, SetChange};
+use hc_types::{CheckId, CheckSpec, HostName, Proposal, Rejection, SetChange};
 
 /// How two readings of the files differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,11 +107,7 @@ impl Planned {
     /// The checks of the addresses of one name.
     fn of_host(&self, host: &HostCheck) -> (Vec<Check>, Vec<Rejection>) {
         if host.resolve != Resolve::Each {
-            let reason = format!(
-                "resolve: {:?} needs one check for all addresses, which is not possible yet",
-                host.name
-            );
-            return (Vec::new(), vec![Rejection { id: Some(host.id()), reason }]);
+            return self.as_one(host);
         }
         let (mut checks, mut rejected) = (Vec::new(), Vec::new());
         for ip in self.addresses.get(&host.host).into_iter().flatten() {
@@ -124,6 +120,34 @@ impl Planned {
             }
         }
         (checks, rejected)
+    }
+}
+
+impl Planned {
+    /// The one check of all addresses of a name. It runs without any as well: then it says so. Addresses that no backend can
+    /// have are left out and reported: a resolver that lies takes no check away.
+    fn as_one(&self, host: &HostCheck) -> (Vec<Check>, Vec<Rejection>) {
+        let mut rejected = Vec::new();
+        let mut reject = |reason| rejected.push(Rejection { id: None, reason });
+        let mut possible = Vec::new();
+        for ip in self.addresses.get(&host.host).into_iter().flatten() {
+            match host.check(*ip) {
+                Some(Err(error)) => reject(format!("{}: {ip}: {error}", host.name)),
+                _ => possible.push(*ip),
+            }
+        }
+        let (count, most) = (possible.len(), HostName::MAX_ADDRESSES);
+        if count > most {
+            reject(format!("{}: {} has {count} addresses, of which {most} are probed", host.name, host.host));
+            possible.truncate(most);
+        }
+        match host.check_of_all(possible) {
+            Ok(check) => (vec![check], rejected),
+            Err(error) => {
+                let reason = format!("{}: {error}", host.name);
+                (Vec::new(), vec![Rejection { id: Some(host.id()), reason }])
+            }
+        }
     }
 }
 
@@ -147,6 +171,7 @@ fn specs(proposal: &Proposal) -> HashMap<CheckId, Arc<CheckSpec>> {
 #[cfg(test)]
 mod tests {
     use hc_config::{Limits, NoFiles, SourceFile, parse};
+    use hc_types::Rule;
 
     use super::*;
 
@@ -201,5 +226,45 @@ mod tests {
         // A name that stays keeps its addresses when the files are read again.
         let (proposal, difference) = planned.replace(read(HOST));
         assert_eq!((names(&proposal).len(), difference.unchanged), (2, 2));
+    }
+
+    /// One check from the start on, whatever its addresses are: no other id, no other key.
+    #[test]
+    fn all_addresses_of_a_name_are_one_check() {
+        for (word, rule) in [("any", Rule::Any), ("all", Rule::All)] {
+            let file = format!("{HOST}resolve = \"{word}\"\nexclude = \"192.0.2.3\"\n");
+            let mut planned = Planned::new(read(&file));
+            let first = planned.all();
+            assert_eq!(names(&first), ["h"]);
+            let SetChange::Full { checks, .. } = first.change else { panic!("all of them") };
+            let (id, unresolved) = checks[0].clone();
+            assert!(unresolved.host_name().unwrap().addresses().is_empty());
+
+            let mut resolved = |ips: &[[u8; 4]]| {
+                let addresses = ips.iter().map(|ip| IpAddr::from(*ip)).collect();
+                let proposal = planned.resolved(&Change { name: "h.example".into(), addresses }).unwrap();
+                let SetChange::Delta { upsert, remove, .. } = proposal.change else { panic!("no delta") };
+                assert_eq!((upsert.len(), remove.len(), upsert[0].0), (1, 0, id));
+                assert!(upsert[0].1.same_key(&unresolved));
+                let host = upsert[0].1.host_name().unwrap();
+                assert_eq!((host.name(), host.rule()), ("h.example", rule));
+                (host.addresses().to_vec(), proposal.rejected)
+            };
+            let ip = |last| IpAddr::from([192, 0, 2, last]);
+            assert_eq!(resolved(&[[192, 0, 2, 2], [192, 0, 2, 1]]), (vec![ip(1), ip(2)], Vec::new()));
+            assert_eq!(
+                resolved(&[[192, 0, 2, 3], [192, 0, 2, 2]]),
+                (vec![ip(2)], Vec::new()),
+                "one is excluded"
+            );
+            // A resolver that lies takes nothing away.
+            let (addresses, rejected) = resolved(&[[0, 0, 0, 0], [192, 0, 2, 2]]);
+            assert_eq!((addresses, rejected.len(), rejected[0].id), (vec![ip(2)], 1, None));
+            let many: Vec<[u8; 4]> =
+                (0..300u16).map(|n| [10, 0, n.to_be_bytes()[0], n.to_be_bytes()[1]]).collect();
+            let (addresses, rejected) = resolved(&many);
+            assert_eq!((addresses.len(), rejected.len()), (HostName::MAX_ADDRESSES, 1));
+            assert_eq!(resolved(&[]), (Vec::new(), Vec::new()));
+        }
     }
 }

@@ -59,6 +59,10 @@ impl Serialize for Subject<'_> {
 }
 
 fn write_target<M: SerializeMap>(map: &mut M, spec: &CheckSpec) -> Result<(), M::Error> {
+    if spec.host_name().is_some() {
+        // There was none then.
+        return Err(M::Error::custom("not in version 1"));
+    }
     let target = spec.target();
     map.serialize_entry("checker_type", spec.probe().type_name())?;
     map.serialize_entry("ip", &target.ip())?;

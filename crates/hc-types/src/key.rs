@@ -8,9 +8,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     BodyCondition, CheckSpec, DnsExpectation, DnsOptions, DnsProbe, HeaderCondition, HeaderField, HeaderTest,
-    HttpConditions, HttpOverrides, HttpProbe, HttpRequest, HttpVersion, JsonCondition, JsonScalar, KeyPin,
-    Mode, ProbeSpec, ProxyProtocol, RadiusExpectation, RadiusProbe, RadiusStatusProbe, Secret, Target,
-    TcpProbe, Tls, TlsIdentity, TlsOptions, TlsVersion, UdpProbe, Via,
+    HostName, HttpConditions, HttpOverrides, HttpProbe, HttpRequest, HttpVersion, JsonCondition, JsonScalar,
+    KeyPin, Mode, ProbeSpec, ProxyProtocol, RadiusExpectation, RadiusProbe, RadiusStatusProbe, Rule, Secret,
+    Target, TcpProbe, Tls, TlsIdentity, TlsOptions, TlsVersion, UdpProbe, Via,
 };
 
 /// The identity of what is checked: target, probe and what passes, but neither the id nor how
@@ -68,7 +68,7 @@ impl CheckKey {
 
     pub(crate) fn of(spec: &CheckSpec) -> Self {
         let mut encoding = Encoding(Vec::with_capacity(128));
-        encoding.target(spec.target());
+        encoding.target(spec.target(), spec.host_name());
         encoding.probe(spec.probe());
         Self::from_digest(Self::VERSION, Sha256::digest(&encoding.0).into())
     }
@@ -94,6 +94,8 @@ mod tag {
     pub(super) const MODE: u8 = 3;
     pub(super) const MARK: u8 = 4;
     pub(super) const HOST: u8 = 5;
+    pub(super) const HOST_NAME: u8 = 6;
+    pub(super) const ALL_ADDRESSES: u8 = 7;
     pub(super) const SOURCE: u8 = 8;
     pub(super) const DEVICE: u8 = 9;
     pub(super) const PROXY_PROTOCOL: u8 = 10;
@@ -198,8 +200,15 @@ impl Encoding {
         }
     }
 
-    fn target(&mut self, target: &Target) {
-        self.ip(tag::IP, target.ip());
+    fn target(&mut self, target: &Target, host_name: Option<&HostName>) {
+        match host_name {
+            None => self.ip(tag::IP, target.ip()),
+            // Of a name, whatever its addresses are.
+            Some(host) => {
+                self.field(tag::HOST_NAME, host.name().as_bytes());
+                self.flag(tag::ALL_ADDRESSES, host.rule() == Rule::All);
+            }
+        }
         if target.port() != 0 {
             self.field(tag::PORT, &target.port().to_be_bytes());
         }

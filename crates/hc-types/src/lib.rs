@@ -26,6 +26,7 @@ mod backend;
 mod bytes;
 mod dialogue;
 mod evidence;
+mod host_name;
 mod http;
 mod id;
 mod key;
@@ -56,6 +57,7 @@ pub use dialogue::{
     PostgresqlDialogue, RedisDialogue, RedisRole, SmtpDialogue, StepFailure,
 };
 pub use evidence::{Evidence, PhaseTimes, ProbeResult, Seen, TlsFacts};
+pub use host_name::{HostName, Rule};
 pub use http::StatusCodes;
 pub use http::condition::{
     BodyCondition, HeaderCondition, HeaderTest, HttpConditions, JsonCondition, JsonNumber, JsonScalar,
@@ -64,7 +66,9 @@ pub use http::request::{HeaderField, HttpRequest, HttpVersion};
 pub use id::{CheckId, Incarnation};
 pub use key::CheckKey;
 pub use local_fault::{FaultClass, LocalFault};
-pub use outcome::{Failure, Heard, Mismatch, Outcome, Phase, Stray, TimeoutEvidence, Unreachable};
+pub use outcome::{
+    AddressFailure, Failure, Heard, Mismatch, Outcome, Phase, Stray, TimeoutEvidence, Unreachable,
+};
 pub use overrides::{Operator, Override, Paused, Ruling, Subject, WEEKDAYS, WeekTime, Weekly};
 pub use pass::{DnsAnswer, Pass, StatusText, Warned};
 pub use pattern::{Pattern, PatternError, TooManyStates};

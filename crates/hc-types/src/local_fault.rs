@@ -47,6 +47,9 @@ pub enum LocalFault {
     /// taken away or changed while the probe ran. It may be back by now: packets of the probe were
     /// lost on this machine, so its timeout is no verdict.
     PathChanged,
+    /// No address is known of the host name that is checked: no resolver answers, or the name has
+    /// none.
+    Unresolved,
     /// Our own loop ran late, or the process was stopped: a deadline that passed meanwhile proves
     /// nothing.
     Late,
@@ -85,6 +88,7 @@ impl LocalFault {
             LocalFault::InterfaceDown => "local_interface_down",
             LocalFault::Filter => "local_filter",
             LocalFault::PathChanged => "local_path_changed",
+            LocalFault::Unresolved => "local_unresolved",
             LocalFault::Late => "local_late",
             LocalFault::Other(_) => "local_other",
         }
@@ -100,6 +104,7 @@ impl LocalFault {
             | LocalFault::Memory
             | LocalFault::ProbeMemory
             | LocalFault::Permission
+            | LocalFault::Unresolved
             | LocalFault::Late
             | LocalFault::Other(_) => FaultClass::OwnAlone,
             LocalFault::NoRoute
@@ -133,6 +138,7 @@ impl fmt::Display for LocalFault {
             LocalFault::InterfaceDown => "the local interface is down",
             LocalFault::Filter => "dropped by a packet filter of this node",
             LocalFault::PathChanged => "a local route, address or interface was away while the probe ran",
+            LocalFault::Unresolved => "no address of the host name is known",
             LocalFault::Late => "the checker itself ran late",
             LocalFault::Other(errno) => return write!(f, "local error {errno}"),
         })

@@ -1,6 +1,7 @@
 //! What one probe found.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::{LocalFault, Pass, RawBytes, StepFailure, recognise};
 
@@ -60,6 +61,7 @@ impl Outcome {
         "local_interface_down",
         "local_filter",
         "local_path_changed",
+        "local_unresolved",
         "local_late",
         "local_other",
     ];
@@ -251,6 +253,21 @@ pub enum Failure {
     /// Another failure, within a dialogue, and the step at which it came. Its label is that of the
     /// failure.
     InStep(Box<StepFailure>),
+    /// A check of several addresses: the failure of one of them.
+    OfAddress(Box<AddressFailure>),
+}
+
+/// The failure of one address of a host name, on which the verdict about the name rests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressFailure {
+    /// The address.
+    pub address: IpAddr,
+    /// Why its probe failed; never [`Failure::OfAddress`].
+    pub failure: Failure,
+    /// How many addresses failed.
+    pub failed: u16,
+    /// How many addresses were probed.
+    pub of: u16,
 }
 
 /// What had come of an answer when it was cut short.
@@ -359,6 +376,7 @@ impl Failure {
             Failure::MalformedReply(_) => "malformed_reply",
             Failure::BadRequest(_) => "bad_request",
             Failure::InStep(step) => step.failure.label(),
+            Failure::OfAddress(of_address) => of_address.failure.label(),
         }
     }
 }
@@ -409,6 +427,7 @@ mod tests {
             LocalFault::InterfaceDown,
             LocalFault::Filter,
             LocalFault::PathChanged,
+            LocalFault::Unresolved,
             LocalFault::Late,
             LocalFault::Other(5),
         ];

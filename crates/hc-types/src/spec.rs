@@ -1,5 +1,6 @@
 //! One check, valid by construction.
 
+mod host_name;
 mod http;
 mod way;
 
@@ -8,8 +9,8 @@ use std::time::Duration;
 
 use crate::timing::{Jitter, Needed, Pace, Packed, PeriodError, Timing};
 use crate::{
-    CheckKey, DnsExpectation, DnsOptions, DnsProbe, HttpConditions, HttpRequest, Mode, Outcome, ProbeSpec,
-    Progress, Rcode, RecordType, Status, Target, Tls, backend, dialogue, text,
+    CheckKey, DnsExpectation, DnsOptions, DnsProbe, HostName, HttpConditions, HttpRequest, Mode, Outcome,
+    ProbeSpec, Progress, Rcode, RecordType, Status, Target, Tls, backend, dialogue, text,
 };
 
 /// Why a check cannot exist. Each text begins with the field that it is about, named as in
@@ -63,6 +64,11 @@ pub enum SpecError {
     /// A PROXY header before a probe that makes no TCP connection.
     #[error("proxy_protocol: a check of the kind {0} makes no TCP connection")]
     ProxyProtocol(&'static str),
+    /// A host name with more than [`HostName::MAX_ADDRESSES`] addresses.
+    #[error(
+        "ip: the host name has {0} addresses, and one check probes at most 256 (resolve = \"each\" probes any number)"
+    )]
+    Addresses(usize),
     /// Mode DSR or TUN without a mark.
     #[error("mark: mode dsr and tun need one, from 1 to 4294967295")]
     Mark,
@@ -202,7 +208,7 @@ impl SpecError {
             SpecError::Jitter(_) => "jitter",
             SpecError::StartDelay(_) => "start_delay",
             SpecError::Port => "port",
-            SpecError::Address { .. } => "ip",
+            SpecError::Address { .. } | SpecError::Addresses(_) => "ip",
             SpecError::Mark => "mark",
             SpecError::Source { .. } => "source",
             SpecError::Device(_) => "device",
@@ -233,7 +239,9 @@ impl SpecError {
 /// What is checked, how often, and when failures count: everything about a check but its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckSpec {
+    /// Of a host name: with its first address.
     target: Target,
+    host_name: Option<Box<HostName>>,
     probe: ProbeSpec,
     timing: Packed,
 }
@@ -249,12 +257,21 @@ impl CheckSpec {
     /// request target, a `Host` or credentials that would break the request, a
     /// status code outside 100–999, an expected address that the query type cannot yield.
     pub fn new(target: Target, probe: ProbeSpec, timing: Timing) -> Result<Self, SpecError> {
+        if let Some(reason) = backend::impossible(target.ip()) {
+            return Err(SpecError::Address { ip: target.ip(), reason });
+        }
+        Self::build(target, None, probe, timing)
+    }
+
+    fn build(
+        target: Target,
+        host_name: Option<Box<HostName>>,
+        probe: ProbeSpec,
+        timing: Timing,
+    ) -> Result<Self, SpecError> {
         let timing = Packed::new(timing)?;
         if target.port() == 0 && probe != ProbeSpec::Icmp {
             return Err(SpecError::Port);
-        }
-        if let Some(reason) = backend::impossible(target.ip()) {
-            return Err(SpecError::Address { ip: target.ip(), reason });
         }
         if target.mode() != Mode::Plain && target.mark().is_none() {
             return Err(SpecError::Mark);
@@ -275,10 +292,11 @@ impl CheckSpec {
             }
             other => other,
         };
-        Ok(Self { target, probe, timing })
+        Ok(Self { target, host_name, probe, timing })
     }
 
-    /// Where the probe goes.
+    /// Where the probe goes. Of a check of a host name: with the first of its addresses, or with the
+    /// unspecified one if none is known.
     #[must_use]
     pub fn target(&self) -> &Target {
         &self.target
@@ -352,10 +370,17 @@ impl CheckSpec {
 
     /// Whether both check the same thing: the same target in the same way, however often. Health
     /// belongs to what is checked, so it survives a new id, another interval, another number of
-    /// retries. Cheaper than comparing keys.
+    /// retries, other addresses of a host name. Cheaper than comparing keys.
     #[must_use]
     pub fn same_key(&self, other: &Self) -> bool {
-        self.target == other.target && self.probe == other.probe
+        let same_target = match (self.host_name(), other.host_name()) {
+            (None, None) => self.target == other.target,
+            (Some(host), Some(another)) => {
+                host.is_same(another) && self.target.clone().with_ip(other.target.ip()) == other.target
+            }
+            _ => false,
+        };
+        same_target && self.probe == other.probe
     }
 
     /// The identity of what is checked, equal exactly if [`same_key`](Self::same_key) holds, and

@@ -146,6 +146,12 @@ impl Target {
         Self { ip: ip.to_canonical(), port, mode, mark, host, via: None }
     }
 
+    /// The same with another address.
+    #[must_use]
+    pub fn with_ip(self, ip: IpAddr) -> Self {
+        Self { ip: ip.to_canonical(), ..self }
+    }
+
     /// The address that is probed: the backend, or the VIP when the mode is DSR or TUN.
     #[must_use]
     pub fn ip(&self) -> IpAddr {

@@ -3,8 +3,8 @@
 use std::fmt::{self, Write as _};
 
 use crate::{
-    CheckSpec, DnsProbe, Failure, Heard, LocalFault, Mismatch, Outcome, Pass, ProbeSpec, RadiusExpectation,
-    Rcode, TimeoutEvidence, Unreachable,
+    AddressFailure, CheckSpec, DnsProbe, Failure, Heard, LocalFault, Mismatch, Outcome, Pass, ProbeSpec,
+    RadiusExpectation, Rcode, TimeoutEvidence, Unreachable,
 };
 
 /// The text of a result. Seesaw shows the error alone where there is one (`healthcheck/core.go`),
@@ -23,7 +23,7 @@ pub(crate) fn render(spec: &CheckSpec, outcome: &Outcome) -> String {
 }
 
 fn write_subject(text: &mut String, spec: &CheckSpec) -> fmt::Result {
-    let target = spec.target();
+    let target = spec.place();
     match spec.probe() {
         ProbeSpec::Icmp => write!(text, "ICMP ping to host {target}"),
         ProbeSpec::Udp(_) => write!(text, "UDP check to {target}"),
@@ -44,6 +44,11 @@ fn write_subject(text: &mut String, spec: &CheckSpec) -> fmt::Result {
 
 fn write_failure(text: &mut String, spec: &CheckSpec, failure: &Failure) -> fmt::Result {
     text.write_str("; ")?;
+    if let Failure::OfAddress(of_address) = failure {
+        let AddressFailure { address, failure, failed, of } = &**of_address;
+        write!(text, "{failed} of {of} addresses failed; {address}: ")?;
+        return write_cause(text, spec, failure);
+    }
     write_cause(text, spec, failure)
 }
 
@@ -80,6 +85,7 @@ fn write_cause(text: &mut String, spec: &CheckSpec, failure: &Failure) -> fmt::R
         Failure::BadAuthenticator(which) => write!(text, "wrong {which} (incorrect secret?)"),
         Failure::MalformedReply(how) => write!(text, "malformed reply: {how}"),
         Failure::BadRequest(why) => write!(text, "cannot make the request: {why}"),
+        Failure::OfAddress(of_address) => write!(text, "{} failed", of_address.address),
     }
 }
 

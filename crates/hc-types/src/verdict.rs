@@ -16,19 +16,27 @@
 //! | a timeout or "unreachable", and the path is down or changed while the probe ran | [`LocalFault::InterfaceDown`], [`LocalFault::PathChanged`] | [`with_path`] |
 //! | refused, reset or closed, and the path changed while the probe ran | the same | [`with_path`] |
 //! | no route, route prohibited or no permission, and the target is a broadcast address of this node | [`Failure::BadRequest`] | [`with_path`] |
+//! | several addresses: any passes, or all do | pass, with [`Rule`](crate::Rule) any or all | [`of_several`] |
+//! | … not so, with any and an inconclusive one; with all, without a failure and with one | inconclusive | [`of_several`] |
+//! | … otherwise | the failure on which the verdict rests | [`of_several`] |
+//! | … no address is known | [`LocalFault::Unresolved`] | [`of_several`] |
 //! | a timeout, reset, close, TLS failure, HTTP 408 or other bytes than expected, and the checker was stalled for more than 20 ms and 1/10 of the timeout | [`LocalFault::Late`] | [`with_stall`] |
 //! | … but silent for the third time in a row, for 2 s or more | the failure stands | [`SilentRun`] |
 //! | a local fault of the checker alone | inconclusive for as long as it lasts | [`PathOutage`] |
 //! | a local fault that forwarded traffic shares, for `hold_unreachable` and three probes | [`Failure::PathDown`] | [`PathOutage`] |
 //!
-//! hc-checkers applies the rules up to [`with_path`], so that a single probe gives the same result
+//! hc-checkers applies the rules up to [`of_several`], so that a single probe gives the same result
 //! without a manager. hc-manager knows whether its own loop was stalled and applies the rest. No
 //! rule reads a clock: moments are durations since any fixed moment.
+
+mod several;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::{Failure, FaultClass, LocalFault, Outcome, Phase, Stray, TimeoutEvidence, Unreachable};
+
+pub use several::of_several;
 
 /// Why a probe ended without an answer that passes: the backend failed it, or this node could not
 /// run it.
@@ -223,6 +231,7 @@ pub fn is_silence(outcome: &Outcome) -> bool {
     fn of(failure: &Failure) -> bool {
         match failure {
             Failure::InStep(step) => of(&step.failure),
+            Failure::OfAddress(of_address) => of(&of_address.failure),
             Failure::Timeout { evidence, .. } => *evidence == TimeoutEvidence::SILENT,
             _ => false,
         }
@@ -287,7 +296,9 @@ fn path_check_of(failure: &Failure) -> PathCheck {
         | Failure::RadiusCode(_)
         | Failure::BadAuthenticator(_)
         | Failure::MalformedReply(_)
-        | Failure::BadRequest(_) => PathCheck::None,
+        | Failure::BadRequest(_)
+        // The path to each address has been looked at.
+        | Failure::OfAddress(_) => PathCheck::None,
     }
 }
 
@@ -369,6 +380,7 @@ fn may_be_caused_by_stall(failure: &Failure) -> bool {
         | Failure::BadAuthenticator(_)
         | Failure::MalformedReply(_)
         | Failure::BadRequest(_) => false,
+        Failure::OfAddress(of_address) => may_be_caused_by_stall(&of_address.failure),
     }
 }
 

@@ -133,6 +133,10 @@ pub(crate) fn check(check: &CheckState, now: SystemTime) -> String {
     if let Some(backend) = check.backend {
         row("backend", backend.to_string());
     }
+    if let Some(resolve) = &check.resolve {
+        let addresses: Vec<String> = check.addresses.iter().map(ToString::to_string).collect();
+        row("addresses", format!("{resolve} of {}", addresses.join(", ")));
+    }
     row("health", check.health.to_string());
     if let Some(reported) = &check.reported {
         let health = reported.health.map_or("nothing".to_owned(), |health| health.to_string());

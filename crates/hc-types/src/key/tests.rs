@@ -233,7 +233,7 @@ fn keys_of_dialogues_are_the_same_in_every_version() {
 fn the_encoding_is_as_documented() {
     let mut encoding = Encoding(Vec::new());
     let check = spec(plain("192.0.2.1", 80), tcp("", "", None));
-    encoding.target(check.target());
+    encoding.target(check.target(), check.host_name());
     encoding.probe(check.probe());
     let expected = [1, 0, 0, 0, 4, 192, 0, 2, 1, 2, 0, 0, 0, 2, 0, 80, 16, 0, 0, 0, 1, 3];
     assert_eq!(encoding.0, expected);
@@ -503,5 +503,32 @@ proptest! {
             prop_assert_eq!(first.key() == second.key(), same, "{:?} and {:?}", first, second);
             prop_assert_eq!(first.same_key(&second), same);
         }
+    }
+}
+
+/// What is checked is the name and the rule: not its addresses, and not one of them.
+#[test]
+fn the_key_of_a_host_name_does_not_depend_on_its_addresses() {
+    let named = |name: &str, addresses: &[&str], rule, port| {
+        let addresses = addresses.iter().map(|ip| ip.parse().unwrap());
+        let host = HostName::new(name, addresses, rule);
+        CheckSpec::of_host_name(host, plain("192.0.2.9", port), tcp("", "", None), Timing::default()).unwrap()
+    };
+    let base = named("h.example", &["192.0.2.1", "2001:db8::1"], Rule::Any, 80);
+    for addresses in [&["192.0.2.7"][..], &[]] {
+        let other = named("h.example", addresses, Rule::Any, 80);
+        assert!(other.same_key(&base) && other != base);
+        assert_eq!(other.key(), base.key());
+    }
+    assert_eq!(named("h.example", &["2001:db8::1", "::ffff:192.0.2.1", "192.0.2.1"], Rule::Any, 80), base);
+    let different = [
+        named("h.example", &["192.0.2.1", "2001:db8::1"], Rule::All, 80),
+        named("i.example", &["192.0.2.1", "2001:db8::1"], Rule::Any, 80),
+        named("h.example", &["192.0.2.1", "2001:db8::1"], Rule::Any, 81),
+        spec(plain("192.0.2.1", 80), tcp("", "", None)),
+    ];
+    for other in different {
+        assert!(!other.same_key(&base) && !base.same_key(&other));
+        assert_ne!(other.key(), base.key());
     }
 }

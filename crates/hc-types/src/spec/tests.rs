@@ -2,10 +2,10 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    BodyCondition, Dialogue, DialogueExpectation, DialogueProbe, DialogueStep, ExpectedBytes,
-    HeaderCondition, HeaderField, HeaderTest, HttpConditions, HttpOverrides, HttpProbe, HttpRequest,
-    HttpVersion, JsonCondition, LdapDialogue, MAX_PERIOD, Mark, MysqlDialogue, RadiusExpectation,
-    RadiusProbe, Rcode, RecordClass, RedisDialogue, SmtpDialogue, TcpProbe, Tls,
+    AddressFailure, BodyCondition, Dialogue, DialogueExpectation, DialogueProbe, DialogueStep, ExpectedBytes,
+    Failure, HeaderCondition, HeaderField, HeaderTest, HttpConditions, HttpOverrides, HttpProbe, HttpRequest,
+    HttpVersion, JsonCondition, LdapDialogue, LocalFault, MAX_PERIOD, Mark, MysqlDialogue, RadiusExpectation,
+    RadiusProbe, Rcode, RecordClass, RedisDialogue, Rule, SmtpDialogue, TcpProbe, Tls,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -355,4 +355,40 @@ fn dialogues_that_cannot_be_held() {
     assert_eq!(probe.tls, Some(Tls::new(true)));
     // A plain check is as small as before.
     assert!(size_of::<ProbeSpec>() <= 48, "{}", size_of::<ProbeSpec>());
+}
+
+#[test]
+fn a_check_of_a_host_name_says_so_and_costs_others_nothing() {
+    assert!(size_of::<CheckSpec>() <= 144, "{}", size_of::<CheckSpec>());
+    let named = |addresses: &[&str], port| {
+        let host = HostName::new("h.example", addresses.iter().map(|ip| ip.parse().unwrap()), Rule::Any);
+        let target = Target::plain([0, 0, 0, 0].into(), port);
+        let probe = if port == 0 { ProbeSpec::Icmp } else { tcp() };
+        CheckSpec::of_host_name(host, target, probe, Timing::every(SECOND))
+    };
+    let spec = named(&["192.0.2.2", "192.0.2.1"], 80).unwrap();
+    assert_eq!(spec.target().ip(), IpAddr::from([192, 0, 2, 1]));
+    assert_eq!(spec.text(&Outcome::PASS), "TCP connect to h.example:80 (any of 2 addresses)");
+    let failure =
+        AddressFailure { address: [192, 0, 2, 2].into(), failure: Failure::Refused, failed: 2, of: 2 };
+    assert_eq!(
+        spec.text(&Failure::OfAddress(Box::new(failure)).into()),
+        "TCP connect to h.example:80 (any of 2 addresses); 2 of 2 addresses failed; 192.0.2.2: connection refused"
+    );
+    // None known is none of the check's fault.
+    let unresolved = named(&[], 0).unwrap();
+    assert_eq!(
+        unresolved.text(&LocalFault::Unresolved.into()),
+        "ICMP ping to host h.example (any of 0 addresses); not checked: no address of the host name is known"
+    );
+    rejected(
+        named(&["192.0.2.1", "224.0.0.1"], 80),
+        "ip: 224.0.0.1 is a multicast address, from which no backend answers",
+    );
+    let many = (0..257u32).map(|n| IpAddr::from((0x0a00_0001 + n).to_be_bytes()));
+    let many = HostName::new("h.example", many, Rule::All);
+    rejected(
+        CheckSpec::of_host_name(many, target(), tcp(), Timing::default()),
+        "ip: the host name has 257 addresses, and one check probes at most 256 (resolve = \"each\" probes any number)",
+    );
 }

@@ -1,0 +1,56 @@
+//! Checks of all addresses of a host name.
+
+use std::fmt::{self, Display as _};
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::{CheckSpec, HostName, ProbeSpec, SpecError, Target, Timing, backend};
+
+impl CheckSpec {
+    /// Builds one check of all addresses of a host name. The address of `target` has no meaning.
+    ///
+    /// # Errors
+    /// As of [`new`](Self::new); an address that no backend can have, or more than
+    /// [`HostName::MAX_ADDRESSES`].
+    pub fn of_host_name(
+        host_name: HostName,
+        target: Target,
+        probe: ProbeSpec,
+        timing: Timing,
+    ) -> Result<Self, SpecError> {
+        for ip in host_name.addresses() {
+            if let Some(reason) = backend::impossible(*ip) {
+                return Err(SpecError::Address { ip: *ip, reason });
+            }
+        }
+        if let Some(source_ip) = target.source() {
+            let problem = "is of one family, and a host name may have addresses of both";
+            return Err(SpecError::Source { source_ip, problem });
+        }
+        let count = host_name.addresses().len();
+        if count > HostName::MAX_ADDRESSES {
+            return Err(SpecError::Addresses(count));
+        }
+        let first = host_name.addresses().first().copied();
+        let target = target.with_ip(first.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+        Self::build(target, Some(Box::new(host_name)), probe, timing)
+    }
+
+    /// The host name whose addresses this is the one check of.
+    #[must_use]
+    pub fn host_name(&self) -> Option<&HostName> {
+        self.host_name.as_deref()
+    }
+
+    /// Where the probe goes, in words: the target, or `www.example.com:80 (any of 3 addresses)`.
+    #[must_use]
+    pub fn place(&self) -> impl fmt::Display + '_ {
+        fmt::from_fn(move |f| {
+            let Some(host) = self.host_name() else { return self.target.fmt(f) };
+            f.write_str(host.name())?;
+            if self.target.port() != 0 {
+                write!(f, ":{}", self.target.port())?;
+            }
+            write!(f, " ({} of {} addresses)", host.rule(), host.addresses().len())
+        })
+    }
+}
