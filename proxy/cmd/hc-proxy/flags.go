@@ -33,7 +33,7 @@ type settings struct {
 
 func (s *settings) serverName() string {
 	if s.dryRun {
-		return "none (dry run)"
+		return "none, since this is a dry run"
 	}
 	return s.serverSocket
 }

@@ -95,7 +95,7 @@ func run(settings *settings, signals <-chan os.Signal) int {
 		beside.Go(func() { observer.Run(ctx) })
 	}
 	go handle(signals, cancel, show)
-	log.Infof("hc-proxy %s: engine %s, hc-server %s", version, settings.engineSocket, settings.serverName())
+	log.Infof("hc-proxy %s begins: engine at %s, hc-server at %s", version, settings.engineSocket, settings.serverName())
 	for _, name := range settings.ignored {
 		log.Warningf("-%s does nothing here: hc-server.toml has that setting", name)
 	}

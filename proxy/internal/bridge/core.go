@@ -51,12 +51,6 @@ type Core struct {
 // restarted proxy does not repeat one.
 func NewCore(generation uint64) *Core { return &Core{generation: generation} }
 
-// Size is the number of checks in the set.
-func (c *Core) Size() int { return len(c.set) }
-
-// Has reports whether the set has a check of this id.
-func (c *Core) Has(id uint64) bool { return c.set[id] != nil }
-
 // EngineUp begins an epoch.
 func (c *Core) EngineUp() { c.engine, c.oldest = true, 0 }
 

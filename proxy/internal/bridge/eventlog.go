@@ -52,10 +52,10 @@ func (l *eventLog) engineUp(socket string, epoch uint64) {
 
 func (l *eventLog) engineDown(err error) {
 	if first(&l.engineAway) {
-		log.Errorf("No engine: %v", err)
+		log.Errorf("No connection to the engine; checks run on, and it is tried again: %v", err)
 		return
 	}
-	log.V(1).Infof("Still no engine: %v", err)
+	log.V(1).Infof("Still no connection to the engine: %v", err)
 }
 
 func (l *eventLog) fetching() {
@@ -68,17 +68,17 @@ func (l *eventLog) fetching() {
 
 func (l *eventLog) fetchFailed(err error) {
 	if first(&l.failing) {
-		log.Error(err)
+		log.Errorf("The healthchecks were not fetched; those of before run on, and it is tried again: %v", err)
 		return
 	}
-	log.V(1).Info(err)
+	log.V(1).Infof("The healthchecks were not fetched again: %v", err)
 }
 
 func (l *eventLog) fetched(set convert.Set, dropped map[uint64]string, changed bool) {
 	l.failing = false
 	for id, reason := range dropped {
 		if l.drops.news(id, reason) {
-			log.Warningf("Healthcheck %d is left out: %s", id, reason)
+			log.Warningf("Healthcheck %d does not run, since hc-server cannot be told of it: %s", id, reason)
 		}
 	}
 	l.drops.forget(func(id uint64) bool { return dropped[id] == "" })
@@ -88,7 +88,7 @@ func (l *eventLog) fetched(set convert.Set, dropped map[uint64]string, changed b
 	case again && !changed:
 		log.V(1).Infof("Engine returned %d healthchecks", total)
 	case len(dropped) > 0:
-		log.Infof("Engine returned %d healthchecks, %d of them are left out", total, len(dropped))
+		log.Infof("Engine returned %d healthchecks, %d of them do not run", total, len(dropped))
 	default:
 		log.Infof("Engine returned %d healthchecks", total)
 	}
@@ -101,19 +101,19 @@ func (l *eventLog) serverUp(version string) {
 
 func (l *eventLog) serverDown(err error) {
 	if first(&l.serverAway) {
-		log.Errorf("No hc-server: %v", err)
+		log.Errorf("No connection to hc-server; the engine hears nothing until there is one, and it is tried again: %v", err)
 		return
 	}
-	log.V(1).Infof("Still no hc-server: %v", err)
+	log.V(1).Infof("Still no connection to hc-server: %v", err)
 }
 
 func (l *eventLog) rejected(checks []wire.Rejection) {
 	for _, check := range checks {
 		switch {
 		case check.ID == nil:
-			log.Warningf("hc-server rejects a healthcheck without an id: %s", check.Reason)
+			log.Warningf("hc-server does not run a healthcheck whose id it cannot read: %s", check.Reason)
 		case l.rejections.news(*check.ID, check.Reason):
-			log.Warningf("hc-server rejects healthcheck %d: %s", *check.ID, check.Reason)
+			log.Warningf("hc-server does not run healthcheck %d: %s", *check.ID, check.Reason)
 		}
 	}
 }
@@ -122,11 +122,11 @@ func (l *eventLog) delivered(err error) {
 	switch {
 	case err == nil && l.undelivered:
 		l.undelivered = false
-		log.Info("Engine takes notifications again")
+		log.Info("The engine takes notifications again")
 	case err == nil:
 	case first(&l.undelivered):
-		log.Warningf("Notifications wait: %v", err)
+		log.Warningf("The engine did not take notifications; hc-server keeps them and sends them again: %v", err)
 	default:
-		log.V(1).Infof("Notifications wait: %v", err)
+		log.V(1).Infof("The engine did not take notifications again: %v", err)
 	}
 }

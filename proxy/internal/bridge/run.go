@@ -172,7 +172,7 @@ func (r *run) fetched(result fetch, now time.Time) {
 	r.fetching = false
 	r.options.Metrics.Fetches.Ended(now, result.err)
 	if name := seesaw.LearnUnknown(result.err); name != "" {
-		log.Errorf("The engine has checks of type %s, which is not known here: they will be left out", name)
+		log.Errorf("The engine has checks of type %s, which this version of hc-proxy does not know: they do not run, all others do", name)
 	}
 	if result.conn != r.conn {
 		return
@@ -184,7 +184,7 @@ func (r *run) fetched(result fetch, now time.Time) {
 	}
 	if result.set == nil {
 		if r.schedule.young(result.asked) {
-			log.V(1).Info("The engine has not built its healthchecks yet")
+			log.V(1).Info("The engine has just started and has not built its healthchecks yet")
 			return
 		}
 		result.set = convert.Set{}
@@ -244,7 +244,7 @@ func (r *run) message(message wire.Message) {
 		}
 		r.options.Metrics.Rejected.Store(int64(len(r.eventLog.rejections)))
 	case *wire.Error:
-		log.Warningf("hc-server: %s: %s", m.Code, m.Message)
+		log.Warningf("hc-server reports an error (%s): %s", m.Code, m.Message)
 	case *wire.StatusResponse:
 		log.V(1).Infof("hc-server sent the status of %d healthchecks", len(m.Statuses))
 	default:

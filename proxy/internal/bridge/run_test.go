@@ -40,7 +40,7 @@ func TestOnlyAYoungEngineMayLackItsMap(t *testing.T) {
 			c.result.conn = r.conn
 		}
 		r.fetched(c.result, c.result.asked)
-		if got := r.core.Size(); got != c.want {
+		if got := len(r.core.set); got != c.want {
 			t.Errorf("%s: %d checks", c.name, got)
 		}
 	}

@@ -35,21 +35,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// eventually asks every few milliseconds until the condition holds, and fails the
-// test when it does not within the limit. It returns the time that it took.
-func eventually(t *testing.T, limit time.Duration, what string, condition func() bool) time.Duration {
-	t.Helper()
-	start := time.Now()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		if time.Since(start) > limit {
-			t.Fatalf("%s: not within %v", what, limit)
-		}
-		<-tick.C
-	}
-	return time.Since(start)
-}
+// eventually waits for a condition.
+var eventually = supervise.Eventually
 
 // pass lets time go by: how long a trouble lasts is what these tests are about.
 func pass(length time.Duration) {

@@ -61,11 +61,7 @@ const wholeLimit = 4 * time.Minute
 func startRig(t *testing.T, o options) *rig {
 	t.Helper()
 	raiseFileLimit(t)
-	dir, err := os.MkdirTemp("", "chaos") // short, as a socket's path must be
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := supervise.Sockets(t)
 	kinds := usual
 	if o.silent {
 		kinds = laborious
@@ -95,10 +91,7 @@ func startRig(t *testing.T, o options) *rig {
 	}
 	begin := wall()
 	r.server = supervise.Start(t, r.logs(), r.serverSpec(o.files))
-	r.proxy = supervise.Start(t, r.logs(), supervise.Spec{
-		Name: "hc-proxy", Path: supervise.Program(t, "hc-proxy"),
-		Args: []string{"-engine", r.path("engine.sock"), "-socket", r.path("proxy.sock"), "-logtostderr", "-v=0"},
-	})
+	r.proxy = supervise.Start(t, r.logs(), supervise.Proxy(t, r.path("engine.sock"), r.path("proxy.sock")))
 	r.engine = r.startEngine("fake-engine")
 	r.memory = watchMemory(r)
 	r.awaitWhole("start", begin)
@@ -147,10 +140,7 @@ func (r *rig) mountState() {
 }
 
 func (r *rig) serverSpec(files int) supervise.Spec {
-	spec := supervise.Spec{
-		Name: "hc-server", Path: supervise.Program(r.t, "hc-server"),
-		Args: []string{"--socket", r.path("proxy.sock"), "--state-dir", r.path("state")},
-	}
+	spec := supervise.Server(r.t, r.path("proxy.sock"), r.path("state"))
 	if _, err := os.Stat(r.path("hc-server.toml")); err == nil {
 		spec.Args = append(spec.Args, "--config", r.path("hc-server.toml"))
 	}

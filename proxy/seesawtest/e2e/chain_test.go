@@ -31,11 +31,18 @@ type chain struct {
 // the order that the test is about.
 func newChain(t *testing.T, dir string, c cluster) *chain {
 	t.Helper()
+	w := newChainOn(t, dir, func(dir string) (config, clusterPB string) { return c.write(t, dir) })
+	w.cluster = c
+	return w
+}
+
+// newChainOn is the same with any files for the engine.
+func newChainOn(t *testing.T, dir string, write func(dir string) (config, clusterPB string)) *chain {
+	t.Helper()
 	sockets := socketDir(t)
 	nccSocket := filepath.Join(sockets, "ncc.sock")
 	w := &chain{
 		t:            t,
-		cluster:      c,
 		table:        ncc.NewTable(nil),
 		dir:          dir,
 		engineSocket: filepath.Join(sockets, "engine.sock"),
@@ -51,7 +58,7 @@ func newChain(t *testing.T, dir string, c cluster) *chain {
 		}
 		w.failOnAnomalies()
 	})
-	config, clusterPB := c.write(t, dir)
+	config, clusterPB := write(dir)
 	w.engineSpec = supervise.Spec{
 		Name: "seesaw_engine",
 		Path: program(t, "seesaw_engine"),
@@ -96,17 +103,10 @@ type pairOptions struct {
 func startPair(t *testing.T, dir, engineSocket string, options pairOptions) (server, proxy *supervise.Process) {
 	t.Helper()
 	socket := filepath.Join(filepath.Dir(engineSocket), "proxy.sock")
-	server = supervise.Start(t, dir, options.serverIn.spec(supervise.Spec{
-		Name: "hc-server",
-		Path: program(t, "hc-server"),
-		Args: []string{"--socket", socket, "--state-dir", t.TempDir()},
-		Env:  options.serverEnv,
-	}))
-	proxy = supervise.Start(t, dir, supervise.Spec{
-		Name: "hc-proxy",
-		Path: program(t, "hc-proxy"),
-		Args: append([]string{"-engine", engineSocket, "-socket", socket, "-logtostderr"}, options.proxyArgs...),
-	})
+	spec := supervise.Server(t, socket, t.TempDir())
+	spec.Env = options.serverEnv
+	server = supervise.Start(t, dir, options.serverIn.spec(spec))
+	proxy = supervise.Start(t, dir, supervise.Proxy(t, engineSocket, socket, options.proxyArgs...))
 	return server, proxy
 }
 

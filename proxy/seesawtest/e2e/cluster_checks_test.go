@@ -15,8 +15,6 @@ import (
 	"github.com/google/seesaw/engine/config"
 	"github.com/hc-server/hc/proxy/internal/convert"
 	"github.com/hc-server/hc/proxy/internal/seesaw"
-	"github.com/hc-server/hc/proxy/seesawtest/ncc"
-	"github.com/hc-server/hc/proxy/seesawtest/supervise"
 )
 
 // clusters holds cluster.pb files, and beside each the checks that the real
@@ -95,31 +93,13 @@ func settledChecks(t *testing.T, file string) []byte {
 // while it has none.
 func startedEngine(t *testing.T, file string) func() []byte {
 	t.Helper()
-	dir, sockets := logDir(t), socketDir(t)
-	nccSocket, socket := filepath.Join(sockets, "ncc.sock"), filepath.Join(sockets, "engine.sock")
-	stub, err := ncc.Serve(nccSocket, ncc.NewTable(nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := stub.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	conf := filepath.Join(dir, "seesaw.cfg")
-	if err := os.WriteFile(conf, []byte(engineConfig), 0o644); err != nil {
-		t.Fatal(err)
-	}
 	absolute, err := filepath.Abs(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	supervise.Start(t, dir, supervise.Spec{
-		Name: "seesaw_engine",
-		Path: program(t, "seesaw_engine"),
-		Args: []string{"-logtostderr", "-conf", conf, "-cluster", absolute, "-ncc_socket", nccSocket, "-socket", socket},
-	})
-	return func() []byte { return engineChecks(t, socket) }
+	w := newChainOn(t, logDir(t), func(dir string) (config, clusterPB string) { return writeEngineConfig(t, dir), absolute })
+	w.startEngine()
+	return func() []byte { return engineChecks(t, w.engineSocket) }
 }
 
 // mark and id are the engine's choice of the moment.

@@ -116,13 +116,20 @@ func (c cluster) named(name string) vserver {
 // write makes the engine's two files and returns their paths.
 func (c cluster) write(t *testing.T, dir string) (config, clusterPB string) {
 	t.Helper()
-	config, clusterPB = filepath.Join(dir, "seesaw.cfg"), filepath.Join(dir, "cluster.pb")
-	for path, text := range map[string]string{config: engineConfig, clusterPB: c.text()} {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+	clusterPB = filepath.Join(dir, "cluster.pb")
+	if err := os.WriteFile(clusterPB, []byte(c.text()), 0o644); err != nil {
+		t.Fatal(err)
 	}
-	return config, clusterPB
+	return writeEngineConfig(t, dir), clusterPB
+}
+
+func writeEngineConfig(t *testing.T, dir string) (path string) {
+	t.Helper()
+	path = filepath.Join(dir, "seesaw.cfg")
+	if err := os.WriteFile(path, []byte(engineConfig), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // The engine binds TCP 10258 on node_ipv4.
