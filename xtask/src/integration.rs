@@ -33,33 +33,49 @@ pub(crate) fn main(filter: Option<&str>) -> Result<()> {
 const AT_ONCE: usize = 3;
 
 /// Builds what the tests run and runs those whose name matches `filter`, a regular expression as `go test -run` takes.
-///
-/// Each test has namespaces of its own, since all use the same ports and the engine has one that no setting changes. Go
-/// builds the tests out here, where it has its caches and the network.
 pub(crate) fn test(workspace: &Workspace, filter: Option<&str>) -> Result<Tally> {
     crate::need_root("integration")?;
     build::all(workspace, Profile::Dev)?;
     build::seesaw_programs(workspace)?;
-    let program = workspace.target().join("e2e.test");
-    command::run(go(&workspace.seesawtest()).args(["test", "-c", "-o"]).arg(&program).arg("./e2e"))?;
+    each(workspace, "e2e", filter, &[], AT_ONCE)
+}
+
+/// Runs each test of a Go package of `proxy/seesawtest` with the programs of `target/bin`, in network and mount namespaces of
+/// its own, `at_once` at a time. `flags` go to the test program.
+///
+/// All tests use the same ports, and the engine has one that no setting changes. Go builds the tests out here, where it has
+/// its caches and the network; only the finished test program goes into the namespaces, by way of [`inside`].
+pub(crate) fn each(
+    workspace: &Workspace,
+    package: &str,
+    filter: Option<&str>,
+    flags: &[String],
+    at_once: usize,
+) -> Result<Tally> {
+    let program = workspace.target().join(package).with_extension("test");
+    let directory = format!("./{package}");
+    command::run(go(&workspace.seesawtest()).args(["test", "-c", "-o"]).arg(&program).arg(directory))?;
     let (names, rest) = parts(filter);
     let ready = |command: &mut Command| {
-        command.env("HC_BIN", workspace.bin()).current_dir(workspace.seesawtest().join("e2e"));
+        command.env("HC_BIN", workspace.bin()).current_dir(workspace.seesawtest().join(package));
     };
     let mut list = in_namespaces(&program)?;
     list.arg(format!("-test.list={names}"));
     ready(&mut list);
-    let commands = command::output(&mut list)?
+    let listed = command::output(&mut list)?;
+    let commands = listed
         .lines()
+        .filter(|line| line.starts_with("Test"))
         .map(|name| {
             let mut command = go(workspace.root());
-            command.args(["tool", "test2json", "-t", "-p", "e2e"]).args(namespace_words()?).arg(&program);
+            command.args(["tool", "test2json", "-t", "-p", package]).args(namespace_words()?).arg(&program);
             command.args(["-test.v=test2json", "-test.timeout=20m"]).arg(format!("-test.run=^{name}${rest}"));
+            command.args(flags);
             ready(&mut command);
             Ok((name.to_owned(), command))
         })
         .collect::<Result<Vec<_>>>()?;
-    tally::go_tests(commands, AT_ONCE)
+    tally::go_tests(commands, at_once)
 }
 
 /// What a filter says of the names of tests, and what of those of their parts, as in `TestMarks/reset`.
@@ -68,23 +84,7 @@ fn parts(filter: Option<&str>) -> (&str, &str) {
     filter.split_at(filter.find('/').unwrap_or(filter.len()))
 }
 
-/// The command that runs Go tests of a package with the programs of `target/bin`, in network and mount namespaces of their
-/// own.
-///
-/// Go builds the tests out here, where it has its caches and the network; only the finished test program goes into
-/// the namespaces, by way of [`inside`].
-pub(crate) fn tests(workspace: &Workspace, package: &str, filter: Option<&str>) -> Result<Command> {
-    let into: Vec<String> = namespace_words()?.iter().map(|word| format!("'{word}'")).collect();
-    let mut command = go(&workspace.seesawtest());
-    command.args(["test", "-json", "-count=1", "-exec", &into.join(" ")]);
-    if let Some(filter) = filter {
-        command.args(["-run", filter]);
-    }
-    command.arg(package).env("HC_BIN", workspace.bin());
-    Ok(command)
-}
-
-/// The command that runs `program` in such namespaces.
+/// The command that runs `program` in network and mount namespaces of its own.
 pub(crate) fn in_namespaces(program: &Path) -> Result<Command> {
     let words = namespace_words()?;
     let mut command = Command::new(&words[0]);
@@ -93,7 +93,7 @@ pub(crate) fn in_namespaces(program: &Path) -> Result<Command> {
 }
 
 /// The words before a program that run it there.
-fn namespace_words() -> Result<Vec<String>> {
+pub(crate) fn namespace_words() -> Result<Vec<String>> {
     let us = std::env::current_exe().context("cannot find our own program")?;
     let us = us.to_str().context("the path of our own program is not UTF-8")?;
     // So the kernel names a program whose file was replaced while it ran, as cargo does when it builds us again.

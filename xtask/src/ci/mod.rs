@@ -274,10 +274,11 @@ fn clippy(workspace: &Workspace) -> Result<()> {
 fn test(workspace: &Workspace) -> Result<Tally> {
     // Once, and not by each file of tests that starts the chain.
     build::go_programs(workspace)?;
-    let mut cargo = workspace.cargo();
-    cargo.arg("test").args(EVERYTHING).arg("--no-fail-fast").env("HC_BIN", workspace.bin());
-    tally::cargo_test(&mut cargo)
+    tally::cargo_tests(workspace, EVERYTHING, TESTS_AT_ONCE)
 }
+
+/// How many test programs run at a time; each has as many threads as there are processors.
+const TESTS_AT_ONCE: usize = 2;
 
 fn docs(workspace: &Workspace) -> Result<()> {
     command::run(

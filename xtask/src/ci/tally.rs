@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::AddAssign;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use crate::command::{self, REPEATED};
+use crate::workspace::Workspace;
 
 /// What one or more test runners did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,8 +77,102 @@ impl AddAssign for Tally {
     }
 }
 
+/// Runs the tests of the packages that `selection` selects: the test programs, `at_once` at a time, then the examples of the
+/// documentation. `cargo test` runs one program after the other, and most of them wait most of the time.
+pub(crate) fn cargo_tests(workspace: &Workspace, selection: &[&str], at_once: usize) -> Result<Tally> {
+    let mut programs = Vec::new();
+    let mut build = workspace.cargo();
+    build.arg("test").args(selection).args(["--no-run", "--message-format=json-render-diagnostics"]);
+    if !command::stream(&mut build, |line| programs.extend(TestProgram::read(line)))? {
+        bail!("the test programs were not built");
+    }
+    // What takes long is better begun early.
+    programs.sort_by_key(|program| (!program.is_long(), program.path.clone()));
+    let mut tally = in_parallel(programs, at_once, |program| program.run(workspace))?;
+    tally += cargo_test(workspace.cargo().arg("test").args(selection).args(["--doc", "--no-fail-fast"]))?;
+    Ok(tally)
+}
+
+/// A program with tests that cargo has built.
+struct TestProgram {
+    path: PathBuf,
+    /// The directory of its package, where cargo runs it.
+    directory: PathBuf,
+}
+
+impl TestProgram {
+    /// Reads one of cargo's messages.
+    fn read(line: &str) -> Option<Self> {
+        let message: Value = serde_json::from_str(line).ok()?;
+        (message["reason"] == "compiler-artifact" && message["profile"]["test"] == true).then_some(())?;
+        let directory = Path::new(message["manifest_path"].as_str()?).parent()?.to_owned();
+        Some(Self { path: message["executable"].as_str()?.into(), directory })
+    }
+
+    /// As the file is called, without cargo's hash.
+    fn name(&self) -> &str {
+        let file = self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        file.rsplit_once('-').map_or(file, |(name, _)| name)
+    }
+
+    fn is_long(&self) -> bool {
+        LONG.contains(&self.name())
+    }
+
+    /// What it says is shown when it has ended, so that programs do not talk into each other.
+    #[allow(clippy::disallowed_methods, reason = "we show how long tests take")]
+    fn run(&self, workspace: &Workspace) -> Result<Tally> {
+        let begin = Instant::now();
+        let mut command = Command::new(&self.path);
+        command.current_dir(&self.directory).env("CARGO_MANIFEST_DIR", &self.directory);
+        command.env("HC_BIN", workspace.bin()).stdin(Stdio::null());
+        let output = command.output().with_context(|| format!("cannot run {}", self.path.display()))?;
+        let said = [&output.stdout, &output.stderr]
+            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+            .concat();
+        let mut read = CargoOutput::default();
+        said.lines().for_each(|line| read.line(line));
+        let tally = read.end(output.status.success());
+        if output.status.success() {
+            println!("ok    {} {:.1} s: {tally}", self.name(), begin.elapsed().as_secs_f64());
+        } else {
+            println!("FAIL  {}: {}\n{said}", self.path.display(), output.status);
+        }
+        Ok(tally)
+    }
+}
+
+/// Programs of ours that take ten seconds or more. One that is missing here is only begun late.
+const LONG: &[&str] =
+    &["seeds", "limits", "signals", "corpus", "process", "laws", "resolver", "proxy", "guard", "places"];
+
+/// Does `work` for each item, `at_once` at a time and in this order, and returns the sum.
+fn in_parallel<T: Send>(
+    items: Vec<T>,
+    at_once: usize,
+    work: impl Fn(T) -> Result<Tally> + Sync,
+) -> Result<Tally> {
+    let waiting = Mutex::new(items.into_iter());
+    let worker = || -> Result<Tally> {
+        let mut sum = Tally::default();
+        loop {
+            let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(item) = next else { return Ok(sum) };
+            sum += work(item)?;
+        }
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(worker)).collect();
+        let mut sum = Tally::default();
+        for worker in workers {
+            sum += worker.join().map_err(|_| anyhow!("a thread that ran tests panicked"))??;
+        }
+        Ok(sum)
+    })
+}
+
 /// Runs `cargo test` and shows its output as it comes.
-pub(crate) fn cargo_test(command: &mut Command) -> Result<Tally> {
+fn cargo_test(command: &mut Command) -> Result<Tally> {
     let mut output = CargoOutput::default();
     let succeeded = command::stream(command, |line| {
         println!("{line}");
@@ -97,28 +193,14 @@ pub(crate) fn go_test(command: &mut Command) -> Result<Tally> {
 /// no other. Each has a name for the line that says how it went.
 #[allow(clippy::disallowed_methods, reason = "we show how long tests take")]
 pub(crate) fn go_tests(commands: Vec<(String, Command)>, at_once: usize) -> Result<Tally> {
-    let waiting = Mutex::new(commands.into_iter());
-    let work = || -> Result<Tally> {
-        let mut sum = Tally::default();
-        loop {
-            let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((name, mut command)) = next else { return Ok(sum) };
-            let begin = Instant::now();
-            let mut tally = go_test(&mut command)?;
-            let word = if tally.verdict().is_ok() { "ok" } else { "FAIL" };
-            let line = format!("{word:5} {name} {:.1} s", begin.elapsed().as_secs_f64());
-            println!("{line}");
-            tally.lines.push(line);
-            sum += tally;
-        }
-    };
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
-        let mut sum = Tally::default();
-        for worker in workers {
-            sum += worker.join().map_err(|_| anyhow!("a thread that ran tests panicked"))??;
-        }
-        Ok(sum)
+    in_parallel(commands, at_once, |(name, mut command)| {
+        let begin = Instant::now();
+        let mut tally = go_test(&mut command)?;
+        let word = if tally.verdict().is_ok() { "ok" } else { "FAIL" };
+        let line = format!("{word:5} {name} {:.1} s", begin.elapsed().as_secs_f64());
+        println!("{line}");
+        tally.lines.push(line);
+        Ok(tally)
     })
 }
 
@@ -274,6 +356,21 @@ mod tests {
     #[test]
     fn no_test_is_a_failure() {
         check_cargo("", true, "0 passed, 0 failed, 0 skipped", &[]).verdict().unwrap_err();
+    }
+
+    #[test]
+    fn reads_which_test_programs_were_built() {
+        let message = |executable: &str, test: bool| {
+            format!(
+                r#"{{"reason":"compiler-artifact","manifest_path":"/w/crates/a/Cargo.toml","profile":{{"test":{test}}},"executable":{executable}}}"#
+            )
+        };
+        let program = TestProgram::read(&message(r#""/t/deps/limits-0123456789abcdef""#, true)).unwrap();
+        assert_eq!((program.name(), program.is_long()), ("limits", true));
+        assert_eq!(program.directory, Path::new("/w/crates/a"));
+        assert!(TestProgram::read(&message(r#""/t/hc-server""#, false)).is_none());
+        assert!(TestProgram::read(&message("null", true)).is_none());
+        assert!(TestProgram::read(r#"{"reason":"build-finished"}"#).is_none());
     }
 
     #[test]
