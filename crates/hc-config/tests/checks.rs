@@ -8,12 +8,10 @@ use std::time::Duration;
 
 use hc_config::{Check, Limits, NoFiles, Resolve, SourceFile, check_id, parse};
 use hc_types::{
-    BodyCondition, CheckSpec, Dialogue, DialogueExpectation, DialogueProbe, DialogueStep, DnsExpectation,
-    DnsOptions, DnsProbe, ExpectedBytes, HeaderCondition, HeaderField, HeaderTest, HttpConditions,
-    HttpOverrides, HttpProbe, HttpRequest, HttpVersion, Jitter, JsonCondition, JsonNumber, JsonScalar,
-    LdapDialogue, Mark, Mode, MysqlDialogue, Pattern, PostgresqlDialogue, ProbeSpec, ProxyProtocol,
-    RadiusExpectation, RadiusProbe, RadiusStatusProbe, Rcode, RecordClass, RecordType, RedisDialogue,
-    SmtpDialogue, StreamPattern, Target, TcpProbe, Timing, Tls, UdpProbe,
+    BodyCondition, CheckSpec, DnsExpectation, DnsOptions, DnsProbe, HeaderCondition, HeaderField, HeaderTest,
+    HttpConditions, HttpOverrides, HttpProbe, HttpRequest, HttpVersion, Jitter, JsonCondition, JsonNumber,
+    JsonScalar, Mark, Mode, Pattern, ProbeSpec, ProxyProtocol, RadiusExpectation, RadiusProbe,
+    RadiusStatusProbe, Rcode, RecordClass, RecordType, Target, TcpProbe, Timing, Tls, UdpProbe,
 };
 
 fn read(text: &str) -> Vec<Check> {
@@ -232,49 +230,6 @@ fn dns_and_icmp_checks() {
         "192.0.2.1:53",
         probe,
     );
-}
-
-fn dialogue(tls: Option<Tls>, dialogue: Dialogue) -> ProbeSpec {
-    ProbeSpec::Dialogue(Box::new(DialogueProbe { tls, dialogue }))
-}
-
-#[test]
-fn dialogues_by_steps() {
-    let expect =
-        |bytes, limit, rest_of_line| DialogueStep::Expect(DialogueExpectation { bytes, limit, rest_of_line });
-    let steps = [
-        expect(ExpectedBytes::Begin("220 ".into()), 4096, true),
-        DialogueStep::Send(b"\x00\xff".into()),
-        expect(ExpectedBytes::Pattern(StreamPattern::new("^a+").unwrap()), 9, false),
-        expect(ExpectedBytes::Contain("ok".into()), 4096, false),
-        DialogueStep::StartTls,
-        expect(ExpectedBytes::Begin("".into()), 4096, true),
-    ];
-    // TLS begins within the dialogue, so there is some.
-    check_probe(
-        "port = 25\n[check.tcp]\nsteps = [{ expect = '220 ', rest_of_line = true }, { send = { hex = '00 ff' } },\n\
-         { expect_regex = '^a+', limit = 9 }, { expect_contains = 'ok' }, { starttls = true }, { rest_of_line = true }]",
-        "192.0.2.1:25",
-        dialogue(Some(Tls::new(true)), Dialogue::Steps(steps.into())),
-    );
-}
-
-#[test]
-fn named_dialogues_have_ports_of_their_own() {
-    let smtp = |starttls| Dialogue::Smtp(SmtpDialogue { hello: "localhost".into(), starttls });
-    let ldap = |starttls| Dialogue::Ldap(LdapDialogue { starttls, ..LdapDialogue::default() });
-    let tls = || Some(Tls::new(true));
-    check_probe("smtp = {}", "192.0.2.1:25", dialogue(None, smtp(false)));
-    check_probe("smtp = { tls = true }", "192.0.2.1:465", dialogue(tls(), smtp(false)));
-    check_probe("smtp = { starttls = true }", "192.0.2.1:25", dialogue(tls(), smtp(true)));
-    check_probe("ldap = { tls = true }", "192.0.2.1:636", dialogue(tls(), ldap(false)));
-    check_probe("ldap = { tls = true, starttls = true }", "192.0.2.1:389", dialogue(tls(), ldap(true)));
-    check_probe("redis = {}", "192.0.2.1:6379", dialogue(None, Dialogue::Redis(RedisDialogue::default())));
-    check_probe("mysql = {}", "192.0.2.1:3306", dialogue(None, Dialogue::Mysql(MysqlDialogue::default())));
-    let postgresql = PostgresqlDialogue { username: "postgres".into(), database: "".into() };
-    check_probe("postgresql = {}", "192.0.2.1:5432", dialogue(None, Dialogue::Postgresql(postgresql)));
-    let agent = Dialogue::Agent { send: "a\n".into() };
-    check_probe("port = 1\nagent = { send = \"a\\n\" }", "192.0.2.1:1", dialogue(None, agent));
 }
 
 #[test]

@@ -215,7 +215,7 @@ impl Serialize for Bytes<'_> {
 mod tests {
     use std::time::Duration;
 
-    use hc_types::{Mark, Target, Timing};
+    use hc_types::{Dialogue, DialogueProbe, DnsOptions, Mark, RadiusStatusProbe, Target, Timing};
 
     use super::*;
 
@@ -299,5 +299,29 @@ mod tests {
         check(backend(), accept, "08f2544f90a3105b2cd237d2c4ddec6a");
         let reject = radius("", RadiusExpectation::Reject, true);
         check(backend(), reject, "02b033beea1fef95e31bf60c48772bb1");
+    }
+    #[test]
+    fn what_there_was_not_then_has_no_key() {
+        let key = |probe| {
+            let second = Duration::from_secs(1);
+            let timing = Timing::every(second).timeout(second);
+            version_1_key(&CheckSpec::new(at("127.83.67.1", 1), probe, timing).unwrap())
+        };
+        let status = RadiusStatusProbe { secret: "key".into(), require_message_authenticator: false };
+        assert_eq!(key(ProbeSpec::RadiusStatus(Box::new(status))), None);
+        let agent = DialogueProbe { tls: None, dialogue: Dialogue::Agent { send: "".into() } };
+        assert_eq!(key(ProbeSpec::Dialogue(Box::new(agent))), None);
+        let dns = |options| {
+            ProbeSpec::Dns(Box::new(DnsProbe {
+                query: "example.com".into(),
+                query_type: RecordType::A,
+                query_class: RecordClass::IN,
+                expect: DnsExpectation::Any,
+                options,
+            }))
+        };
+        let fresh = DnsOptions { fresh_label: true, ..DnsOptions::default() };
+        assert_eq!(key(dns(Some(Box::new(fresh)))), None);
+        assert!(key(dns(None)).is_some());
     }
 }

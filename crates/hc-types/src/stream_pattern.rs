@@ -75,7 +75,8 @@ impl StreamPattern {
         &self.0
     }
 
-    /// A matcher, which is given one byte after the other. Costs some 20 µs.
+    /// A matcher, which is given one byte after the other. It builds the automaton anew, so that a
+    /// check at rest holds the text alone.
     #[must_use]
     pub fn matcher(&self) -> StreamMatcher {
         StreamMatcher(automaton(&self.0).and_then(Running::new))

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use hc_types::{CheckId, Rejection};
-use hc_wire::{ToServer, decode, parse_check};
+use hc_types::{CheckId, CheckSpec, Dialogue, DialogueProbe, ProbeSpec, Rejection, Target, Timing};
+use hc_wire::{CheckLine, ToServer, decode, parse_check};
 
 const GOOD: &str =
     r#"{"id":1,"interval":"5s","timeout":"1s","retries":2,"checker_type":"tcp","ip":"192.0.2.1","port":80}"#;
@@ -101,4 +101,15 @@ fn neighbours_of_a_bad_check_stand() {
 #[test]
 fn unknown_fields_are_ignored() {
     assert!(parse_check(&with(r#"{"colour":"green","nested":{"id":9}}"#)).is_ok());
+}
+
+/// hc-server never sends one; a program that tries is told.
+#[test]
+fn what_the_protocol_cannot_say_is_not_written() {
+    let agent = DialogueProbe { tls: None, dialogue: Dialogue::Agent { send: "".into() } };
+    let probe = ProbeSpec::Dialogue(Box::new(agent));
+    let spec = CheckSpec::new(Target::plain([192, 0, 2, 1].into(), 1), probe, Timing::default()).unwrap();
+    let line = CheckLine { id: CheckId(1), spec: spec.into() };
+    let error = serde_json::to_string(&line).unwrap_err();
+    assert_eq!(error.to_string(), "a dialogue cannot be said in protocol 1");
 }

@@ -78,3 +78,45 @@ fn kind(dialogue: &Dialogue) -> u8 {
         Dialogue::Agent { .. } => 38,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CheckSpec, ProbeSpec, StreamPattern, Target, Timing, Tls};
+
+    #[test]
+    fn keys_of_dialogues_are_the_same_in_every_version() {
+        let check = |tls, dialogue, key: &str| {
+            let target = Target::plain([192, 0, 2, 1].into(), 80);
+            let probe = ProbeSpec::Dialogue(Box::new(DialogueProbe { tls, dialogue }));
+            let spec = CheckSpec::new(target, probe, Timing::default()).unwrap();
+            assert_eq!(spec.key().to_string(), key);
+        };
+        let expect = |bytes, limit, rest_of_line| {
+            DialogueStep::Expect(DialogueExpectation { bytes, limit, rest_of_line })
+        };
+        let steps = [
+            expect(ExpectedBytes::Begin("220 ".into()), 4096, true),
+            DialogueStep::Send("QUIT".into()),
+            expect(ExpectedBytes::Pattern(StreamPattern::new("^a+").unwrap()), 9, false),
+            expect(ExpectedBytes::Contain("ok".into()), 4096, false),
+            DialogueStep::StartTls,
+        ];
+        check(None, Dialogue::Steps(steps.into()), "0264156d39f7e3437d0e6a926a4cb2cb");
+        let redis =
+            RedisDialogue { username: "u".into(), password: "p".into(), role: Some(RedisRole::Replica) };
+        check(None, Dialogue::Redis(redis), "02630ab135dca3d2c15e131587e03562");
+        let smtp = SmtpDialogue { hello: "localhost".into(), starttls: true };
+        check(Some(Tls::new(true)), Dialogue::Smtp(smtp), "0230b3c77619a79cd8ea8476363f0f41");
+        let postgresql = PostgresqlDialogue { username: "u".into(), database: "d".into() };
+        check(Some(Tls::new(false)), Dialogue::Postgresql(postgresql), "02522bcba4599ad9ce6e870b562b7ae3");
+        check(
+            None,
+            Dialogue::Mysql(MysqlDialogue { username: "u".into() }),
+            "02fdaa1b1edcca96dd4e10b4384c11e6",
+        );
+        let ldap = LdapDialogue { username: "cn=u".into(), password: "p".into(), starttls: true };
+        check(None, Dialogue::Ldap(ldap), "0229825a520d0a16c636c023de990f03");
+        check(None, Dialogue::Agent { send: "a\n".into() }, "02ecab420eafe40ea15aafe57ac5a02c");
+    }
+}

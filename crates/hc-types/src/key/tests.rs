@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Dialogue, DialogueExpectation, DialogueProbe, DialogueStep, ExpectedBytes, JsonNumber, LdapDialogue,
-    Mark, MysqlDialogue, Pattern, PostgresqlDialogue, RawBytes, Rcode, RecordClass, RecordType,
-    RedisDialogue, RedisRole, SmtpDialogue, StreamPattern, Timing,
+    Dialogue, DialogueExpectation, DialogueProbe, DialogueStep, DnsExpectation, DnsOptions, DnsProbe,
+    ExpectedBytes, JsonNumber, Mark, MysqlDialogue, Pattern, PostgresqlDialogue, RawBytes, Rcode,
+    RecordClass, RecordType, RedisDialogue, RedisRole, StreamPattern, Timing,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -199,33 +199,6 @@ fn keys_are_the_same_in_every_version() {
         expected_rcodes: [Rcode(3), Rcode(0)].into(),
     };
     vector(backend(), dns_with(options), "020e377b0c710307c0b987ab800198a2");
-}
-
-#[test]
-fn keys_of_dialogues_are_the_same_in_every_version() {
-    let check = |tls, dialogue, key| {
-        vector(plain("192.0.2.1", 80), ProbeSpec::Dialogue(Box::new(DialogueProbe { tls, dialogue })), key);
-    };
-    let expect =
-        |bytes, limit, rest_of_line| DialogueStep::Expect(DialogueExpectation { bytes, limit, rest_of_line });
-    let steps = [
-        expect(ExpectedBytes::Begin("220 ".into()), 4096, true),
-        DialogueStep::Send("QUIT".into()),
-        expect(ExpectedBytes::Pattern(StreamPattern::new("^a+").unwrap()), 9, false),
-        expect(ExpectedBytes::Contain("ok".into()), 4096, false),
-        DialogueStep::StartTls,
-    ];
-    check(None, Dialogue::Steps(steps.into()), "0264156d39f7e3437d0e6a926a4cb2cb");
-    let redis = RedisDialogue { username: "u".into(), password: "p".into(), role: Some(RedisRole::Replica) };
-    check(None, Dialogue::Redis(redis), "02630ab135dca3d2c15e131587e03562");
-    let smtp = SmtpDialogue { hello: "localhost".into(), starttls: true };
-    check(Some(Tls::new(true)), Dialogue::Smtp(smtp), "0230b3c77619a79cd8ea8476363f0f41");
-    let postgresql = PostgresqlDialogue { username: "u".into(), database: "d".into() };
-    check(Some(Tls::new(false)), Dialogue::Postgresql(postgresql), "02522bcba4599ad9ce6e870b562b7ae3");
-    check(None, Dialogue::Mysql(MysqlDialogue { username: "u".into() }), "02fdaa1b1edcca96dd4e10b4384c11e6");
-    let ldap = LdapDialogue { username: "cn=u".into(), password: "p".into(), starttls: true };
-    check(None, Dialogue::Ldap(ldap), "0229825a520d0a16c636c023de990f03");
-    check(None, Dialogue::Agent { send: "a\n".into() }, "02ecab420eafe40ea15aafe57ac5a02c");
 }
 
 /// The example of the documentation, byte for byte.
