@@ -6,6 +6,8 @@ mod task;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod timing_tests;
+#[cfg(test)]
 mod update_tests;
 
 pub(crate) use self::core::ShardCore;

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use hc_manager::ManagerConfig;
 use hc_manager::stepped::Stepped;
-use hc_types::{CheckId, CheckSpec, Outcome, ProbeSpec, SetChange, Target, TcpProbe, Timing};
+use hc_types::{CheckId, CheckSpec, Failure, Outcome, ProbeSpec, SetChange, Target, TcpProbe, Timing};
 
 const MS: u64 = 1_000_000;
 const INTERVAL: u64 = 10_000 * MS;
@@ -25,6 +25,8 @@ fn check(id: u64, address: u64, port: u64) -> (CheckId, Arc<CheckSpec>) {
 struct World {
     manager: Stepped,
     now: u64,
+    /// What all probes find.
+    finds: Outcome,
     /// When each probe started, and where it went.
     arrivals: Vec<(u64, Target)>,
 }
@@ -32,7 +34,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let config = ManagerConfig { shards: NonZeroUsize::new(2).unwrap(), ..ManagerConfig::default() };
-        Self { manager: Stepped::new(&config), now: 0, arrivals: Vec::new() }
+        Self { manager: Stepped::new(&config), now: 0, finds: Outcome::PASS, arrivals: Vec::new() }
     }
 
     fn set(&mut self, checks: Vec<(CheckId, Arc<CheckSpec>)>) {
@@ -51,7 +53,7 @@ impl World {
                 shard.begin_turn(now);
                 while let Some((flight, spec)) = shard.start(now, SystemTime::UNIX_EPOCH) {
                     self.arrivals.push((now, spec.target().clone()));
-                    shard.complete(flight, Outcome::PASS, now, now);
+                    shard.complete(flight, self.finds.clone(), now, now);
                 }
                 shard.updates().clear();
                 shard.end_turn(now);
@@ -133,4 +135,38 @@ fn checks_of_many_backends_arrive_evenly() {
 #[test]
 fn many_checks_arrive_evenly() {
     check_evenness(10_000, 1);
+}
+
+/// Checks of one backend that fail together are even over the down interval soon, and over the fast one while they rise.
+#[test]
+fn checks_that_fail_together_arrive_evenly_at_each_pace() {
+    const COUNT: u64 = 400;
+    let timing = Timing::every(Duration::from_nanos(INTERVAL))
+        .timeout(Duration::from_secs(1))
+        .rise(1000)
+        .fast_interval(Duration::from_secs(2))
+        .down_interval(Duration::from_secs(30));
+    let check = |n: u64| {
+        let target = check(n, 0, n).1.target().clone();
+        let spec = CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), timing).unwrap();
+        (CheckId(n), Arc::new(spec))
+    };
+    let mut world = World::new();
+    world.set((0..COUNT).map(check).collect());
+    world.run(2 * INTERVAL);
+    for (finds, interval) in [(Outcome::Fail(Failure::Refused), 30_000 * MS), (Outcome::PASS, 2000 * MS)] {
+        world.finds = finds;
+        // The first round is at the pace of before.
+        world.run(30_000 * MS + interval);
+        let from = world.now;
+        world.run(interval);
+        let mut counts = vec![0; 100];
+        let at = world.arrivals.iter().filter(|(at, _)| *at >= from);
+        for (at, _) in at {
+            counts[usize::try_from((at - from) * 100 / interval).unwrap().min(99)] += 1;
+        }
+        assert_eq!(counts.iter().sum::<u64>(), COUNT, "each once");
+        // 4 on average.
+        assert!(counts.iter().all(|count| (2..=6).contains(count)), "{interval}: {counts:?}");
+    }
 }
