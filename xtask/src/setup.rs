@@ -57,6 +57,8 @@ const REQUIREMENTS: &[(Need, &[&str], &str)] = &[
     (Servers, &["/etc/ssl/certs/ca-certificates.crt"], "ca-certificates"),
     (Servers, &["nginx"], "nginx-light"),
     (Servers, &["haproxy"], "haproxy"),
+    (Servers, &["curl"], "curl"),
+    (Servers, &["python3"], "python3"),
     (Servers, &["promtool"], "prometheus"),
     (Servers, &["unbound"], "unbound"),
     (Servers, &["freeradius"], "freeradius"),
