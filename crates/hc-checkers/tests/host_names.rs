@@ -80,7 +80,7 @@ async fn addresses_are_probed_at_once() {
     }
     let addresses: Vec<u8> = (1..20).collect();
     let timeout = Duration::from_millis(500);
-    let udp = ProbeSpec::Udp(Box::new(UdpProbe::default()));
+    let udp = ProbeSpec::Udp(Box::default());
     let begin = Instant::now();
     let outcome = probe(spec(&addresses, Rule::Any, port, udp, timeout)).await;
     assert!(begin.elapsed() < 10 * timeout, "{:?}", begin.elapsed());
