@@ -62,7 +62,7 @@ const STEPS: &[Step] = &[
     step(
         "lint",
         "package",
-        "what would be published builds by itself",
+        "what would be published compiles by itself",
         &[Need::Rust, Need::Package],
         Check(package::check),
     ),
