@@ -3,7 +3,7 @@
 use hc_types::Health;
 use serde::{Deserialize, Serialize};
 
-use crate::{CheckState, OverrideKind, Transition};
+use crate::{CheckState, LatencyState, OverrideKind, ProbeState, Reproduction, Transition};
 
 /// Everything about one check: its state, what follows from it, and what happened to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,6 +15,18 @@ pub struct CheckDetail {
     pub check: CheckState,
     /// Why it is so and what comes next, a sentence each.
     pub explanation: Vec<String>,
+    /// How long its probes took. Absent before the first verdict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<LatencyState>,
+    /// Its latest probe that failed, with what it saw. Absent where none has since the check began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<ProbeState>,
+    /// What is wrong with the checker's own machine, in words. Empty: nothing.
+    #[serde(default)]
+    pub own_trouble: Vec<String>,
+    /// Commands that do by hand what a probe does.
+    #[serde(default)]
+    pub reproduce: Vec<Reproduction>,
     /// The latest changes of its health that are still known, oldest first.
     pub transitions: Vec<Transition>,
 }
@@ -24,7 +36,36 @@ impl CheckDetail {
     #[must_use]
     pub fn new(check: CheckState, transitions: Vec<Transition>) -> Self {
         let explanation = explain(&check);
-        Self { check, explanation, transitions }
+        Self {
+            check,
+            explanation,
+            latency: None,
+            last_failure: None,
+            own_trouble: Vec::new(),
+            reproduce: Vec::new(),
+            transitions,
+        }
+    }
+
+    /// The same with how long its probes took, and the latest that failed.
+    #[must_use]
+    pub fn with_evidence(mut self, latency: Option<LatencyState>, last_failure: Option<ProbeState>) -> Self {
+        (self.latency, self.last_failure) = (latency, last_failure);
+        self
+    }
+
+    /// The same with what is wrong with the checker's own machine.
+    #[must_use]
+    pub fn with_own_trouble(mut self, own_trouble: Vec<String>) -> Self {
+        self.own_trouble = own_trouble;
+        self
+    }
+
+    /// The same with commands that do by hand what a probe does.
+    #[must_use]
+    pub fn with_reproduction(mut self, reproduce: Vec<Reproduction>) -> Self {
+        self.reproduce = reproduce;
+        self
     }
 }
 

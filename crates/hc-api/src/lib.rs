@@ -17,20 +17,24 @@
 
 mod detail;
 mod event;
+mod evidence;
 mod filter;
 mod journal;
 mod overrides;
+mod reproduce;
 mod state;
 mod status;
 mod time;
 
 pub use detail::CheckDetail;
 pub use event::{Event, Events, Line, States, VERSION};
+pub use evidence::{Difference, LatencyState, Phases, ProbeState, TlsState};
 pub use filter::{DEFAULT_PAGE, Filter, FilterError, MAX_PAGE, Page, PageOf};
 pub use journal::{Position, PositionError, Transition, Transitions};
 pub use overrides::{
     MAX_REASON, OverrideKind, OverrideRequest, OverrideState, Overrides, ReportedState, Selection,
     WithdrawRequest,
 };
+pub use reproduce::{Reproduction, reproduce};
 pub use state::{CheckState, HeldState};
 pub use status::{Counts, Overview, Problem, Readiness, ShardState};

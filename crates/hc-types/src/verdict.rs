@@ -29,6 +29,7 @@
 //! without a manager. hc-manager knows whether its own loop was stalled and applies the rest. No
 //! rule reads a clock: moments are durations since any fixed moment.
 
+mod rule;
 mod several;
 
 use std::net::IpAddr;
@@ -36,6 +37,7 @@ use std::time::Duration;
 
 use crate::{Failure, FaultClass, LocalFault, Outcome, Phase, Stray, TimeoutEvidence, Unreachable};
 
+pub use rule::rule;
 pub use several::of_several;
 
 /// Why a probe ended without an answer that passes: the backend failed it, or this node could not
@@ -72,7 +74,6 @@ impl From<ProbeError> for Outcome {
 }
 
 // ---- System calls
-// ------------------------------------------------------------------------------------
 
 /// Which system call failed. The same error number means different things from different calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,7 +194,6 @@ fn after_sending(errno: i32, phase: Phase) -> ProbeError {
 }
 
 // ---- The deadline
-// ------------------------------------------------------------------------------------
 
 /// A peer is proven silent only if the last bytes went to it or came from it in the first 1/10 of
 /// the timeout.
@@ -240,7 +240,6 @@ pub fn is_silence(outcome: &Outcome) -> bool {
 }
 
 // ---- The path
-// ----------------------------------------------------------------------------------------
 
 /// What has to be found out about this node's path to the target before a result counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -331,7 +330,6 @@ pub fn with_path(outcome: Outcome, finding: PathFinding, to: IpAddr) -> Outcome 
 }
 
 // ---- Stalls of the checker
-// ---------------------------------------------------------------------------
 
 /// A delay of this much is no stall: timers, other threads and the scheduler's slices stay below
 /// it.
@@ -427,7 +425,6 @@ fn milliseconds(at: Duration) -> u32 {
 }
 
 // ---- Local faults that last
-// --------------------------------------------------------------------------
 
 /// Fewer probes without a path do not end the holding: a path that was away at two moments was
 /// there in between.

@@ -1,6 +1,6 @@
 //! What can be asked for. Help, completions and man pages are made from these definitions.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,9 +25,10 @@ pub(crate) struct Cli {
     /// Ask over TCP instead, at this address; nothing can be changed there.
     #[arg(long, global = true, env = "HCCTL_ADDRESS", value_name = "HOST:PORT")]
     pub(crate) address: Option<String>,
-    /// How long the server may take for an answer.
-    #[arg(long, global = true, default_value = "10s", value_parser = duration, value_name = "DURATION")]
-    pub(crate) timeout: Duration,
+    /// How long the server may take for an answer (10s unless said otherwise), or the probe of `check` for all of it (5s, or
+    /// what the file says).
+    #[arg(long, global = true, value_parser = duration, value_name = "DURATION")]
+    pub(crate) timeout: Option<Duration>,
     /// Print JSON.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -61,6 +62,9 @@ pub(crate) enum Command {
         #[arg(long)]
         all: bool,
     },
+    /// Run one probe now, from here and without a server. Exit status: 0 if it passed, 1 if it failed, 2 if it could not be
+    /// run.
+    Check(CheckArgs),
     /// Probe a check now; its result counts like any other.
     Run {
         /// Id or name.
@@ -154,6 +158,46 @@ pub(crate) struct FilesArgs {
     /// The most checks in all.
     #[arg(long, default_value = "1000000", value_name = "NUMBER")]
     pub(crate) max_checks: NonZeroUsize,
+}
+
+/// One probe. The flags are short for keys of a file of checks.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct CheckArgs {
+    /// What to probe: `tcp://HOST:PORT`, `tls://HOST:PORT`, `http://HOST/PATH`, `https://HOST/PATH`, `udp://HOST:PORT`,
+    /// `dns://SERVER/NAME?type=A`, `icmp://HOST`, `radius://SERVER?username=NAME`; with --file the name of a check in it.
+    pub(crate) what: String,
+    /// A file of checks, TOML or a cluster.pb.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["mark", "host", "code", "body", "send", "receive", "insecure", "set"])]
+    pub(crate) file: Option<PathBuf>,
+    /// Print how long each phase took, the TLS handshake, and the beginning of the answer.
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// Send all packets with this socket mark.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) mark: Option<NonZeroU32>,
+    /// HTTP: the Host field, and with https the name for SNI and the certificate.
+    #[arg(long)]
+    pub(crate) host: Option<String>,
+    /// HTTP: a status that passes, a range such as 200-299, or a class such as 2xx; may be given several times. Without
+    /// it, 200.
+    #[arg(long, value_name = "CODE")]
+    pub(crate) code: Vec<String>,
+    /// HTTP: text with which the body must begin.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) body: Option<String>,
+    /// TCP, TLS, UDP: text to send.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) send: Option<String>,
+    /// TCP, TLS, UDP: text with which the answer must begin.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) receive: Option<String>,
+    /// TLS: take any certificate.
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// Any other key of a check, as in a file: `--set http.proxy=true`, `--set 'radius.secret_file="secret"'`; may be given
+    /// several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
 }
 
 /// Which checks, in which order.

@@ -1,5 +1,6 @@
 //! The operator's command line.
 
+mod check;
 mod cli;
 mod client;
 mod files;
@@ -11,11 +12,14 @@ mod watch;
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, Parser as _};
-use hc_api::{CheckDetail, CheckState, Filter, MAX_PAGE, OverrideKind, Overrides, Overview, Page, PageOf};
+use hc_api::{
+    CheckDetail, CheckState, Filter, LatencyState, MAX_PAGE, OverrideKind, Overrides, Overview, Page, PageOf,
+    ProbeState,
+};
 use hc_types::Health;
 use hyper::StatusCode;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -34,6 +38,8 @@ const UNKNOWN: u8 = 2;
 
 /// Where overrides are.
 const OVERRIDES: &str = "/api/v1/overrides";
+/// How long a server may take where nothing else is asked for.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -59,14 +65,14 @@ async fn run(cli: Cli) -> Result<u8> {
         Some(address) => Server::Tcp(address),
         None => Server::Unix(cli.socket),
     };
-    let client = Client::new(server, cli.timeout);
+    let client = Client::new(server, cli.timeout.unwrap_or(TIMEOUT));
     let path = |check: &str| format!("/api/v1/checks/{}", utf8_percent_encode(check, NON_ALPHANUMERIC));
     let now = SystemTime::now();
     match cli.command {
         Command::Status(args) => status(&client, args, cli.json, now).await,
         Command::Show { check } => {
             let detail: CheckDetail = client.get(&path(&check)).await?;
-            print(cli.json, &detail.check, || table::check(&detail.check, now))?;
+            print(cli.json, &Shown::new(&detail), || table::shown(&detail, now))?;
             Ok(exit(&detail.check))
         }
         Command::Explain { check } => {
@@ -86,6 +92,7 @@ async fn run(cli: Cli) -> Result<u8> {
                 .await?;
             Ok(HEALTHY)
         }
+        Command::Check(args) => check::check(args, cli.timeout, cli.json).await,
         Command::Run { check } => done(&client, &format!("{}/probe", path(&check)), Vec::new()).await,
         Command::Force { to, which, length, why } => {
             done(&client, OVERRIDES, overrides::force(to, which, length, why)?).await
@@ -138,6 +145,24 @@ async fn run(cli: Cli) -> Result<u8> {
 
 async fn withdraw(client: &Client, kind: OverrideKind, which: Which) -> Result<u8> {
     done(client, &format!("{OVERRIDES}/withdraw"), overrides::withdraw(kind, which)?).await
+}
+
+/// What `show` prints of a check as JSON: all of it but the explanation.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    check: &'a CheckState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency: Option<&'a LatencyState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_failure: Option<&'a ProbeState>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(detail: &'a CheckDetail) -> Self {
+        let CheckDetail { check, latency, last_failure, .. } = detail;
+        Self { check, latency: latency.as_ref(), last_failure: last_failure.as_ref() }
+    }
 }
 
 async fn done(client: &Client, path: &str, body: Vec<u8>) -> Result<u8> {

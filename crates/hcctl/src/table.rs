@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use hc_api::{CheckDetail, CheckState, Counts, OverrideState, Transition};
+use hc_api::{CheckDetail, CheckState, Counts, OverrideState, Phases, ProbeState, Transition};
 use hc_types::Health;
 
 use crate::cli::Sort;
@@ -154,7 +154,7 @@ pub(crate) fn check(check: &CheckState, now: SystemTime) -> String {
     }
     if let Some(last) = check.last_check {
         row("latest probe", format!("{} ({} ago)", humantime::format_rfc3339_seconds(last), ago(now, last)));
-        row("took", format!("{:.1} ms", check.duration_seconds * 1000.0));
+        row("took", milliseconds(check.duration_seconds));
     }
     row("result", check.message.clone());
     row("passed", check.successes.to_string());
@@ -181,6 +181,94 @@ pub(crate) fn check(check: &CheckState, now: SystemTime) -> String {
     align(&rows)
 }
 
+/// One check, and how its probes went.
+pub(crate) fn shown(detail: &CheckDetail, now: SystemTime) -> String {
+    check(&detail.check, now) + &evidence(detail)
+}
+
+/// How long the probes took, and the latest that failed.
+fn evidence(detail: &CheckDetail) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    if let Some(latency) = &detail.latency {
+        let _ = writeln!(
+            text,
+            "\nThe latest probe: {}. Weighted mean of all: {}; longest: {}.",
+            phases(&latency.latest_seconds),
+            milliseconds(latency.mean_seconds),
+            milliseconds(latency.max_seconds)
+        );
+    }
+    if let Some(failure) = &detail.last_failure {
+        let time = humantime::format_rfc3339_millis(failure.time);
+        let took = milliseconds(failure.duration_seconds);
+        let _ = writeln!(text, "\nThe latest failure, at {time}, after {took}: {}", clean(&failure.message));
+        text.push_str(&probe(failure));
+    }
+    text
+}
+
+fn phases(phases: &Phases) -> String {
+    let named: Vec<String> =
+        phases.named().map(|(name, seconds)| format!("{} {}", words(name), milliseconds(seconds))).collect();
+    if named.is_empty() { "no phase is known".to_owned() } else { named.join(", ") }
+}
+
+/// `first_byte` as `first byte`.
+fn words(name: &str) -> String {
+    name.replace('_', " ")
+}
+
+/// What one probe saw, indented.
+pub(crate) fn probe(probe: &ProbeState) -> String {
+    let mut rows: Vec<[String; 2]> = Vec::new();
+    let mut row = |key: &str, value: String| rows.push([format!("  {key}:"), clean(&value)]);
+    for (name, seconds) in probe.phases_seconds.named() {
+        row(&words(name), milliseconds(seconds));
+    }
+    if let Some(tls) = &probe.tls {
+        if !tls.version.is_empty() {
+            row("TLS", format!("{}, {}", tls.version, tls.cipher));
+        }
+        row("certificate", format!("{} from {}", or_nobody(&tls.subject), or_nobody(&tls.issuer)));
+        if let Some((until, days)) = tls.not_after.zip(tls.days_left) {
+            row("expires", format!("{} ({days} days left)", humantime::format_rfc3339_seconds(until)));
+        }
+    }
+    if let Some(differs) = &probe.differs {
+        row("differs", format!("from byte {} on", differs.offset));
+        row("expected", differs.expected.clone());
+        row("got", differs.got.clone());
+    }
+    if let Some(answer) = &probe.answer {
+        row("answer", answer.clone());
+    }
+    row("rule", probe.rule.clone());
+    align(&rows)
+}
+
+fn or_nobody(name: &str) -> &str {
+    if name.is_empty() { "(no name)" } else { name }
+}
+
+/// Seconds as milliseconds, with microseconds where there is less than one.
+pub(crate) fn milliseconds(seconds: f64) -> String {
+    let digits = if seconds < 0.001 { 3 } else { 1 };
+    format!("{:.digits$} ms", seconds * 1000.0)
+}
+
+/// What can be tried by hand.
+fn commands(detail: &CheckDetail) -> String {
+    let mut text = String::from("\nTo try it by hand:\n");
+    for one in &detail.reproduce {
+        let _ = writeln!(text, "  {}", clean(&one.command));
+        for note in &one.notes {
+            let _ = writeln!(text, "      ({})", clean(note));
+        }
+    }
+    text
+}
+
 /// One check with its explanation.
 pub(crate) fn explanation(detail: &CheckDetail, now: SystemTime) -> String {
     let mut text = check(&detail.check, now);
@@ -188,6 +276,17 @@ pub(crate) fn explanation(detail: &CheckDetail, now: SystemTime) -> String {
     for line in &detail.explanation {
         text.push_str(&clean(line));
         text.push('\n');
+    }
+    text.push_str(&evidence(detail));
+    text.push('\n');
+    if detail.own_trouble.is_empty() {
+        text.push_str("The checker's own machine: nothing is wrong with it.\n");
+    }
+    for trouble in &detail.own_trouble {
+        let _ = writeln!(text, "The checker's own machine: {}.", clean(trouble));
+    }
+    if !detail.reproduce.is_empty() {
+        text.push_str(&commands(detail));
     }
     if !detail.transitions.is_empty() {
         text.push_str("\nChanges that are still known:\n");

@@ -171,6 +171,21 @@ fn what_is_down_is_seen_and_explained() {
         text.contains("One probe that passes makes it healthy.") && text.contains("connection refused"),
         "{text}"
     );
+    for part in [
+        "The latest failure, at ",
+        "connect:",
+        "rule:     The backend's machine says that nobody listens there",
+        "The checker's own machine: nothing is wrong with it.",
+        &format!("\n  nc -v -z -w 1 127.0.0.1 {}\n", dead.port()),
+        &format!("\n  hcctl check -v --timeout 1s tcp://{dead}\n"),
+        "Weighted mean of all: ",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let json = server.json(&["show", "2"]);
+    assert_eq!((&json["id"], &json["last_failure"]["reason"]), (&"2".into(), &"refused".into()), "{json}");
+    assert!(json["latency"]["max_seconds"].as_f64().unwrap() > 0.0, "{json}");
+    assert_eq!(server.json(&["show", "1"]).get("last_failure"), None);
     assert_eq!(server.hcctl(&["show", "1"]).1, 0);
     let (text, status) = server.hcctl(&["show", "none"]);
     assert_eq!((text.as_str(), status), ("hcctl: no check with the id or name \"none\"\n", 2));

@@ -22,7 +22,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hc-metrics", &["hc-types"]),
     ("hc-resolve", &[]),
     ("hc-files", &["hc-config", "hc-resolve", "hc-types"]),
-    ("hcctl", &["hc-api", "hc-config", "hc-types"]),
+    ("hcctl", &["hc-api", "hc-checkers", "hc-config", "hc-types"]),
     ("hc-sinks", &["hc-api", "hc-types"]),
     ("hc-config", &["hc-types"]),
     ("hc-sources", &["hc-types"]),

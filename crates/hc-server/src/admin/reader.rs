@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use hc_admin::{ActionError, BoxFuture, MetricsFormat, Reader};
 use hc_api::{
-    CheckDetail, CheckState, Filter, OverrideState, Overrides, Overview, Page, PageOf, Position, Readiness,
-    ReportedState, ShardState, Transition, Transitions,
+    CheckDetail, CheckState, Filter, LatencyState, OverrideState, Overrides, Overview, Page, PageOf,
+    Position, ProbeState, Readiness, ReportedState, ShardState, Transition, Transitions,
 };
 use hc_files::{ReloadError, Reloads};
 use hc_ipc::IpcHandle;
@@ -147,6 +147,20 @@ fn override_state(standing: &Standing) -> OverrideState {
     OverrideState::new(&standing.order, standing.is_open, standing.next, ids)
 }
 
+impl ViewReader {
+    /// What is wrong with this machine: shards that hang, and local faults.
+    fn own_trouble(&self) -> Vec<String> {
+        let heartbeats = self.manager.heartbeats();
+        let stuck = heartbeats.iter().filter(|beat| beat.overdue > STUCK).map(|beat| {
+            format!("shard {} has not done what is due for {} s", beat.shard, beat.overdue.as_secs())
+        });
+        let held = self.manager.stats().held().into_iter();
+        let held =
+            held.map(|(label, checks)| format!("{checks} checks are held because of this machine: {label}"));
+        stuck.chain(held).collect()
+    }
+}
+
 impl Reader for ViewReader {
     fn readiness(&self) -> Readiness {
         let mut reasons = Vec::new();
@@ -156,13 +170,7 @@ impl Reader for ViewReader {
         if self.proxy.as_ref().is_some_and(|proxy| !proxy.is_connected()) {
             reasons.push("hc-proxy is not connected: nobody hears of changes".to_owned());
         }
-        for beat in self.manager.heartbeats().iter().filter(|beat| beat.overdue > STUCK) {
-            let seconds = beat.overdue.as_secs();
-            reasons.push(format!("shard {} has not done what is due for {seconds} s", beat.shard));
-        }
-        for (label, checks) in self.manager.stats().held() {
-            reasons.push(format!("{checks} checks are held because of this machine: {label}"));
-        }
+        reasons.extend(self.own_trouble());
         for (name, outbox) in self.consumers.iter() {
             let queue = outbox.stats();
             if queue.failures_in_a_row > 0 {
@@ -220,7 +228,17 @@ impl Reader for ViewReader {
         let check = by_id.or_else(|| self.sources.id_of(id_or_name).and_then(|id| self.view.check(id)))?;
         let changes = self.view.read(|table| table.transitions_of(check.id, CHANGES));
         let changes = changes.iter().map(|transition| self.transition(transition)).collect();
-        Some(CheckDetail::new(self.state(&check, &self.pipeline.overrides()), changes))
+        let latency = check.latency;
+        let latency = (latency.max > 0).then(|| LatencyState::new(latency.latest, latency.mean, latency.max));
+        let failure = check.last_failure.as_deref().map(|last| {
+            let outcome = last.failure.clone().into();
+            ProbeState::new(&check.spec, last.at, last.duration, &outcome, &last.evidence)
+        });
+        let detail = CheckDetail::new(self.state(&check, &self.pipeline.overrides()), changes)
+            .with_evidence(latency, failure)
+            .with_own_trouble(self.own_trouble())
+            .with_reproduction(hc_api::reproduce(&check.spec));
+        Some(detail)
     }
 
     fn overrides(&self) -> Overrides {
