@@ -1,6 +1,8 @@
 //! `cargo xtask demo`: the whole chain on this machine, with backends that die and come back.
 #![allow(clippy::print_stdout, reason = "a command line program talks on standard output")]
 
+mod alone;
+
 use std::fmt;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -19,6 +21,8 @@ use hc_testkit::script::Step;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use alone::Alone;
 
 /// The schedule of every check here.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -80,6 +84,14 @@ enum Kind {
 }
 
 impl Kind {
+    /// The probe, in a file of checks.
+    fn in_file(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp = {}",
+            Self::Http => "http = { path = \"/healthz\", expected_codes = [200] }",
+        }
+    }
+
     fn steps(self, ill: bool) -> Vec<Step> {
         match (self, ill) {
             (Self::Tcp, _) => Vec::new(),
@@ -137,7 +149,7 @@ enum Turn {
 }
 
 struct Demo {
-    /// hc-proxy, hc-server and fake-engine. They end in this order, and before what they use.
+    /// The hc-server without Seesaw, hc-proxy, hc-server and fake-engine. They end in this order, and before what they use.
     programs: Vec<Process>,
     backends: Vec<(SocketAddr, Option<Backend>)>,
     directory: TempDir,
@@ -145,6 +157,9 @@ struct Demo {
     read: usize,
     /// The state of every check as the engine last heard it, by id; the first has no check.
     states: Vec<String>,
+    /// The server without Seesaw, and the health of every backend as it last said, in their order.
+    alone: Alone,
+    alone_states: Vec<String>,
     fetches: u64,
     /// Notifications that changed nothing: the refresh that the engine lives on.
     refreshes: u64,
@@ -169,16 +184,25 @@ impl Demo {
         fs::write(path.join("hc-server.toml"), "").context("cannot write the configuration")?;
         let begin = now();
         let mut server = programs.server(path);
+        let server_path = server.get_program().to_owned();
         server.arg("--config").arg(path.join("hc-server.toml"));
         let engine = start("fake-engine", &programs.engine(path), path)?;
         let server = start("hc-server", &server, path)?;
         let proxy = start("hc-proxy", &programs.proxy(path), path)?;
+        let of_file = backends
+            .iter()
+            .zip(BACKENDS)
+            .map(|((address, _), (name, kind))| (*name, *address, kind.in_file()));
+        let (files, command) = Alone::prepare(path, Path::new(server_path.as_os_str()), of_file)?;
+        let standalone = start("hc-server-alone", &command, path)?;
         Ok(Self {
-            programs: vec![proxy, server, engine],
+            programs: vec![standalone, proxy, server, engine],
             backends,
             directory,
             read: 0,
             states: vec![String::new(); BACKENDS.len() + 1],
+            alone: files,
+            alone_states: vec![String::new(); BACKENDS.len()],
             fetches: 0,
             refreshes: 0,
             begin,
@@ -196,8 +220,14 @@ impl Demo {
             humantime::format_duration(INTERVAL),
             humantime::format_duration(TIMEOUT),
         );
+        println!(
+            "A second hc-server checks the same backends without Seesaw, from this file:\n\n{}",
+            self.alone.checks()
+        );
         println!("{:>8}  {:9}{:9}", "seconds", "where", "what");
-        let all_healthy = |states: &[String]| states[1..].iter().all(|state| state == "healthy");
+        let all_healthy = |states: &[String], alone: &[String]| {
+            states[1..].iter().chain(alone).all(|state| state == "healthy")
+        };
         if self.wait("every backend to be healthy", all_healthy)? == Turn::End {
             return Ok(());
         }
@@ -239,7 +269,7 @@ impl Demo {
         }
         self.say("backend", &format!("{name} {change}"));
         let heard = format!("{name} to be {}", change.state());
-        let turn = self.wait(&heard, |states| states[who + 1] == change.state())?;
+        let turn = self.wait(&heard, |states, _| states[who + 1] == change.state())?;
         if turn == Turn::GoOn {
             let took = now() - at;
             self.noticed.push((change, took));
@@ -249,8 +279,11 @@ impl Demo {
                 took.as_secs_f64(),
                 change.bound().as_secs_f64()
             );
+        } else {
+            return Ok(turn);
         }
-        Ok(turn)
+        let written = format!("{name} to be {} in the log of the server without Seesaw", change.state());
+        self.wait(&written, |_, alone| alone[who] == change.state())
     }
 
     fn pause(&mut self) -> Result<Turn> {
@@ -264,9 +297,9 @@ impl Demo {
     }
 
     /// Waits until the states that the engine has heard satisfy `done`.
-    fn wait(&mut self, what: &str, done: impl Fn(&[String]) -> bool) -> Result<Turn> {
+    fn wait(&mut self, what: &str, done: impl Fn(&[String], &[String]) -> bool) -> Result<Turn> {
         let limit = now() + PATIENCE;
-        while !done(&self.states) {
+        while !done(&self.states, &self.alone_states) {
             if self.turn()? == Turn::End {
                 return Ok(Turn::End);
             }
@@ -290,6 +323,11 @@ impl Demo {
         for line in lines.unwrap_or_default() {
             self.read += 1;
             self.take(&serde_json::from_str(&line).with_context(|| format!("fake-engine said {line}"))?)?;
+        }
+        for (name, health, message) in self.alone.news()? {
+            let index = BACKENDS.iter().position(|(of, _)| *of == name).context("no such backend")?;
+            self.say("file", &format!("{name} is {health}: {message}"));
+            self.alone_states[index] = health;
         }
         let over = self.stop.load(Ordering::SeqCst) || self.end.is_some_and(|end| now() >= end);
         Ok(if over { Turn::End } else { Turn::GoOn })
