@@ -75,6 +75,11 @@ fn explain(check: &CheckState) -> Vec<String> {
     if let Some(reported) = &check.reported {
         lines.push(match (reported.health, &*reported.by) {
             (None, _) => "Consumers get nothing of it yet.".to_owned(),
+            (Some(health), "dependency") => format!(
+                "Consumers get {health}, since it depends on {}, which is down or has not been probed since; the failure is held until that \
+                 is known to be up.",
+                check.depends_on.join(" and ")
+            ),
             (Some(health), by) => format!("Consumers get {health}, because of: {by}."),
         });
     }

@@ -107,6 +107,9 @@ pub struct CheckState {
     /// Present while the checker's own machine is in trouble and the health is the last that was known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<HeldState>,
+    /// Names of the checks that it depends on: while one of them is down, a failure is held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<String>,
     /// What consumers get, where that is not the health above, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported: Option<ReportedState>,
@@ -180,6 +183,7 @@ impl CheckState {
                 message: held.fault.to_string(),
                 since: held.since,
             }),
+            depends_on: Vec::new(),
             reported: None,
             overrides: Vec::new(),
         }
@@ -213,6 +217,13 @@ impl CheckState {
             Needed::Passes(passes) => (None, Some(passes)),
         };
         (self.since, self.next_check) = (progress.since, progress.next_due);
+        self
+    }
+
+    /// The same check, with the names of those that it depends on.
+    #[must_use]
+    pub fn with_depends_on(mut self, depends_on: Vec<String>) -> Self {
+        self.depends_on = depends_on;
         self
     }
 

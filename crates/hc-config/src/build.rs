@@ -13,12 +13,13 @@ use crate::form::{Key, Settings, Value};
 use crate::host::{self, HostCheck, Resolve};
 use crate::inherit::Layer;
 use crate::way::Ways;
-use crate::{Files, Labels, SourceFile, expand, keys, probe, timing, tls, words};
+use crate::{DependsOn, Files, Labels, SourceFile, expand, keys, probe, timing, tls, words};
 
 /// One check before its id is known, and the place that names it.
 pub(crate) struct Draft {
     pub(crate) name: Arc<str>,
     pub(crate) labels: Labels,
+    pub(crate) depends_on: DependsOn,
     pub(crate) spec: CheckSpec,
     pub(crate) at: Span,
 }
@@ -34,6 +35,15 @@ pub(crate) struct HostDraft {
 pub(crate) struct Drafts {
     pub(crate) checks: Vec<Draft>,
     pub(crate) hosts: Vec<HostDraft>,
+    /// What depends on what, and where that stands.
+    pub(crate) edges: Vec<Edge>,
+}
+
+/// A name in `depends_on`, and the checks that have it there: all those of one `[[check]]`.
+pub(crate) struct Edge {
+    pub(crate) from: Arc<[Arc<str>]>,
+    pub(crate) to: Box<str>,
+    pub(crate) at: Span,
 }
 
 /// Where the contents of files come from that the settings name.
@@ -96,6 +106,8 @@ impl Build<'_> {
             return Drafts::default();
         };
         let labels: Vec<Labels> = targets.entries.iter().map(|entry| self.labels(entry.labels)).collect();
+        let depends_on = self.depends_on();
+        let mut names: Vec<Arc<str>> = Vec::new();
         let excluded = expand::excluded(self.layer);
         let ways = Ways::read(settings, self.report);
         let mut drafts = Drafts::default();
@@ -122,8 +134,12 @@ impl Build<'_> {
                 continue;
             }
             let labels = Arc::clone(&labels[place.entry]);
+            let depends_on = Arc::clone(&depends_on);
+            if !depends_on.is_empty() {
+                names.push(Arc::clone(&name));
+            }
             match (spec, place.host) {
-                (Ok(spec), Host::Ip(_)) => drafts.checks.push(Draft { name, labels, spec, at }),
+                (Ok(spec), Host::Ip(_)) => drafts.checks.push(Draft { name, labels, depends_on, spec, at }),
                 (Ok(_), Host::Name(_)) if self.resolve() != Resolve::Each && settings.has(&keys::SOURCE) => {
                     wrong_at = Some(place.at);
                     let at = settings.get(&keys::SOURCE).map_or(place.at, |source| source.at);
@@ -137,6 +153,7 @@ impl Build<'_> {
                     let check = HostCheck {
                         name,
                         labels,
+                        depends_on,
                         host,
                         port,
                         resolve,
@@ -152,7 +169,23 @@ impl Build<'_> {
                 }
             }
         }
+        let from: Arc<[Arc<str>]> = names.into();
+        let edge = |(to, at)| Edge { from: Arc::clone(&from), to, at };
+        drafts.edges = self.named_in_depends_on().map(edge).collect();
         drafts
+    }
+
+    /// The names in `depends_on`, each with its place.
+    fn named_in_depends_on(&self) -> impl Iterator<Item = (Box<str>, Span)> {
+        let items = self.layer.settings.items(&keys::DEPENDS_ON).iter();
+        items.filter_map(|item| match &item.value {
+            Value::Text(name) => Some((name.as_str().into(), item.at)),
+            _ => None,
+        })
+    }
+
+    fn depends_on(&self) -> DependsOn {
+        self.named_in_depends_on().map(|(name, _)| name).collect()
     }
 
     fn probe(&mut self) -> Option<ProbeSpec> {

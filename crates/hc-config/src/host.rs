@@ -8,7 +8,7 @@ use hc_types::{CheckId, CheckSpec, HostName, HttpOverrides, ProbeSpec, Rule, Spe
 use crate::probe::host_overrides;
 use crate::range::TargetItem;
 use crate::way::Ways;
-use crate::{Check, Labels, check_id};
+use crate::{Check, DependsOn, Labels, check_id};
 
 /// The address in a spec whose address is not known yet (RFC 5737).
 pub(crate) const PLACEHOLDER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -33,6 +33,8 @@ pub struct HostCheck {
     pub name: Arc<str>,
     /// Its labels.
     pub labels: Labels,
+    /// Names of the checks that it depends on.
+    pub depends_on: DependsOn,
     /// The host name, in lower case.
     pub host: Arc<str>,
     /// The port; 0 for ICMP.
@@ -72,6 +74,7 @@ impl HostCheck {
             id: check_id(&name),
             name,
             labels: Arc::clone(&self.labels),
+            depends_on: Arc::clone(&self.depends_on),
             spec: Arc::new(spec),
         }))
     }
@@ -103,7 +106,8 @@ impl HostCheck {
         let (target, probe) = (self.template.target().clone(), self.template.probe().clone());
         let spec = CheckSpec::of_host_name(host, target, probe, self.template.timing())?;
         let (name, labels) = (Arc::clone(&self.name), Arc::clone(&self.labels));
-        Ok(Check { id: self.id(), name, labels, spec: Arc::new(spec) })
+        let depends_on = Arc::clone(&self.depends_on);
+        Ok(Check { id: self.id(), name, labels, depends_on, spec: Arc::new(spec) })
     }
 }
 

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::build::Drafts;
 use crate::diagnostic::{Report, Span};
-use crate::{Check, Checks};
+use crate::{Check, Checks, depends};
 
 /// The id of the check with this name: the first eight bytes of the SHA-256 of the name in UTF-8,
 /// as a big-endian number.
@@ -31,11 +31,13 @@ pub(crate) fn assign(drafts: Drafts, id_of: fn(&str) -> CheckId, report: &mut Re
     let named: Vec<(CheckId, &str, Span)> =
         checks.chain(hosts).map(|(name, at)| (id_of(name), name, at)).collect();
     report_collisions(&named, report);
+    depends::judge(&drafts, report);
     let ids: Vec<CheckId> = named.into_iter().map(|(id, ..)| id).collect();
     let checks = ids.into_iter().zip(drafts.checks).map(|(id, draft)| Check {
         id,
         name: draft.name,
         labels: draft.labels,
+        depends_on: draft.depends_on,
         spec: Arc::new(draft.spec),
     });
     let hosts = drafts.hosts.into_iter().map(|draft| draft.check);
@@ -89,7 +91,13 @@ mod tests {
         let target = Target::plain([192, 0, 2, 1].into(), 0);
         let second = Duration::from_secs(1);
         let spec = CheckSpec::new(target, ProbeSpec::Icmp, Timing::every(second).timeout(second)).unwrap();
-        Draft { name: name.into(), labels: Arc::default(), spec, at: Span { file: 0, start } }
+        Draft {
+            name: name.into(),
+            labels: Arc::default(),
+            depends_on: Arc::default(),
+            spec,
+            at: Span { file: 0, start },
+        }
     }
 
     #[test]
@@ -98,7 +106,7 @@ mod tests {
         // The length stands for a hash, since nobody has found two names for SHA-256.
         let id_of = |name: &str| CheckId(name.len() as u64);
         let checks = vec![draft("a", 0), draft("bb", 2), draft("c", 5)];
-        assign(Drafts { checks, hosts: Vec::new() }, id_of, &mut report);
+        assign(Drafts { checks, ..Drafts::default() }, id_of, &mut report);
         let found = report.finish(&[SourceFile::new("f", "a\nbb\nc\n")]);
         let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert_eq!(lines, [r#"f:3:1: check.name: "a" and "c" have the same id 1: rename one (see f:1:1)"#]);

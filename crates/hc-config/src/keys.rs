@@ -12,7 +12,9 @@ pub(crate) use http::{
     EXPECTED_HEADERS, HEADER_CONTAINS, HEADER_EQUALS, HEADER_MATCHES, HEADER_NAME, HEADER_PRESENT, HEADERS,
     HOST, HTTP, JSON_EQUALS, METHOD, PATH, POINTER, PROXY, USER_AGENT, VERSION,
 };
-pub(crate) use target::{ADDRESS, BACKEND, EXCLUDE, MARK, MODE, PORT, RESOLVE, TARGET, TARGET_NAME};
+pub(crate) use target::{
+    ADDRESS, BACKEND, DEPENDS_ON, EXCLUDE, MARK, MODE, PORT, RESOLVE, TARGET, TARGET_NAME,
+};
 pub(crate) use timing::{
     DOWN_INTERVAL, FALL, FAST_INTERVAL, INTERVAL, JITTER, RETRIES, RISE, START_DELAY, TIMEOUT,
 };
@@ -123,6 +125,7 @@ pub(crate) static CHECK_TABLE: Table = Table {
         &JITTER,
         &START_DELAY,
         &LABELS,
+        &DEPENDS_ON,
         &MODE,
         &MARK,
         &BACKEND,
@@ -161,6 +164,7 @@ pub(crate) static SHARED_KEYS: &[&Key] = &[
     &JITTER,
     &START_DELAY,
     &LABELS,
+    &DEPENDS_ON,
     &MODE,
     &MARK,
     &BACKEND,

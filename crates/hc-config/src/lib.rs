@@ -31,6 +31,7 @@
 //! ```
 
 mod build;
+mod depends;
 mod diagnostic;
 mod expand;
 mod form;
@@ -77,6 +78,9 @@ use inherit::Catalog;
 /// Labels of a check: names and values, sorted by name.
 pub type Labels = Arc<[(Box<str>, Box<str>)]>;
 
+/// Names of checks that another one depends on.
+pub type DependsOn = Arc<[Box<str>]>;
+
 /// One check of the files.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Check {
@@ -86,6 +90,8 @@ pub struct Check {
     pub name: Arc<str>,
     /// Labels by name. The checks of one `[[check]]` share them.
     pub labels: Labels,
+    /// Names of the checks that this one depends on.
+    pub depends_on: DependsOn,
     /// What is checked.
     pub spec: Arc<CheckSpec>,
 }
@@ -97,7 +103,7 @@ impl Check {
         Metadata {
             name: Some(Arc::clone(&self.name)),
             labels: Arc::clone(&self.labels),
-            depends_on: Arc::default(),
+            depends_on: Arc::clone(&self.depends_on),
         }
     }
 }
@@ -221,6 +227,7 @@ pub fn parse(sources: &[SourceFile], limits: &Limits, files: &dyn Files) -> Resu
             let new = build.checks(&mut expansion);
             drafts.checks.extend(new.checks);
             drafts.hosts.extend(new.hosts);
+            drafts.edges.extend(new.edges);
         }
     }
     let checks = ids::assign(drafts, check_id, &mut report);

@@ -13,7 +13,7 @@ use toml::{Table, Value};
 use self::dialogue::put_dialogue;
 use crate::probe::host_overrides;
 use crate::range::TargetItem;
-use crate::{Checks, HostCheck, Labels, Resolve, timing, words};
+use crate::{Checks, DependsOn, HostCheck, Labels, Resolve, timing, words};
 
 mod dialogue;
 
@@ -47,7 +47,9 @@ pub fn print(checks: &Checks) -> Result<String, PrintError> {
     let mut out = String::new();
     let error = |name: &str, problem| PrintError { name: name.to_owned(), problem };
     let of_checks = checks.checks.iter().map(|check| {
-        table(&check.name, &check.labels, &check.spec).map_err(|problem| error(&check.name, problem))
+        let table = table(&check.name, &check.labels, &check.spec);
+        let table = table.map(|table| depending(table, &check.depends_on));
+        table.map_err(|problem| error(&check.name, problem))
     });
     let of_hosts =
         checks.hosts.iter().map(|host| host_table(host).map_err(|problem| error(&host.name, problem)));
@@ -61,8 +63,15 @@ pub fn print(checks: &Checks) -> Result<String, PrintError> {
     Ok(out)
 }
 
+fn depending(mut table: Table, on: &DependsOn) -> Table {
+    if !on.is_empty() {
+        put(&mut table, "depends_on", on.iter().map(|name| Value::from(&**name)).collect::<Vec<Value>>());
+    }
+    table
+}
+
 fn host_table(check: &HostCheck) -> Result<Table, String> {
-    let mut table = table(&check.name, &check.labels, &check.template)?;
+    let mut table = depending(table(&check.name, &check.labels, &check.template)?, &check.depends_on);
     let target = TargetItem::Host(check.host.clone(), (check.port != 0).then_some(check.port));
     put(&mut table, "target", target.to_string());
     let resolve = match check.resolve {

@@ -528,3 +528,18 @@ fn a_check_has_a_way_of_its_own() {
     assert_eq!(of("192.0.2.7"), from("192.0.2.9", None));
     assert_eq!(of("2001:db8::7"), from("2001:db8::9", None));
 }
+
+#[test]
+fn checks_depend_on_others_of_whichever_file() {
+    let gateway =
+        SourceFile::new("gateways.toml", "[[check]]\nname = 'gw'\ntarget = '192.0.2.1'\nicmp = {}\n");
+    let web = "[group.web]\ndepends_on = 'gw'\n[[check]]\nname = 'web'\ngroup = 'web'\ntarget = ['192.0.2.2', '192.0.2.3']\nhttp = {}\n";
+    let read = parse(&[SourceFile::new("web.toml", web), gateway], &Limits::default(), &NoFiles).unwrap();
+    let depends: Vec<Vec<&str>> =
+        read.checks.iter().map(|check| check.depends_on.iter().map(|name| &**name).collect()).collect();
+    assert_eq!(depends, [vec!["gw"], vec!["gw"], vec![]]);
+    assert_eq!(&*read.checks[0].metadata().depends_on, ["gw".into()]);
+    let printed = SourceFile::new("printed.toml", hc_config::print(&read).unwrap());
+    let again = parse(&[printed], &Limits::default(), &NoFiles).unwrap();
+    assert_eq!(again.checks[1].depends_on, read.checks[1].depends_on);
+}

@@ -81,6 +81,64 @@ fn timings_that_make_no_sense() {
 }
 
 #[test]
+fn dependencies_that_cannot_be() {
+    let check = |name: &str, on: &str| {
+        format!("[[check]]\nname = '{name}'\ntarget = '192.0.2.1'\nicmp = {{}}\ndepends_on = {on}\n")
+    };
+    wrong(
+        &(check("gateway", "[]") + &check("web", "['gatewai', 'web']") + &check("db", "'nothing-like-it'")),
+        &[
+            "f:10:15: check.depends_on: no check has the name \"gatewai\"; did you mean `gateway`?",
+            "f:10:26: check.depends_on: \"web\" depends on itself",
+            "f:15:14: check.depends_on: no check has the name \"nothing-like-it\"",
+        ],
+    );
+    wrong(
+        &(check("a", "'b'") + &check("b", "['c']") + &check("c", "['d', 'a']") + &check("d", "[]")),
+        &["f:15:20: check.depends_on: checks depend on each other: a -> b -> c -> a"],
+    );
+    // All checks of a group, the gateway among them.
+    let group = "[group.g]\ndepends_on = 'gw'\nicmp = {}\n";
+    let member = |name: &str| format!("[[check]]\nname = '{name}'\ngroup = 'g'\ntarget = '192.0.2.1'\n");
+    wrong(
+        &(group.to_owned() + &member("gw") + &member("web")),
+        &["f:2:14: check.depends_on: \"gw\" depends on itself"],
+    );
+    let several = "[[check]]\nname = 'gw'\ntarget = ['192.0.2.1', '192.0.2.2']\nicmp = {}\n";
+    wrong(
+        &(several.to_owned() + &check("web", "'gw'")),
+        &[
+            "f:9:14: check.depends_on: \"gw\" stands for several checks: name one of them, such as \"gw/192.0.2.1\"",
+        ],
+    );
+    let host = "[[check]]\nname = 'gw'\ntarget = 'gw.example'\nicmp = {}\n";
+    wrong(
+        &(host.to_owned() + &check("web", "'gw'")),
+        &[
+            "f:9:14: check.depends_on: \"gw\" has a check for each address of its host: only `resolve` any or all makes one of them",
+        ],
+    );
+    wrong_check(
+        "icmp = {}\ndepends_on = 7",
+        &["f:5:14: check.depends_on: expected a name in a string, found an integer"],
+    );
+}
+
+/// A chain of ten thousand checks, which must not overflow a stack.
+#[test]
+fn long_chains_are_judged() {
+    let mut text = String::new();
+    for at in 0..10_000 {
+        text += &format!(
+            "[[check]]\nname = 'c{at}'\ntarget = '192.0.2.1'\nicmp = {{}}\ndepends_on = 'c{}'\n",
+            (at + 1) % 10_000
+        );
+    }
+    let errors = parse(&[SourceFile::new("f", text)], &Limits::default(), &NoFiles).unwrap_err();
+    assert_eq!(errors.diagnostics().len(), 1);
+}
+
+#[test]
 fn keys_in_the_wrong_table() {
     wrong_check(
         "[check.http]\npath = '/'\ntimeout = '1s'\n[check.http.tls]\nmethod = 'HEAD'\nname = 'b'",

@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub results: Vec<(&'static str, u64)>,
     /// Changes of health since the start: to healthy, and to unhealthy.
     pub transitions: (u64, u64),
+    /// Failures that are held because a check that theirs depends on is down, or has said nothing yet.
+    pub dependents_held: u64,
     /// Overrides that stand, by kind.
     pub overrides: Vec<(&'static str, u64)>,
 }
@@ -208,6 +210,12 @@ impl Snapshot {
     }
 
     fn overrides(&self, registry: &mut Registry) {
+        let held = ConstGauge::new(whole(self.dependents_held));
+        registry.register(
+            "dependents_held",
+            "Failures that are held because a check that theirs depends on is down, or has said nothing yet",
+            held,
+        );
         let overrides = gauges(registry, "overrides", "What operators say of checks and stands now, by kind");
         for (kind, count) in &self.overrides {
             overrides.get_or_create(&KindLabel { kind }).set(whole(*count));

@@ -51,6 +51,7 @@ fn snapshot() -> Snapshot {
         source: Source { applied: Some(at), applied_total: 1, rejected: 4 },
         results: vec![("pass", 5), ("local_ports", 1)],
         transitions: (7, 1),
+        dependents_held: 5,
         overrides: vec![("force", 2), ("mute", 0)],
     }
 }
@@ -84,6 +85,7 @@ fn what_was_counted_is_shown() {
         "hc_transitions_total{to=\"unhealthy\"} 1",
         "hc_checks{health=\"healthy\"} 2",
         "hc_checks_held 1",
+        "hc_dependents_held 5",
         "hc_overrides{kind=\"force\"} 2",
         "hc_overrides{kind=\"mute\"} 0",
         "hc_shard_heartbeat_timestamp_seconds{shard=\"0\"} 1700000000.5",

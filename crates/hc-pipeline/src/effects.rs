@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use hc_types::{CheckId, Override, StatusUpdate};
 use tracing::{info, warn};
@@ -62,6 +63,27 @@ pub enum Event {
         /// The group.
         group: Group,
     },
+    /// A gateway is down: failures of checks that depend on it are held.
+    GatewayDown {
+        /// The gateway.
+        gateway: CheckId,
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// The gateway is up again: the next probe of each check behind it decides.
+    GatewayBack {
+        /// The gateway.
+        gateway: CheckId,
+        /// Its name.
+        name: Arc<str>,
+        /// Failures that are still held.
+        awaiting: usize,
+    },
+    /// A gateway has said nothing in time: the failures of checks behind it are told.
+    GatewaySilent {
+        /// So many of them.
+        checks: usize,
+    },
     /// The window of an override has begun, or is over until the next one.
     OverrideWindow {
         /// Whether it stands now.
@@ -100,6 +122,18 @@ impl Event {
                 info!(%group, awaiting, "failures are in doubt: the next probe of each held check decides");
             }
             Self::Ended { group } => info!(%group, "few enough checks are down: the alarm is over"),
+            Self::GatewayDown { gateway, name } => {
+                warn!(%gateway, %name, "a gateway is down: failures of checks that depend on it are held");
+            }
+            Self::GatewayBack { gateway, name, awaiting } => {
+                info!(%gateway, %name, awaiting, "a gateway is up again: the next probe of each held check decides");
+            }
+            Self::GatewaySilent { checks } => {
+                warn!(
+                    checks,
+                    "a gateway has said nothing in time: the failures of checks behind it are told"
+                );
+            }
             Self::OverrideWindow { is_open: true, order } => {
                 let Override { title, ruling, by, reason, .. } = &*order;
                 info!(check = %title, kind = ruling.label(), %by, %reason, "the window of an override begins");

@@ -90,6 +90,7 @@
 
 mod chain;
 mod config;
+mod dependencies;
 mod effects;
 mod group;
 mod guard;
@@ -101,6 +102,7 @@ mod stages;
 mod task;
 
 pub use config::GuardConfig;
+pub use dependencies::Dependencies;
 pub use effects::{Cause, Effects, Event, Over};
 pub use group::{Group, Grouping};
 pub use guard::Guard;

@@ -19,11 +19,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use hc_types::{
-    CheckId, CheckSpec, Evidence, Health, Incarnation, Metadata, Override, Paused, Progress, Status,
+    CheckId, CheckSpec, Evidence, Health, Incarnation, Known, Metadata, Override, Paused, Progress, Status,
     StatusUpdate, Subject,
 };
 use hc_view::{CheckView, Reported};
 
+use crate::dependencies;
 use crate::effects::{Effects, Event, Over};
 use crate::guard::later;
 use crate::stage::{Stage, Word};
@@ -39,6 +40,18 @@ const LOOK: Duration = Duration::from_secs(10);
 pub trait Names: Send + Sync + 'static {
     /// What is known of a check beside its id.
     fn metadata(&self, id: CheckId) -> Option<Arc<Metadata>>;
+
+    /// The check with this name.
+    fn id_of(&self, name: &str) -> Option<CheckId> {
+        let _ = name;
+        None
+    }
+
+    /// The checks that depend on others, and a number that is another one after each change; `None` if it is still `seen`.
+    fn dependants(&self, seen: u64) -> Option<(u64, Known)> {
+        let _ = seen;
+        None
+    }
 }
 
 /// The stage of overrides. It costs nothing while there is none.
@@ -114,6 +127,18 @@ impl Overrides {
         self.wall = wall;
     }
 
+    /// Each override for readers, oldest first.
+    #[must_use]
+    pub fn standings(&self) -> Vec<Standing> {
+        self.book.standings()
+    }
+
+    /// The overrides as they are to be written down.
+    #[must_use]
+    pub fn to_keep(&self) -> Vec<Override> {
+        self.book.orders().cloned().collect()
+    }
+
     pub(crate) fn book(&self) -> &Book {
         &self.book
     }
@@ -151,11 +176,16 @@ impl Overrides {
     /// A check that runs, which an override may be of.
     pub(crate) fn know(&mut self, check: &CheckView, now: Instant, out: &mut Effects) {
         let is_told = !matches!(check.reported, Reported::Nothing);
+        // What the stage before holds back has not come here.
+        let status = match &check.reported {
+            Reported::Other(other) if other.by == dependencies::NAME => &other.status,
+            _ => &check.status,
+        };
         let truth = is_told.then(|| StatusUpdate {
             id: check.id,
             incarnation: check.incarnation,
             spec: Arc::clone(&check.spec),
-            status: check.status.clone(),
+            status: status.clone(),
             transition: false,
             reportable: true,
             progress: check.progress,

@@ -12,7 +12,7 @@ use hc_ipc::{IpcConfig, Listener, PeerConfig, serve};
 use hc_manager::{Manager, ManagerConfig, ManagerTask};
 use hc_metrics::Metrics;
 use hc_notifier::{NotifierConfig, SharedOutbox};
-use hc_pipeline::{Grouping, Guard, Overrides, Pipeline, PipelineTask, Stage};
+use hc_pipeline::{Dependencies, Grouping, Guard, Overrides, Pipeline, PipelineTask, Stage};
 use hc_types::{Override, Paused};
 use hc_view::{View, ViewConfig};
 use listenfd::ListenFd;
@@ -139,8 +139,12 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     let consumers: Consumers = own.into_iter().chain(sinks.consumers()).collect();
     let view = Arc::new(View::new(&view_config, outlets));
     let names = Arc::new(DirectoryNames(known.directory()));
-    let overrides = overrides_stage(names, overrides);
-    let pipeline = Pipeline::new(view.clone(), observers, stages(&guard)).with_overrides(overrides);
+    let paused = Arc::new(Paused::default());
+    let dependencies = Dependencies::new(names.clone(), paused.clone());
+    let dependents_held = dependencies.held();
+    let pipeline = Pipeline::new(view.clone(), observers, stages(&guard))
+        .with_overrides(overrides_stage(names, paused, overrides))
+        .with_first(Box::new(dependencies));
     let pipeline = Arc::new(pipeline);
     let (manager, manager_task) =
         Manager::start(manager_config, move || Checkers::new(checkers.clone()), pipeline.clone())
@@ -168,6 +172,7 @@ pub(crate) async fn run(server: Server) -> Result<()> {
         let reader = ViewReader {
             view: view.clone(),
             pipeline: pipeline.clone(),
+            dependents_held,
             manager: manager.clone(),
             consumers: consumers.clone(),
             proxy,
@@ -325,14 +330,8 @@ fn manager_config(config: &ChecksConfig, shards: NonZeroUsize, in_flight: usize)
 
 /// The stage of what operators say of checks, with what they have said to an earlier process.
 #[allow(clippy::disallowed_methods, reason = "the stage begins now")]
-fn overrides_stage(names: Arc<DirectoryNames>, overrides: Vec<Override>) -> Overrides {
-    Overrides::new(
-        names,
-        Arc::new(Paused::default()),
-        overrides,
-        SystemTime::now(),
-        std::time::Instant::now(),
-    )
+fn overrides_stage(names: Arc<DirectoryNames>, paused: Arc<Paused>, overrides: Vec<Override>) -> Overrides {
+    Overrides::new(names, paused, overrides, SystemTime::now(), std::time::Instant::now())
 }
 
 /// What stands between the overrides and the consumers, the first one first. A new stage is a line here.

@@ -8,7 +8,7 @@ use hc_manager::Manager;
 use hc_notifier::{Delivery, DeliveryError};
 use hc_pipeline::{Names, Reprobe};
 use hc_sources::Directory;
-use hc_types::{Batch, CheckId, Metadata, Observer, StatusUpdate};
+use hc_types::{Batch, CheckId, Known, Metadata, Observer, StatusUpdate};
 
 /// The name of this machine.
 pub(crate) fn node() -> String {
@@ -56,6 +56,14 @@ pub(crate) struct DirectoryNames(pub(crate) Arc<Directory>);
 impl Names for DirectoryNames {
     fn metadata(&self, id: CheckId) -> Option<Arc<Metadata>> {
         self.0.get(id)
+    }
+
+    fn id_of(&self, name: &str) -> Option<CheckId> {
+        self.0.id_of(name)
+    }
+
+    fn dependants(&self, seen: u64) -> Option<(u64, Known)> {
+        self.0.dependants(seen)
     }
 }
 

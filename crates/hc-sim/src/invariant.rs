@@ -51,6 +51,12 @@ pub enum Invariant {
     ExportIsTrue,
     /// The view shows of each check what its shard says, and of no life but the present one.
     ViewIsTrue,
+    /// While an override stands, consumers have what it says.
+    OverridesAreHeard,
+    /// Within a bound after an override, or an outage of a gateway, is over, consumers have what probes find.
+    TruthReturns,
+    /// While a gateway is down, no check behind it is told to be down.
+    BehindAGateway,
     /// At the end, when all is calm, engine, outbox and truth agree.
     Quiescence,
 }
@@ -81,6 +87,9 @@ impl Invariant {
             Self::BoundedMemory => "bounded-memory",
             Self::ExportIsTrue => "export-is-true",
             Self::ViewIsTrue => "view-is-true",
+            Self::OverridesAreHeard => "overrides-are-heard",
+            Self::TruthReturns => "truth-returns",
+            Self::BehindAGateway => "behind-a-gateway",
             Self::Quiescence => "quiescence",
         }
     }

@@ -28,6 +28,7 @@ mod outages;
 mod proxy;
 mod reference;
 mod server;
+mod stages;
 mod truth;
 mod world;
 
@@ -35,6 +36,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 pub use invariant::{Invariant, Violation};
+pub use stages::{Fault, run_stages};
 
 use crate::clock::nanos;
 use crate::world::World;

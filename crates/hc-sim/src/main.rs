@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use hc_sim::{Settings, run};
+use hc_sim::{Settings, run, run_stages};
 use lexopt::prelude::*;
 
 const USAGE: &str = "\
@@ -23,6 +23,9 @@ usage: hc-sim [--seeds N] [--start N] [--hours H] [--checks N]
 
 Exit 0 when every invariant held, 1 when one did not, 2 for wrong usage.
 ";
+
+/// Virtual seconds of the simulation of stages alone, which goes with each seed.
+const STAGE_SECONDS: u32 = 3000;
 
 struct Wanted {
     start: u64,
@@ -76,7 +79,8 @@ fn simulate(wanted: &Wanted) -> Result<ExitCode> {
     let (mut failed, mut probes) = (0, 0);
     for seed in wanted.start..wanted.start.saturating_add(wanted.seeds) {
         let trace: Option<&mut dyn io::Write> = if wanted.trace { Some(&mut out) } else { None };
-        match run(seed, &wanted.settings, trace) {
+        let stages = run_stages(seed, STAGE_SECONDS, None);
+        match stages.and_then(|()| run(seed, &wanted.settings, trace)) {
             Ok(summary) => probes += summary.probes,
             Err(violation) => {
                 failed += 1;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use hc_types::{CheckId, CheckSpec, Metadata};
+use hc_types::{CheckId, CheckSpec, Known, Metadata};
 
 /// Names and labels of the checks that have any, for readers. Empty while only Seesaw's checks run.
 #[derive(Debug, Default)]
@@ -13,6 +13,10 @@ pub struct Directory(RwLock<Entries>);
 struct Entries {
     by_id: HashMap<CheckId, Arc<Metadata>>,
     by_name: HashMap<Arc<str>, CheckId>,
+    /// The checks that depend on others.
+    dependants: HashMap<CheckId, Arc<Metadata>>,
+    /// Goes up with each change while there are any.
+    version: u64,
 }
 
 impl Directory {
@@ -26,6 +30,17 @@ impl Directory {
     #[must_use]
     pub fn id_of(&self, name: &str) -> Option<CheckId> {
         self.read(|entries| entries.by_name.get(name).copied())
+    }
+
+    /// The checks that depend on others, and a number that is another one after each change that may matter to them; `None` if it
+    /// is still `seen`. Begin with 0.
+    #[must_use]
+    pub fn dependants(&self, seen: u64) -> Option<(u64, Known)> {
+        self.read(|entries| {
+            let all =
+                || entries.dependants.iter().map(|(id, metadata)| (*id, Arc::clone(metadata))).collect();
+            (entries.version != seen).then(|| (entries.version, all()))
+        })
     }
 
     /// Replaces all entries: those of checks that `keep` takes stay, and beside them is what `checks` are called. Readers see
@@ -44,10 +59,12 @@ impl Directory {
         self.read(|before| {
             let kept = before.by_id.iter().filter(|(id, _)| keep(**id));
             kept.for_each(|(id, metadata)| entries.set(*id, Some(Arc::clone(metadata))));
+            entries.version = before.version + u64::from(!before.dependants.is_empty());
         });
         for (id, _) in checks {
             entries.set(*id, metadata.get(id).map(Arc::clone));
         }
+        entries.version += u64::from(!entries.dependants.is_empty());
         let mut place = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *place, entries);
         drop(place);
@@ -65,11 +82,13 @@ impl Directory {
             return;
         }
         let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        entries.version += u64::from(!entries.dependants.is_empty());
         // All old names are given back first, so that two checks can change places.
         forget.iter().chain(checks.iter().map(|(id, _)| id)).for_each(|id| entries.set(*id, None));
         for (id, _) in checks {
             entries.set(*id, metadata.get(id).map(Arc::clone));
         }
+        entries.version += u64::from(!entries.dependants.is_empty());
     }
 
     /// Each entry is whole after every single step, so a panic elsewhere is no reason to stop reading.
@@ -82,6 +101,10 @@ impl Entries {
     /// Replaces the entry of a check. A name that it had before is free again.
     fn set(&mut self, id: CheckId, metadata: Option<Arc<Metadata>>) {
         let name = metadata.as_ref().and_then(|metadata| metadata.name.clone());
+        match metadata.as_ref().filter(|metadata| !metadata.depends_on.is_empty()) {
+            Some(metadata) => self.dependants.insert(id, Arc::clone(metadata)),
+            None => self.dependants.remove(&id),
+        };
         let before = match metadata {
             Some(metadata) => self.by_id.insert(id, metadata),
             None => self.by_id.remove(&id),
@@ -103,6 +126,31 @@ mod tests {
     use hc_types::{ProbeSpec, Target, Timing};
 
     use super::*;
+
+    #[test]
+    fn dependants_are_listed_and_each_change_has_another_number() {
+        let second = Duration::from_secs(1);
+        let target = Target::plain("192.0.2.1".parse().unwrap(), 0);
+        let spec = CheckSpec::new(target, ProbeSpec::Icmp, Timing::every(second).timeout(second)).unwrap();
+        let checks: Vec<_> = (1..=2).map(|id| (CheckId(id), Arc::new(spec.clone()))).collect();
+        let named = |depends_on: &[&str]| {
+            let depends_on = depends_on.iter().map(|name| (*name).into()).collect();
+            Arc::new(Metadata { name: Some("a".into()), depends_on, ..Metadata::default() })
+        };
+        let of = |metadata| HashMap::from([(CheckId(2), metadata)]);
+        let directory = Directory::default();
+        directory.replace(|_| false, &checks, &of(named(&[])));
+        assert_eq!(directory.dependants(0), None);
+        directory.replace(|_| false, &checks, &of(named(&["gateway"])));
+        let (first, all) = directory.dependants(0).unwrap();
+        assert_eq!((all.len(), all[0].0, directory.dependants(first)), (1, CheckId(2), None));
+        // The gateway may have come or gone.
+        directory.change(&[CheckId(1)], &[], &of(named(&[])));
+        let (second, all) = directory.dependants(first).unwrap();
+        assert_eq!(all.len(), 1);
+        directory.replace(|_| false, &checks, &of(named(&[])));
+        assert_eq!(directory.dependants(second).unwrap().1, []);
+    }
 
     /// A reader who looks all the time, while the same set comes again and again.
     #[test]

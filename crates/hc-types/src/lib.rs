@@ -78,7 +78,7 @@ pub use probe::{
 };
 pub use recognise::{RECOGNISED, recognise, wants_https};
 pub use set::{Rejection, SetChange};
-pub use source::{Metadata, Proposal, Reply, Source};
+pub use source::{Known, Metadata, Proposal, Reply, Source};
 pub use spec::{CheckSpec, SpecError};
 pub use status::{Batch, CheckStatus, Counts, Health, Held, Progress, Remembered, Status, StatusUpdate};
 pub use stream_pattern::{Matched, StreamMatcher, StreamPattern, StreamPatternError};

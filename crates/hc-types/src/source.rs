@@ -52,6 +52,9 @@ pub struct Metadata {
     pub depends_on: Arc<[Box<str>]>,
 }
 
+/// Checks, and what their sources know of them.
+pub type Known = Vec<(CheckId, Arc<Metadata>)>;
+
 /// Tells a source that its proposal is in effect. Dropped without an answer if it never will be.
 pub struct Reply(Option<Box<dyn FnOnce(Vec<Rejection>) + Send>>);
 

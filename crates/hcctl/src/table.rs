@@ -124,6 +124,9 @@ pub(crate) fn check(check: &CheckState, now: SystemTime) -> String {
     for (key, value) in &check.labels {
         row(&format!("label {key}"), value.clone());
     }
+    if !check.depends_on.is_empty() {
+        row("depends on", check.depends_on.join(", "));
+    }
     row("type", check.kind.clone());
     row("target", check.target.clone());
     if let Some(mark) = check.mark {

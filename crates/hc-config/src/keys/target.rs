@@ -50,6 +50,13 @@ pub(crate) static PORT: Key = Key {
               mysql 3306; ldap 389, with TLS from the start 636; otherwise required",
     doc: "The port of the targets that name none: a number, a range, or a list of these.",
 };
+pub(crate) static DEPENDS_ON: Key = Key {
+    name: "depends_on",
+    form: Form::OneOrMany(&Form::Text(&CHECK_NAME)),
+    default: "none",
+    doc: "Names of other checks, such as that of a gateway. While one of them is unhealthy, a failure of this check is held: \
+          consumers keep what they had. The name is the whole one, with `/ADDRESS:PORT` where that is added.",
+};
 pub(crate) static MODE: Key = Key {
     name: "mode",
     form: Form::Word(&["plain", "dsr", "tun"]),

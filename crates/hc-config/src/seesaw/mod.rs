@@ -193,7 +193,13 @@ impl Shared<'_> {
                 return None;
             }
         };
-        Some(Draft { name: first.name().into(), labels: shared(self.labels()), spec, at })
+        Some(Draft {
+            name: first.name().into(),
+            labels: shared(self.labels()),
+            depends_on: crate::DependsOn::default(),
+            spec,
+            at,
+        })
     }
 
     /// Who uses it; several are separated by commas.

@@ -128,6 +128,7 @@ fn snapshot() -> Snapshot {
         checks: hc_types::Counts::default(),
         transitions: (1, 1),
         overrides: vec![("force", 1)],
+        dependents_held: 1,
     }
 }
 

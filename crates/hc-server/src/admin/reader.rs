@@ -1,5 +1,6 @@
 //! What the admin API shows, read from the view and from figures that the parts keep.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
@@ -89,6 +90,8 @@ impl Sources {
 pub(crate) struct ViewReader {
     pub(crate) view: Arc<View>,
     pub(crate) pipeline: Arc<Pipeline>,
+    /// Failures that are held because of a gateway.
+    pub(crate) dependents_held: Arc<AtomicUsize>,
     pub(crate) manager: Manager,
     pub(crate) consumers: Consumers,
     /// Whether hc-proxy is connected, of a server that has a socket for it.
@@ -111,7 +114,8 @@ impl ViewReader {
     fn named(&self, state: CheckState, id: CheckId) -> CheckState {
         let Some(metadata) = self.sources.directory.get(id) else { return state };
         let labels = metadata.labels.iter().map(|(key, value)| (&**key, &**value));
-        state.with_name(metadata.name.as_deref()).with_labels(labels)
+        let depends_on = metadata.depends_on.iter().map(ToString::to_string).collect();
+        state.with_name(metadata.name.as_deref()).with_labels(labels).with_depends_on(depends_on)
     }
 
     fn transition(&self, transition: &hc_view::Transition) -> Transition {
@@ -295,6 +299,7 @@ impl Reader for ViewReader {
             results: self.manager.stats().results,
             transitions,
             overrides: overrides_by_kind(&self.pipeline.overrides()),
+            dependents_held: number(self.dependents_held.load(Ordering::Relaxed)),
             shards: self
                 .manager
                 .shard_stats()

@@ -1,0 +1,483 @@
+//! What stands between the machines and the consumers, under one seed: overrides, dependencies and the guard in virtual time.
+//!
+//! Checks, some behind gateways, go up and down; operators force, mute and pause them at random, for a while or for ever; checks are
+//! removed and come back under other ids, and the process restarts with what it has written down. A model that knows nothing of the stages
+//! says what consumers must have.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use fastrand::Rng;
+use hc_pipeline::{Dependencies, Moment, Names, Overrides, Stages};
+use hc_types::Health::{Healthy, Unhealthy};
+use hc_types::{
+    CheckId, CheckSpec, Evidence, Failure, Health, Incarnation, Known, Metadata, Operator, Outcome, Override,
+    Paused, ProbeSpec, Progress, Ruling, Status, StatusUpdate, Subject, Target, Timing,
+};
+use hc_view::{Report, Table};
+
+use crate::clock::nanos;
+use crate::invariant::{Invariant, Step, hold};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Checks; the first two are gateways, the second of them behind the first.
+const CHECKS: u64 = 12;
+/// Later than any wait for a gateway.
+const BOUND: Duration = Duration::from_secs(75);
+/// Ends of overrides lie between two steps.
+const HALF: Duration = Duration::from_millis(500);
+
+/// What is left out on purpose, to see that an invariant finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Failures behind a gateway are not held.
+    NoDependencies,
+    /// Nothing ends by itself.
+    NothingExpires,
+    /// A new process knows nothing of overrides.
+    ForgottenAtRestart,
+}
+
+/// Simulates one seed for so many virtual seconds.
+///
+/// # Errors
+/// The first [`Violation`](crate::Violation) of an invariant.
+pub fn run_stages(seed: u64, seconds: u32, fault: Option<Fault>) -> Step {
+    let mut world = World::new(seed, fault);
+    for second in 0..seconds {
+        // The last minutes are calm.
+        world.step(second + 400 < seconds)?;
+    }
+    world.at_the_end()
+}
+
+/// Every second check has a name.
+#[derive(Default)]
+struct Directory(Mutex<(u64, BTreeMap<CheckId, u64>)>);
+
+fn name(check: u64) -> Option<String> {
+    (check.is_multiple_of(2) || check < 2).then(|| format!("c{check}"))
+}
+
+/// The gateways of a check.
+fn gateways(check: u64) -> &'static [u64] {
+    match check {
+        0 => &[],
+        1 => &[0],
+        2..=5 => &[1],
+        6 | 7 => &[0],
+        8 => &[0, 1],
+        _ => &[],
+    }
+}
+
+impl Names for Directory {
+    fn metadata(&self, id: CheckId) -> Option<Arc<Metadata>> {
+        let checks = self.0.lock().ok()?;
+        let check = *checks.1.get(&id)?;
+        let depends_on = gateways(check).iter().filter_map(|gateway| Some(name(*gateway)?.into())).collect();
+        Some(Arc::new(Metadata { name: name(check).map(Into::into), depends_on, ..Metadata::default() }))
+    }
+
+    fn id_of(&self, wanted: &str) -> Option<CheckId> {
+        let checks = self.0.lock().ok()?;
+        checks.1.iter().find(|(_, check)| name(**check).as_deref() == Some(wanted)).map(|(id, _)| *id)
+    }
+
+    fn dependants(&self, seen: u64) -> Option<(u64, Known)> {
+        let (version, ids): (u64, Vec<CheckId>) = {
+            let checks = self.0.lock().ok()?;
+            (checks.0, checks.1.keys().copied().collect())
+        };
+        let all = || ids.into_iter().filter_map(|id| Some((id, self.metadata(id)?)));
+        (version != seen)
+            .then(|| (version, all().filter(|(_, known)| !known.depends_on.is_empty()).collect()))
+    }
+}
+
+/// A check, as it is and as the model knows it.
+#[derive(Clone, Debug)]
+struct Check {
+    id: Option<CheckId>,
+    is_up: bool,
+    /// What the latest probe of this life has found.
+    truth: Option<Health>,
+    /// Since when that, and whatever else decides, is as it is.
+    calm: Duration,
+    /// What consumers had when a mute began to count.
+    kept: Option<Health>,
+    /// Since it is down there was a moment at which no gateway was in the way, so the failure may have been let through.
+    let_through: bool,
+}
+
+/// What an operator has said.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    ruling: Ruling,
+    until: Option<Duration>,
+}
+
+struct World {
+    rng: Rng,
+    fault: Option<Fault>,
+    names: Arc<Directory>,
+    paused: Arc<Paused>,
+    stages: Stages,
+    table: Table,
+    origin: Instant,
+    now: Duration,
+    lives: u64,
+    checks: Vec<Check>,
+    said: BTreeMap<(u64, &'static str), Said>,
+}
+
+fn spec(check: u64) -> Arc<CheckSpec> {
+    let last = u8::try_from(check).unwrap_or(u8::MAX);
+    let target = Target::plain([192, 0, 2, last].into(), 0);
+    let spec = CheckSpec::new(target, ProbeSpec::Icmp, Timing::every(SECOND).timeout(SECOND));
+    Arc::new(spec.unwrap_or_else(|_| unreachable!("a check of an address")))
+}
+
+fn subject(check: u64) -> Subject {
+    name(check).map_or_else(|| Subject::Key(spec(check).key()), |name| Subject::Name(name.into()))
+}
+
+impl World {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "an Instant comes from nowhere else; only differences to it are used"
+    )]
+    fn new(seed: u64, fault: Option<Fault>) -> Self {
+        let check = Check {
+            id: None,
+            is_up: true,
+            truth: None,
+            calm: Duration::ZERO,
+            kept: None,
+            let_through: false,
+        };
+        let mut world = Self {
+            rng: Rng::with_seed(seed),
+            fault,
+            names: Arc::default(),
+            paused: Arc::default(),
+            stages: Stages::default(),
+            table: Table::new(0, 0),
+            origin: Instant::now(),
+            now: Duration::from_secs(1_000_000),
+            lives: 0,
+            checks: vec![check; usize::try_from(CHECKS).unwrap_or_default()],
+            said: BTreeMap::new(),
+        };
+        world.restart(Vec::new());
+        world
+    }
+
+    fn at(&self) -> Moment {
+        Moment { instant: self.origin + self.now, wall: SystemTime::UNIX_EPOCH + self.now }
+    }
+
+    fn call<T>(&mut self, call: impl FnOnce(&mut Stages, &mut Table, &mut Vec<Report>, Moment) -> T) -> T {
+        let at = self.at();
+        call(&mut self.stages, &mut self.table, &mut Vec::new(), at)
+    }
+
+    /// A process begins, with these overrides.
+    fn restart(&mut self, overrides: Vec<Override>) {
+        let Moment { instant, wall } = self.at();
+        (self.paused, self.names) = (Arc::default(), Arc::default());
+        self.stages = Stages::default();
+        self.stages.push_overrides(Overrides::new(
+            self.names.clone(),
+            self.paused.clone(),
+            overrides,
+            wall,
+            instant,
+        ));
+        if self.fault != Some(Fault::NoDependencies) {
+            self.stages.push_first(Box::new(Dependencies::new(self.names.clone(), self.paused.clone())));
+        }
+        self.table = Table::new(0, 0);
+        self.checks.iter_mut().for_each(|check| check.id = None);
+        (0..CHECKS).for_each(|check| self.begin(check));
+        self.in_effect();
+    }
+
+    fn check(&mut self, check: u64) -> &mut Check {
+        &mut self.checks[usize::try_from(check).unwrap_or_default()]
+    }
+
+    fn begin(&mut self, check: u64) {
+        self.lives += 1;
+        let (id, incarnation, spec) = (CheckId(self.lives), Incarnation(self.lives), spec(check));
+        let now = self.now;
+        let known = self.check(check);
+        (known.id, known.truth, known.calm, known.let_through) = (Some(id), None, now, false);
+        if let Ok(mut names) = self.names.0.lock() {
+            names.0 += 1;
+            names.1.insert(id, check);
+        }
+        self.table.begin(id, incarnation, &spec);
+        self.call(|stages, table, reports, at| stages.begin((id, incarnation, &spec), table, reports, at));
+    }
+
+    fn remove(&mut self, check: u64) {
+        let Some(id) = self.check(check).id.take() else { return };
+        if let Ok(mut names) = self.names.0.lock() {
+            names.0 += 1;
+            names.1.remove(&id);
+        }
+        self.table.forget(id, Incarnation(id.0));
+        self.call(|stages, table, reports, at| stages.forget(id, table, reports, at));
+    }
+
+    fn in_effect(&mut self) {
+        self.call(|stages, table, reports, at| stages.in_effect(table, reports, at));
+    }
+
+    /// What happens in a second, and what must hold after it.
+    fn step(&mut self, is_wild: bool) -> Step {
+        let end = self.now + SECOND;
+        while self.fault != Some(Fault::NothingExpires)
+            && let Some(due) = self.stages.next_due().filter(|due| *due <= self.origin + end)
+        {
+            self.now = self.now.max(due - self.origin);
+            self.audited("time", |world| {
+                world.call(|stages, table, reports, at| stages.expire(table, reports, at));
+            })?;
+        }
+        self.now = end;
+        let now = self.now;
+        self.said.retain(|_, said| said.until.is_none_or(|until| until > now));
+        if is_wild {
+            self.trouble()?;
+        } else {
+            // Nothing stands for ever.
+            self.said.values_mut().for_each(|said| said.until = said.until.or(Some(now)));
+            self.withdraw_all()?;
+        }
+        let mut due: BTreeSet<CheckId> = self.stages.take_probes();
+        for check in 0..CHECKS {
+            let Some(id) = self.check(check).id else { continue };
+            if due.remove(&id) || self.rng.u8(..3) == 0 {
+                self.probe(check)?;
+            }
+        }
+        self.audit()
+    }
+
+    fn trouble(&mut self) -> Step {
+        let check = self.rng.u64(..CHECKS);
+        match self.rng.u8(..100) {
+            0..8 => {
+                let known = self.check(check);
+                known.is_up = !known.is_up;
+            }
+            8..11 => {
+                let health = if self.rng.bool() { Healthy } else { Unhealthy };
+                self.set(check, Ruling::Force(health))?;
+            }
+            11..14 => self.set(check, Ruling::Mute { kept: None })?,
+            14..16 => self.set(check, Ruling::Pause)?,
+            16 => self.audited("withdraw", |world| world.withdraw(check))?,
+            17 => {
+                self.remove(check);
+                self.in_effect();
+            }
+            18 if self.check(check).id.is_none() => {
+                self.begin(check);
+                self.in_effect();
+            }
+            19 if self.rng.u8(..4) == 0 => {
+                let kept = self.stages.overrides().map(Overrides::to_keep).unwrap_or_default();
+                self.restart(if self.fault == Some(Fault::ForgottenAtRestart) { Vec::new() } else { kept });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, check: u64, ruling: Ruling) -> Step {
+        let length = self.rng.bool().then(|| SECOND * self.rng.u32(..120) + HALF);
+        let until = length.map(|length| self.now + length);
+        let wall = self.at().wall;
+        let order = Override {
+            subject: subject(check),
+            title: "it".into(),
+            ruling,
+            by: Operator { uid: 0, user: None },
+            reason: "because".into(),
+            asked: wall,
+            from: wall,
+            until: length.map(|length| wall + length),
+            weekly: None,
+        };
+        if matches!(ruling, Ruling::Mute { .. }) {
+            self.check(check).kept = None;
+        }
+        self.said.insert((check, ruling.label()), Said { ruling, until });
+        let ids: Vec<CheckId> = self.check(check).id.into_iter().collect();
+        self.audited("set", |world| {
+            let numbers =
+                world.call(|stages, table, reports, at| stages.overrule(vec![order], table, reports, at));
+            drop(numbers);
+            world.call(|stages, table, reports, at| stages.bind(&ids, table, reports, at));
+        })
+    }
+
+    /// Ends all overrides of a check.
+    fn withdraw(&mut self, check: u64) {
+        let subject = subject(check);
+        let all = self.stages.overrides().map(Overrides::standings).unwrap_or_default();
+        let of = all.iter().filter(|one| one.order.subject == subject);
+        let numbers: Vec<u64> = of.map(|one| one.number).collect();
+        self.said.retain(|(other, _), _| *other != check);
+        self.call(|stages, table, reports, at| stages.withdraw(&numbers, table, reports, at));
+    }
+
+    fn withdraw_all(&mut self) -> Step {
+        if self.fault == Some(Fault::NothingExpires) || self.said.is_empty() {
+            return Ok(());
+        }
+        self.audited("withdraw", |world| (0..CHECKS).for_each(|check| world.withdraw(check)))
+    }
+
+    /// Nothing is probed that is paused, and nothing passes behind a gateway that is down.
+    fn probe(&mut self, check: u64) -> Step {
+        let Some(id) = self.check(check).id.filter(|id| !self.paused.contains(*id)) else { return Ok(()) };
+        let passes = self.reaches(check);
+        let health = if passes { Healthy } else { Unhealthy };
+        let Moment { wall, .. } = self.at();
+        let now = self.now;
+        let known = self.check(check);
+        let transition = known.truth != Some(health);
+        if transition {
+            known.calm = now;
+        }
+        known.truth = Some(health);
+        known.let_through &= !passes;
+        let outcome = if passes { Outcome::PASS } else { Failure::Refused.into() };
+        let update = StatusUpdate {
+            id,
+            incarnation: Incarnation(id.0),
+            spec: spec(check),
+            status: Status { health, last_check: Some(wall), outcome: Some(outcome), ..Status::NEW },
+            transition,
+            reportable: true,
+            progress: Progress { next_due: Some(wall + SECOND), ..Progress::default() },
+            evidence: Evidence::default(),
+        };
+        self.audited("a probe", |world| {
+            world.call(|stages, table, reports, at| stages.record(&mut vec![update], table, reports, at));
+        })
+    }
+
+    fn reaches(&self, check: u64) -> bool {
+        let is_up =
+            usize::try_from(check).ok().and_then(|at| self.checks.get(at)).is_some_and(|check| check.is_up);
+        is_up && gateways(check).iter().all(|gateway| self.reaches(*gateway))
+    }
+
+    fn reported(&self, check: &Check) -> Option<Health> {
+        self.table.check(check.id?)?.reported_health()
+    }
+
+    fn said(&self, check: u64, kind: &'static str) -> Option<Ruling> {
+        self.said.get(&(check, kind)).map(|said| said.ruling)
+    }
+
+    /// Does something, and holds against the invariants what consumers hear because of it.
+    fn audited(&mut self, what: &str, act: impl FnOnce(&mut Self)) -> Step {
+        let before: Vec<Option<Health>> = self.checks.iter().map(|check| self.reported(check)).collect();
+        let shut: Vec<bool> = (0..CHECKS).map(|gateway| self.is_shut(gateway)).collect();
+        act(self);
+        let is_shut = |gateway: &&u64| {
+            let before = usize::try_from(**gateway).ok().and_then(|at| shut.get(at));
+            before.is_some_and(|before| *before) && self.is_shut(**gateway)
+        };
+        let behind: Vec<Option<&u64>> =
+            (0..CHECKS).map(|check| gateways(check).iter().find(is_shut)).collect();
+        for (((number, check), before), behind) in (0..).zip(&mut self.checks).zip(before).zip(behind) {
+            check.let_through |= check.truth == Some(Unhealthy) && behind.is_none();
+            let reported = check.id.and_then(|id| self.table.check(id)?.reported_health());
+            let is_ruled = ["force", "mute"].iter().any(|kind| self.said.contains_key(&(number, *kind)));
+            let is_news = reported == Some(Unhealthy) && before.is_some() && before != reported;
+            let right = !is_news || is_ruled || check.let_through || behind.is_none();
+            hold(right, Invariant::BehindAGateway, nanos(self.now), || {
+                format!("{what}: check {number} is told to be down behind {behind:?}, {check:?}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether the probes of a gateway have found that it is down, and nobody says otherwise.
+    fn is_shut(&self, gateway: u64) -> bool {
+        let is_said = ["force", "pause"].iter().any(|kind| self.said.contains_key(&(gateway, *kind)));
+        let known = usize::try_from(gateway).ok().and_then(|at| self.checks.get(at));
+        !is_said && known.is_some_and(|known| known.id.is_some() && known.truth == Some(Unhealthy))
+    }
+
+    /// What consumers have is what the model says.
+    fn audit(&mut self) -> Step {
+        for number in 0..CHECKS {
+            let check = self.check(number).clone();
+            let Some(id) = check.id else { continue };
+            let (reported, now) = (self.reported(&check), nanos(self.now));
+            hold(reported != Some(Health::Unknown), Invariant::NothingBeforeAProbe, now, || {
+                format!("check {number}")
+            })?;
+            let is_paused = self.said(number, "pause").is_some();
+            hold(self.paused.contains(id) == is_paused, Invariant::OverridesAreHeard, now, || {
+                format!("check {number} is paused: {is_paused}, {:?}", self.said)
+            })?;
+            let (forced, muted) = (self.said(number, "force"), self.said(number, "mute"));
+            if let Some(Ruling::Force(health)) = forced {
+                hold(reported == Some(health), Invariant::OverridesAreHeard, now, || {
+                    format!("check {number} is forced {health}, consumers have {reported:?}")
+                })?;
+            } else if muted.is_some() {
+                let kept = check.kept.or(reported);
+                self.check(number).kept = kept;
+                hold(reported == kept, Invariant::OverridesAreHeard, now, || {
+                    format!("check {number} is muted at {kept:?}, consumers have {reported:?}")
+                })?;
+            }
+            let is_free = forced.is_none() && muted.is_none() && !is_paused;
+            let gateways_are_calm = self.is_calm_above(number);
+            if !is_free || !gateways_are_calm {
+                let now = self.now;
+                self.check(number).calm = now;
+            }
+            let is_calm = self.now - self.check(number).calm > BOUND;
+            let truth = check.truth;
+            hold(!is_calm || reported == truth, Invariant::TruthReturns, now, || {
+                format!("check {number}: consumers have {reported:?}, probes find {truth:?}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// All gateways run, are up, and nobody says anything of them.
+    fn is_calm_above(&self, check: u64) -> bool {
+        gateways(check).iter().all(|gateway| {
+            let index = usize::try_from(*gateway).unwrap_or_default();
+            let is_said = ["force", "mute", "pause"].iter().any(|kind| self.said(*gateway, kind).is_some());
+            let known = &self.checks[index];
+            !is_said && (known.id.is_none() || known.truth == Some(Healthy)) && self.is_calm_above(*gateway)
+        })
+    }
+
+    /// After minutes in which nothing happened: consumers have the truth of every check whose gateways are up.
+    fn at_the_end(&self) -> Step {
+        for (number, check) in (0..).zip(&self.checks).filter(|(_, check)| check.id.is_some()) {
+            let reported = self.reported(check);
+            let right = !self.is_calm_above(number) || reported == check.truth;
+            hold(right, Invariant::Quiescence, nanos(self.now), || {
+                format!("check {number}: {reported:?}, {check:?}")
+            })?;
+        }
+        let is_idle = self.stages.overrides().is_some_and(|overrides| overrides.standings().is_empty());
+        hold(is_idle, Invariant::Quiescence, nanos(self.now), || "overrides stand for ever".into())
+    }
+}
