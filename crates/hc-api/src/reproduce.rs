@@ -44,7 +44,7 @@ pub fn reproduce(spec: &CheckSpec) -> Vec<Reproduction> {
         ProbeSpec::Dns(dns) => tools::dig(spec, dns),
         ProbeSpec::Radius(radius) => tools::radclient(spec, radius),
         ProbeSpec::RadiusStatus(_) => tools::radclient_status(spec),
-        ProbeSpec::Dialogue(_) => tools::dialogue(spec),
+        ProbeSpec::Dialogue(_) | ProbeSpec::Grpc(_) => tools::dialogue(spec),
     };
     vec![tool, hcctl::command(spec)]
 }

@@ -31,6 +31,12 @@ pub mod http {
     };
 }
 
+/// Messages of gRPC's health service.
+#[cfg(feature = "http2")]
+pub mod grpc {
+    pub use crate::grpc::message;
+}
+
 /// Echo requests and replies.
 pub mod icmp {
     pub use crate::icmp::echo;

@@ -238,7 +238,6 @@ impl Answer<'_> {
     }
 
     /// The trailers, behind the content.
-    #[expect(dead_code, reason = "gRPC needs it")]
     pub(crate) async fn trailers(&mut self) -> Result<Option<http::HeaderMap>, ProbeError> {
         let Some(content) = &mut self.content else { return Ok(None) };
         let trailers = poll_fn(|context| content.poll_trailers(context)).await;

@@ -220,7 +220,7 @@
 //!
 //! # Features
 //!
-//! `http2` is HTTP/2 (`HttpVersion::Http2`). Without it such checks are inconclusive.
+//! `http2` is HTTP/2 (`HttpVersion::Http2`) and gRPC. Without it such checks are inconclusive.
 //!
 //! `fuzzing` makes codecs and parsers public for the fuzz targets of this repository. Not part of
 //! the API: it may change at any time.
@@ -242,6 +242,8 @@ mod dns;
 mod fault;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+#[cfg(feature = "http2")]
+mod grpc;
 mod http;
 #[cfg(feature = "http2")]
 mod http2;
@@ -259,6 +261,8 @@ mod udp;
 pub use config::{CheckersConfig, Close, UserAgent, UserAgentError};
 pub use dialogue::probe_dialogue;
 pub use dns::probe_dns;
+#[cfg(feature = "http2")]
+pub use grpc::probe_grpc;
 pub use http::probe_http;
 pub use icmp::Pinger;
 pub use memory::ProbeMemory;

@@ -136,6 +136,16 @@ impl Checkers {
                 ProbeSpec::Dialogue(probe) => {
                     lingering.result(Box::pin(dialogue::judge(probe, target, timeout, config)).await)
                 }
+                #[cfg(feature = "http2")]
+                ProbeSpec::Grpc(probe) => {
+                    lingering.result(Box::pin(crate::grpc::judge(probe, target, timeout, config)).await)
+                }
+                // This program cannot, and the backend perhaps can.
+                #[cfg(not(feature = "http2"))]
+                ProbeSpec::Grpc(_) => ProbeResult {
+                    outcome: LocalFault::Other(libc::EPROTONOSUPPORT).into(),
+                    evidence: hc_types::Evidence::default(),
+                },
                 ProbeSpec::Icmp => pinger.judge(target, timeout).await,
             }
         });

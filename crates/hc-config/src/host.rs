@@ -111,17 +111,24 @@ impl HostCheck {
     }
 }
 
-/// The probe of a host: an HTTP request names the host unless the file names another one.
+/// The probe of a host: an HTTP request or a gRPC call names the host unless the file names another one.
 pub(crate) fn probe_of(host: &str, port: u16, probe: &ProbeSpec) -> ProbeSpec {
     let mut probe = probe.clone();
-    if let ProbeSpec::Http(http) = &mut probe
-        && http.overrides.as_ref().is_none_or(|overrides| overrides.host.is_none())
-    {
-        let host = host.trim_end_matches('.');
-        let usual = if http.tls.is_some() { 443 } else { 80 };
-        let authority = if port == usual { host.to_owned() } else { format!("{host}:{port}") };
-        let request = http.overrides.take().and_then(|overrides| overrides.request);
-        http.overrides = Some(Box::new(HttpOverrides { request, ..host_overrides(&authority) }));
+    let host = host.trim_end_matches('.');
+    let overrides = |tls: bool| {
+        let usual = if tls { 443 } else { 80 };
+        host_overrides(&if port == usual { host.to_owned() } else { format!("{host}:{port}") })
+    };
+    match &mut probe {
+        ProbeSpec::Http(http) if http.overrides.as_ref().is_none_or(|overrides| overrides.host.is_none()) => {
+            let request = http.overrides.take().and_then(|overrides| overrides.request);
+            http.overrides = Some(Box::new(HttpOverrides { request, ..overrides(http.tls.is_some()) }));
+        }
+        ProbeSpec::Grpc(grpc) if grpc.host.is_none() => {
+            let named = overrides(grpc.tls.is_some());
+            (grpc.host, grpc.server_name) = (named.host, named.server_name);
+        }
+        _ => {}
     }
     probe
 }

@@ -82,6 +82,7 @@ static DEFAULTS_TABLE: Table = Table {
         &HTTP,
         &UDP,
         &DNS,
+        &GRPC,
         &RADIUS,
         &REDIS,
         &SMTP,
@@ -136,6 +137,7 @@ pub(crate) static CHECK_TABLE: Table = Table {
         &HTTP,
         &UDP,
         &DNS,
+        &GRPC,
         &RADIUS,
         &ICMP,
         &REDIS,
@@ -175,6 +177,7 @@ pub(crate) static SHARED_KEYS: &[&Key] = &[
     &HTTP,
     &UDP,
     &DNS,
+    &GRPC,
     &RADIUS,
     &ICMP,
     &REDIS,
@@ -249,6 +252,12 @@ pub(crate) static DNS: Key = Key {
     default: "none",
     doc: "One DNS question over UDP, asked of the target.",
 };
+pub(crate) static GRPC: Key = Key {
+    name: "grpc",
+    form: Form::Table(&GRPC_TABLE),
+    default: "none",
+    doc: "One call of gRPC's health service (`grpc.health.v1.Health/Check`) over HTTP/2.",
+};
 pub(crate) static RADIUS: Key = Key {
     name: "radius",
     form: Form::Table(&RADIUS_TABLE),
@@ -263,7 +272,7 @@ pub(crate) static ALWAYS: &[&Key] = &[&NAME, &ADDRESS, &HEADER_NAME, &POINTER];
 
 /// The kinds of probes. A check has one.
 pub(crate) static KINDS: &[&Key] =
-    &[&TCP, &HTTP, &UDP, &DNS, &RADIUS, &ICMP, &REDIS, &SMTP, &POSTGRESQL, &MYSQL, &LDAP, &AGENT];
+    &[&TCP, &HTTP, &UDP, &DNS, &RADIUS, &ICMP, &REDIS, &SMTP, &POSTGRESQL, &MYSQL, &LDAP, &AGENT, &GRPC];
 
 static TCP_TABLE: Table = Table {
     name: "check.tcp",
@@ -295,6 +304,13 @@ static DNS_TABLE: Table = Table {
         &RECURSION_DESIRED,
     ],
     exclusive: &[&["expected_ips", "expected_answer"]],
+};
+static GRPC_TABLE: Table = Table {
+    name: "check.grpc",
+    doc: "gRPC: passes if the service is SERVING. NOT_SERVING, UNKNOWN and SERVICE_UNKNOWN fail, and so does any `grpc-status` \
+          but 0.",
+    keys: &[&SERVICE, &GRPC_HOST, &TLS],
+    exclusive: &[],
 };
 static RADIUS_TABLE: Table = Table {
     name: "check.radius",
@@ -332,6 +348,18 @@ pub(crate) static UDP_RECEIVE: Key = Key {
     form: Form::Bytes,
     default: "any datagram",
     doc: "Bytes with which the answer must begin.",
+};
+pub(crate) static SERVICE: Key = Key {
+    name: "service",
+    form: Form::Text(&ANY_TEXT),
+    default: "the server as a whole",
+    doc: "The service that is asked about, at most 1024 bytes.",
+};
+pub(crate) static GRPC_HOST: Key = Key {
+    name: "host",
+    form: Form::Text(&http::HOST_SYNTAX),
+    default: "the host name of the target, or its address and port",
+    doc: "The authority of the request, and with TLS the name for SNI and verification.",
 };
 pub(crate) static QUERY: Key = Key {
     name: "query",

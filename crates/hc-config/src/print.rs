@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use hc_types::{
-    BodyCondition, CheckSpec, DnsExpectation, DnsOptions, DnsProbe, HeaderCondition, HeaderField, HeaderTest,
-    HttpConditions, HttpOverrides, HttpProbe, HttpRequest, HttpVersion, JsonCondition, JsonScalar, Mode,
-    ProbeSpec, ProxyProtocol, RadiusExpectation, RadiusProbe, RadiusStatusProbe, RecordClass, RecordType,
-    Tls,
+    BodyCondition, CheckSpec, DnsExpectation, DnsOptions, DnsProbe, GrpcProbe, HeaderCondition, HeaderField,
+    HeaderTest, HttpConditions, HttpOverrides, HttpProbe, HttpRequest, HttpVersion, JsonCondition,
+    JsonScalar, Mode, ProbeSpec, ProxyProtocol, RadiusExpectation, RadiusProbe, RadiusStatusProbe,
+    RecordClass, RecordType, Tls,
 };
 use toml::{Table, Value};
 
@@ -110,6 +110,7 @@ fn table(name: &str, labels: &Labels, spec: &CheckSpec) -> Result<Table, String>
         ProbeSpec::Radius(radius) => put_radius(&mut probe, radius),
         ProbeSpec::RadiusStatus(status) => put_radius_status(&mut probe, status),
         ProbeSpec::Dialogue(dialogue) => put_dialogue(&mut probe, dialogue)?,
+        ProbeSpec::Grpc(grpc) => put_grpc(&mut probe, grpc)?,
     }
     put(&mut table, spec.probe().type_name(), probe);
     Ok(table)
@@ -213,6 +214,21 @@ fn put_http(table: &mut Table, http: &HttpProbe) -> Result<(), String> {
         put_conditions(table, conditions)?;
     }
     put(table, "proxy", http.proxy);
+    Ok(())
+}
+
+fn put_grpc(table: &mut Table, grpc: &GrpcProbe) -> Result<(), String> {
+    let GrpcProbe { tls, service, host, server_name } = grpc;
+    put_tls(table, tls.as_ref())?;
+    put(table, "service", &**service);
+    let named = host.as_deref().map(host_overrides).unwrap_or_default();
+    if *server_name != named.server_name.filter(|_| tls.is_some()) {
+        return Err("another server name than the host".to_owned());
+    }
+    if let Some(host) = host {
+        words::host(host)?;
+        put(table, "host", &**host);
+    }
     Ok(())
 }
 

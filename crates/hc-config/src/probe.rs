@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hc_types::{
-    BodyCondition, DnsExpectation, DnsOptions, DnsProbe, HeaderCondition, HeaderField, HeaderTest,
+    BodyCondition, DnsExpectation, DnsOptions, DnsProbe, GrpcProbe, HeaderCondition, HeaderField, HeaderTest,
     HttpConditions, HttpOverrides, HttpProbe, HttpRequest, HttpVersion, JsonCondition, ProbeSpec,
     RadiusExpectation, RadiusProbe, RadiusStatusProbe, RawBytes, RecordClass, RecordType, Secret, TcpProbe,
     Tls, UdpProbe,
@@ -33,6 +33,7 @@ pub(crate) fn read(
         "tcp" if settings.has(&keys::dialogue::STEPS) => reader.dialogue(),
         "tcp" => Some(ProbeSpec::Tcp(reader.tcp())),
         "http" => Some(ProbeSpec::Http(Box::new(reader.http()?))),
+        "grpc" => Some(ProbeSpec::Grpc(Box::new(reader.grpc()))),
         "dns" => Some(ProbeSpec::Dns(Box::new(reader.dns()?))),
         "radius" => reader.radius(),
         "redis" | "smtp" | "postgresql" | "mysql" | "ldap" | "agent" => reader.dialogue(),
@@ -126,6 +127,16 @@ impl Reader<'_> {
             overrides: Some(Box::new(overrides)),
             conditions: Some(Arc::new(conditions)),
         })
+    }
+
+    fn grpc(&mut self) -> GrpcProbe {
+        let host = self.settings.text(&keys::GRPC_HOST);
+        GrpcProbe {
+            tls: self.tls(),
+            service: self.settings.text(&keys::SERVICE).unwrap_or_default().into(),
+            host: host.map(Into::into),
+            server_name: host.and_then(|host| host_overrides(host).server_name),
+        }
     }
 
     fn request(&self) -> HttpRequest {

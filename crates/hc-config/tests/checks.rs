@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use hc_config::{Check, Limits, NoFiles, Resolve, SourceFile, check_id, parse};
 use hc_types::{
-    BodyCondition, CheckSpec, DnsExpectation, DnsOptions, DnsProbe, HeaderCondition, HeaderField, HeaderTest,
-    HttpConditions, HttpOverrides, HttpProbe, HttpRequest, HttpVersion, Jitter, JsonCondition, JsonNumber,
-    JsonScalar, Mark, Mode, Pattern, ProbeSpec, ProxyProtocol, RadiusExpectation, RadiusProbe,
+    BodyCondition, CheckSpec, DnsExpectation, DnsOptions, DnsProbe, GrpcProbe, HeaderCondition, HeaderField,
+    HeaderTest, HttpConditions, HttpOverrides, HttpProbe, HttpRequest, HttpVersion, Jitter, JsonCondition,
+    JsonNumber, JsonScalar, Mark, Mode, Pattern, ProbeSpec, ProxyProtocol, RadiusExpectation, RadiusProbe,
     RadiusStatusProbe, Rcode, RecordClass, RecordType, Target, TcpProbe, Timing, Tls, UdpProbe,
 };
 
@@ -188,6 +188,28 @@ fn a_request_to_a_host_with_headers_names_the_host() {
     let overrides = http.overrides.as_ref().unwrap();
     assert_eq!(overrides.host.as_deref(), Some("www.example.com"));
     assert_eq!(overrides.request.as_ref().unwrap().headers.len(), 1);
+}
+
+#[test]
+fn grpc_checks() {
+    let grpc = |probe| ProbeSpec::Grpc(Box::new(probe));
+    check_probe("port = 1\ngrpc = {}", "192.0.2.1:1", grpc(GrpcProbe::default()));
+    check_probe(
+        "port = 1\ngrpc = { service = 'a.B', host = 'a.example:1', tls = true }",
+        "192.0.2.1:1",
+        grpc(GrpcProbe {
+            tls: Some(Tls::new(true)),
+            service: "a.B".into(),
+            host: Some("a.example:1".into()),
+            server_name: Some("a.example".into()),
+        }),
+    );
+    let text = "[[check]]\nname = 'a'\ntarget = 'www.example.com:50051'\ngrpc = { tls = true }";
+    let read = parse(&[SourceFile::new("f", text)], &Limits::default(), &NoFiles).unwrap();
+    let check = read.hosts[0].check([192, 0, 2, 1].into()).unwrap().unwrap();
+    let ProbeSpec::Grpc(probe) = check.spec.probe() else { panic!() };
+    assert_eq!(probe.host.as_deref(), Some("www.example.com:50051"));
+    assert_eq!(probe.server_name.as_deref(), Some("www.example.com"));
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn the_example_is_read() {
     let files: BTreeMap<PathBuf, Vec<u8>> = [(PathBuf::from("radius.secret"), b"s3cret\n".to_vec())].into();
     let checks =
         parse(&[SourceFile::new("checks.toml", example())], &Limits::default(), &files).unwrap().checks;
-    assert_eq!(checks.len(), 4 + 1 + 5 + 14);
+    assert_eq!(checks.len(), 4 + 2 + 5 + 14);
     let kinds: std::collections::BTreeSet<&str> =
         checks.iter().map(|check| check.spec.probe().type_name()).collect();
     assert_eq!(kinds, hc_types::ProbeSpec::TYPE_NAMES.iter().copied().collect(), "one of every kind");
@@ -133,8 +133,8 @@ fn the_schema_takes_the_example_and_refuses_mistakes() {
     let mistakes: [(&str, Value); 8] = [
         ("/check/0", json!({ "target": "192.0.2.1" })),
         ("/check/0/target", json!(1)),
-        ("/check/2/port", json!([70000])),
-        ("/check/2/tcp", json!({ "sent": "" })),
+        ("/check/3/port", json!([70000])),
+        ("/check/3/tcp", json!({ "sent": "" })),
         ("/check/1/http/expected_headers", json!({ "equals": "json" })),
         ("/template/web/http/path", json!(["/"])),
         ("/defaults/interval", json!(5)),

@@ -214,10 +214,10 @@ fn a_check_needs_a_name_a_target_and_one_kind() {
     wrong(
         "[[check]]\n[[check]]\nname = 'a'\n",
         &[
-            "f:1:1: check: a check needs a kind of probe: one of tcp, http, udp, dns, radius, icmp, redis, smtp, postgresql, mysql, ldap, agent",
+            "f:1:1: check: a check needs a kind of probe: one of tcp, http, udp, dns, radius, icmp, redis, smtp, postgresql, mysql, ldap, agent, grpc",
             "f:1:1: check.name: a check needs a name",
             "f:1:1: check.target: a check needs a target",
-            "f:2:1: check: a check needs a kind of probe: one of tcp, http, udp, dns, radius, icmp, redis, smtp, postgresql, mysql, ldap, agent",
+            "f:2:1: check: a check needs a kind of probe: one of tcp, http, udp, dns, radius, icmp, redis, smtp, postgresql, mysql, ldap, agent, grpc",
             "f:2:1: check.target: a check needs a target",
         ],
     );

@@ -50,7 +50,7 @@ impl Serialize for Subject<'_> {
             ProbeSpec::Dns(dns) => write_dns(&mut map, dns)?,
             ProbeSpec::Radius(radius) => write_radius(&mut map, radius)?,
             // There was none then.
-            ProbeSpec::RadiusStatus(_) | ProbeSpec::Dialogue(_) => {
+            ProbeSpec::RadiusStatus(_) | ProbeSpec::Dialogue(_) | ProbeSpec::Grpc(_) => {
                 return Err(S::Error::custom("not in version 1"));
             }
         }

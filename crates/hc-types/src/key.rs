@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    BodyCondition, CheckSpec, HeaderCondition, HeaderField, HeaderTest, HostName, HttpConditions,
+    BodyCondition, CheckSpec, GrpcProbe, HeaderCondition, HeaderField, HeaderTest, HostName, HttpConditions,
     HttpOverrides, HttpProbe, HttpRequest, HttpVersion, JsonCondition, JsonScalar, KeyPin, Mode, ProbeSpec,
     ProxyProtocol, RadiusExpectation, RadiusProbe, RadiusStatusProbe, Rule, Secret, Target, TcpProbe, Tls,
     TlsIdentity, TlsOptions, TlsVersion, UdpProbe, Via,
@@ -147,6 +147,8 @@ mod tag {
     pub(super) const STARTTLS: u8 = 83;
     pub(super) const DATABASE: u8 = 84;
 
+    pub(super) const SERVICE: u8 = 96;
+
     pub(super) const SNI: u8 = 128;
     pub(super) const VERIFY_NAME: u8 = 129;
     pub(super) const ROOT: u8 = 130;
@@ -265,6 +267,7 @@ impl Encoding {
             ProbeSpec::Dns(dns) => self.dns(dns),
             ProbeSpec::Radius(radius) => self.radius(radius),
             ProbeSpec::Dialogue(probe) => self.dialogue(probe),
+            ProbeSpec::Grpc(grpc) => self.grpc(grpc),
             ProbeSpec::RadiusStatus(status) => {
                 let RadiusStatusProbe { secret, require_message_authenticator } = &**status;
                 self.field(tag::KIND, &[6]);
@@ -454,6 +457,18 @@ impl Encoding {
             value.extend_from_slice(part);
         }
         self.field(tag, &value);
+    }
+
+    fn grpc(&mut self, grpc: &GrpcProbe) {
+        let GrpcProbe { tls, service, host, server_name } = grpc;
+        self.field(tag::KIND, &[7]);
+        self.tls(tls.as_ref());
+        for (tag, value) in [(tag::HTTP_HOST, host), (tag::SERVER_NAME, server_name)] {
+            if let Some(value) = value {
+                self.field(tag, value.as_bytes());
+            }
+        }
+        self.field_unless_empty(tag::SERVICE, service.as_bytes());
     }
 
     fn radius(&mut self, radius: &RadiusProbe) {

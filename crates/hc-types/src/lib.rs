@@ -73,7 +73,7 @@ pub use overrides::{Operator, Override, Paused, Ruling, Subject, WEEKDAYS, WeekT
 pub use pass::{DnsAnswer, Pass, StatusText, Warned};
 pub use pattern::{Pattern, PatternError, TooManyStates};
 pub use probe::{
-    DnsExpectation, DnsOptions, DnsProbe, HttpOverrides, HttpProbe, ProbeSpec, RadiusExpectation,
+    DnsExpectation, DnsOptions, DnsProbe, GrpcProbe, HttpOverrides, HttpProbe, ProbeSpec, RadiusExpectation,
     RadiusProbe, RadiusStatusProbe, Rcode, RecordClass, RecordNameError, RecordType, TcpProbe, UdpProbe,
 };
 pub use recognise::{RECOGNISED, recognise, wants_https};

@@ -29,6 +29,8 @@ pub enum ProbeSpec {
     RadiusStatus(Box<RadiusStatusProbe>),
     /// A dialogue over TCP, by steps of one's own or those of a known protocol.
     Dialogue(Box<DialogueProbe>),
+    /// One call of gRPC's health service.
+    Grpc(Box<GrpcProbe>),
 }
 
 impl ProbeSpec {
@@ -43,6 +45,7 @@ impl ProbeSpec {
             ProbeSpec::Dns(_) => "dns",
             ProbeSpec::Radius(_) | ProbeSpec::RadiusStatus(_) => "radius",
             ProbeSpec::Dialogue(probe) => probe.dialogue.type_name(),
+            ProbeSpec::Grpc(_) => "grpc",
         }
     }
 
@@ -60,6 +63,7 @@ impl ProbeSpec {
         "mysql",
         "ldap",
         "agent",
+        "grpc",
     ];
 
     /// Whether the probe makes a TCP connection for all that it does.
@@ -171,6 +175,33 @@ impl Default for HttpProbe {
             conditions: None,
         }
     }
+}
+
+/// gRPC: one call of `grpc.health.v1.Health/Check`, over HTTP/2. Passes if the service is SERVING.
+///
+/// ```
+/// use hc_types::{GrpcProbe, ProbeSpec};
+///
+/// let probe = GrpcProbe { service: "shop.Orders".into(), ..GrpcProbe::default() };
+/// assert_eq!(ProbeSpec::Grpc(Box::new(probe)).type_name(), "grpc");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct GrpcProbe {
+    /// TLS over the connection, with `h2` in ALPN. Without it HTTP/2 is spoken at once.
+    pub tls: Option<Tls>,
+    /// The service that is asked about, at most [`GrpcProbe::MAX_SERVICE`] bytes. Empty: the server
+    /// as a whole.
+    pub service: Box<str>,
+    /// The `:authority`. Default: address and port, as in `192.0.2.1:50051`.
+    pub host: Option<Box<str>>,
+    /// The name in SNI and in the certificate. Default: the address of the target. Used with TLS
+    /// only.
+    pub server_name: Option<Box<str>>,
+}
+
+impl GrpcProbe {
+    /// The longest name of a service, in bytes.
+    pub const MAX_SERVICE: usize = 1024;
 }
 
 /// DNS: one question, asked of the target; recursion is desired unless the options say otherwise.

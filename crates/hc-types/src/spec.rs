@@ -134,6 +134,15 @@ pub enum SpecError {
     /// A request target, or a use as a proxy, that HTTP/2 does not have.
     #[error("version: {0} is not possible with HTTP/2")]
     Http2(&'static str),
+    /// The name of a gRPC service that is longer than [`GrpcProbe::MAX_SERVICE`](crate::GrpcProbe::MAX_SERVICE).
+    #[error("service: {length} bytes; at most {}", crate::GrpcProbe::MAX_SERVICE)]
+    Service {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// A host that is empty or has a blank, a control character or one outside ASCII.
+    #[error("host: {0:?} is empty or has a blank, a control character or one outside ASCII")]
+    Authority(Box<str>),
     /// The name of an expected header field is no token.
     #[error("expected_headers: {0} is not the name of a header field")]
     ExpectedHeader(Box<str>),
@@ -222,6 +231,8 @@ impl SpecError {
             SpecError::UserAgent(_) => "user_agent",
             SpecError::RequestBody { .. } => "body",
             SpecError::Http2(_) => "version",
+            SpecError::Service { .. } => "service",
+            SpecError::Authority(_) => "host",
             SpecError::ExpectedHeader(_) => "expected_headers",
             SpecError::BodyContains => "body_contains",
             SpecError::JsonPointer { .. } => "body_json",
@@ -290,6 +301,7 @@ impl CheckSpec {
                 probe.tls.as_mut().map_or(Ok(()), Tls::check)?;
                 ProbeSpec::Dialogue(probe)
             }
+            ProbeSpec::Grpc(grpc) => ProbeSpec::Grpc(http::checked_grpc(grpc)?),
             other => other,
         };
         Ok(Self { target, host_name, probe, timing })

@@ -39,6 +39,8 @@ fn write_subject(text: &mut String, spec: &CheckSpec) -> fmt::Result {
         ProbeSpec::Radius(_) => write!(text, "RADIUS Access-Request to {target}"),
         ProbeSpec::RadiusStatus(_) => write!(text, "RADIUS Status-Server to {target}"),
         ProbeSpec::Dialogue(probe) => write!(text, "{} {target}", probe.dialogue.subject()),
+        ProbeSpec::Grpc(grpc) if grpc.service.is_empty() => write!(text, "gRPC health check to {target}"),
+        ProbeSpec::Grpc(grpc) => write!(text, "gRPC health check of {:?} to {target}", grpc.service),
     }
 }
 
@@ -217,7 +219,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{HttpProbe, Phase, Stray, Target, TcpProbe, Timing};
+    use crate::{GrpcProbe, HttpProbe, Phase, Stray, Target, TcpProbe, Timing};
 
     #[track_caller]
     fn quoted(bytes: &[u8], expected: &str) {
@@ -284,6 +286,15 @@ mod tests {
                 "TCP connect to [2001:db8::1]:80; connection reset by peer after 65 bytes of the answer: \"{}\"",
                 "x".repeat(64)
             ),
+        );
+        let grpc = |service: &str| {
+            ProbeSpec::Grpc(Box::new(GrpcProbe { service: service.into(), ..GrpcProbe::default() }))
+        };
+        check(grpc(""), Outcome::PASS, "gRPC health check to [2001:db8::1]:80");
+        check(
+            grpc("a.B"),
+            Failure::WrongAnswer("the service is NOT_SERVING".into()),
+            "gRPC health check of \"a.B\" to [2001:db8::1]:80; the service is NOT_SERVING",
         );
         let ssh = Mismatch::new(b"SSH", None).recognised(b"SSH-2.0-x", b"220");
         check(

@@ -54,6 +54,7 @@ fn serialize_subject<M: SerializeMap>(map: &mut M, spec: &CheckSpec) -> Result<(
         ProbeSpec::Radius(radius) => serialize_radius(map, radius)?,
         ProbeSpec::RadiusStatus(_) => return Err(unsayable("Status-Server")),
         ProbeSpec::Dialogue(_) => return Err(unsayable("a dialogue")),
+        ProbeSpec::Grpc(_) => return Err(unsayable("gRPC")),
     }
     Ok(())
 }

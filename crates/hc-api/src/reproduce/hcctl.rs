@@ -97,10 +97,9 @@ pub(super) fn command(spec: &CheckSpec) -> Reproduction {
             );
             format!("radius://{address}")
         }
-        ProbeSpec::Dialogue(_) => {
+        ProbeSpec::Dialogue(_) | ProbeSpec::Grpc(_) => {
             notes.push(
-                "this connects and no more: `hcctl check --file FILE NAME` runs the whole dialogue"
-                    .to_owned(),
+                "this connects and no more: `hcctl check --file FILE NAME` runs the whole check".to_owned(),
             );
             format!("tcp://{address}")
         }

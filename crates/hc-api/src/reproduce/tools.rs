@@ -125,8 +125,8 @@ pub(super) fn dialogue(spec: &CheckSpec) -> Reproduction {
     let mut line = Line::new("nc");
     source(&mut line, "-s", spec);
     line.word("-v").word(spec.target().ip().to_string()).word(spec.target().port().to_string());
-    let done =
-        command(&mut line).note("this connects and no more: the steps of the dialogue have to be typed");
+    let done = command(&mut line)
+        .note("this connects and no more: what follows of the check has to be said by hand");
     note_way(done, spec, "nc", ONLY_SOURCE)
 }
 

@@ -192,7 +192,7 @@ static PATH_SYNTAX: Syntax = Syntax {
     integer: None,
     read: words::path,
 };
-static HOST_SYNTAX: Syntax = Syntax {
+pub(super) static HOST_SYNTAX: Syntax = Syntax {
     noun: "a host, with a port if need be",
     pattern: Some(r"^[0-9A-Za-z._:\[\]-]+$"),
     integer: None,

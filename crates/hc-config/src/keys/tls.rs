@@ -12,7 +12,7 @@ pub(crate) static TLS: Key = Key {
 };
 
 static TLS_TABLE: Table = Table {
-    name: "check.tcp.tls, check.http.tls, check.redis.tls, check.smtp.tls, check.postgresql.tls, check.mysql.tls, check.ldap.tls, \
+    name: "check.tcp.tls, check.http.tls, check.grpc.tls, check.redis.tls, check.smtp.tls, check.postgresql.tls, check.mysql.tls, check.ldap.tls, \
            check.agent.tls",
     doc: "TLS 1.2 and 1.3. `old_versions`, `rsa_key_exchange` and `sha1` also take servers that Seesaw finds unhealthy.",
     keys: &[

@@ -187,6 +187,14 @@ fn keys_are_the_same_in_every_version() {
         dns(RecordType(15), RecordClass(3), DnsExpectation::Text("10 mail.".into())),
         "02aa98b4abf8830b6692077d7daeb47e",
     );
+    let grpc = crate::GrpcProbe {
+        tls: Some(Tls::new(true)),
+        service: "a.B".into(),
+        host: Some("a:1".into()),
+        server_name: Some("a".into()),
+    };
+    vector(backend(), ProbeSpec::Grpc(Box::default()), "02b4e8a133f92e17fd47758fc3f4ae84");
+    vector(backend(), ProbeSpec::Grpc(Box::new(grpc)), "02bdfda5063451147100bf2698c3ee2d");
     vector(backend(), radius(RadiusExpectation::Accept, false), "02ea90a40c7e59544476b5fdfc38d8a7");
     vector(backend(), radius(RadiusExpectation::Reject, true), "02f65814c5e640b2777085efbf83f67b");
     vector(backend(), radius_status(true), "0265b7ea1786119825326d41a2a98ab6");

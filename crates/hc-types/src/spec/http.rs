@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::SpecError;
 use crate::http::{condition, request};
 use crate::{
-    BodyCondition, HeaderCondition, HeaderField, HttpConditions, HttpOverrides, HttpProbe, HttpRequest,
-    HttpVersion, Secret, Tls, text,
+    BodyCondition, GrpcProbe, HeaderCondition, HeaderField, HttpConditions, HttpOverrides, HttpProbe,
+    HttpRequest, HttpVersion, Secret, Tls, text,
 };
 
 /// # Errors
@@ -46,6 +46,23 @@ pub(super) fn checked(mut http: Box<HttpProbe>) -> Result<Box<HttpProbe>, SpecEr
     http.conditions.take_if(|conditions| conditions.headers.is_empty() && conditions.body.is_empty());
     http.overrides = http.overrides.filter(|overrides| **overrides != HttpOverrides::default());
     Ok(http)
+}
+
+/// # Errors
+/// The first field whose value makes no sense.
+pub(super) fn checked_grpc(mut grpc: Box<GrpcProbe>) -> Result<Box<GrpcProbe>, SpecError> {
+    grpc.tls.as_mut().map_or(Ok(()), Tls::check)?;
+    let length = grpc.service.len();
+    if length > GrpcProbe::MAX_SERVICE {
+        return Err(SpecError::Service { length });
+    }
+    let odd = |host: &&str| host.is_empty() || !host.bytes().all(|byte| byte.is_ascii_graphic());
+    if let Some(host) = grpc.host.as_deref().filter(odd) {
+        return Err(SpecError::Authority(host.into()));
+    }
+    let has_tls = grpc.tls.is_some();
+    grpc.server_name.take_if(|_| !has_tls);
+    Ok(grpc)
 }
 
 /// What would end the request target early, or the request line. Bytes outside ASCII are let through

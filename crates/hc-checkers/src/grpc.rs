@@ -1,0 +1,233 @@
+//! gRPC health checks: one call of `grpc.health.v1.Health/Check` over HTTP/2.
+
+pub mod message;
+
+use std::net::Shutdown;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hc_types::{Failure, GrpcProbe, Outcome, Phase, ProbeResult, Target, quote};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE, USER_AGENT};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Method, Uri, Version};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use self::message::{Messages, ServingStatus};
+use crate::CheckersConfig;
+use crate::deadline::{self, Progress};
+use crate::fault::{self, ProbeError};
+use crate::http2::{self, Answer, Exchange};
+use crate::socket::{self, CloseOrder, ConnectMode, FinishedConn, LingeringClose};
+use crate::tls::{self, Handshake, Peer};
+
+/// Calls `grpc.health.v1.Health/Check` of `target`, and passes if the service is SERVING.
+///
+/// - Another status of the service is [`Failure::WrongAnswer`], another status of the call (`grpc-status`) or of HTTP is
+///   [`Failure::Status`].
+/// - Neither compression nor a deadline of the server is asked for.
+/// - `timeout` is the deadline of all of it, from the first poll.
+///
+/// # Panics
+/// Outside a tokio runtime with time and I/O enabled.
+///
+/// # Cancel safety
+/// Dropping the future closes the socket.
+pub async fn probe_grpc(
+    probe: &GrpcProbe,
+    target: &Target,
+    timeout: Duration,
+    config: &CheckersConfig,
+) -> Outcome {
+    let (result, rest) = judge(probe, target, timeout, config).await;
+    if let Some(rest) = rest {
+        rest.finish().await;
+    }
+    result.outcome
+}
+
+/// The result, and the connection if it needs a lingering close.
+pub(crate) async fn judge(
+    probe: &GrpcProbe,
+    target: &Target,
+    timeout: Duration,
+    config: &CheckersConfig,
+) -> (ProbeResult, Option<LingeringClose>) {
+    let (ended, evidence) =
+        deadline::limit(timeout, async |progress| run(probe, target, config, progress).await).await;
+    let (outcome, rest) = match ended {
+        Ok((verdict, used)) => {
+            let rest = match LingeringClose::of(used, target, CloseOrder::Us) {
+                Ok(rest) => Some(rest),
+                Err(used) => {
+                    // Should it fail, the connection is gone already.
+                    let _: std::io::Result<()> =
+                        SockRef::from(&used.send_close_notify()).shutdown(Shutdown::Write);
+                    None
+                }
+            };
+            (verdict.unwrap_or_else(Outcome::from), rest)
+        }
+        Err(error) => (error.into(), None),
+    };
+    (ProbeResult { outcome, evidence }, rest)
+}
+
+/// The verdict, and the connection that it came over.
+async fn run<'a>(
+    probe: &GrpcProbe,
+    target: &'a Target,
+    config: &'a CheckersConfig,
+    progress: &'a Progress,
+) -> Result<(Result<Outcome, ProbeError>, FinishedConn), ProbeError> {
+    let request = request(probe, target, config)?;
+    let mut stream = socket::connect(target, ConnectMode::Interactive, progress).await?;
+    let Some(tls) = &probe.tls else {
+        let verdict = call(request, &mut stream, config, progress).await;
+        return Ok((verdict, stream.into_inner().into()));
+    };
+    progress.enter(Phase::Tls);
+    let _session = config.memory.session();
+    let peer = match probe.server_name.as_deref() {
+        None => Peer::Address(target.ip()),
+        Some(name) => name.parse().map_or(Peer::Name(name), Peer::Address),
+    };
+    let handshake = Handshake { target, peer, tls, http2: true, roots: &config.roots, progress };
+    let (mut stream, warning) = match handshake.shake(stream).await {
+        Ok(stream) => stream,
+        Err((error, Some(stream))) => return Ok((Err(error), stream.into_inner().into())),
+        Err((error, None)) => return Err(error),
+    };
+    let verdict = match stream.check_http2() {
+        Err(error) => Err(error),
+        Ok(()) => call(request, &mut stream, config, progress).await,
+    };
+    if verdict.is_err() || config.full_evidence {
+        progress.keep_tls(stream.facts());
+    }
+    let verdict = verdict.map(|outcome| match outcome {
+        Outcome::Pass(pass) => Outcome::Pass(pass.warned(warning)),
+        other => other,
+    });
+    Ok((verdict, tls::leave(stream)))
+}
+
+fn request(probe: &GrpcProbe, target: &Target, config: &CheckersConfig) -> Result<Exchange, ProbeError> {
+    let bad = || ProbeError::from(Failure::BadRequest("HTTP/2 cannot send this host".into()));
+    let address = target.socket_addr().to_string();
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(if probe.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
+    uri.authority = Some(Authority::try_from(probe.host.as_deref().unwrap_or(&address)).map_err(|_| bad())?);
+    uri.path_and_query = Some(PathAndQuery::from_static("/grpc.health.v1.Health/Check"));
+    let mut request = http::Request::new(());
+    *request.version_mut() = Version::HTTP_2;
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = Uri::from_parts(uri).map_err(|_| bad())?;
+    let fields = request.headers_mut();
+    fields.insert(TE, HeaderValue::from_static("trailers"));
+    fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    if let Ok(agent) = HeaderValue::from_str(config.user_agent.as_str()) {
+        fields.insert(USER_AGENT, agent);
+    }
+    Ok(Exchange { request, body: Bytes::from(message::request(&probe.service)), wanted: Messages::LONGEST })
+}
+
+async fn call<S>(
+    exchange: Exchange,
+    stream: &mut S,
+    config: &CheckersConfig,
+    progress: &Progress,
+) -> Result<Outcome, ProbeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let judge = async |answer: &mut Answer<'_>| judge_answer(answer, progress).await;
+    Box::pin(http2::converse(stream, &config.memory, progress, exchange, judge)).await
+}
+
+async fn judge_answer(answer: &mut Answer<'_>, progress: &Progress) -> Result<Outcome, ProbeError> {
+    let head = answer.head().await?;
+    progress.answered();
+    // A response that is trailers alone has them as its head.
+    if let Some(status) = CallStatus::of(&head.headers)?
+        && status.code != 0
+    {
+        return Err(status.failure().into());
+    }
+    if head.status.as_u16() != 200 {
+        let reason = head.status.canonical_reason().map_or(String::new(), |reason| format!(" {reason}"));
+        return Err(Failure::Status { got: format!("HTTP {}{reason}", head.status.as_u16()).into() }.into());
+    }
+    let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    if !kind.starts_with(b"application/grpc") {
+        return Err(malformed(format!("not gRPC: the content type is {}", quote(kind))));
+    }
+    let mut messages = Messages::default();
+    while let Some(piece) = answer.data(messages.held()).await? {
+        messages.take(&piece).map_err(|error| malformed(error.to_string()))?;
+    }
+    let trailers = answer.trailers().await?.unwrap_or_default();
+    let status = match CallStatus::of(&trailers)? {
+        Some(status) => Some(status),
+        None => CallStatus::of(&head.headers)?,
+    };
+    match status {
+        None => return Err(malformed("gRPC: no grpc-status behind the message".to_owned())),
+        Some(status) if status.code != 0 => return Err(status.failure().into()),
+        Some(_) => {}
+    }
+    match messages.status().map_err(|error| malformed(error.to_string()))? {
+        ServingStatus::Serving => Ok(Outcome::PASS),
+        other => Err(Failure::WrongAnswer(format!("the service is {other}").into()).into()),
+    }
+}
+
+fn malformed(text: String) -> ProbeError {
+    Failure::MalformedReply(fault::truncate_text(text)).into()
+}
+
+/// How a call ended.
+struct CallStatus {
+    code: u32,
+    message: Vec<u8>,
+}
+
+impl CallStatus {
+    /// The names of the codes, by their number.
+    const NAMES: [&str; 17] = [
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
+    ];
+
+    fn of(fields: &HeaderMap) -> Result<Option<Self>, ProbeError> {
+        let Some(status) = fields.get("grpc-status") else { return Ok(None) };
+        let code = status.to_str().ok().filter(|code| code.bytes().all(|byte| byte.is_ascii_digit()));
+        let Some(code) = code.and_then(|code| code.parse().ok()) else {
+            return Err(malformed(format!("gRPC: the grpc-status is {}", quote(status.as_bytes()))));
+        };
+        let message = fields.get("grpc-message").map(|message| message::percent_decode(message.as_bytes()));
+        Ok(Some(Self { code, message: message.unwrap_or_default() }))
+    }
+
+    fn failure(&self) -> Failure {
+        let name = Self::NAMES.get(self.code as usize).unwrap_or(&"(unknown)");
+        let message =
+            if self.message.is_empty() { String::new() } else { format!(": {}", quote(&self.message)) };
+        Failure::Status { got: fault::truncate_text(format!("grpc-status {} {name}{message}", self.code)) }
+    }
+}
