@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use hc_types::{Outcome, ProbeSpec, StatusUpdate};
+use hc_types::{Outcome, PhaseTimes, ProbeSpec, StatusUpdate};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::exemplar::CounterWithExemplar;
@@ -35,6 +35,12 @@ struct ReasonLabels {
     reason: Word,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PhaseLabels {
+    r#type: Word,
+    phase: Word,
+}
+
 /// Names the check of an exemplar.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CheckLabel {
@@ -48,6 +54,8 @@ type Failures = CounterWithExemplar<CheckLabel>;
 struct OfType {
     total: Counter,
     duration: Histogram,
+    /// In the order of [`PhaseTimes::NAMES`].
+    phases: [Histogram; PhaseTimes::NAMES.len()],
     failures: HashMap<&'static str, Failures>,
 }
 
@@ -72,6 +80,15 @@ impl Probes {
             duration.clone(),
         );
 
+        let phases: Family<PhaseLabels, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(BUCKETS));
+        registry.register_with_unit(
+            "probe_phase_duration",
+            "How long each phase took of probes that came to it",
+            Unit::Seconds,
+            phases.clone(),
+        );
+
         let of = |r#type: &'static str| {
             let label = TypeLabel { r#type: Word(r#type) };
             let failures = failure_reasons().map(|reason| {
@@ -81,6 +98,10 @@ impl Probes {
             OfType {
                 total: total.get_or_create(&label).clone(),
                 duration: duration.get_or_create(&label).clone(),
+                phases: PhaseTimes::NAMES.map(|phase| {
+                    let labels = PhaseLabels { r#type: Word(r#type), phase: Word(phase) };
+                    phases.get_or_create(&labels).clone()
+                }),
                 failures: failures.collect(),
             }
         };
@@ -97,6 +118,11 @@ impl Probes {
             let Some((_, of_type)) = self.types.iter().find(|(name, _)| *name == kind) else { continue };
             of_type.total.inc();
             of_type.duration.observe(update.status.duration.as_secs_f64());
+            for (histogram, micros) in of_type.phases.iter().zip(update.evidence.phases.micros()) {
+                if micros > 0 {
+                    histogram.observe(f64::from(micros) / 1e6);
+                }
+            }
             if let Some(Outcome::Fail(failure)) = &update.status.outcome
                 && let Some(counter) = of_type.failures.get(failure.label())
             {

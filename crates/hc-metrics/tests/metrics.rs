@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use hc_metrics::{Format, Metrics, Shard, Sink, Snapshot, Source};
 use hc_types::{
     CheckId, CheckSpec, Counts, Evidence, Failure, Health, Held, Incarnation, LocalFault, Observer as _,
-    Outcome, ProbeSpec, Progress, Status, StatusUpdate, Target, TcpProbe, Timing,
+    Outcome, PhaseTimes, ProbeSpec, Progress, Status, StatusUpdate, Target, TcpProbe, Timing,
 };
 
 fn update(id: u64, outcome: Outcome, held: Option<LocalFault>, transition: bool) -> StatusUpdate {
@@ -30,7 +30,7 @@ fn update(id: u64, outcome: Outcome, held: Option<LocalFault>, transition: bool)
         transition,
         reportable: true,
         progress: Progress { next_due: Some(UNIX_EPOCH), ..Progress::default() },
-        evidence: Evidence::default(),
+        evidence: Evidence { phases: PhaseTimes { connect: 700, ..PhaseTimes::default() }, seen: None },
     }
 }
 
@@ -82,6 +82,9 @@ fn what_was_counted_is_shown() {
         "hc_probe_duration_seconds_bucket{le=\"0.0025\",type=\"tcp\"} 0",
         "hc_probe_duration_seconds_bucket{le=\"0.005\",type=\"tcp\"} 3",
         "hc_probe_duration_seconds_count{type=\"tcp\"} 3",
+        "hc_probe_phase_duration_seconds_bucket{le=\"0.0005\",type=\"tcp\",phase=\"connect\"} 0",
+        "hc_probe_phase_duration_seconds_bucket{le=\"0.001\",type=\"tcp\",phase=\"connect\"} 3",
+        "hc_probe_phase_duration_seconds_count{type=\"tcp\",phase=\"tls\"} 0",
         "hc_transitions_total{to=\"unhealthy\"} 1",
         "hc_checks{health=\"healthy\"} 2",
         "hc_checks_held 1",
