@@ -70,6 +70,12 @@ impl Row {
         self.health
     }
 
+    /// How many bytes are kept of the answer that failed last.
+    pub(crate) fn answer_length(&self) -> u64 {
+        let seen = self.last_failure.as_ref().and_then(|failure| failure.evidence.seen.as_ref());
+        seen.map_or(0, |seen| seen.answer.len() as u64)
+    }
+
     /// Whether the latest probes were inconclusive.
     pub(crate) fn is_held(&self) -> bool {
         self.aside.as_ref().is_some_and(|aside| aside.held.is_some())

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hc_types::{CheckId, CheckSpec, CheckStatus, Counts, Health, Incarnation, Status, StatusUpdate};
+use hc_types::{
+    CheckId, CheckSpec, CheckStatus, Counts, Health, Incarnation, RawBytes, Status, StatusUpdate,
+};
 
 use crate::check::CheckView;
 use crate::journal::{Journal, Transition, Transitions};
@@ -38,15 +40,40 @@ pub struct Page {
     pub next: Option<Cursor>,
 }
 
-/// Takes a row in, or out.
-fn count(counts: &mut Counts, row: &Row, step: fn(u64, u64) -> u64) {
-    let of_health = match row.health() {
-        Health::Healthy => &mut counts.healthy,
-        Health::Unhealthy => &mut counts.unhealthy,
-        Health::Unknown => &mut counts.unknown,
-    };
-    *of_health = step(*of_health, 1);
-    counts.held = step(counts.held, row.is_held().into());
+/// The bytes of failing answers that are kept in all: 64 MiB, for example those of 65,536 checks with a kilobyte each. Beyond it
+/// an answer is not kept; the rest of the evidence is.
+const MAX_ANSWERS: u64 = 64 << 20;
+
+/// What is counted over all rows.
+#[derive(Debug, Default)]
+struct Sums {
+    counts: Counts,
+    /// Bytes of failing answers.
+    answers: u64,
+}
+
+impl Sums {
+    /// Takes a row in, or out.
+    fn count(&mut self, row: &Row, step: fn(u64, u64) -> u64) {
+        let Self { counts, answers } = self;
+        let of_health = match row.health() {
+            Health::Healthy => &mut counts.healthy,
+            Health::Unhealthy => &mut counts.unhealthy,
+            Health::Unknown => &mut counts.unknown,
+        };
+        *of_health = step(*of_health, 1);
+        counts.held = step(counts.held, row.is_held().into());
+        *answers = step(*answers, row.answer_length());
+    }
+
+    /// Drops the answer of an update for which there is no room.
+    fn fit(&self, update: &mut StatusUpdate) {
+        if let Some(seen) = &mut update.evidence.seen
+            && self.answers.saturating_add(seen.answer.len() as u64) > MAX_ANSWERS
+        {
+            seen.answer = RawBytes::default();
+        }
+    }
 }
 
 /// The latest status of each check.
@@ -57,7 +84,7 @@ pub struct Table {
     index: HashMap<CheckId, u32>,
     journal: Journal,
     /// Of all rows, kept with each change, so that a reader need not walk over a million of them.
-    counts: Counts,
+    sums: Sums,
 }
 
 impl Table {
@@ -69,7 +96,7 @@ impl Table {
             free: Vec::new(),
             index: HashMap::new(),
             journal: Journal::new(epoch, transitions),
-            counts: Counts::default(),
+            sums: Sums::default(),
         }
     }
 
@@ -79,10 +106,10 @@ impl Table {
     /// At 2^32 checks, which need more than half a terabyte.
     pub fn begin(&mut self, id: CheckId, incarnation: Incarnation, spec: &Arc<CheckSpec>) -> Slot {
         let row = Row::new(id, incarnation, spec);
-        count(&mut self.counts, &row, u64::wrapping_add);
+        self.sums.count(&row, u64::wrapping_add);
         if let Some(&at) = self.index.get(&id) {
             if let Some(before) = self.rows[at as usize].replace(row) {
-                count(&mut self.counts, &before, u64::wrapping_sub);
+                self.sums.count(&before, u64::wrapping_sub);
             }
             return Slot(at);
         }
@@ -100,7 +127,7 @@ impl Table {
         let Slot(at) = self.slot(id, incarnation)?;
         self.index.remove(&id);
         if let Some(before) = self.rows[at as usize].take() {
-            count(&mut self.counts, &before, u64::wrapping_sub);
+            self.sums.count(&before, u64::wrapping_sub);
         }
         self.free.push(at);
         if self.index.is_empty() {
@@ -112,7 +139,7 @@ impl Table {
 
     /// Takes an update as it is: where the check stands, and, if it is reportable, what consumers get. `None` when the
     /// incarnation is not the current one, or consumers get nothing new.
-    pub fn record(&mut self, update: StatusUpdate) -> Option<Report> {
+    pub fn record(&mut self, mut update: StatusUpdate) -> Option<Report> {
         let slot = self.slot(update.id, update.incarnation)?;
         if !update.reportable || update.status.health == Health::Unknown {
             // What a stage holds back it still does.
@@ -121,6 +148,7 @@ impl Table {
             return None;
         }
         self.journalize(slot, &update);
+        self.sums.fit(&mut update);
         let before = self.row(slot)?.reported_health();
         let transition = update.transition || before != Some(update.status.health);
         self.write(slot, |row| row.pass(update));
@@ -129,9 +157,10 @@ impl Table {
 
     /// Takes an update of which consumers get nothing: they go on getting what they got, because of the stage `by`. Ignored
     /// when the incarnation is not the current one.
-    pub fn hold_back(&mut self, update: StatusUpdate, by: &'static str) {
+    pub fn hold_back(&mut self, mut update: StatusUpdate, by: &'static str) {
         let Some(slot) = self.slot(update.id, update.incarnation) else { return };
         self.journalize(slot, &update);
+        self.sums.fit(&mut update);
         self.write(slot, |row| row.hold_back(update, by));
     }
 
@@ -209,7 +238,7 @@ impl Table {
     /// How many checks there are, by where they stand.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.counts
+        self.sums.counts
     }
 
     /// How many checks there are.
@@ -260,11 +289,11 @@ impl Table {
 
     /// Changes where a check stands.
     fn write(&mut self, slot: Slot, change: impl FnOnce(&mut Row)) {
-        let Self { rows, counts, .. } = self;
+        let Self { rows, sums, .. } = self;
         let Some(row) = rows.get_mut(slot.0 as usize).and_then(Option::as_mut) else { return };
-        count(counts, row, u64::wrapping_sub);
+        sums.count(row, u64::wrapping_sub);
         change(row);
-        count(counts, row, u64::wrapping_add);
+        sums.count(row, u64::wrapping_add);
     }
 
     fn row_mut(&mut self, Slot(at): Slot) -> Option<&mut Row> {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use hc_types::{Evidence, Failure, Held, LocalFault, Outcome, ProbeSpec, Progress, Target, Timing};
+use hc_types::{Evidence, Failure, Held, LocalFault, Outcome, ProbeSpec, Progress, Seen, Target, Timing};
 
 use super::*;
 use crate::check::{Reported, Withheld};
@@ -211,4 +211,33 @@ fn the_counts_are_those_of_the_rows() {
         seen.held = seen.held.max(walked.held);
     }
     assert!(seen.healthy > 1 && seen.unhealthy > 1 && seen.held > 1, "{seen:?}");
+}
+
+#[test]
+fn failing_answers_have_a_limit_in_all_and_give_their_room_back() {
+    let kilobyte = vec![b'x'; 1024];
+    let checks = MAX_ANSWERS / 1024 + 2;
+    let mut table = table(1..=checks);
+    let fails = |id| {
+        let mut update = update(id, FIRST, Health::Unhealthy, 5);
+        let seen = Seen { answer: kilobyte.clone().into(), tls: None };
+        update.evidence.seen = Some(Box::new(seen));
+        update
+    };
+    let kept = |table: &Table, id| {
+        let failure = table.check(CheckId(id)).unwrap().last_failure.unwrap();
+        failure.evidence.seen.as_ref().unwrap().answer.len()
+    };
+    for id in 1..=checks {
+        table.record(fails(id));
+    }
+    assert_eq!((kept(&table, checks - 2), kept(&table, checks - 1), kept(&table, checks)), (1024, 0, 0));
+    // The room of a check that has ended, and of one that begins again.
+    table.forget(CheckId(1), FIRST);
+    table.begin(CheckId(2), SECOND, &spec());
+    for id in [checks - 1, checks] {
+        table.record(fails(id));
+        assert_eq!(kept(&table, id), 1024);
+    }
+    assert_eq!(table.sums.answers, MAX_ANSWERS);
 }
