@@ -1,7 +1,7 @@
 //! Metrics of hc-server, for Prometheus.
 //!
 //! [`Metrics`] counts what shards find, some atomic additions a probe. What is a state and no count is given at the time of a scrape, as a
-//! [`Snapshot`]. `docs/metrics.md` lists every metric.
+//! [`Snapshot`]. `docs/reference/metrics.md` lists every metric.
 //!
 //! ```
 //! use hc_metrics::{Format, Metrics, Snapshot};
