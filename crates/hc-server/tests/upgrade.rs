@@ -61,10 +61,10 @@ fn health_is_restored_from_a_snapshot_of_version_1() {
     let statuses = statuses_after_start_with(include_bytes!("upgrade/version-1.snapshot"));
     assert_eq!(statuses.len(), 14);
     for (id, status) in statuses {
-        // The first probe may have ended already. A check that started from unknown would have at most one result.
+        // Some probes may have ended already, on a slow machine several. A check that started from unknown would have only those.
         assert_eq!(status["state"], if id == 14 { "unhealthy" } else { "healthy" }, "{id}: {status}");
-        assert!(matches!(status["successes"].as_u64().unwrap() - id, 1000 | 1001), "{id}: {status}");
+        assert!(matches!(status["successes"].as_u64().unwrap() - id, 1000..1100), "{id}: {status}");
         let failed_before = if id == 14 { 9 } else { 0 };
-        assert!(matches!(status["failures"].as_u64().unwrap() - failed_before, 0 | 1), "{id}: {status}");
+        assert!(matches!(status["failures"].as_u64().unwrap() - failed_before, 0..100), "{id}: {status}");
     }
 }
