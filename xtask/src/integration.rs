@@ -17,7 +17,7 @@ use crate::workspace::Workspace;
 /// The command by which we run ourselves again inside the namespaces. Not for people.
 pub(crate) const INSIDE: &str = "inside-namespace";
 
-/// What [`test`] needs.
+/// What [`test()`] needs.
 pub(crate) const NEEDS: &[Need] = &[Need::Rust, Need::Go, Need::Cgo, Need::Servers];
 
 /// `cargo xtask integration`.

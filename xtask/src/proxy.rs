@@ -11,7 +11,7 @@ use crate::setup::{self, Need};
 use crate::workspace::Workspace;
 use crate::{build, command};
 
-/// What [`lint`] and [`test`] need: both compile what is built on Seesaw.
+/// What [`lint`] and [`test()`] need: both compile what is built on Seesaw.
 pub(crate) const NEEDS: &[Need] = &[Need::Go, Need::Cgo];
 
 /// What `cargo xtask proxy` does.

@@ -175,7 +175,7 @@ where
         let mut received = Received::new(&incoming.buffer, ended);
         let next = talk.next(&mut received);
         let used = received.used();
-        if next.is_err() {
+        if next.is_err() && !talk.may_repeat_secrets() {
             // What the failure is about begins behind what was understood.
             progress.keep_answer(&incoming.buffer[used..]);
         }

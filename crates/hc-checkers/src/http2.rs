@@ -226,6 +226,8 @@ impl Answer<'_> {
             content.poll_data(context)
         });
         match next.await {
+            // What fails without the memory would have failed with it.
+            Some(Err(error)) => Err(name(&error, self.seen, Phase::Response)),
             _ if self.taken => Err(LocalFault::ProbeMemory.into()),
             None => Ok(None),
             Some(Ok(piece)) => {
@@ -233,7 +235,6 @@ impl Answer<'_> {
                 let _released: Result<(), h2::Error> = content.flow_control().release_capacity(piece.len());
                 Ok(Some(piece))
             }
-            Some(Err(error)) => Err(name(&error, self.seen, Phase::Response)),
         }
     }
 
@@ -253,6 +254,11 @@ fn name(error: &h2::Error, seen: &Seen, phase: Phase) -> ProbeError {
     }
     let kept = seen.error.borrow_mut().take();
     match kept {
+        // TLS without a last word.
+        Some(error) if error.raw_os_error().is_none() && error.kind() == io::ErrorKind::UnexpectedEof => {
+            drop(first);
+            return closed(seen);
+        }
         Some(error) if error.raw_os_error().is_some() || error.get_ref().is_some() => {
             return fault::after(&first, tls::name_error(&error, phase));
         }

@@ -244,7 +244,13 @@ impl Request {
                 SendError::Send(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     LocalFault::Buffers.into()
                 }
-                SendError::Send(error) => fault::sending(&error, target.ip()),
+                SendError::Send(error) => {
+                    // It may be bound to an interface that was removed and made again: the next probe opens another.
+                    if target.way().is_some() {
+                        state.socket = None;
+                    }
+                    fault::sending(&error, target.ip())
+                }
             });
         }
         Ok(Self { mux: Rc::clone(mux), socket, sequence })

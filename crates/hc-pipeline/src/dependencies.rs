@@ -35,6 +35,9 @@ pub(crate) const NAME: &str = "dependency";
 /// How soon a gateway that has failed, and is not down yet, is asked again while somebody waits for it.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// A check that is probed more rarely is asked at once when its gateways are back: its failure would be held until its next probe.
+const LONG_INTERVAL: Duration = Duration::from_secs(5);
+
 /// The stage of dependencies. It costs nothing while no check depends on another.
 pub struct Dependencies {
     names: Arc<dyn Names>,
@@ -43,6 +46,8 @@ pub struct Dependencies {
     version: u64,
     dependants: HashMap<CheckId, Dependant>,
     gateways: HashMap<CheckId, Gateway>,
+    /// Health that operators force, of any check: it may become a gateway later.
+    forced: HashMap<CheckId, Health>,
     /// When waiting for an answer is over.
     due: BTreeSet<(Instant, CheckId)>,
     /// When gateways are asked again.
@@ -81,6 +86,7 @@ impl Dependencies {
             version: 0,
             dependants: HashMap::new(),
             gateways: HashMap::new(),
+            forced: HashMap::new(),
             due: BTreeSet::new(),
             asks: BTreeSet::new(),
             held: Arc::default(),
@@ -96,7 +102,7 @@ impl Dependencies {
     fn gate(&self, on: &[CheckId], since: SystemTime) -> Gate {
         let gate = |id: &CheckId| {
             let gateway = self.gateways.get(id)?;
-            Some(match gateway.forced {
+            Some(match self.forced.get(id) {
                 Some(Health::Unhealthy) => Gate::Shut,
                 Some(_) => Gate::Open,
                 None if self.paused.contains(*id) => Gate::Open,
@@ -145,9 +151,9 @@ impl Dependencies {
         match self.gate(&known.on, SystemTime::UNIX_EPOCH) {
             Gate::Shut => self.wait(id, Wait::Down, now, out),
             Gate::Open | Gate::Unknown => {
-                let passed = known.on.iter().filter_map(|on| self.gateways.get(on)?.passed).max();
+                let up_since = known.on.iter().filter_map(|on| self.gateways.get(on)?.up_since).max();
                 // A probe that began while the gateway was down says nothing.
-                if began >= passed {
+                if began >= up_since {
                     self.release(id, out);
                 }
             }
@@ -190,11 +196,14 @@ impl Dependencies {
             out.probe.extend(gateways.filter(|id| !self.paused.contains(**id)));
             return;
         }
+        if wait == Wait::NextProbe && held.update.spec.longest_interval() > LONG_INTERVAL {
+            out.probe.insert(id);
+        }
         if wait != Wait::Down {
             return;
         }
         let down: Vec<CheckId> =
-            on.iter().filter(|id| self.gateways.get(id).is_some_and(Gateway::is_down)).copied().collect();
+            on.iter().filter(|id| is_down(&self.forced, &self.gateways, **id)).copied().collect();
         for gateway in down {
             // One that is itself behind a gateway that is down is no alarm of its own.
             let is_held = self.dependants.get(&gateway).is_some_and(|known| known.held.is_some());
@@ -232,9 +241,13 @@ impl Dependencies {
         let passes = is_verdict && matches!(update.status.outcome, Some(Outcome::Pass(_)));
         let before = std::mem::replace(&mut gateway.health, update.status.health);
         if passes {
-            gateway.passed = gateway.passed.max(update.status.last_check);
+            gateway.passed = update.status.last_check;
         }
         let turned = before != update.status.health;
+        if turned {
+            let is_up = update.status.health == Health::Healthy;
+            gateway.up_since = update.status.last_check.filter(|_| is_up);
+        }
         let fails = is_verdict && !passes;
         if turned || passes {
             self.judge_behind(update.id, now, out);
@@ -246,12 +259,16 @@ impl Dependencies {
         }
     }
 
+    fn is_down(&self, id: CheckId) -> bool {
+        is_down(&self.forced, &self.gateways, id)
+    }
+
     /// An alarm ends when its gateway is up.
     fn back(&mut self, id: CheckId, out: &mut Effects) {
-        let Some(gateway) = self.gateways.get_mut(&id).filter(|gateway| gateway.alarm && !gateway.is_down())
-        else {
+        if self.is_down(id) {
             return;
-        };
+        }
+        let Some(gateway) = self.gateways.get_mut(&id).filter(|gateway| gateway.alarm) else { return };
         gateway.alarm = false;
         let (name, behind) = (Arc::clone(&gateway.name), gateway.behind.clone());
         let awaiting =
@@ -271,6 +288,12 @@ impl Dependencies {
         };
         self.gateways.get(&id).is_some_and(|gateway| gateway.behind.iter().any(waits))
     }
+}
+
+/// What an operator says goes before what its probes find.
+fn is_down(forced: &HashMap<CheckId, Health>, gateways: &HashMap<CheckId, Gateway>, id: CheckId) -> bool {
+    let by_probes = gateways.get(&id).map(|gateway| gateway.health);
+    forced.get(&id).copied().or(by_probes) == Some(Health::Unhealthy)
 }
 
 impl Stage for Dependencies {
@@ -306,20 +329,25 @@ impl Stage for Dependencies {
     }
 
     fn forget(&mut self, id: CheckId, now: Instant, out: &mut Effects) {
+        self.forced.remove(&id);
         self.unhold(id);
         if let Some(known) = self.dependants.get_mut(&id) {
             known.told = Health::Unknown;
         }
         if let Some(gateway) = self.gateways.get_mut(&id) {
             (gateway.health, gateway.passed, gateway.alarm) = (Health::Unknown, None, false);
+            gateway.up_since = None;
             // Where it was down, checks behind it wait for what becomes of it, but not for ever.
             self.judge_behind(id, now, out);
         }
     }
 
     fn overruled(&mut self, id: CheckId, word: Word, now: Instant, out: &mut Effects) {
-        if let Some(gateway) = self.gateways.get_mut(&id) {
-            gateway.forced = if let Word::Forced(health) = word { Some(health) } else { None };
+        match word {
+            Word::Forced(health) => _ = self.forced.insert(id, health),
+            _ => _ = self.forced.remove(&id),
+        }
+        if self.gateways.contains_key(&id) {
             self.judge_behind(id, now, out);
             self.back(id, out);
         }

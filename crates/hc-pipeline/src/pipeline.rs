@@ -16,6 +16,9 @@ use crate::overrides::{Overrides, Refused, Standing};
 use crate::stage::Stage;
 use crate::stages::{Moment, Stages};
 
+/// Overrides, or checks of them, that are gone through under the locks in one go.
+const AT_ONCE: usize = 64;
+
 /// What the shards write to. Observers see every update; then the stages decide what consumers get of it.
 ///
 /// Readers of the view see the status itself at once, also while a stage holds it back. What is held comes out again only
@@ -119,12 +122,18 @@ impl Pipeline {
 
     /// Lets overrides apply to these checks, those of them that run.
     pub fn bind(&self, ids: &[CheckId]) {
-        self.step(|stages, table, reports, at| stages.bind(ids, table, reports, at));
+        // In between others have their turn: the shards wait for this lock.
+        for ids in ids.chunks(AT_ONCE) {
+            self.step(|stages, table, reports, at| stages.bind(ids, table, reports, at));
+        }
     }
 
     /// Ends overrides before their time; gives those that there were.
     pub fn withdraw(&self, numbers: &[u64]) -> Vec<Override> {
-        self.step(|stages, table, reports, at| stages.withdraw(numbers, table, reports, at))
+        let ended = numbers.chunks(AT_ONCE).map(|numbers| {
+            self.step(|stages, table, reports, at| stages.withdraw(numbers, table, reports, at))
+        });
+        ended.flatten().collect()
     }
 
     /// The overrides, for readers.

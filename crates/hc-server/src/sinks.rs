@@ -1,7 +1,7 @@
 //! The sinks of the configuration: consumers beside hc-proxy, on a thread of their own.
 //!
-//! [`SinkPlan`] is one of them as the configuration has it, [`Sinks`] are all of them with what they need open, and
-//! [`Sinks::serve`] runs them. Each is a consumer like hc-proxy, with an outbox of its own.
+//! `SinkPlan` is one of them as the configuration has it, `Sinks` are all of them with what they need open, and
+//! `Sinks::serve` runs them. Each is a consumer like hc-proxy, with an outbox of its own.
 
 pub mod commands;
 mod delivery;

@@ -16,7 +16,7 @@ use tokio::select;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::config::StateConfig;
 use crate::state::{OpenError, Problem, StateDir};
@@ -114,7 +114,14 @@ impl Snapshots {
         let Some(dir) = self.dir() else { return Default::default() };
         let contents = hc_snapshot::read(dir, SystemTime::now(), self.max_age);
         let (found, overrides) = match contents {
-            Ok(Contents { health, overrides }) => (Ok(health), overrides),
+            Ok(Contents { health, overrides, overrides_unknown }) => {
+                if overrides_unknown {
+                    error!(
+                        "another version of hc-server has written overrides that this one cannot read: none is in force"
+                    );
+                }
+                (Ok(health), overrides)
+            }
             Err(error) => (Err(error), Vec::new()),
         };
         if !overrides.is_empty() {

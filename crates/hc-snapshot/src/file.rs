@@ -13,8 +13,8 @@ use crate::codec::{self, DecodeError, Decoded, EncodeError};
 /// Name of the snapshot in the state directory.
 pub const FILE_NAME: &str = "health.snapshot";
 
-/// The most that is read: two million checks. A larger file is not ours.
-const MAX_BYTES: u64 = 160 * 1024 * 1024;
+/// The most that is read: two million checks, and as many overrides as there may be with the longest texts. A larger file is not ours.
+const MAX_BYTES: u64 = 320 * 1024 * 1024;
 
 /// How far a clock may have been set back between two runs without making the snapshot one from the future.
 pub const TOLERANCE: Duration = Duration::from_secs(10);
@@ -94,6 +94,8 @@ pub struct Contents {
     pub health: Found,
     /// What operators say of checks, however old that is: each has an end of its own.
     pub overrides: Vec<Override>,
+    /// Whether there are overrides that this program cannot read: another version has written them.
+    pub overrides_unknown: bool,
 }
 
 /// Replaces the snapshot in `dir`, which must exist. The file has mode 0600 and is on the disk when this returns.
@@ -156,21 +158,21 @@ pub fn read(dir: &Path, now: SystemTime, max_age: Duration) -> Result<Contents, 
         Ok(Some(file)) => file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?,
         Ok(None) => return Err(ReadError::NotAFile { path }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Contents { health: Found::Nothing, overrides: Vec::new() });
+            return Ok(Contents { health: Found::Nothing, overrides: Vec::new(), overrides_unknown: false });
         }
         Err(error) => return Err(io(error)),
     };
     if bytes.len() as u64 > MAX_BYTES {
         return Err(io(io::Error::new(io::ErrorKind::FileTooLarge, "larger than any snapshot")));
     }
-    let Decoded { written, records, overrides } =
+    let Decoded { written, records, overrides, overrides_unknown } =
         codec::decode(&bytes).map_err(|source| ReadError::Decode { path: path.clone(), source })?;
     let health = match now.duration_since(written) {
         Ok(age) if age > max_age => Found::TooOld { written },
         Err(ahead) if ahead.duration() > TOLERANCE => Found::FromTheFuture { written },
         _ => Found::Usable { written, records },
     };
-    Ok(Contents { health, overrides })
+    Ok(Contents { health, overrides, overrides_unknown })
 }
 
 /// `None` for what is no regular file.

@@ -206,6 +206,10 @@ impl Compiled {
 
     fn search(&self, input: &Input<'_>) -> Result<bool, TooManyStates> {
         let mut states = self.states.get();
+        // The count is of the memory, which searches share: one that used it up must not take it from those after it.
+        if states.clear_count() > 0 {
+            states.reset(&self.automaton);
+        }
         let found = self.automaton.try_search_fwd(&mut states, &input.clone().earliest(true));
         found.map(|found| found.is_some()).map_err(|_: MatchError| TooManyStates)
     }

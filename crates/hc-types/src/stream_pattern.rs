@@ -104,9 +104,18 @@ fn syntax_config() -> syntax::Config {
     syntax::Config::new().unicode(false).utf8(false)
 }
 
+/// How often the memory for states may be used up and cleared by one matcher. Then it gives up, and nothing matches: each byte
+/// would take microseconds of a thread that many probes share.
+const CLEARED: usize = 64;
+
 fn automaton(text: &str) -> Option<DFA> {
     DFA::builder()
-        .configure(DFA::config().cache_capacity(MAX_STATES).skip_cache_capacity_check(true))
+        .configure(
+            DFA::config()
+                .cache_capacity(MAX_STATES)
+                .skip_cache_capacity_check(true)
+                .minimum_cache_clear_count(Some(CLEARED)),
+        )
         .thompson(
             thompson::Config::new()
                 .utf8(false)

@@ -155,6 +155,8 @@ fn routing(errno: i32, to: IpAddr, node: &impl Node) -> ProbeError {
         libc::EACCES => LocalFault::RouteProhibited,
         libc::EINVAL => LocalFault::RouteBlackhole,
         libc::EPERM => LocalFault::Filter,
+        // The interface that the socket is bound to is gone.
+        libc::ENODEV => LocalFault::InterfaceDown,
         _ => return before_sending(errno),
     }
     .into()

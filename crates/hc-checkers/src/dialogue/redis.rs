@@ -175,6 +175,11 @@ impl<'p> Redis<'p> {
 
     fn judge(&mut self, command: Command, reply: &Reply<'_>) -> Result<(), Failure> {
         match (command, reply) {
+            // A server that does not know AUTH repeats what came after it: the password.
+            (Command::Auth, Reply::Error(words)) => {
+                let first = words.split(|byte| *byte == b' ').next().unwrap_or_default();
+                Err(refused(meaning(words), first))
+            }
             (_, Reply::Error(words)) => Err(refused(meaning(words), words)),
             (Command::Auth, Reply::Simple(b"OK")) => Ok(()),
             (Command::Ping, Reply::Simple(b"PONG") | Reply::Bulk(Some(b"PONG"))) => Ok(()),
@@ -241,6 +246,10 @@ impl Talk for Redis<'_> {
         }
         let pass = self.role.map_or(Pass::Plain, |role| Pass::answer(format!("it is a {role}")));
         Ok(Next::Pass { pass, farewell: &[] })
+    }
+
+    fn may_repeat_secrets(&self) -> bool {
+        self.open.last() == Some(&Command::Auth)
     }
 
     fn step(&self) -> String {

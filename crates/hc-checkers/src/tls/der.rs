@@ -259,10 +259,15 @@ fn seconds(time: &Element<'_>) -> Option<u64> {
     let year: i64 = text[..year_digits].parse().ok()?;
     let year = century.unwrap_or(if year < 50 { 2000 } else { 1900 }) + year;
     let (month, day) = (number(0)?, number(2)?);
+    let (hour, minute, second) = (number(4)?, number(6)?, number(8)?);
+    // A peer may write anything, and what lies behind the year 9999 cannot be shown.
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
     // Days since 1970 in the Gregorian calendar, with years that begin in March.
     let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
-    let seconds = ((days * 24 + number(4)?) * 60 + number(6)?) * 60 + number(8)?;
+    let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
     Some(u64::try_from(seconds).unwrap_or(0))
 }
 

@@ -56,8 +56,8 @@ pub(super) struct Gateway {
     pub(super) health: Health,
     /// Start of the latest probe that passed.
     pub(super) passed: Option<SystemTime>,
-    /// What an operator says.
-    pub(super) forced: Option<Health>,
+    /// Start of the probe with which it became healthy, while it is.
+    pub(super) up_since: Option<SystemTime>,
     /// The log has said that it is down.
     pub(super) alarm: bool,
 }
@@ -70,13 +70,9 @@ impl Gateway {
             spec: None,
             health: Health::Unknown,
             passed: None,
-            forced: None,
+            up_since: None,
             alarm: false,
         }
-    }
-
-    pub(super) fn is_down(&self) -> bool {
-        self.forced.unwrap_or(self.health) == Health::Unhealthy
     }
 
     /// How long to wait for its answer: it is asked once a second, and may fail as often as its retries say before it is down.

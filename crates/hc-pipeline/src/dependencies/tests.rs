@@ -208,8 +208,8 @@ fn a_probe_that_began_before_the_gateway_was_back_does_not_decide() {
     rig.up(1);
     rig.passed.clear();
     let gateway = rig.stage.gateways.get_mut(&CheckId(1)).unwrap();
-    // As if the probe of the gateway had begun after that of the check.
-    gateway.passed = Some(rig.wall + SECOND / 20);
+    // As if the probe with which the gateway came back had begun after that of the check.
+    gateway.up_since = Some(rig.wall + SECOND / 20);
     rig.probe(11, false, Unhealthy, false);
     rig.heard(&[]);
     rig.probe(11, false, Unhealthy, false);
@@ -345,4 +345,52 @@ fn a_muted_gateway_counts_as_its_probes_find_it() {
     rig.passed.clear();
     rig.pass(100 * SECOND);
     rig.heard(&[]);
+}
+
+#[test]
+fn a_probe_that_takes_longer_than_the_gateways_interval_decides() {
+    let mut rig = rig();
+    rig.down(1);
+    rig.down(11);
+    rig.up(1);
+    rig.passed.clear();
+    // It begins now, and five passes of the gateway end before it does.
+    let began = rig.wall;
+    for _ in 0..5 {
+        rig.pass(SECOND);
+        rig.probe(1, true, Healthy, false);
+    }
+    rig.heard(&[]);
+    let mut held = rig.stage.dependants[&CheckId(11)].held.as_ref().unwrap().update.clone();
+    (held.status.last_check, held.status.duration) = (Some(began), rig.wall.duration_since(began).unwrap());
+    rig.step(|stage, now, out| stage.update(held, now, out));
+    rig.heard(&[(11, Unhealthy)]);
+}
+
+#[test]
+fn a_clock_that_is_set_back_holds_nothing() {
+    let mut rig = rig();
+    rig.wall -= 500 * SECOND;
+    rig.down(1);
+    rig.down(11);
+    rig.up(1);
+    rig.passed.clear();
+    rig.down(11);
+    rig.heard(&[(11, Unhealthy)]);
+}
+
+#[test]
+fn what_is_forced_before_a_check_is_a_gateway_counts() {
+    let mut rig = Rig::new(&[]);
+    rig.step(|stage, now, out| stage.overruled(CheckId(1), Word::Forced(Unhealthy), now, out));
+    rig.names.set(&[(11, &[1])]);
+    rig.step(|stage, now, out| stage.in_effect(now, out));
+    rig.up(1);
+    rig.up(11);
+    rig.passed.clear();
+    rig.down(11);
+    rig.heard(&[]);
+    rig.step(|stage, now, out| stage.overruled(CheckId(1), Word::Probes, now, out));
+    rig.down(11);
+    rig.heard(&[(11, Unhealthy)]);
 }

@@ -118,6 +118,10 @@ impl Book {
     /// if it is over already.
     pub(super) fn add(&mut self, order: Override, wall: SystemTime) -> Result<Option<u64>, Refused> {
         let window = order.weekly.as_ref().map(Window::new).transpose()?;
+        // One that is over takes the place of none.
+        if order.until.is_some_and(|until| until <= wall) {
+            return Ok(None);
+        }
         self.changed();
         let like = |entry: &Entry| {
             entry.order.ruling.label() == order.ruling.label()
@@ -128,9 +132,6 @@ impl Book {
             .and_then(|said| said.numbers.iter().find(|number| self.entries.get(number).is_some_and(like)));
         if let Some(before) = before.copied() {
             self.remove(before);
-        }
-        if order.until.is_some_and(|until| until <= wall) {
-            return Ok(None);
         }
         self.latest += 1;
         let number = self.latest;

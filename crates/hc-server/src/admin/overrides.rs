@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hc_admin::{ActionError, Caller};
 use hc_api::{CheckState, Filter, MAX_REASON, OverrideKind, OverrideRequest, Selection, WithdrawRequest};
@@ -249,6 +249,9 @@ fn reason(text: &str) -> Result<&str, ActionError> {
     Ok(text)
 }
 
+/// The end of the year 9999, behind which an instant has no form in RFC 3339 (seconds since 1970).
+const LAST: Duration = Duration::from_secs(253_402_300_800);
+
 /// When the override stands: exactly one of the ways to say that.
 fn span(request: &OverrideRequest, now: SystemTime) -> Result<Span, ActionError> {
     let OverrideRequest { kind, for_, from, until, weekly, zone, forever, .. } = request;
@@ -281,7 +284,11 @@ fn span(request: &OverrideRequest, now: SystemTime) -> Result<Span, ActionError>
         (None, Some(text)) => Some(instant("until", text)?),
         (None, None) => None,
     };
-    if end.is_some_and(|end| end <= begin || end <= now) {
+    let begin = begin.max(now);
+    if [Some(begin), end].into_iter().flatten().any(|at| at >= UNIX_EPOCH + LAST) {
+        return Err(rejected("until: after the year 9999"));
+    }
+    if end.is_some_and(|end| end <= begin) {
         return Err(rejected("until: over before it begins"));
     }
     let zone = zone.as_deref().unwrap_or_default();

@@ -97,7 +97,10 @@ impl World<'_> {
             // Out of reach from here is not down, but what cannot be reached must not get traffic either.
             (Health::Healthy, Health::Unhealthy) => {
                 let out_of_reach = matches!(status.outcome, Some(Outcome::Fail(Failure::PathDown { .. })));
-                ctx.truth.is_up(subject) && !out_of_reach
+                // It was, since the status before was told, and has not passed often enough since.
+                let had_outage = ctx.outages.good(at, ctx.now, 0) < ctx.now - at;
+                let rises = matches!(status.outcome, Some(Outcome::Pass(_))) && spec.timing().rise > 1;
+                ctx.truth.is_up(subject) && !out_of_reach && !(rises && had_outage)
             }
             (Health::Unhealthy, Health::Healthy) => !ctx.truth.is_up(subject),
             _ => false,

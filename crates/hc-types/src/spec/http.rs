@@ -29,6 +29,9 @@ pub(super) fn checked(mut http: Box<HttpProbe>) -> Result<Box<HttpProbe>, SpecEr
         return Err(SpecError::RequestTarget { quoted, problem });
     }
     http.tls.as_mut().map_or(Ok(()), Tls::check)?;
+    let request = http.overrides.as_ref().and_then(|overrides| overrides.request.as_ref());
+    let is_http2 = request.is_some_and(|request| request.version == HttpVersion::Http2);
+    check_alpn(http.tls.as_ref(), is_http2)?;
     check_body_conditions(&http)?;
     let has_tls = http.tls.is_some();
     if let Some(overrides) = &mut http.overrides {
@@ -48,10 +51,25 @@ pub(super) fn checked(mut http: Box<HttpProbe>) -> Result<Box<HttpProbe>, SpecEr
     Ok(http)
 }
 
+/// The protocol that is spoken must be among those that are offered, and over HTTP/1.1 no server may choose HTTP/2.
+fn check_alpn(tls: Option<&Tls>, is_http2: bool) -> Result<(), SpecError> {
+    let Some(options) = tls.and_then(|tls| tls.options.as_ref()) else { return Ok(()) };
+    let offers_http2 = options.alpn.iter().any(|name| name.as_slice() == b"h2");
+    let problem = match (is_http2, offers_http2) {
+        (true, _) if options.alpn.len() > 1 || (!offers_http2 && !options.alpn.is_empty()) => {
+            "a check by HTTP/2 offers h2 alone"
+        }
+        (false, true) => "h2 needs a check by HTTP/2 (`version = \"2\"`)",
+        _ => return Ok(()),
+    };
+    Err(SpecError::TlsOption { field: "alpn", problem })
+}
+
 /// # Errors
 /// The first field whose value makes no sense.
 pub(super) fn checked_grpc(mut grpc: Box<GrpcProbe>) -> Result<Box<GrpcProbe>, SpecError> {
     grpc.tls.as_mut().map_or(Ok(()), Tls::check)?;
+    check_alpn(grpc.tls.as_ref(), true)?;
     let length = grpc.service.len();
     if length > GrpcProbe::MAX_SERVICE {
         return Err(SpecError::Service { length });
