@@ -25,6 +25,9 @@ use crate::recheck::{Decision, Recheck};
 use crate::stage::Stage;
 use crate::{Group, GuardConfig};
 
+/// The name of the stage.
+pub(crate) const NAME: &str = "guard";
+
 /// Holds the verdicts of groups in which too many checks fail at once.
 ///
 /// A verdict is the step from healthy to unhealthy of a check that whoever is told takes for healthy. Everything else passes.
@@ -108,7 +111,7 @@ impl GuardConfig {
 
 impl Stage for Guard {
     fn name(&self) -> &'static str {
-        "guard"
+        NAME
     }
 
     fn update(&mut self, update: StatusUpdate, now: Instant, out: &mut Effects) {

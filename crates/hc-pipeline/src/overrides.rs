@@ -24,8 +24,8 @@ use hc_types::{
 };
 use hc_view::{CheckView, Reported};
 
-use crate::dependencies;
 use crate::effects::{Effects, Event, Over};
+use crate::guard;
 use crate::guard::later;
 use crate::stage::{Stage, Word};
 use book::Book;
@@ -176,9 +176,10 @@ impl Overrides {
     /// A check that runs, which an override may be of.
     pub(crate) fn know(&mut self, check: &CheckView, now: Instant, out: &mut Effects) {
         let is_told = !matches!(check.reported, Reported::Nothing);
-        // What the stage before holds back has not come here.
+        // Consumers get another status while no override is of the check. If the stage behind this one is not the reason, what
+        // the probes found has not come here: a stage before holds it back, also where an override that ended was told last.
         let status = match &check.reported {
-            Reported::Other(other) if other.by == dependencies::NAME => &other.status,
+            Reported::Other(other) if other.by != guard::NAME => &other.status,
             _ => &check.status,
         };
         let truth = is_told.then(|| StatusUpdate {
