@@ -46,7 +46,13 @@ pub fn reproduce(spec: &CheckSpec) -> Vec<Reproduction> {
         ProbeSpec::RadiusStatus(_) => tools::radclient_status(spec),
         ProbeSpec::Dialogue(_) | ProbeSpec::Grpc(_) => tools::dialogue(spec),
     };
-    vec![tool, hcctl::command(spec)]
+    let Some(host) = spec.host_name() else { return vec![tool, hcctl::command(spec)] };
+    // The target is the first address, or none.
+    if host.addresses().is_empty() {
+        return Vec::new();
+    }
+    let note = format!("asks the first of the {} addresses of {} alone", host.addresses().len(), host.name());
+    vec![tool.note(note.as_str()), hcctl::command(spec).note(note)]
 }
 
 impl Reproduction {

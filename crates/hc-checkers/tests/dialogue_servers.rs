@@ -143,7 +143,8 @@ fn redis() {
             "wrong_answer: PING: it wants a password: \"NOAUTH Authentication required.\""
         );
         let wrong = ask(6380, with("other"));
-        assert!(wrong.starts_with("wrong_answer: AUTH: the password is wrong: \"WRONGPASS "), "{wrong}");
+        // Its own words could repeat the password.
+        assert_eq!(wrong, "wrong_answer: AUTH: the password is wrong: \"WRONGPASS\"");
 
         // Nobody listens where its master should be.
         let _replica = server(6381, "--replicaof 127.0.0.1 1 --replica-serve-stale-data no");

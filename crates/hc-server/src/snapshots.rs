@@ -76,14 +76,12 @@ impl Flush {
     /// Why it is not, in words.
     pub(crate) async fn flush(&self) -> Result<(), String> {
         let (reply, written) = oneshot::channel();
-        if self.0.send(reply).await.is_err() {
-            return Err("the server is stopping".to_owned());
-        }
-        match timeout(PATIENCE, written).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err("the server is stopping".to_owned()),
-            Err(_) => Err("the disk takes too long".to_owned()),
-        }
+        let stopping = || "the server is stopping".to_owned();
+        let asked = async {
+            self.0.send(reply).await.map_err(|_| stopping())?;
+            written.await.map_err(|_| stopping())?
+        };
+        timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("the disk takes too long".to_owned()))
     }
 }
 

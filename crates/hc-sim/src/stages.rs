@@ -399,9 +399,11 @@ impl World {
         let behind: Vec<Option<&u64>> =
             (0..CHECKS).map(|check| gateways(check).iter().find(is_shut)).collect();
         for (((number, check), before), behind) in (0..).zip(&mut self.checks).zip(before).zip(behind) {
-            check.let_through |= check.truth == Some(Unhealthy) && behind.is_none();
             let reported = check.id.and_then(|id| self.table.check(id)?.reported_health());
             let is_ruled = ["force", "mute"].iter().any(|kind| self.said.contains_key(&(number, *kind)));
+            // Or consumers have it already: somebody forced it before its first probe.
+            let is_told = !is_ruled && before == Some(Unhealthy);
+            check.let_through |= check.truth == Some(Unhealthy) && (behind.is_none() || is_told);
             let is_news = reported == Some(Unhealthy) && before.is_some() && before != reported;
             let right = !is_news || is_ruled || check.let_through || behind.is_none();
             hold(right, Invariant::BehindAGateway, nanos(self.now), || {

@@ -169,6 +169,7 @@ func (s *Shadow) Checks(configs map[uint64]*seesaw.Config) {
 	for id, old := range before {
 		if c := s.checks[id]; c == nil || c.text != old.text || c.backend != old.backend {
 			delete(s.rejected, id)
+			s.waiting = slices.DeleteFunc(s.waiting, func(c change) bool { return c.id == id })
 			// In the words of the old check.
 			c, s.checks[id] = s.checks[id], old
 			s.checkFindings(s.byCheck.forget(id, now))

@@ -50,8 +50,10 @@ pub(super) fn quoted(word: &str) -> String {
 /// A `printf` that writes these bytes. Only what POSIX has: octal escapes in the format.
 pub(super) fn printf(bytes: &[u8]) -> String {
     let mut text = String::from("printf '");
-    for byte in bytes {
+    for (at, byte) in bytes.iter().enumerate() {
         match byte {
+            // The format is the first argument, and must not look like an option.
+            b'-' if at == 0 => text.push_str(r"\055"),
             b'%' => text.push_str("%%"),
             b'\\' => text.push_str(r"\\"),
             b'\'' => text.push_str(r"\047"),

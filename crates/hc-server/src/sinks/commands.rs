@@ -35,6 +35,12 @@ pub fn start(config: &Config) -> Result<Option<UnixStream>> {
     // In a process group of its own: a key at the terminal ends the server, which then still has something to tell.
     command.arg0("hc-server").arg(ARGUMENT).process_group(0);
     command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
+    // What systemd says is for the server alone.
+    for variable in
+        ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"]
+    {
+        command.env_remove(variable);
+    }
     // Not waited for: it ends when `ours` closes, which at the latest is the end of this process.
     command.spawn().context("cannot start the process that runs commands")?;
     Ok(Some(ours))

@@ -93,8 +93,9 @@ impl Driven {
         }
     }
 
-    /// What of a batch is for this sink, with names and labels.
-    fn reports(&self, statuses: Vec<CheckStatus>) -> Vec<Report> {
+    /// What of a batch is for this sink, with names and labels, and what it is to forget before that. What ends later is forgotten
+    /// after it.
+    fn reports(&self, statuses: Vec<CheckStatus>) -> (Vec<Report>, Vec<CheckId>) {
         let mut reports: Vec<Report> =
             statuses.into_iter().filter_map(|status| self.report(status)).collect();
         // Told first and looked up then: one that ends in between is either taken back here or ended there.
@@ -102,7 +103,7 @@ impl Driven {
         let is_current = |table: &hc_view::Table, report: &Report| {
             table.spec(report.id).is_some_and(|spec| spec.same_key(&report.spec))
         };
-        self.view.read(|table| {
+        let gone = self.view.read(|table| {
             reports.retain(|report| {
                 let is_current = is_current(table, report);
                 if !is_current {
@@ -110,8 +111,10 @@ impl Driven {
                 }
                 is_current
             });
+            // While nothing can end.
+            self.told.take_gone()
         });
-        reports
+        (reports, gone)
     }
 
     fn report(&self, CheckStatus { id, spec, status }: CheckStatus) -> Option<Report> {
@@ -140,9 +143,11 @@ impl Delivery for SinkDelivery {
     async fn deliver(&self, batch: Batch) -> Result<(), DeliveryError> {
         let Self(driven) = self;
         let _turn = driven.turn.lock().await;
-        let reports = driven.reports(batch.statuses);
+        let (reports, gone) = driven.reports(batch.statuses);
         // Before what begins again under the same id is told.
-        driven.forget().await;
+        if !gone.is_empty() {
+            driven.sink.forget(&gone).await;
+        }
         if reports.is_empty() {
             return Ok(());
         }
