@@ -282,13 +282,19 @@ fn pick(choices: [u8; CHOICES]) -> CheckSpec {
         sha1: on(tls, 4),
         options: on(tls, 5).then(|| tls_options(list, text_of(other)).into()),
     });
+    // An HTTP check offers what it speaks, if anything.
+    let of_http = tls.clone().map(|tls| {
+        let options =
+            tls.options.as_deref().cloned().map(|options| TlsOptions { alpn: [].into(), ..options });
+        Tls { options: options.map(Into::into), ..tls }
+    });
     let (send, receive) = (text_of(text).into(), text_of(other).into());
     let probe = match kind % 10 {
         0 => ProbeSpec::Icmp,
         1 => ProbeSpec::Udp(Box::new(UdpProbe { send, receive })),
         2 => ProbeSpec::Tcp(TcpProbe { send, receive, tls }),
         3 => http(HttpProbe {
-            tls,
+            tls: of_http,
             method: ["GET", "HEAD"][usize::from(text % 2)].into(),
             request_target: format!("/{}", text_of(other)).into(),
             expected_codes: [
