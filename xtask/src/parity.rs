@@ -15,7 +15,9 @@ pub(crate) const NEEDS: &[Need] = &[Need::Rust, Need::Go, Need::Cgo, Need::Serve
 
 /// `cargo xtask parity`. All arguments are those of hc-parity.
 pub(crate) fn main(args: &[OsString]) -> Result<()> {
-    run(&Workspace::load()?, args)
+    let workspace = Workspace::load()?;
+    setup::ensure(&workspace, NEEDS)?;
+    run(&workspace, args)
 }
 
 /// What `cargo xtask ci` runs: always the same cases, in less than two minutes.
@@ -26,7 +28,6 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
 /// Builds the programs of both sides and holds them against each other.
 fn run(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     crate::need_root("parity")?;
-    setup::ensure(workspace, NEEDS)?;
     build::all(workspace, Profile::Dev)?;
     build::seesaw_programs(workspace)?;
     command::run(workspace.cargo().args(["build", "--package", "hc-parity"]))?;

@@ -13,7 +13,9 @@ pub(crate) const NEEDS: &[Need] = &[Need::Rust];
 
 /// `cargo xtask sim`: its arguments are those of `hc-sim`.
 pub(crate) fn main(args: &[OsString]) -> Result<()> {
-    run(&Workspace::load()?, args)
+    let workspace = Workspace::load()?;
+    setup::ensure(&workspace, NEEDS)?;
+    run(&workspace, args)
 }
 
 /// What `cargo xtask ci` runs.
@@ -23,7 +25,6 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
 
 /// Optimised: an hour takes a tenth of a second then, and some seconds otherwise.
 fn run(workspace: &Workspace, args: &[OsString]) -> Result<()> {
-    setup::ensure(workspace, NEEDS)?;
     command::run(
         workspace.cargo().args(["run", "--quiet", "--release", "--package", "hc-sim", "--"]).args(args),
     )

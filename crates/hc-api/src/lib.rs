@@ -38,3 +38,4 @@ pub use overrides::{
 pub use reproduce::{Reproduction, reproduce};
 pub use state::{CheckState, HeldState};
 pub use status::{Counts, Overview, Problem, Readiness, ShardState};
+pub use time::latest_instant;

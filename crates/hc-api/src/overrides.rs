@@ -22,6 +22,9 @@ pub enum OverrideKind {
 }
 
 impl OverrideKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Force, Self::Mute, Self::Pause];
+
     /// The kind in one word.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -29,6 +32,16 @@ impl OverrideKind {
             Self::Force => "force",
             Self::Mute => "mute",
             Self::Pause => "pause",
+        }
+    }
+}
+
+impl From<&Ruling> for OverrideKind {
+    fn from(ruling: &Ruling) -> Self {
+        match ruling {
+            Ruling::Force(_) => Self::Force,
+            Ruling::Mute { .. } => Self::Mute,
+            Ruling::Pause => Self::Pause,
         }
     }
 }
@@ -141,15 +154,15 @@ impl OverrideState {
     /// This override, whether it stands, when that changes, and of which checks it is.
     #[must_use]
     pub fn new(order: &Override, active: bool, next_change: Option<SystemTime>, ids: Vec<u64>) -> Self {
-        let (kind, health) = match order.ruling {
-            Ruling::Force(health) => (OverrideKind::Force, Some(health)),
-            Ruling::Mute { kept } => (OverrideKind::Mute, kept),
-            Ruling::Pause => (OverrideKind::Pause, None),
+        let health = match order.ruling {
+            Ruling::Force(health) => Some(health),
+            Ruling::Mute { kept } => kept,
+            Ruling::Pause => None,
         };
         Self {
             check: order.title.to_string(),
             ids: ids.into_iter().map(|id| id.to_string()).collect(),
-            kind,
+            kind: (&order.ruling).into(),
             health,
             active,
             reason: order.reason.to_string(),

@@ -5,12 +5,15 @@ use std::time::{Duration, SystemTime};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serializer};
 
-/// The last second of the year 9999, since 1970.
-const LAST: Duration = Duration::from_secs(253_402_300_799);
+/// The last second of the year 9999: an instant behind it has no form in RFC 3339.
+#[must_use]
+pub fn latest_instant() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799)
+}
 
 pub(crate) fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     // An instant outside of these has no such form, and an attempt would panic.
-    let time = (*time).clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + LAST);
+    let time = (*time).clamp(SystemTime::UNIX_EPOCH, latest_instant());
     serializer.collect_str(&humantime::format_rfc3339_millis(time))
 }
 

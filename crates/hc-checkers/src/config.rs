@@ -72,8 +72,8 @@ pub struct CheckersConfig {
     /// What backends can make all probes hold that share it. Default: a limit of its own of
     /// [`ProbeMemory::DEFAULT`] bytes.
     pub memory: ProbeMemory,
-    /// Keep of probes that pass what is kept of those that fail, too: the beginning of the answer
-    /// where the verdict needs it, and what a TLS handshake came to. Default: false.
+    /// Keep of probes that pass, too, what a TLS handshake came to, and the beginning of the answer
+    /// of RADIUS and of HTTP/1.1 whose body is judged. Default: false.
     pub full_evidence: bool,
 }
 

@@ -50,11 +50,7 @@ pub async fn probe_dialogue(
     timeout: Duration,
     config: &CheckersConfig,
 ) -> Outcome {
-    let (result, rest) = judge(probe, target, timeout, config).await;
-    if let Some(rest) = rest {
-        rest.finish().await;
-    }
-    result.outcome
+    LingeringClose::outcome(judge(probe, target, timeout, config).await).await
 }
 
 /// The result, and the connection if it needs a lingering close.
@@ -135,27 +131,15 @@ async fn run<'a>(
             stream.into_inner().into(),
         ));
     };
-    progress.enter(Phase::Tls);
-    let _session = config.memory.session();
     // As for TCP checks: the address is what the certificate must hold, and there is no SNI.
-    let peer = Peer::Address(target.ip());
-    match (Handshake { target, peer, tls, http2: false, roots: &config.roots, progress }).shake(stream).await
-    {
-        Ok((mut stream, warning)) => {
-            held.begun = true;
-            let said = converse(&mut *held.talk, &mut stream, &config.memory, progress).await;
-            let verdict = said.and_then(|pass| match pass {
-                Some(pass) => Ok(pass.warned(warning)),
-                None => Err(Failure::BadRequest("TLS begins twice".into()).into()),
-            });
-            if verdict.is_err() || config.full_evidence {
-                progress.keep_tls(stream.facts());
-            }
-            Ok((verdict, tls::leave(stream)))
-        }
-        Err((error, Some(stream))) => Ok((Err(error), stream.into_inner().into())),
-        Err((error, None)) => Err(error),
-    }
+    let peer = Peer::of(None, target);
+    let handshake = Handshake { target, peer, tls, http2: false, roots: &config.roots, progress };
+    let speak = async |session: &mut _| {
+        held.begun = true;
+        let said = converse(&mut *held.talk, session, &config.memory, progress).await?;
+        said.ok_or_else(|| Failure::BadRequest("TLS begins twice".into()).into())
+    };
+    handshake.speak(stream, config, speak).await
 }
 
 /// Goes on with the dialogue over this stream. `None`: TLS begins here.

@@ -7,7 +7,6 @@ use hc_types::{HttpProbe, Outcome, Target};
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::fault::ProbeError;
 use crate::http::{exchange, request_of};
 use crate::{ProbeMemory, UserAgent, deadline, tls};
 
@@ -58,8 +57,7 @@ where
     deadline::within(Duration::from_secs(60), async |progress| {
         let request = request_of(probe, target, &UserAgent::default())?;
         let memory = ProbeMemory::default();
-        let outcome: Result<Outcome, ProbeError> = exchange(probe, &request, stream, &memory, progress).await;
-        outcome
+        exchange(probe, &request, stream, &memory, progress).await.map(Outcome::Pass)
     })
     .await
     .outcome

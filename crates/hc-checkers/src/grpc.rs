@@ -2,15 +2,14 @@
 
 pub mod message;
 
-use std::net::Shutdown;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hc_types::{Failure, GrpcProbe, Outcome, Phase, ProbeResult, Target, quote};
+use hc_types::{Failure, GrpcProbe, Outcome, Pass, ProbeResult, Target, quote};
+use http::Method;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE, USER_AGENT};
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Uri, Version};
-use socket2::SockRef;
+use http::uri::PathAndQuery;
+use percent_encoding::percent_decode;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::message::{Messages, ServingStatus};
@@ -19,7 +18,7 @@ use crate::deadline::{self, Progress};
 use crate::fault::{self, ProbeError};
 use crate::http2::{self, Answer, Exchange};
 use crate::socket::{self, CloseOrder, ConnectMode, FinishedConn, LingeringClose};
-use crate::tls::{self, Handshake, Peer};
+use crate::tls::{Handshake, Peer, TlsStream};
 
 /// Calls `grpc.health.v1.Health/Check` of `target`, and passes if the service is SERVING.
 ///
@@ -39,11 +38,7 @@ pub async fn probe_grpc(
     timeout: Duration,
     config: &CheckersConfig,
 ) -> Outcome {
-    let (result, rest) = judge(probe, target, timeout, config).await;
-    if let Some(rest) = rest {
-        rest.finish().await;
-    }
-    result.outcome
+    LingeringClose::outcome(judge(probe, target, timeout, config).await).await
 }
 
 /// The result, and the connection if it needs a lingering close.
@@ -57,16 +52,8 @@ pub(crate) async fn judge(
         deadline::limit(timeout, async |progress| run(probe, target, config, progress).await).await;
     let (outcome, rest) = match ended {
         Ok((verdict, used)) => {
-            let rest = match LingeringClose::of(used, target, CloseOrder::Us) {
-                Ok(rest) => Some(rest),
-                Err(used) => {
-                    // Should it fail, the connection is gone already.
-                    let _: std::io::Result<()> =
-                        SockRef::from(&used.send_close_notify()).shutdown(Shutdown::Write);
-                    None
-                }
-            };
-            (verdict.unwrap_or_else(Outcome::from), rest)
+            let rest = crate::http::end(used, target, CloseOrder::Us).await;
+            (verdict.map_or_else(Outcome::from, Outcome::Pass), rest)
         }
         Err(error) => (error.into(), None),
     };
@@ -79,50 +66,28 @@ async fn run<'a>(
     target: &'a Target,
     config: &'a CheckersConfig,
     progress: &'a Progress,
-) -> Result<(Result<Outcome, ProbeError>, FinishedConn), ProbeError> {
+) -> Result<(Result<Pass, ProbeError>, FinishedConn), ProbeError> {
     let request = request(probe, target, config)?;
     let mut stream = socket::connect(target, ConnectMode::Interactive, progress).await?;
     let Some(tls) = &probe.tls else {
         let verdict = call(request, &mut stream, config, progress).await;
         return Ok((verdict, stream.into_inner().into()));
     };
-    progress.enter(Phase::Tls);
-    let _session = config.memory.session();
-    let peer = match probe.server_name.as_deref() {
-        None => Peer::Address(target.ip()),
-        Some(name) => name.parse().map_or(Peer::Name(name), Peer::Address),
-    };
+    let peer = Peer::of(probe.server_name.as_deref(), target);
     let handshake = Handshake { target, peer, tls, http2: true, roots: &config.roots, progress };
-    let (mut stream, warning) = match handshake.shake(stream).await {
-        Ok(stream) => stream,
-        Err((error, Some(stream))) => return Ok((Err(error), stream.into_inner().into())),
-        Err((error, None)) => return Err(error),
+    let speak = async |session: &mut TlsStream<'a>| {
+        session.check_http2()?;
+        call(request, session, config, progress).await
     };
-    let verdict = match stream.check_http2() {
-        Err(error) => Err(error),
-        Ok(()) => call(request, &mut stream, config, progress).await,
-    };
-    if verdict.is_err() || config.full_evidence {
-        progress.keep_tls(stream.facts());
-    }
-    let verdict = verdict.map(|outcome| match outcome {
-        Outcome::Pass(pass) => Outcome::Pass(pass.warned(warning)),
-        other => other,
-    });
-    Ok((verdict, tls::leave(stream)))
+    handshake.speak(stream, config, speak).await
 }
 
 fn request(probe: &GrpcProbe, target: &Target, config: &CheckersConfig) -> Result<Exchange, ProbeError> {
     let bad = || ProbeError::from(Failure::BadRequest("HTTP/2 cannot send this host".into()));
     let address = target.socket_addr().to_string();
-    let mut uri = http::uri::Parts::default();
-    uri.scheme = Some(if probe.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
-    uri.authority = Some(Authority::try_from(probe.host.as_deref().unwrap_or(&address)).map_err(|_| bad())?);
-    uri.path_and_query = Some(PathAndQuery::from_static("/grpc.health.v1.Health/Check"));
-    let mut request = http::Request::new(());
-    *request.version_mut() = Version::HTTP_2;
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = Uri::from_parts(uri).map_err(|_| bad())?;
+    let host = probe.host.as_deref().unwrap_or(&address);
+    let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
+    let mut request = http2::request(probe.tls.is_some(), Method::POST, host, path).ok_or_else(bad)?;
     let fields = request.headers_mut();
     fields.insert(TE, HeaderValue::from_static("trailers"));
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -137,7 +102,7 @@ async fn call<S>(
     stream: &mut S,
     config: &CheckersConfig,
     progress: &Progress,
-) -> Result<Outcome, ProbeError>
+) -> Result<Pass, ProbeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -145,7 +110,7 @@ where
     Box::pin(http2::converse(stream, &config.memory, progress, exchange, judge)).await
 }
 
-async fn judge_answer(answer: &mut Answer<'_>, progress: &Progress) -> Result<Outcome, ProbeError> {
+async fn judge_answer(answer: &mut Answer<'_>, progress: &Progress) -> Result<Pass, ProbeError> {
     let head = answer.head().await?;
     progress.answered();
     // A response that is trailers alone has them as its head.
@@ -177,7 +142,7 @@ async fn judge_answer(answer: &mut Answer<'_>, progress: &Progress) -> Result<Ou
         Some(_) => {}
     }
     match messages.status().map_err(|error| malformed(error.to_string()))? {
-        ServingStatus::Serving => Ok(Outcome::PASS),
+        ServingStatus::Serving => Ok(Pass::Plain),
         other => Err(Failure::WrongAnswer(format!("the service is {other}").into()).into()),
     }
 }
@@ -220,7 +185,7 @@ impl CallStatus {
         let Some(code) = code.and_then(|code| code.parse().ok()) else {
             return Err(malformed(format!("gRPC: the grpc-status is {}", quote(status.as_bytes()))));
         };
-        let message = fields.get("grpc-message").map(|message| message::percent_decode(message.as_bytes()));
+        let message = fields.get("grpc-message").map(|message| percent_decode(message.as_bytes()).collect());
         Ok(Some(Self { code, message: message.unwrap_or_default() }))
     }
 

@@ -28,7 +28,7 @@ use crate::deadline::{self, Progress};
 use crate::fault::{self, ProbeError};
 use crate::incoming::{Incoming, Read, Watched, heard};
 use crate::socket::{self, CloseOrder, ConnectMode, FinishedConn, LingeringClose};
-use crate::tls::{self, Handshake, Peer};
+use crate::tls::{self, Handshake, Peer, TlsStream};
 use crate::{CheckersConfig, ProbeMemory, UserAgent};
 
 use judge::BodyJudge;
@@ -68,11 +68,7 @@ pub async fn probe_http(
     timeout: Duration,
     config: &CheckersConfig,
 ) -> Outcome {
-    let (result, rest) = judge(probe, target, timeout, config).await;
-    if let Some(rest) = rest {
-        rest.finish().await;
-    }
-    result.outcome
+    LingeringClose::outcome(judge(probe, target, timeout, config).await).await
 }
 
 /// The result, and the connection if it needs a lingering close.
@@ -88,23 +84,27 @@ pub(crate) async fn judge(
         Ok((verdict, used)) => {
             // With HTTP/2 nobody asks the peer to close.
             let order = if version(probe) == HttpVersion::Http1 { CloseOrder::Peer } else { CloseOrder::Us };
-            let rest = match LingeringClose::of(used, target, order) {
-                Ok(rest) => Some(rest),
-                Err(used) => {
-                    let stream = used.send_close_notify();
-                    if order == CloseOrder::Us {
-                        // Should it fail, the connection is gone already.
-                        let _: std::io::Result<()> = SockRef::from(&stream).shutdown(Shutdown::Write);
-                    }
-                    wait_for_close(stream).await;
-                    None
-                }
-            };
-            (verdict.unwrap_or_else(Outcome::from), rest)
+            let rest = end(used, target, order).await;
+            (verdict.map_or_else(Outcome::from, Outcome::Pass), rest)
         }
         Err(error) => (error.into(), None),
     };
     (ProbeResult { outcome, evidence }, rest)
+}
+
+/// Ends a connection, unless it needs a lingering close.
+pub(crate) async fn end(used: FinishedConn, target: &Target, order: CloseOrder) -> Option<LingeringClose> {
+    let used = match LingeringClose::of(used, target, order) {
+        Ok(rest) => return Some(rest),
+        Err(used) => used,
+    };
+    let stream = used.send_close_notify();
+    if order == CloseOrder::Us {
+        // Should it fail, the connection is gone already.
+        let _: std::io::Result<()> = SockRef::from(&stream).shutdown(Shutdown::Write);
+    }
+    wait_for_close(stream).await;
+    None
 }
 
 /// The verdict, and the connection that it came over.
@@ -113,7 +113,7 @@ async fn run<'a>(
     target: &'a Target,
     config: &'a CheckersConfig,
     progress: &'a Progress,
-) -> Result<(Result<Outcome, ProbeError>, FinishedConn), ProbeError> {
+) -> Result<(Result<Pass, ProbeError>, FinishedConn), ProbeError> {
     let request = match version(probe) {
         HttpVersion::Http1 => Some(request_of(probe, target, &config.user_agent)?),
         HttpVersion::Http2 if cfg!(feature = "http2") => None,
@@ -130,31 +130,16 @@ async fn run<'a>(
         return Ok((verdict, stream.into_inner().into()));
     };
     let stream = socket::connect(target, ConnectMode::Interactive, progress).await?;
-    progress.enter(Phase::Tls);
-    let _session = config.memory.session();
-    let peer = match probe.overrides.as_deref().and_then(|overrides| overrides.server_name.as_deref()) {
-        None => Peer::Address(target.ip()),
-        Some(name) => name.parse().map_or(Peer::Name(name), Peer::Address),
-    };
-    let http2 = request.is_none();
+    let server_name = probe.overrides.as_deref().and_then(|overrides| overrides.server_name.as_deref());
+    let (peer, http2) = (Peer::of(server_name, target), request.is_none());
     let handshake = Handshake { target, peer, tls, http2, roots: &config.roots, progress };
-    let (mut stream, warning) = match handshake.shake(stream).await {
-        Ok(stream) => stream,
-        Err((error, Some(stream))) => return Ok((Err(error), stream.into_inner().into())),
-        Err((error, None)) => return Err(error),
+    let speak = async |session: &mut TlsStream<'a>| {
+        if http2 {
+            session.check_http2()?;
+        }
+        speak(probe, request.as_ref(), (target, config), session, progress).await
     };
-    let verdict = match stream.check_http2() {
-        Err(error) if http2 => Err(error),
-        _ => speak(probe, request.as_ref(), (target, config), &mut stream, progress).await,
-    };
-    if verdict.is_err() || config.full_evidence {
-        progress.keep_tls(stream.facts());
-    }
-    let verdict = verdict.map(|outcome| match outcome {
-        Outcome::Pass(pass) => Outcome::Pass(pass.warned(warning)),
-        other => other,
-    });
-    Ok((verdict, tls::leave(stream)))
+    handshake.speak(stream, config, speak).await
 }
 
 fn version(probe: &HttpProbe) -> HttpVersion {
@@ -169,7 +154,7 @@ async fn speak<S>(
     (target, config): (&Target, &CheckersConfig),
     stream: &mut S,
     progress: &Progress,
-) -> Result<Outcome, ProbeError>
+) -> Result<Pass, ProbeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -227,7 +212,7 @@ pub(crate) async fn exchange<S>(
     stream: &mut S,
     memory: &ProbeMemory,
     progress: &Progress,
-) -> Result<Outcome, ProbeError>
+) -> Result<Pass, ProbeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -253,7 +238,7 @@ where
     if let Some(judge) = BodyJudge::new(probe, &head)? {
         judge_body(judge, incoming).await?;
     }
-    Ok(Pass::http(head.status, &status).into())
+    Ok(Pass::http(head.status, &status))
 }
 
 /// How far the reading of a head came.

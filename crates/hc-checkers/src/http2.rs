@@ -14,6 +14,8 @@ use bytes::Bytes;
 use h2::RecvStream;
 use h2::client::{Builder, ResponseFuture};
 use hc_types::{Failure, Heard, LocalFault, Phase, quote, recognise};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Method, Uri, Version};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::ProbeMemory;
@@ -113,6 +115,24 @@ pub(crate) struct Exchange {
     pub(crate) body: Bytes,
     /// How many bytes of content are looked at.
     pub(crate) wanted: u32,
+}
+
+/// A request without header fields. `None` if no request can have this host.
+pub(crate) fn request(
+    tls: bool,
+    method: Method,
+    host: &str,
+    path: PathAndQuery,
+) -> Option<http::Request<()>> {
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(if tls { Scheme::HTTPS } else { Scheme::HTTP });
+    uri.authority = Some(Authority::try_from(host).ok()?);
+    uri.path_and_query = Some(path);
+    let mut request = http::Request::new(());
+    *request.version_mut() = Version::HTTP_2;
+    *request.method_mut() = method;
+    *request.uri_mut() = Uri::from_parts(uri).ok()?;
+    Some(request)
 }
 
 /// Sends a request and gives its response to `judge`. The connection is left with GOAWAY, as far as the socket takes it at once.

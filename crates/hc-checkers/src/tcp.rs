@@ -38,11 +38,7 @@ pub async fn probe_tcp(
     timeout: Duration,
     config: &CheckersConfig,
 ) -> Outcome {
-    let (result, rest) = judge(probe, target, timeout, config).await;
-    if let Some(rest) = rest {
-        rest.finish().await;
-    }
-    result.outcome
+    LingeringClose::outcome(judge(probe, target, timeout, config).await).await
 }
 
 /// The result, and the connection if it needs a lingering close.
@@ -81,23 +77,12 @@ async fn run<'a>(
         let verdict = exchange(probe, &mut stream, progress).await;
         return Ok((verdict.map(|()| Pass::Plain), stream.into_inner().into()));
     };
-    progress.enter(Phase::Tls);
-    let _session = config.memory.session();
     // Without a name, as Seesaw: the address is what the certificate must hold, and there is no
     // SNI.
-    let peer = Peer::Address(target.ip());
-    match (Handshake { target, peer, tls, http2: false, roots: &config.roots, progress }).shake(stream).await
-    {
-        Ok((mut stream, warning)) => {
-            let verdict = exchange(probe, &mut stream, progress).await;
-            if verdict.is_err() || config.full_evidence {
-                progress.keep_tls(stream.facts());
-            }
-            Ok((verdict.map(|()| Pass::Plain.warned(warning)), tls::leave(stream)))
-        }
-        Err((error, Some(stream))) => Ok((Err(error), stream.into_inner().into())),
-        Err((error, None)) => Err(error),
-    }
+    let peer = Peer::of(None, target);
+    let handshake = Handshake { target, peer, tls, http2: false, roots: &config.roots, progress };
+    let speak = async |session: &mut _| exchange(probe, session, progress).await.map(|()| Pass::Plain);
+    handshake.speak(stream, config, speak).await
 }
 
 fn is_bare(probe: &TcpProbe, target: &Target) -> bool {

@@ -24,12 +24,13 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use hc_types::{Failure, Phase, Target, Tls, quote};
+use hc_types::{Failure, Pass, Phase, Target, Tls, quote};
 use rustls::InvalidMessage;
 use rustls::pki_types::{DnsName, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
 
+use crate::CheckersConfig;
 use crate::deadline::Progress;
 use crate::fault::{self, ProbeError};
 use crate::socket::{self, ConnectMode, FinishedConn, Stream};
@@ -96,7 +97,49 @@ fn nobody() -> ServerName<'static> {
     ServerName::IpAddress(IpAddr::from([0; 4]).into())
 }
 
+impl<'a> Peer<'a> {
+    /// The server name of a probe, which may be an address, or the address of its target.
+    pub(crate) fn of(server_name: Option<&'a str>, target: &Target) -> Self {
+        match server_name {
+            None => Self::Address(target.ip()),
+            Some(name) => name.parse().map_or(Self::Name(name), Self::Address),
+        }
+    }
+}
+
 impl<'a> Handshake<'a, '_> {
+    /// Shakes hands and lets `speak` use the session: the verdict, and the connection that it came
+    /// over.
+    ///
+    /// # Errors
+    /// When there is no connection any more.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection.
+    pub(crate) async fn speak<F>(
+        self,
+        stream: Stream<'a>,
+        config: &CheckersConfig,
+        speak: F,
+    ) -> Result<(Result<Pass, ProbeError>, FinishedConn), ProbeError>
+    where
+        F: AsyncFnOnce(&mut TlsStream<'a>) -> Result<Pass, ProbeError>,
+    {
+        let progress = self.progress;
+        progress.enter(Phase::Tls);
+        let _session = config.memory.session();
+        let (mut session, warning) = match self.shake(stream).await {
+            Ok(shaken) => shaken,
+            Err((error, Some(stream))) => return Ok((Err(error), stream.into_inner().into())),
+            Err((error, None)) => return Err(error),
+        };
+        let verdict = speak(&mut session).await;
+        if verdict.is_err() || config.full_evidence {
+            progress.keep_tls(session.facts());
+        }
+        Ok((verdict.map(|pass| pass.warned(warning)), leave(session)))
+    }
+
     /// Shakes hands. Without verification any certificate will do, but the peer must hold its key,
     /// as with Go's `InsecureSkipVerify`.
     ///
@@ -108,7 +151,7 @@ impl<'a> Handshake<'a, '_> {
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection.
-    pub(crate) async fn shake(self, stream: Stream<'a>) -> Result<(TlsStream<'a>, Warning), Refused<'a>> {
+    async fn shake(self, stream: Stream<'a>) -> Result<(TlsStream<'a>, Warning), Refused<'a>> {
         let Tls { verify, old_versions, rsa_key_exchange, sha1, ref options } = *self.tls;
         let names = match self.names() {
             Ok(names) => names,
@@ -323,7 +366,7 @@ impl TlsStream<'_> {
 }
 
 /// The connection without the session, and the alert that says in TLS that we leave.
-pub(crate) fn leave(stream: TlsStream<'_>) -> FinishedConn {
+fn leave(stream: TlsStream<'_>) -> FinishedConn {
     match stream {
         TlsStream::Rustls(mut stream) => {
             let (_, session) = stream.get_mut();

@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::net::{IpAddr, TcpListener, UdpSocket};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use hc_checkers::{Checkers, CheckersConfig, probe_http, probe_tcp};
 use hc_testkit::network::{in_own_network, run};
+use hc_testkit::process::{Process, wait_until};
 use hc_types::{
     CheckSpec, Failure, HttpProbe, LocalFault, Outcome, ProbeSpec, ProxyProtocol, Target, TcpProbe, Timing,
     Tls, UdpProbe, Via,
@@ -132,56 +133,36 @@ fn packets_go_through_the_interface_whatever_the_routes_say() {
     });
 }
 
-/// HAProxy on ports of its own in the test's network. Ends when it is dropped.
-struct HaProxy {
-    process: Child,
-    _dir: tempfile::TempDir,
-}
-
-impl HaProxy {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let pem = dir.path().join("pem");
-        let request = "req -x509 -nodes -newkey rsa:2048 -days 30 -subj /CN=here -keyout key -out crt";
-        let made = Command::new("openssl").args(request.split(' ')).current_dir(&dir).output().unwrap();
-        assert!(made.status.success());
-        let [key, certificate] = ["key", "crt"].map(|name| std::fs::read(dir.path().join(name)).unwrap());
-        std::fs::write(&pem, [certificate, key].concat()).unwrap();
-        let config = format!(
-            "defaults\n  mode http\n  timeout connect 5s\n  timeout client 5s\n  timeout server 5s\n\
-             frontend f\n  bind 127.0.0.1:80 accept-proxy\n  bind ::1:80 v6only accept-proxy\n\
-             \x20 bind 127.0.0.1:443 accept-proxy ssl crt {}\n\
-             \x20 http-request return status 200 content-type text/plain lf-string \"%[src] %[dst_port]\"\n",
-            pem.display()
-        );
-        let file = dir.path().join("config");
-        std::fs::write(&file, config).unwrap();
-        let mut haproxy = Command::new("haproxy");
-        haproxy.args(["-db", "-f"]).arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = haproxy.spawn().expect("haproxy is needed: `cargo xtask setup` installs it");
-        let listens = || std::net::TcpStream::connect("127.0.0.1:443").is_ok();
-        let haproxy = Self { process, _dir: dir };
-        for _ in 0..2000 {
-            if listens() {
-                return haproxy;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("HAProxy does not listen");
-    }
-}
-
-impl Drop for HaProxy {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// HAProxy on ports of its own in the test's network, and its files. Ends when it is dropped.
+fn haproxy() -> (Process, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let pem = dir.path().join("pem");
+    let request = "req -x509 -nodes -newkey rsa:2048 -days 30 -subj /CN=here -keyout key -out crt";
+    let made = Command::new("openssl").args(request.split(' ')).current_dir(&dir).output().unwrap();
+    assert!(made.status.success());
+    let [key, certificate] = ["key", "crt"].map(|name| std::fs::read(dir.path().join(name)).unwrap());
+    std::fs::write(&pem, [certificate, key].concat()).unwrap();
+    let config = format!(
+        "defaults\n  mode http\n  timeout connect 5s\n  timeout client 5s\n  timeout server 5s\n\
+         frontend f\n  bind 127.0.0.1:80 accept-proxy\n  bind ::1:80 v6only accept-proxy\n\
+         \x20 bind 127.0.0.1:443 accept-proxy ssl crt {}\n\
+         \x20 http-request return status 200 content-type text/plain lf-string \"%[src] %[dst_port]\"\n",
+        pem.display()
+    );
+    let file = dir.path().join("config");
+    std::fs::write(&file, config).unwrap();
+    let mut command = Command::new("haproxy");
+    command.args(["-db", "-f"]).arg(&file);
+    let process = Process::try_start_logged(&mut command, &dir.path().join("log"))
+        .expect("haproxy is needed: `cargo xtask setup` installs it");
+    wait_until("HAProxy listens", || std::net::TcpStream::connect("127.0.0.1:443").is_ok());
+    (process, dir)
 }
 
 #[test]
 fn a_backend_that_wants_a_proxy_header_gets_it() {
     in_own_network(|| {
-        let _haproxy = HaProxy::start();
+        let _haproxy = haproxy();
         let config = CheckersConfig::default();
         for header in [ProxyProtocol::V1, ProxyProtocol::V2, ProxyProtocol::V2Local] {
             for (address, tls) in [("127.0.0.1", false), ("::1", false), ("127.0.0.1", true)] {

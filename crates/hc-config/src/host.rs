@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use hc_types::{CheckId, CheckSpec, HostName, HttpOverrides, ProbeSpec, Rule, SpecError, Target};
+use hc_types::{CheckId, CheckSpec, HostName, HttpOverrides, ProbeSpec, Rule, SpecError};
 
 use crate::probe::host_overrides;
 use crate::range::TargetItem;
@@ -82,12 +82,8 @@ impl HostCheck {
     /// What is checked, of this address.
     fn with_address(&self, ip: IpAddr) -> Result<CheckSpec, SpecError> {
         let template = &self.template;
-        let target = template.target();
-        let target = match target.mark() {
-            Some(mark) => Target::marked(ip, target.port(), target.mode(), mark, target.host()),
-            None => Target::plain(ip, target.port()),
-        };
-        CheckSpec::new(self.ways.to(target), template.probe().clone(), template.timing())
+        let target = self.ways.to(template.target().clone().with_ip(ip));
+        CheckSpec::new(target, template.probe().clone(), template.timing())
     }
 
     /// The one check of all these addresses, for [`Resolve::Any`] and [`Resolve::All`]; it has the name of this one. Excluded

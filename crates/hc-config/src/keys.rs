@@ -24,6 +24,50 @@ use crate::form::{Form, Key, Syntax, Table};
 use crate::words;
 use tls::TLS;
 
+/// The keys of a check that it can inherit, behind others.
+macro_rules! and_shared {
+    ($($own:expr),*) => {
+        &[
+            $($own,)*
+            &EXTENDS,
+            &TARGET,
+            &EXCLUDE,
+            &RESOLVE,
+            &PORT,
+            &INTERVAL,
+            &TIMEOUT,
+            &RETRIES,
+            &FALL,
+            &RISE,
+            &FAST_INTERVAL,
+            &DOWN_INTERVAL,
+            &JITTER,
+            &START_DELAY,
+            &LABELS,
+            &DEPENDS_ON,
+            &MODE,
+            &MARK,
+            &BACKEND,
+            &SOURCE,
+            &DEVICE,
+            &PROXY_PROTOCOL,
+            &TCP,
+            &HTTP,
+            &UDP,
+            &DNS,
+            &GRPC,
+            &RADIUS,
+            &ICMP,
+            &REDIS,
+            &SMTP,
+            &POSTGRESQL,
+            &MYSQL,
+            &LDAP,
+            &AGENT,
+        ]
+    };
+}
+
 /// The file.
 pub(crate) static DOCUMENT: Table = Table {
     name: "",
@@ -108,85 +152,11 @@ static GROUP_TABLE: Table = Table {
 pub(crate) static CHECK_TABLE: Table = Table {
     name: "check",
     doc: "A check. It needs `name`, `target` and one kind of probe, of its own or from its templates or its group.",
-    keys: &[
-        &NAME,
-        &GROUP_NAME,
-        &EXTENDS,
-        &TARGET,
-        &EXCLUDE,
-        &RESOLVE,
-        &PORT,
-        &INTERVAL,
-        &TIMEOUT,
-        &RETRIES,
-        &FALL,
-        &RISE,
-        &FAST_INTERVAL,
-        &DOWN_INTERVAL,
-        &JITTER,
-        &START_DELAY,
-        &LABELS,
-        &DEPENDS_ON,
-        &MODE,
-        &MARK,
-        &BACKEND,
-        &SOURCE,
-        &DEVICE,
-        &PROXY_PROTOCOL,
-        &TCP,
-        &HTTP,
-        &UDP,
-        &DNS,
-        &GRPC,
-        &RADIUS,
-        &ICMP,
-        &REDIS,
-        &SMTP,
-        &POSTGRESQL,
-        &MYSQL,
-        &LDAP,
-        &AGENT,
-    ],
+    keys: and_shared![&NAME, &GROUP_NAME],
     exclusive: ONE_OF,
 };
 /// What a check can inherit.
-pub(crate) static SHARED_KEYS: &[&Key] = &[
-    &EXTENDS,
-    &TARGET,
-    &EXCLUDE,
-    &RESOLVE,
-    &PORT,
-    &INTERVAL,
-    &TIMEOUT,
-    &RETRIES,
-    &FALL,
-    &RISE,
-    &FAST_INTERVAL,
-    &DOWN_INTERVAL,
-    &JITTER,
-    &START_DELAY,
-    &LABELS,
-    &DEPENDS_ON,
-    &MODE,
-    &MARK,
-    &BACKEND,
-    &SOURCE,
-    &DEVICE,
-    &PROXY_PROTOCOL,
-    &TCP,
-    &HTTP,
-    &UDP,
-    &DNS,
-    &GRPC,
-    &RADIUS,
-    &ICMP,
-    &REDIS,
-    &SMTP,
-    &POSTGRESQL,
-    &MYSQL,
-    &LDAP,
-    &AGENT,
-];
+pub(crate) static SHARED_KEYS: &[&Key] = and_shared![];
 /// Two names of one thing.
 static ONE_OF: &[&[&str]] = &[&["retries", "fall"]];
 
@@ -231,7 +201,8 @@ pub(crate) static PROXY_PROTOCOL: Key = Key {
     name: "proxy_protocol",
     form: Form::Word(&["v1", "v2", "v2-local"]),
     default: "nothing is sent",
-    doc: "Send a header of the PROXY protocol first, for backends that want one: of version 1 or 2 with the addresses of the           connection, or of version 2 without addresses (LOCAL). For checks over TCP.",
+    doc: "Send a header of the PROXY protocol first, for backends that want one: of version 1 or 2 with the addresses of the \
+          connection, or of version 2 without addresses (LOCAL). For checks over TCP.",
 };
 
 pub(crate) static TCP: Key = Key {

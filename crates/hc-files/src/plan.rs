@@ -133,7 +133,8 @@ impl Planned {
         for ip in self.addresses.get(&host.host).into_iter().flatten() {
             match host.check(*ip) {
                 Some(Err(error)) => reject(format!("{}: {ip}: {error}", host.name)),
-                _ => possible.push(*ip),
+                Some(Ok(_)) => possible.push(*ip),
+                None => {}
             }
         }
         let (count, most) = (possible.len(), HostName::MAX_ADDRESSES);

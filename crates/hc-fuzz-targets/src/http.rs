@@ -5,7 +5,7 @@ use std::task::Poll;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use hc_checkers::fuzzing::http::{Body, Framing, ResponseHead};
+use hc_checkers::fuzzing::http::{Body, Framing, JsonFound, ResponseHead, find_json};
 use hc_checkers::fuzzing::http_exchange as exchange;
 use hc_types::{HttpProbe, Outcome, Target};
 
@@ -148,4 +148,18 @@ pub fn http_exchange(data: &[u8]) {
         ) => {}
         _ => panic!("at once {whole:?}, in pieces of {step} {pieces:?}, left open {open:?}"),
     }
+}
+
+/// Any text and pointer: what is found is what a reader of the whole text finds.
+pub fn http_json(data: &[u8]) {
+    let mut input = Input::new(data);
+    let Ok(pointer) = std::str::from_utf8(input.short()) else { return };
+    if !(pointer.is_empty() || pointer.starts_with('/')) {
+        return;
+    }
+    let text = input.rest();
+    let found = find_json(text, pointer);
+    let Ok(all) = serde_json::from_slice::<serde_json::Value>(text) else { return };
+    let found = found.expect("a text that is JSON as a whole is JSON");
+    assert_eq!(found == JsonFound::Nothing, all.pointer(pointer).is_none(), "{pointer:?}");
 }

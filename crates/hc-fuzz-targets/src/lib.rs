@@ -19,6 +19,7 @@ mod config;
 mod corpus;
 mod dialogue;
 mod dns;
+mod grpc;
 mod http;
 mod icmp;
 mod input;
@@ -37,7 +38,8 @@ pub use config::config;
 pub use corpus::{BadLine, Corpus};
 pub use dialogue::{dialogue, stream_pattern};
 pub use dns::{dns_answer, dns_name, dns_question};
-pub use http::{http_body, http_exchange, http_head};
+pub use grpc::grpc_message;
+pub use http::{http_body, http_exchange, http_head, http_json};
 pub use icmp::icmp;
 pub use ipc::{ipc_lines, ipc_session};
 pub use mutate::Mutator;
@@ -72,9 +74,11 @@ pub const TARGETS: &[Target] = targets![
     dns_answer,
     dns_name,
     dns_question,
+    grpc_message,
     http_body,
     http_exchange,
     http_head,
+    http_json,
     icmp,
     ipc_lines,
     ipc_session,

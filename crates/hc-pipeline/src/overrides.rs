@@ -160,7 +160,7 @@ impl Overrides {
             if let Some(number) = self.book.add(order, self.wall)? {
                 numbers.push(number);
             }
-            self.settle_all(&subject, now, out);
+            self.settle_all(&subject, out);
         }
         self.plan(now);
         Ok(numbers)
@@ -168,7 +168,7 @@ impl Overrides {
 
     /// Ends overrides before their time; gives those that there were.
     pub(crate) fn withdraw(&mut self, numbers: &[u64], now: Instant, out: &mut Effects) -> Vec<Override> {
-        let ended = numbers.iter().filter_map(|number| self.end(*number, now, out)).collect();
+        let ended = numbers.iter().filter_map(|number| self.end(*number, out)).collect();
         self.plan(now);
         ended
     }
@@ -192,7 +192,7 @@ impl Overrides {
             progress: check.progress,
             evidence: Evidence::default(),
         });
-        self.enter(check.id, check.incarnation, &check.spec, truth, is_told, now, out);
+        self.enter(check.id, check.incarnation, &check.spec, truth, out);
         self.plan(now);
     }
 
@@ -201,15 +201,12 @@ impl Overrides {
         self.book.keep(number, health);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what is known of a check, in one place")]
     fn enter(
         &mut self,
         id: CheckId,
         incarnation: Incarnation,
         spec: &Arc<CheckSpec>,
         truth: Option<StatusUpdate>,
-        is_told: bool,
-        now: Instant,
         out: &mut Effects,
     ) {
         let is_known = self.checks.get(&id).is_some_and(|known| known.incarnation == incarnation);
@@ -222,16 +219,16 @@ impl Overrides {
             None => Subject::Key(spec.key()),
         };
         if self.book.bind(&subject, id) {
-            let spec = Arc::clone(spec);
+            let (spec, is_told) = (Arc::clone(spec), truth.is_some());
             let ruled = Ruled { incarnation, spec, subject, truth, is_told, hears: Hears::Truth };
             self.checks.insert(id, ruled);
-            self.settle(id, now, out);
+            self.settle(id, out);
         }
     }
 
-    fn end(&mut self, number: u64, now: Instant, out: &mut Effects) -> Option<Override> {
+    fn end(&mut self, number: u64, out: &mut Effects) -> Option<Override> {
         let order = self.book.remove(number)?;
-        self.settle_all(&order.subject, now, out);
+        self.settle_all(&order.subject, out);
         if !self.book.has(&order.subject) {
             for id in self.book.unbind_all(&order.subject) {
                 self.checks.remove(&id);
@@ -240,14 +237,14 @@ impl Overrides {
         Some(order)
     }
 
-    fn settle_all(&mut self, subject: &Subject, now: Instant, out: &mut Effects) {
+    fn settle_all(&mut self, subject: &Subject, out: &mut Effects) {
         for id in self.book.ids(subject) {
-            self.settle(id, now, out);
+            self.settle(id, out);
         }
     }
 
     /// Brings what consumers get of a check, and whether it is probed, in line with its overrides.
-    fn settle(&mut self, id: CheckId, _: Instant, out: &mut Effects) {
+    fn settle(&mut self, id: CheckId, out: &mut Effects) {
         let Some(ruled) = self.checks.get_mut(&id) else { return };
         let rulings = self.book.standing(&ruled.subject);
         let turned = self.paused.set(id, rulings.paused);
@@ -347,10 +344,10 @@ impl Stage for Overrides {
         id: CheckId,
         incarnation: Incarnation,
         spec: &Arc<CheckSpec>,
-        now: Instant,
+        _: Instant,
         out: &mut Effects,
     ) {
-        self.enter(id, incarnation, spec, None, false, now, out);
+        self.enter(id, incarnation, spec, None, out);
     }
 
     fn update(&mut self, update: StatusUpdate, _: Instant, out: &mut Effects) {
@@ -381,7 +378,7 @@ impl Stage for Overrides {
     fn expire(&mut self, now: Instant, out: &mut Effects) {
         while let Some(number) = self.book.due(self.wall) {
             if self.book.is_over(number, self.wall) {
-                if let Some(order) = self.end(number, now, out) {
+                if let Some(order) = self.end(number, out) {
                     out.events.push(Event::OverrideOver { over: Over::Expired, order: Box::new(order) });
                 }
                 continue;
@@ -390,7 +387,7 @@ impl Stage for Overrides {
             if let Some((order, is_open)) = self.book.get(number).cloned().zip(self.book.is_open(number)) {
                 let subject = order.subject.clone();
                 out.events.push(Event::OverrideWindow { is_open, order: Box::new(order) });
-                self.settle_all(&subject, now, out);
+                self.settle_all(&subject, out);
             }
         }
         self.plan(now);

@@ -9,5 +9,5 @@ mod resolver;
 mod task;
 
 pub use names::{Change, Names, NamesConfig, Trouble};
-pub use resolver::{Answer, ResolveError, Resolver};
+pub use resolver::{Answer, ResolveError, Resolver, system_reach};
 pub use task::{Handle, follow};

@@ -25,6 +25,16 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Names that are known without asking.
 const HOSTS: &str = "/etc/hosts";
 
+/// Directories that must stay readable for [`Resolver::system`] in a sandbox: those of the system's files and of what these are
+/// links to. Not the files themselves, since one that is replaced by a rename is another one.
+#[must_use]
+pub fn system_reach() -> Vec<PathBuf> {
+    let files = [RESOLV_CONF, HOSTS].map(PathBuf::from).into_iter();
+    let paths = files.flat_map(|file| [fs::canonicalize(&file).ok(), Some(file)]).flatten();
+    let directories = paths.filter_map(|path| path.parent().map(Path::to_owned));
+    directories.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+}
+
 /// The longest that one server is waited for.
 const TIMEOUT: Duration = Duration::from_secs(3);
 

@@ -71,7 +71,7 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     let with_socket = with_socket && files.is_none();
     let threads = checks.shards.unwrap_or(ManagerConfig::default().shards);
     let sinks = Sinks::open(&sinks, command_runner)?;
-    let beside = files.as_ref().map_or(0, FileChecks::descriptors) + sinks.descriptors();
+    let beside = files.as_ref().map_or(0, |_| source::DESCRIPTORS) + sinks.descriptors();
     let Descriptors { in_flight, lingering } = limits::descriptors(threads.get(), beside);
     let manager_config = manager_config(&checks, threads, in_flight);
     startup::memory(threads.get() + OWN_THREADS + usize::from(files.is_some()) + sinks.threads())?;

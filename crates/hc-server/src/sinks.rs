@@ -115,7 +115,7 @@ impl Sinks {
                     reach.writable.extend(directory.map(PathBuf::from));
                 }
                 Ready::Webhook(webhook, _) if webhook.url.host().parse::<std::net::IpAddr>().is_err() => {
-                    reach.readable.extend(resolve::files());
+                    reach.readable.extend(hc_resolve::system_reach());
                 }
                 Ready::Webhook(..) | Ready::Command { .. } | Ready::Runtime(_) | Ready::Agent(..) => {}
             }

@@ -19,10 +19,7 @@ use crate::config::{SourceConfig, SourceKind};
 pub(crate) const NAME: &str = "file";
 
 /// Descriptors that it needs beside those of probes: names that are asked for at once, over two families, and a file.
-const DESCRIPTORS: u64 = 130;
-
-/// Where the system says how names are resolved.
-const RESOLVER_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
+pub(crate) const DESCRIPTORS: u64 = 130;
 
 /// Files of checks that have been read, for a server that runs them.
 #[derive(Debug)]
@@ -68,18 +65,14 @@ impl FileChecks {
         self.len() == 0
     }
 
-    /// Descriptors that are kept for this source.
-    pub(crate) fn descriptors(&self) -> u64 {
-        DESCRIPTORS
-    }
-
     /// What must stay readable. Directories, since a file that is replaced by a rename is another one to the sandbox; those of
     /// files that the checks name, and of links' targets, too.
     pub(crate) fn reach(&self) -> Vec<PathBuf> {
         let mut directories: BTreeSet<PathBuf> = BTreeSet::new();
-        let of_system = RESOLVER_FILES.map(Path::new);
-        let resolver = if self.servers.is_empty() { &of_system[..] } else { &[] };
-        for file in self.loaded.files().chain(resolver.iter().copied()) {
+        if self.servers.is_empty() {
+            directories.extend(hc_resolve::system_reach());
+        }
+        for file in self.loaded.files() {
             directories.extend(directory_of(file));
             directories.extend(std::fs::canonicalize(file).ok().as_deref().and_then(directory_of));
         }

@@ -4,12 +4,11 @@
 mod chain;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use chain::{Backend, PATIENCE, Process, wait_until};
+use chain::{Backend, Process, wait_until};
+use hc_testkit::admin;
 use serde_json::Value;
 
 struct Site {
@@ -49,13 +48,7 @@ impl Site {
     }
 
     fn ask(&self, path: &str) -> Value {
-        let mut stream = UnixStream::connect(self.dir.path().join("run/hc-admin.sock")).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        serde_json::from_str(body).unwrap_or_else(|_| body.into())
+        admin::ask(&self.dir.path().join("run/hc-admin.sock"), &format!("GET {path}"), "").1
     }
 
     /// The health of a check, and what consumers get of it.

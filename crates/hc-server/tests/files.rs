@@ -4,14 +4,13 @@
 mod chain;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 
 use chain::{Backend, PATIENCE, Process, wait_until};
+use hc_testkit::admin;
 use hc_testkit::dns::{DnsMessage, DnsServer};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use serde_json::Value;
@@ -84,15 +83,7 @@ impl Site {
 
     /// Status and body of an answer of the admin API.
     fn ask(&self, request: &str) -> (u16, Value) {
-        let mut stream = UnixStream::connect(self.path("run/hc-admin.sock")).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "{request} HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap_or_else(|_| body.into()))
+        admin::ask(&self.path("run/hc-admin.sock"), request, "")
     }
 
     /// Reads the files again: status, and what the answer says.

@@ -3,40 +3,18 @@
 
 mod chain;
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-
-use chain::{Backend, Chain, PATIENCE, check, start_server, wait_until};
+use chain::{Backend, Chain, check, start_server, wait_until};
+use hc_testkit::admin;
 use serde_json::{Value, json};
 
 /// Status and body of an answer of the admin API.
 fn ask(chain: &Chain, method: &str, path: &str, body: &Value) -> (u16, Value) {
     let body = if method == "GET" { String::new() } else { body.to_string() };
-    let mut stream = UnixStream::connect(admin_socket(chain)).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let length = body.len();
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (
-        head.split(' ').nth(1).unwrap().parse().unwrap(),
-        serde_json::from_str(body).unwrap_or_else(|_| body.into()),
-    )
+    admin::ask(&admin_socket(chain), &format!("{method} {path}"), &body)
 }
 
 fn admin_socket(chain: &Chain) -> std::path::PathBuf {
-    let dir: &Path = chain.dir.path();
-    let found = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    found
-        .into_iter()
-        .find(|path| path.ends_with("hc-admin.sock"))
-        .unwrap_or_else(|| dir.join("hc-admin.sock"))
+    chain.dir.path().join("hc-admin.sock")
 }
 
 /// Sets an override of check 1, and gives what the answer says.

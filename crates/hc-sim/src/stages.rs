@@ -1,4 +1,4 @@
-//! What stands between the machines and the consumers, under one seed: overrides, dependencies and the guard in virtual time.
+//! What stands between the machines and the consumers, under one seed: overrides and dependencies in virtual time.
 //!
 //! Checks, some behind gateways, go up and down; operators force, mute and pause them at random, for a while or for ever; checks are
 //! removed and come back under other ids, and the process restarts with what it has written down. A model that knows nothing of the stages

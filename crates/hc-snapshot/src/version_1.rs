@@ -49,9 +49,8 @@ impl Serialize for Subject<'_> {
             ProbeSpec::Http(http) => write_http(&mut map, http)?,
             ProbeSpec::Dns(dns) => write_dns(&mut map, dns)?,
             ProbeSpec::Radius(radius) => write_radius(&mut map, radius)?,
-            // There was none then.
             ProbeSpec::RadiusStatus(_) | ProbeSpec::Dialogue(_) | ProbeSpec::Grpc(_) => {
-                return Err(S::Error::custom("not in version 1"));
+                return Err(S::Error::custom(LATER));
             }
         }
         map.end()
@@ -59,9 +58,8 @@ impl Serialize for Subject<'_> {
 }
 
 fn write_target<M: SerializeMap>(map: &mut M, spec: &CheckSpec) -> Result<(), M::Error> {
-    if spec.host_name().is_some() {
-        // There was none then.
-        return Err(M::Error::custom("not in version 1"));
+    if spec.host_name().is_some() || spec.target().way().is_some() {
+        return Err(M::Error::custom(LATER));
     }
     let target = spec.target();
     map.serialize_entry("checker_type", spec.probe().type_name())?;
@@ -80,10 +78,6 @@ fn write_target<M: SerializeMap>(map: &mut M, spec: &CheckSpec) -> Result<(), M:
     if let Some(host) = target.host() {
         map.serialize_entry::<_, IpAddr>("host", &host)?;
     }
-    // Version 1 had none.
-    if target.way().is_some() {
-        map.serialize_entry("way", &true)?;
-    }
     Ok(())
 }
 
@@ -95,9 +89,8 @@ fn write_exchange<M: SerializeMap>(map: &mut M, send: &[u8], receive: &[u8]) -> 
 fn write_tls<M: SerializeMap>(map: &mut M, tls: Option<&Tls>) -> Result<(), M::Error> {
     let Some(Tls { verify, old_versions, rsa_key_exchange, sha1, options }) = tls else { return Ok(()) };
     map.serialize_entry("secure", &true)?;
-    // Version 1 had none, so such a check must not take the health of another one.
     if options.is_some() {
-        map.serialize_entry("options", &true)?;
+        return Err(M::Error::custom(LATER));
     }
     if !verify {
         map.serialize_entry("tls_verify", &false)?;
@@ -157,7 +150,7 @@ fn write_http<M: SerializeMap>(map: &mut M, http: &HttpProbe) -> Result<(), M::E
 fn write_dns<M: SerializeMap>(map: &mut M, dns: &DnsProbe) -> Result<(), M::Error> {
     let DnsProbe { query, query_type, query_class, expect, options } = dns;
     if options.is_some() {
-        return Err(M::Error::custom("not in version 1"));
+        return Err(M::Error::custom(LATER));
     }
     map.serialize_entry("query", query)?;
     if *query_type != RecordType::A {

@@ -29,6 +29,7 @@ mod evidence;
 mod host_name;
 mod http;
 mod id;
+mod interned;
 mod key;
 mod local_fault;
 mod outcome;

@@ -1,9 +1,8 @@
 //! Regular expressions of checks.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock};
 
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson::{self, WhichCaptures};
@@ -11,6 +10,7 @@ use regex_automata::util::pool::Pool;
 use regex_automata::{Input, MatchError};
 use regex_syntax::hir::{Hir, HirKind, Look};
 
+use crate::interned::{Interned, OfText};
 use crate::text;
 
 /// A regular expression, compiled. Equal texts share one compiled form in a process, however many
@@ -226,33 +226,14 @@ fn place(text: &str, error: &regex_syntax::Error) -> (usize, Box<str>) {
     (position, problem.into())
 }
 
-/// What is compiled in this process, by its text.
-#[derive(Default)]
-struct Interned(Mutex<HashMap<Box<str>, Weak<Compiled>>>);
-
-fn interned() -> &'static Interned {
-    static INTERNED: std::sync::LazyLock<Interned> = std::sync::LazyLock::new(Interned::default);
+fn interned() -> &'static Interned<Compiled> {
+    static INTERNED: LazyLock<Interned<Compiled>> = LazyLock::new(Interned::default);
     &INTERNED
 }
 
-impl Interned {
-    fn find(&self, text: &str) -> Option<Arc<Compiled>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(text)?.upgrade()
-    }
-
-    /// Keeps it as long as somebody has it. If another thread was faster, its one is given.
-    fn keep(&self, compiled: Compiled) -> Arc<Compiled> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(first) = all.get(&compiled.text).and_then(Weak::upgrade) {
-            return first;
-        }
-        // Texts that nobody has any more are dropped before the table would grow.
-        if all.len() == all.capacity() {
-            all.retain(|_, compiled| compiled.strong_count() > 0);
-        }
-        let compiled = Arc::new(compiled);
-        all.insert(compiled.text.clone(), Arc::downgrade(&compiled));
-        compiled
+impl OfText for Compiled {
+    fn text(&self) -> &str {
+        &self.text
     }
 }
 

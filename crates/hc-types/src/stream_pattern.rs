@@ -1,6 +1,8 @@
 //! Regular expressions over bytes that come in pieces.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, LazyLock};
 
 use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, DFA};
@@ -8,6 +10,8 @@ use regex_automata::nfa::thompson;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input};
 use regex_syntax::hir::{Hir, Look};
+
+use crate::interned::{Interned, OfText};
 
 /// The most memory that the automaton of a pattern takes, in bytes: `[a-z]{100}` fits, nested
 /// repetitions by the thousand do not.
@@ -23,10 +27,43 @@ const MAX_LENGTH: usize = 1024;
 ///
 /// It matches bytes, not characters: `.` is any byte but a line feed, and `\w` and `\d` are ASCII. It
 /// takes as little as it can: the match ends at the first byte at which one is complete, so that it
-/// does not depend on how the bytes come. It begins anywhere unless the pattern begins with `^`. Each
-/// byte costs the same, whatever the pattern.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct StreamPattern(Box<str>);
+/// does not depend on how the bytes come. It begins anywhere unless the pattern begins with `^`. A
+/// matcher whose states outgrow its memory again and again gives up, and matches nothing.
+///
+/// Compiled once for all checks with the same text.
+#[derive(Clone)]
+pub struct StreamPattern(Arc<Compiled>);
+
+#[derive(Debug)]
+struct Compiled {
+    text: Box<str>,
+    automaton: DFA,
+}
+
+impl OfText for Compiled {
+    fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+fn interned() -> &'static Interned<Compiled> {
+    static INTERNED: LazyLock<Interned<Compiled>> = LazyLock::new(Interned::default);
+    &INTERNED
+}
+
+impl PartialEq for StreamPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.text == other.0.text
+    }
+}
+
+impl Eq for StreamPattern {}
+
+impl Hash for StreamPattern {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.text.hash(state);
+    }
+}
 
 /// Why a text is no [`StreamPattern`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +94,9 @@ impl StreamPattern {
         if text.len() > MAX_LENGTH {
             return Err(StreamPatternError::TooCostly);
         }
+        if let Some(compiled) = interned().find(text) {
+            return Ok(Self(compiled));
+        }
         let hir = syntax::parse_with(text, &syntax_config()).map_err(|error| {
             // Its own text has several lines, with a picture of the place.
             let text = error.to_string();
@@ -65,27 +105,26 @@ impl StreamPattern {
             )
         })?;
         check(&hir)?;
-        automaton(text).ok_or(StreamPatternError::TooCostly)?;
-        Ok(Self(text.into()))
+        let automaton = automaton(text).ok_or(StreamPatternError::TooCostly)?;
+        Ok(Self(interned().keep(Compiled { text: text.into(), automaton })))
     }
 
     /// The text that it was read from.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.0.text
     }
 
-    /// A matcher, which is given one byte after the other. It builds the automaton anew, so that a
-    /// check at rest holds the text alone.
+    /// A matcher, which is given one byte after the other. The states that it meets are its own.
     #[must_use]
     pub fn matcher(&self) -> StreamMatcher {
-        StreamMatcher(automaton(&self.0).and_then(Running::new))
+        StreamMatcher(Running::new(Arc::clone(&self.0)))
     }
 }
 
 impl fmt::Debug for StreamPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "/{}/", self.0)
+        write!(f, "/{}/", self.0.text)
     }
 }
 
@@ -133,17 +172,18 @@ pub struct StreamMatcher(Option<Running>);
 
 #[derive(Debug)]
 struct Running {
-    automaton: DFA,
+    compiled: Arc<Compiled>,
     cache: Cache,
     state: LazyStateID,
 }
 
 impl Running {
-    fn new(automaton: DFA) -> Option<Self> {
+    fn new(compiled: Arc<Compiled>) -> Option<Self> {
+        let automaton = &compiled.automaton;
         let mut cache = automaton.create_cache();
         let start = Input::new("").anchored(Anchored::No);
         let state = automaton.start_state_forward(&mut cache, &start).ok()?;
-        Some(Self { automaton, cache, state })
+        Some(Self { compiled, cache, state })
     }
 }
 
@@ -161,8 +201,9 @@ pub enum Matched {
 impl StreamMatcher {
     /// Takes the next byte.
     pub fn feed(&mut self, byte: u8) -> Matched {
-        // `None` cannot be: the automaton of the same text was built before.
-        let Some(Running { automaton, cache, state }) = &mut self.0 else { return Matched::Never };
+        // `None` cannot be: every automaton has a state to start from.
+        let Some(Running { compiled, cache, state }) = &mut self.0 else { return Matched::Never };
+        let automaton = &compiled.automaton;
         let Ok(next) = automaton.next_state(cache, *state, byte) else { return Matched::Never };
         *state = next;
         if next.is_dead() || next.is_quit() {

@@ -66,10 +66,11 @@ impl Sums {
         *answers = step(*answers, row.answer_length());
     }
 
-    /// Drops the answer of an update for which there is no room.
-    fn fit(&self, update: &mut StatusUpdate) {
+    /// Drops the answer of an update for which there is no room, once that of the failure before it is taken out.
+    fn fit(&self, row: &Row, update: &mut StatusUpdate) {
+        let others = self.answers.saturating_sub(row.answer_length());
         if let Some(seen) = &mut update.evidence.seen
-            && self.answers.saturating_add(seen.answer.len() as u64) > MAX_ANSWERS
+            && others.saturating_add(seen.answer.len() as u64) > MAX_ANSWERS
         {
             seen.answer = RawBytes::default();
         }
@@ -148,8 +149,9 @@ impl Table {
             return None;
         }
         self.journalize(slot, &update);
-        self.sums.fit(&mut update);
-        let before = self.row(slot)?.reported_health();
+        let row = self.row(slot)?;
+        self.sums.fit(row, &mut update);
+        let before = row.reported_health();
         let transition = update.transition || before != Some(update.status.health);
         self.write(slot, |row| row.pass(update));
         Some(Report { slot, transition })
@@ -160,7 +162,9 @@ impl Table {
     pub fn hold_back(&mut self, mut update: StatusUpdate, by: &'static str) {
         let Some(slot) = self.slot(update.id, update.incarnation) else { return };
         self.journalize(slot, &update);
-        self.sums.fit(&mut update);
+        if let Some(row) = self.row(slot) {
+            self.sums.fit(row, &mut update);
+        }
         self.write(slot, |row| row.hold_back(update, by));
     }
 

@@ -2,19 +2,23 @@
 
 use hc_types::{
     CheckSpec, DnsExpectation, DnsProbe, HttpOverrides, HttpProbe, Mode, ProbeSpec, RadiusExpectation,
-    RadiusProbe, RawBytes, RecordClass, RecordType, Tls,
+    RadiusProbe, RawBytes, RecordClass, RecordType, Timing, Tls,
 };
-use serde::ser::{Error as _, SerializeMap};
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::CheckLine;
 use crate::bytes::AsJson;
 
-/// The fields stand in the order of `docs/protocol.md`, defaults left out. A check that a Seesaw engine cannot ask for, one with
-/// conditions say, is an error.
+/// The fields stand in the order of `docs/protocol.md`, defaults left out. What a check asks for beyond what a Seesaw engine can
+/// is an error.
 impl Serialize for CheckLine {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let spec = &*self.spec;
+        let Timing { interval, timeout, retries, .. } = spec.timing();
+        if spec.timing() != Timing::every(interval).timeout(timeout).retries(retries) {
+            return Err(unsayable("another timing than interval, timeout and retries"));
+        }
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("id", &self.id)?;
         map.serialize_entry("interval", &humantime::format_duration(spec.interval()).to_string())?;
@@ -28,6 +32,12 @@ impl Serialize for CheckLine {
 /// What is checked, without how often.
 fn serialize_subject<M: SerializeMap>(map: &mut M, spec: &CheckSpec) -> Result<(), M::Error> {
     let target = spec.target();
+    if spec.host_name().is_some() {
+        return Err(unsayable("a host name"));
+    }
+    if target.way().is_some() {
+        return Err(unsayable("a source, a device or a PROXY header"));
+    }
     map.serialize_entry("checker_type", spec.probe().type_name())?;
     map.serialize_entry("ip", &target.ip())?;
     if target.port() != 0 {
@@ -78,9 +88,11 @@ fn serialize_exchange<M: SerializeMap>(
     Ok(())
 }
 
-/// Protocol 1 has no options of TLS: a check of hc-proxy has none.
 fn serialize_tls<M: SerializeMap>(map: &mut M, tls: Option<&Tls>) -> Result<(), M::Error> {
     if let Some(tls) = tls {
+        if tls.options.is_some() {
+            return Err(unsayable("an option of TLS"));
+        }
         map.serialize_entry("secure", &true)?;
         if !tls.verify {
             map.serialize_entry("tls_verify", &false)?;
@@ -98,12 +110,9 @@ fn serialize_tls<M: SerializeMap>(map: &mut M, tls: Option<&Tls>) -> Result<(), 
     Ok(())
 }
 
-/// Version 1 of the protocol says what Seesaw knows.
-const UNSAID: &str = "the protocol has no fields for what this check asks for";
-
 fn serialize_http<M: SerializeMap>(map: &mut M, http: &HttpProbe) -> Result<(), M::Error> {
     if http.conditions.is_some() {
-        return Err(M::Error::custom(UNSAID));
+        return Err(unsayable("such an HTTP check"));
     }
     serialize_tls(map, http.tls.as_ref())?;
     if &*http.method != "GET" {
@@ -134,7 +143,7 @@ fn serialize_http<M: SerializeMap>(map: &mut M, http: &HttpProbe) -> Result<(), 
 fn serialize_overrides<M: SerializeMap>(map: &mut M, overrides: &HttpOverrides) -> Result<(), M::Error> {
     let HttpOverrides { host, server_name, authorization, error, request } = overrides;
     if request.is_some() {
-        return Err(M::Error::custom(UNSAID));
+        return Err(unsayable("such an HTTP check"));
     }
     if let Some(host) = host {
         map.serialize_entry("http_host", host)?;

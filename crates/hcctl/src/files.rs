@@ -35,11 +35,7 @@ fn glob(file: &str) -> String {
     if !Path::new(file).exists() {
         return file.to_owned();
     }
-    let escaped = |character: char| match character {
-        '[' | ']' | '*' | '?' => format!("[{character}]"),
-        other => other.to_string(),
-    };
-    file.chars().map(escaped).collect()
+    glob::Pattern::escape(file)
 }
 
 /// Says whether the files are right.
@@ -150,12 +146,7 @@ fn in_words(Plan { cost, changes, no_server }: &Plan, checks: &Checks) -> String
     if let Some(changes) = changes {
         text.push_str("\nAgainst the running checks:\n");
         some(&mut text, "+", &changes.added);
-        let hosts: Vec<String> = changes
-            .host_names_added
-            .iter()
-            .map(|name| format!("{name} (a host name, for each of its addresses)"))
-            .collect();
-        some(&mut text, "+", &hosts);
+        some(&mut text, "+", &changes.host_names_added);
         some(&mut text, "-", &changes.removed);
         let changed: Vec<String> =
             changes.changed.iter().map(|(name, what)| format!("{name}: {}", what.join(", "))).collect();

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use hc_api::CheckState;
-use hc_config::{Check, Checks, HostCheck};
+use hc_config::{Check, Checks, HostCheck, Resolve};
 use hc_types::{CheckId, CheckSpec, Pace, ProbeSpec, Status};
 use serde::Serialize;
 
@@ -96,7 +96,7 @@ pub(crate) struct Changes {
     pub(crate) changed: BTreeMap<String, Vec<String>>,
     /// Checks that would go on as they are.
     pub(crate) unchanged: usize,
-    /// Host names none of whose addresses are checked now.
+    /// Host names none of whose addresses are checked now, in words.
     pub(crate) host_names_added: Vec<String>,
 }
 
@@ -134,7 +134,12 @@ impl Changes {
         changes.added = new.map(|check| check.name.to_string()).collect();
         let resolved: std::collections::HashSet<&str> = resolved.into_iter().collect();
         let new = checks.hosts.iter().filter(|host| !resolved.contains(&*host.name));
-        changes.host_names_added = new.map(|host| host.name.to_string()).collect();
+        changes.host_names_added = new
+            .map(|host| match host.resolve {
+                Resolve::Each => format!("{} (a host name, for each of its addresses)", host.name),
+                _ => format!("{} (a host name)", host.name),
+            })
+            .collect();
         changes
     }
 }
@@ -143,8 +148,12 @@ fn labels(check: &Check) -> impl Iterator<Item = (&str, &str)> {
     check.labels.iter().map(|(key, value)| (&**key, &**value))
 }
 
-/// The host name whose address a running check checks, and that check as the files have it.
+/// The host name that a running check checks, or one of its addresses, and that check as the files have it.
 fn host_of<'c>(state: &CheckState, hosts: &HashMap<&str, &'c HostCheck>) -> Option<(&'c HostCheck, Check)> {
+    if let Some(host) = hosts.get(state.name.as_deref()?).filter(|host| host.resolve != Resolve::Each) {
+        let check = host.check_of_all(state.addresses.iter().copied()).ok()?;
+        return Some((host, check));
+    }
     let (name, ip) = state.name.as_deref()?.rsplit_once('/')?;
     let host = *hosts.get(name)?;
     let check = host.check(ip.parse::<IpAddr>().ok()?)?.ok()?;
@@ -255,14 +264,32 @@ mod tests {
         let after = read(
             "[[check]]\nname = 'w'\ntarget = ['192.0.2.2', '192.0.2.3']\nport = 80\ntcp = {}\nretries = 3\nlabels = { a = 'b' }\n\
              [[check]]\nname = 'h'\ntarget = 'h.example'\nicmp = {}\n\
-             [[check]]\nname = 'i'\ntarget = 'i.example'\nicmp = {}\n",
+             [[check]]\nname = 'i'\ntarget = 'i.example'\nicmp = {}\n\
+             [[check]]\nname = 'j'\ntarget = 'j.example'\nresolve = 'any'\nicmp = {}\n",
         );
         let changes = Changes::between(&running(&checks), &after);
         assert_eq!(changes.added, ["w/192.0.2.3:80"]);
         assert_eq!(changes.removed, ["w/192.0.2.1:80"]);
         assert_eq!(changes.changed["w/192.0.2.2:80"], ["retries 0 -> 3", "labels () -> (a=b)"]);
-        assert_eq!((changes.unchanged, changes.host_names_added), (1, vec!["i".to_owned()]));
+        let new = ["i (a host name, for each of its addresses)", "j (a host name)"];
+        assert_eq!((changes.unchanged, changes.host_names_added), (1, new.map(str::to_owned).to_vec()));
         let same = Changes::between(&running(&checks), &before);
         assert_eq!(same, Changes { unchanged: 3, ..Changes::default() });
+    }
+
+    #[test]
+    fn one_check_of_all_addresses_is_found_by_the_name_of_the_host() {
+        let files = |interval: &str| {
+            read(&format!(
+                "[[check]]\nname = 'h'\ntarget = 'h.example:80'\nresolve = 'all'\ntcp = {{}}\ninterval = '{interval}'\n"
+            ))
+        };
+        let before = files("5s");
+        let one = before.hosts[0].check_of_all([[192, 0, 2, 9].into(), [192, 0, 2, 8].into()]).unwrap();
+        let running = running(&[one]);
+        assert_eq!(Changes::between(&running, &before), Changes { unchanged: 1, ..Changes::default() });
+        let changes = Changes::between(&running, &files("9s"));
+        assert_eq!(changes.changed["h"], ["interval 5s -> 9s"]);
+        assert!(changes.removed.is_empty() && changes.host_names_added.is_empty(), "{changes:?}");
     }
 }

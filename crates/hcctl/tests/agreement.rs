@@ -17,6 +17,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hc_server::{Config, Server};
+use hc_testkit::admin;
+use hc_testkit::process::wait_until;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -67,7 +69,12 @@ impl Drop for Port {
 
 /// The engine's end: what it is told of each check.
 fn engine(socket: &Path, checks: &[Value]) -> (UnixStream, States) {
-    let mut proxy = until("the server listens", || UnixStream::connect(socket).ok());
+    let mut proxy = None;
+    wait_until("the server listens", || {
+        proxy = UnixStream::connect(socket).ok();
+        proxy.is_some()
+    });
+    let mut proxy = proxy.unwrap();
     let (states, ours) = {
         let states = States::default();
         (states.clone(), states)
@@ -133,24 +140,9 @@ fn webhook() -> (u16, States) {
     (port, states)
 }
 
-fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        thread::sleep(Duration::from_millis(50));
-    }
-}
-
 /// What the admin API answers.
 fn get(dir: &Path, path: &str) -> String {
-    let mut stream = UnixStream::connect(dir.join("hc-admin.sock")).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    admin::ask_text(&dir.join("hc-admin.sock"), &format!("GET {path}"), "").1
 }
 
 fn hcctl(dir: &Path, args: &[&str]) -> Value {
@@ -245,7 +237,7 @@ fn all_agree_on_the_counts_under_flapping_checks() {
         let status: Value = serde_json::from_str(&get(dir.path(), "/api/v1/status")).unwrap();
         status["checks"]["healthy"].as_u64().unwrap()
     };
-    until("all checks are healthy", || (healthy() == CHECKS).then_some(()));
+    wait_until("all checks are healthy", || healthy() == CHECKS);
     // They flap: each time some change before others have been told.
     for turn in 0..6_usize {
         let at = turn % ports.len();
@@ -257,7 +249,7 @@ fn all_agree_on_the_counts_under_flapping_checks() {
             }
             None => Some(Port::open(numbers[at])),
         };
-        until("some have changed", || (healthy().abs_diff(before) > CHECKS / PORTS / 10).then_some(()));
+        wait_until("some have changed", || healthy().abs_diff(before) > CHECKS / PORTS / 10);
     }
     let open = ports.iter().flatten().count() as u64 * CHECKS / PORTS;
     let expected = (open, CHECKS - open);

@@ -26,8 +26,6 @@ type Metrics struct {
 	FullSets, Deltas atomic.Uint64
 	// Batches came from hc-server, with Notifications in them.
 	Batches, Notifications atomic.Uint64
-	// Acks says how they were answered: Taken by the engine, or Failed there.
-	Taken, Failed atomic.Uint64
 	// Refused batches never reached the engine, by reason.
 	Refused [RefusalCount]atomic.Uint64
 }
@@ -137,9 +135,6 @@ func (m *Metrics) Text(version string) []byte {
 
 	p.single("hc_proxy_batches_total", "counter", "Batches of notifications from hc-server.", int64(m.Batches.Load()))
 	p.single("hc_proxy_notifications_total", "counter", "Notifications in these batches.", int64(m.Notifications.Load()))
-	labelled(p, "hc_proxy_batches_answered_total", "counter",
-		"Batches acknowledged after a call to the engine, by how that ended.", "result", []string{"ok", "error"},
-		[]uint64{m.Taken.Load(), m.Failed.Load()})
 	refused := make([]uint64, RefusalCount)
 	for i := range refused {
 		refused[i] = m.Refused[i].Load()

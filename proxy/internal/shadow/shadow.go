@@ -166,10 +166,11 @@ func (s *Shadow) Checks(configs map[uint64]*seesaw.Config) {
 		s.checks[id] = c
 		s.backends[c.backend] = append(s.backends[c.backend], id)
 	}
+	gone := make(map[uint64]bool)
 	for id, old := range before {
 		if c := s.checks[id]; c == nil || c.text != old.text || c.backend != old.backend {
 			delete(s.rejected, id)
-			s.waiting = slices.DeleteFunc(s.waiting, func(c change) bool { return c.id == id })
+			gone[id] = true
 			// In the words of the old check.
 			c, s.checks[id] = s.checks[id], old
 			s.checkFindings(s.byCheck.forget(id, now))
@@ -177,6 +178,9 @@ func (s *Shadow) Checks(configs map[uint64]*seesaw.Config) {
 				delete(s.checks, id)
 			}
 		}
+	}
+	if len(gone) > 0 {
+		s.waiting = slices.DeleteFunc(s.waiting, func(c change) bool { return gone[c.id] })
 	}
 	for backend := range s.byBackend.subjects {
 		if s.backends[backend] == nil {

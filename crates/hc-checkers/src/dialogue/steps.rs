@@ -1,6 +1,7 @@
 //! A dialogue by steps of one's own.
 
 use hc_types::{DialogueExpectation, DialogueStep, ExpectedBytes, Failure, Matched, StreamMatcher};
+use memchr::memmem;
 
 use super::received::{Next, Received, Talk, mismatch};
 
@@ -70,7 +71,7 @@ impl<'p> Steps<'p> {
             }
             ExpectedBytes::Contain(bytes) => {
                 let bytes = bytes.as_slice();
-                let at = rest[self.searched..seen].windows(bytes.len()).position(|part| part == bytes);
+                let at = memmem::find(&rest[self.searched..seen], bytes);
                 let end = at.map(|at| self.searched + at + bytes.len());
                 // The next search begins where a match may have begun already.
                 self.searched = seen.saturating_sub(bytes.len() - 1).max(self.searched);

@@ -167,25 +167,6 @@ fn skip(rest: &mut &[u8], length: u64) -> Result<(), MessageError> {
     Ok(())
 }
 
-/// A `grpc-message`, in which bytes may be written as `%2F`. What is no such code stands for itself.
-#[must_use]
-pub fn percent_decode(text: &[u8]) -> Vec<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let [byte, after @ ..] = rest {
-        rest = after;
-        match (byte, after) {
-            (b'%', [high, low, behind @ ..]) if digit(*high).is_some() && digit(*low).is_some() => {
-                decoded.push(digit(*high).unwrap_or(0) << 4 | digit(*low).unwrap_or(0));
-                rest = behind;
-            }
-            _ => decoded.push(*byte),
-        }
-    }
-    decoded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,10 +217,5 @@ mod tests {
             let framed = [&[0, 0, 0, 0, u8::try_from(wrong.len()).unwrap()], wrong].concat();
             assert_eq!(read(&[&framed]), Err(MessageError::Protobuf), "{wrong:?}");
         }
-    }
-
-    #[test]
-    fn messages_of_a_status_are_decoded() {
-        assert_eq!(percent_decode(b"unknown%20service %2F%zz%"), b"unknown service /%zz%");
     }
 }

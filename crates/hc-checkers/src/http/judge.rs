@@ -60,6 +60,15 @@ fn check_header<'h>(name: &str, test: &HeaderTest, head: &'h ResponseHead) -> Re
     if meets { Ok(()) } else { Err((first, format!("the header {name} {how} {wanted}"))) }
 }
 
+fn body_conditions(probe: &HttpProbe) -> Option<&HttpConditions> {
+    probe.conditions.as_deref().filter(|conditions| !conditions.body.is_empty())
+}
+
+/// How much of a body is looked at, in bytes.
+pub(super) fn body_limit(probe: &HttpProbe) -> usize {
+    body_conditions(probe).map_or(probe.expected_body.len(), |conditions| conditions.body_limit as usize)
+}
+
 /// Judges a body as it comes. Holds no more of it than the conditions may need.
 pub(super) struct BodyJudge<'p> {
     expected: &'p [u8],
@@ -81,12 +90,12 @@ impl<'p> BodyJudge<'p> {
     /// The head alone shows that the body cannot be as expected.
     pub(super) fn new(probe: &'p HttpProbe, head: &ResponseHead) -> Result<Option<Self>, Failure> {
         let expected = probe.expected_body.as_slice();
-        let of_body = probe.conditions.as_deref().filter(|conditions| !conditions.body.is_empty());
+        let of_body = body_conditions(probe);
         if expected.is_empty() && of_body.is_none() {
             return Ok(None);
         }
         let conditions = of_body.map_or(&[][..], |conditions: &HttpConditions| &*conditions.body);
-        let limit = of_body.map_or(expected.len(), |conditions| conditions.body_limit as usize);
+        let limit = body_limit(probe);
         let wanted = if of_body.is_some() { limit + 1 } else { limit };
         let status = head.status_text.clone();
         let body = Body::new(head, wanted);

@@ -1,10 +1,10 @@
 //! The exchange of an HTTP check in HTTP/2.
 
 use bytes::Bytes;
-use hc_types::{Failure, HttpProbe, Outcome, Pass, Target};
+use hc_types::{Failure, HttpProbe, Pass, Target};
+use http::Method;
 use http::header::{self, HeaderName, HeaderValue};
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Uri, Version};
+use http::uri::PathAndQuery;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::judge::{self, BodyJudge};
@@ -22,7 +22,7 @@ pub(crate) async fn exchange<S>(
     stream: &mut S,
     memory: &ProbeMemory,
     progress: &Progress,
-) -> Result<Outcome, ProbeError>
+) -> Result<Pass, ProbeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -31,14 +31,11 @@ where
         let parts = answer.head().await?;
         progress.answered();
         let head = head(probe, &parts);
-        let mut shown = shown(&parts);
-        let judged = judge::check_head(probe, &head, &head.status_text);
-        if judged.is_err() {
-            progress.keep_answer(&shown);
-        }
-        judged?;
-        let body = BodyJudge::new(probe, &head).inspect_err(|_| progress.keep_answer(&shown))?;
+        let keep_head = || progress.keep_answer(&shown(&parts));
+        judge::check_head(probe, &head, &head.status_text).inspect_err(|_| keep_head())?;
+        let body = BodyJudge::new(probe, &head).inspect_err(|_| keep_head())?;
         if let Some(mut body) = body {
+            let mut shown = shown(&parts);
             loop {
                 let piece = answer.data(body.size()).await?;
                 let judged = match &piece {
@@ -54,7 +51,7 @@ where
                 }
             }
         }
-        Ok(Pass::http(head.status, &head.status_text).into())
+        Ok(Pass::http(head.status, &head.status_text))
     })
     .await
 }
@@ -68,16 +65,11 @@ fn request(probe: &HttpProbe, target: &Target, user_agent: &UserAgent) -> Result
     let bad = |what: &str| ProbeError::from(Failure::BadRequest(format!("HTTP/2 cannot send {what}").into()));
     let address = target.socket_addr().to_string();
     let host = overrides.and_then(|overrides| overrides.host.as_deref()).unwrap_or(&address);
-    let mut uri = http::uri::Parts::default();
-    uri.scheme = Some(if probe.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
-    uri.authority = Some(Authority::try_from(host).map_err(|_| bad("this host"))?);
-    uri.path_and_query = Some(
-        PathAndQuery::try_from(probe.request_target.as_slice()).map_err(|_| bad("this request target"))?,
-    );
-    let mut request = http::Request::new(());
-    *request.version_mut() = Version::HTTP_2;
-    *request.method_mut() = Method::try_from(&*probe.method).map_err(|_| bad("this method"))?;
-    *request.uri_mut() = Uri::from_parts(uri).map_err(|_| bad("this host and request target"))?;
+    let path =
+        PathAndQuery::try_from(probe.request_target.as_slice()).map_err(|_| bad("this request target"))?;
+    let method = Method::try_from(&*probe.method).map_err(|_| bad("this method"))?;
+    let mut request =
+        http2::request(probe.tls.is_some(), method, host, path).ok_or_else(|| bad("this host"))?;
 
     let own = overrides.and_then(|overrides| overrides.request.as_deref());
     let agent = own.and_then(|own| own.user_agent.as_deref()).unwrap_or(user_agent.as_str());
@@ -98,9 +90,7 @@ fn request(probe: &HttpProbe, target: &Target, user_agent: &UserAgent) -> Result
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| bad("this header"))?;
         fields.insert(name, value(field.value.expose())?);
     }
-    let conditions = probe.conditions.as_ref().filter(|conditions| !conditions.body.is_empty());
-    let expected = u32::try_from(probe.expected_body.len()).unwrap_or(u32::MAX / 4);
-    let wanted = conditions.map_or(expected, |conditions| conditions.body_limit);
+    let wanted = u32::try_from(judge::body_limit(probe)).unwrap_or(u32::MAX / 4);
     Ok(Exchange { request, body: Bytes::copy_from_slice(body), wanted })
 }
 

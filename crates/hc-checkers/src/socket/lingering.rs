@@ -7,7 +7,7 @@ use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Duration;
 
-use hc_types::{ProbeResult, Target};
+use hc_types::{Outcome, ProbeResult, Target};
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -109,7 +109,14 @@ impl LingeringClose {
     ///
     /// # Cancel safety
     /// Dropping the future closes the socket.
-    pub(crate) async fn finish(self) {
+    pub(crate) async fn outcome((result, rest): (ProbeResult, Option<Self>)) -> Outcome {
+        if let Some(rest) = rest {
+            rest.finish().await;
+        }
+        result.outcome
+    }
+
+    async fn finish(self) {
         let Self { mut used, first } = self;
         let both = async {
             let mut rest = MAX_DRAINED;

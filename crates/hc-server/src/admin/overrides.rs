@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use hc_admin::{ActionError, Caller};
 use hc_api::{CheckState, Filter, MAX_REASON, OverrideKind, OverrideRequest, Selection, WithdrawRequest};
@@ -123,7 +123,7 @@ impl Overriding {
                 Subject::Key(_) => false,
             };
             let is_gone = standing.checks.is_empty() && named.contains(&*standing.order.title);
-            standing.order.ruling.label() == kind.label()
+            OverrideKind::from(&standing.order.ruling) == kind
                 && (name || is_gone || standing.checks.iter().any(|id| ids.contains(id)))
         };
         let numbers: Vec<u64> =
@@ -198,10 +198,7 @@ impl Overriding {
 
     /// What the filter looks at.
     fn state(&self, check: &CheckView) -> CheckState {
-        let state = CheckState::new(check.id, &check.spec, &check.status);
-        let Some(metadata) = self.known.directory().get(check.id) else { return state };
-        let labels = metadata.labels.iter().map(|(key, value)| (&**key, &**value));
-        state.with_name(metadata.name.as_deref()).with_labels(labels)
+        self.known.named(CheckState::new(check.id, &check.spec, &check.status), check.id)
     }
 
     /// As the stage of overrides knows the check.
@@ -253,9 +250,6 @@ fn reason(text: &str) -> Result<&str, ActionError> {
     Ok(text)
 }
 
-/// The end of the year 9999, behind which an instant has no form in RFC 3339 (seconds since 1970).
-const LAST: Duration = Duration::from_secs(253_402_300_800);
-
 /// When the override stands: exactly one of the ways to say that.
 fn span(request: &OverrideRequest, now: SystemTime) -> Result<Span, ActionError> {
     let OverrideRequest { kind, for_, from, until, weekly, zone, forever, .. } = request;
@@ -289,7 +283,7 @@ fn span(request: &OverrideRequest, now: SystemTime) -> Result<Span, ActionError>
         (None, None) => None,
     };
     let begin = begin.max(now);
-    if [Some(begin), end].into_iter().flatten().any(|at| at >= UNIX_EPOCH + LAST) {
+    if [Some(begin), end].into_iter().flatten().any(|at| at > hc_api::latest_instant()) {
         return Err(rejected("until: after the year 9999"));
     }
     if end.is_some_and(|end| end <= begin) {

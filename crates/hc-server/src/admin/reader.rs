@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use hc_admin::{ActionError, BoxFuture, MetricsFormat, Reader};
 use hc_api::{
-    CheckDetail, CheckState, Filter, LatencyState, OverrideState, Overrides, Overview, Page, PageOf,
-    Position, ProbeState, Readiness, ReportedState, ShardState, Transition, Transitions,
+    CheckDetail, CheckState, Filter, LatencyState, OverrideKind, OverrideState, Overrides, Overview, Page,
+    PageOf, Position, ProbeState, Readiness, ReportedState, ShardState, Transition, Transitions,
 };
 use hc_files::{ReloadError, Reloads};
 use hc_ipc::IpcHandle;
@@ -52,6 +52,14 @@ impl Sources {
     /// The check with this name.
     pub(crate) fn id_of(&self, name: &str) -> Option<CheckId> {
         self.directory.id_of(name)
+    }
+
+    /// A check with its name, its labels and what it depends on, if it has any.
+    pub(crate) fn named(&self, state: CheckState, id: CheckId) -> CheckState {
+        let Some(metadata) = self.directory.get(id) else { return state };
+        let labels = metadata.labels.iter().map(|(key, value)| (&**key, &**value));
+        let depends_on = metadata.depends_on.iter().map(ToString::to_string).collect();
+        state.with_name(metadata.name.as_deref()).with_labels(labels).with_depends_on(depends_on)
     }
 
     /// A set has taken effect, of which so many checks were rejected.
@@ -104,18 +112,11 @@ pub(crate) struct ViewReader {
 
 impl ViewReader {
     fn state(&self, check: &CheckView, overrides: &Standings) -> CheckState {
-        self.named(CheckState::new(check.id, &check.spec, &check.status), check.id)
+        self.sources
+            .named(CheckState::new(check.id, &check.spec, &check.status), check.id)
             .with_progress(&check.spec, &check.status, &check.progress)
             .with_reported(reported(check))
             .with_overrides(overrides.of(check.id).map(override_state).collect())
-    }
-
-    /// With its name and labels, if it has any.
-    fn named(&self, state: CheckState, id: CheckId) -> CheckState {
-        let Some(metadata) = self.sources.directory.get(id) else { return state };
-        let labels = metadata.labels.iter().map(|(key, value)| (&**key, &**value));
-        let depends_on = metadata.depends_on.iter().map(ToString::to_string).collect();
-        state.with_name(metadata.name.as_deref()).with_labels(labels).with_depends_on(depends_on)
     }
 
     fn transition(&self, transition: &hc_view::Transition) -> Transition {
@@ -125,18 +126,19 @@ impl ViewReader {
             outcome: transition.outcome.clone(),
             ..Status::NEW
         };
-        let state = self.named(CheckState::new(transition.id, &transition.spec, &status), transition.id);
+        let state =
+            self.sources.named(CheckState::new(transition.id, &transition.spec, &status), transition.id);
         Transition::new(transition.sequence, transition.at, transition.from, &state)
     }
 }
 
 /// How many overrides stand, by kind.
 fn overrides_by_kind(overrides: &Standings) -> Vec<(&'static str, u64)> {
-    let standing = |kind: &str| {
-        let all = overrides.all.iter().filter(|one| one.is_open && one.order.ruling.label() == kind);
-        all.count().try_into().unwrap_or(u64::MAX)
+    let standing = |kind: OverrideKind| {
+        let of_kind = |one: &&Standing| one.is_open && OverrideKind::from(&one.order.ruling) == kind;
+        overrides.all.iter().filter(of_kind).count().try_into().unwrap_or(u64::MAX)
     };
-    ["force", "mute", "pause"].map(|kind| (kind, standing(kind))).into()
+    OverrideKind::ALL.map(|kind| (kind.label(), standing(kind))).into()
 }
 
 /// What consumers get, where that is not the check's own health.

@@ -68,7 +68,8 @@ pub struct SinkConfig {
     /// The most checks in a batch. Default 100; 1000 for files, and 1 for a command that runs for each.
     #[serde(default, deserialize_with = "values::some_batch_size")]
     pub batch_size: Option<NonZeroUsize>,
-    /// Every check is told again within this time. Default 15 s.
+    /// Each check is looked at again within this time: a state file and HAProxy get it again, the others only what has changed.
+    /// Default 15 s.
     #[serde(default, deserialize_with = "values::some_above_zero")]
     pub interval: Option<Duration>,
     /// The file of a log or of the state.

@@ -1,24 +1,11 @@
 //! The hosts of webhooks.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 
 use hc_resolve::Resolver;
 use hc_sinks::Resolve;
-
-const FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
-
-/// What is read to find addresses. A file that is a link into another directory is often replaced there, so that directory
-/// is among them.
-pub(super) fn files() -> Vec<PathBuf> {
-    let linked = |path: &str| {
-        let directory = std::fs::canonicalize(path).ok()?.parent()?.to_owned();
-        (directory != Path::new("/etc")).then_some(directory)
-    };
-    FILES.iter().map(PathBuf::from).chain(FILES.iter().filter_map(|path| linked(path))).collect()
-}
 
 /// By the configuration of the system. One that cannot be read is tried again with the next question.
 #[derive(Default)]

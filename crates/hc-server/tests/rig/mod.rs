@@ -14,8 +14,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use hc_testkit::admin::ask_text;
 pub(crate) use hc_testkit::backend::Backend;
-pub(crate) use hc_testkit::process::{PATIENCE, Process, wait_until};
+pub(crate) use hc_testkit::process::{Process, wait_until};
 use serde_json::{Value, json};
 
 /// A server in a directory of its own.
@@ -53,14 +54,9 @@ impl Rig {
 
     /// A GET over the admin API's socket: the body.
     pub(crate) fn get(&self, path: &str) -> String {
-        let mut stream = UnixStream::connect(self.path("hc-admin.sock")).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 200") || path.starts_with("/readyz"), "{path}: {answer}");
-        body.to_owned()
+        let (status, body) = ask_text(&self.path("hc-admin.sock"), &format!("GET {path}"), "");
+        assert!(status == 200 || path.starts_with("/readyz"), "{path}: {status} {body}");
+        body
     }
 }
 

@@ -48,9 +48,11 @@ fn rule_of_failure(failure: &Failure) -> &'static str {
         Failure::BodyMismatch(_) => "The answer does not have the expected bytes.",
         Failure::InStep(step) => rule_of_failure(&step.failure),
         Failure::OfAddress(one) => rule_of_failure(&one.failure),
-        Failure::StreamReset(_) => "The backend refused the request: it reset the stream.",
+        Failure::StreamReset(_) => {
+            "The backend refused the request: it reset the stream, or ended the connection."
+        }
         Failure::HeaderMismatch(_) => "A header of the answer is not as expected.",
-        Failure::DnsRcode(_) => "The response code is not NOERROR.",
+        Failure::DnsRcode(_) => "The response code is none of the expected ones.",
         Failure::WrongAnswer(_) => "The answer is well-formed, and not the expected one.",
         Failure::RadiusCode(_) => "The response is authentic, and has another code than the expected one.",
         Failure::BadAuthenticator(_) => "The response is not signed with the secret of the check.",

@@ -232,6 +232,9 @@ fn failing_answers_have_a_limit_in_all_and_give_their_room_back() {
         table.record(fails(id));
     }
     assert_eq!((kept(&table, checks - 2), kept(&table, checks - 1), kept(&table, checks)), (1024, 0, 0));
+    // One that fails again has its own room.
+    table.record(fails(3));
+    assert_eq!(kept(&table, 3), 1024);
     // The room of a check that has ended, and of one that begins again.
     table.forget(CheckId(1), FIRST);
     table.begin(CheckId(2), SECOND, &spec());
