@@ -15,6 +15,8 @@ import (
 
 // listener notes what a shadow hears.
 type listener struct {
+	// sets gets the size of each set.
+	sets     chan int
 	mu       sync.Mutex
 	checks   int
 	heard    []string
@@ -25,6 +27,10 @@ func (l *listener) Checks(configs map[uint64]*seesaw.Config) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.checks = len(configs)
+	select {
+	case l.sets <- len(configs):
+	default:
+	}
 }
 
 func (l *listener) Batch(notifications []wire.Notification) {
@@ -43,9 +49,13 @@ func (l *listener) Rejected(checks []wire.Rejection) {
 
 // With a shadow hc-server is served as ever, and the engine hears nothing.
 func TestAShadowHearsInPlaceOfTheEngine(t *testing.T) {
-	shadow, counts := new(listener), new(metrics.Metrics)
+	shadow, counts := &listener{sets: make(chan int, 1)}, new(metrics.Metrics)
 	c := start(t, func(options *bridge.Options) { options.Shadow, options.Metrics = shadow, counts })
 	e := c.engine(ports(1, 2), fakeengine.Behavior{})
+	// It knows the engine's set although hc-server is not there yet.
+	if n := <-shadow.sets; n != 2 {
+		t.Errorf("%d checks", n)
+	}
 	p := c.server.Greet()
 	generation := full(t, p, 1, 2)
 	p.Say(`{"type":"rejected","generation":1,"checks":[{"id":2,"reason":"port: no"}]}`)
