@@ -49,6 +49,10 @@ type Record struct {
 	Reason string `json:"reason,omitempty"`
 
 	Summary *Summary `json:"summary,omitempty"`
+
+	// Dropped is how many records between the one before and this one were lost,
+	// because whoever reads the report was too slow.
+	Dropped uint64 `json:"dropped,omitempty"`
 }
 
 // CheckRecord is one check of a backend.
@@ -128,26 +132,68 @@ func filled[K comparable](t Tally, c *comparer[K]) Tally {
 	return t
 }
 
-// reporter writes records, one JSON object a line.
+// queued is how many records wait for a reader that is slow.
+const queued = 4096
+
+// reporter writes records, one JSON object a line. Nobody waits for whoever reads
+// them: a pipe that is not read fills the queue, and what does not fit is counted.
 type reporter struct {
-	mu     sync.Mutex
-	out    io.Writer
-	failed bool
+	lines chan []byte
+
+	mu      sync.Mutex
+	dropped uint64
+	closed  bool
 }
 
+func newReporter() *reporter {
+	return &reporter{lines: make(chan []byte, queued)}
+}
+
+// write puts a record into the queue. It does not block.
 func (r *reporter) write(record Record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	record.Dropped = r.dropped
 	line, err := json.Marshal(record)
 	if err != nil {
 		log.Errorf("A record of the shadow mode is no JSON: %v", err)
 		return
 	}
+	if r.closed {
+		return
+	}
+	select {
+	case r.lines <- append(line, '\n'):
+		r.dropped = 0
+	default:
+		if r.dropped == 0 {
+			log.Errorf("The report of the shadow mode is not read: from here on lines of it are lost; the next one that is not says how many (dropped)")
+		}
+		r.dropped++
+	}
+}
+
+// close lets run end when the queue is empty. What is written later is ignored.
+func (r *reporter) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, err := r.out.Write(append(line, '\n')); err != nil && !r.failed {
-		r.failed = true
-		log.Errorf("The report of the shadow mode cannot be written, and lines of it are lost: %v", err)
-	} else if err == nil {
-		r.failed = false
+	if !r.closed {
+		r.closed = true
+		close(r.lines)
+	}
+}
+
+// run writes what is in the queue until it is closed and empty. It blocks while
+// nobody reads.
+func (r *reporter) run(out io.Writer) {
+	failed := false
+	for line := range r.lines {
+		if _, err := out.Write(line); err != nil && !failed {
+			failed = true
+			log.Errorf("The report of the shadow mode cannot be written, and lines of it are lost: %v", err)
+		} else if err == nil {
+			failed = false
+		}
 	}
 }
 

@@ -37,6 +37,8 @@ const (
 	// silence is how long the log of a healthchecker that lives may rest: it
 	// fetches every 15 s, and glog writes its buffer every 30 s.
 	silence = 60 * time.Second
+	// lastWords is how long the end waits for whoever reads the report.
+	lastWords = 2 * time.Second
 	// listed is how many checks of a backend are named in a record.
 	listed = 5
 )
@@ -58,7 +60,7 @@ type Options struct {
 // Shadow compares. Its methods may be called concurrently.
 type Shadow struct {
 	options Options
-	report  reporter
+	report  *reporter
 	began   time.Time
 
 	mu        sync.Mutex
@@ -102,7 +104,7 @@ type change struct {
 // New begins with nothing known.
 func New(options Options) *Shadow {
 	s := &Shadow{
-		options: options, report: reporter{out: options.Out}, began: time.Now(),
+		options: options, report: newReporter(), began: time.Now(),
 		checks: make(map[uint64]*check), backends: make(map[netip.Addr][]uint64), rejected: make(map[uint64]string),
 		healthchecker: "unknown",
 	}
@@ -122,8 +124,14 @@ func New(options Options) *Shadow {
 	return s
 }
 
-// Run looks at Seesaw until the context ends, and then writes the last summary.
+// Run looks at Seesaw until the context ends, and then writes the last summary. It
+// must be called once: it is what writes the report.
 func (s *Shadow) Run(ctx context.Context) {
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		s.report.run(s.options.Out)
+	}()
 	var tasks sync.WaitGroup
 	if s.options.Log != "" {
 		tasks.Go(func() {
@@ -144,6 +152,12 @@ func (s *Shadow) Run(ctx context.Context) {
 	}
 	tasks.Wait()
 	s.Summarize()
+	s.report.close()
+	select {
+	case <-written:
+	case <-time.After(lastWords):
+		log.Errorf("The report of the shadow mode is not read: its last %d lines are lost", len(s.report.lines))
+	}
 }
 
 // Checks takes the set that hc-server is told of.
