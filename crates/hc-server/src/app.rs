@@ -13,10 +13,9 @@ use hc_manager::{Manager, ManagerConfig, ManagerTask};
 use hc_metrics::Metrics;
 use hc_notifier::{NotifierConfig, SharedOutbox};
 use hc_pipeline::{Dependencies, Grouping, Guard, Overrides, Pipeline, PipelineTask, Stage};
-use hc_types::{Override, Paused};
-use hc_view::{View, ViewConfig};
+use hc_types::{Counts, Override, Paused};
+use hc_view::{Table, View, ViewConfig};
 use listenfd::ListenFd;
-use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -29,6 +28,7 @@ use crate::limits::{self, Descriptors};
 use crate::parts::{Part, Parts};
 use crate::roots::{RootsWatch, tell_problems};
 use crate::server::{Consumers, Outlet, Server, start_delivery, start_source};
+use crate::service::{ServiceManager, Watchdog};
 use crate::sets::Intake;
 use crate::sinks::{Sinks, Surroundings};
 use crate::snapshots::Snapshots;
@@ -36,7 +36,8 @@ use crate::wiring::{ChangeFlag, DirectoryNames, IpcDelivery, ManagerReprobe, nod
 use crate::{FileChecks, dump, logging, sandbox, sets, source, startup};
 
 /// Threads beside the shards: the main one, and those of the log, the signals, the snapshots, the socket, the root certificates
-/// and the admin API. Files of checks have one more.
+/// and the admin API. Files of checks have one more, and so has the watchdog where a
+/// service manager listens.
 const OWN_THREADS: usize = 7;
 
 /// Runs the server: see [`Server::run`].
@@ -67,6 +68,7 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     } = config;
 
     // What needs files and privileges, before they are given up.
+    let service = ServiceManager::from_env();
     let files = files.map_or_else(|| FileChecks::load(&source), |files| Ok(Some(files)))?;
     let with_socket = with_socket && files.is_none();
     let threads = checks.shards.unwrap_or(ManagerConfig::default().shards);
@@ -74,7 +76,8 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     let beside = files.as_ref().map_or(0, |_| source::DESCRIPTORS) + sinks.descriptors();
     let Descriptors { in_flight, lingering } = limits::descriptors(threads.get(), beside);
     let manager_config = manager_config(&checks, threads, in_flight);
-    startup::memory(threads.get() + OWN_THREADS + usize::from(files.is_some()) + sinks.threads())?;
+    let sometimes = usize::from(files.is_some()) + usize::from(service.is_some());
+    startup::memory(threads.get() + OWN_THREADS + sometimes + sinks.threads())?;
     let (system_roots, problems) = SystemRoots::load();
     tell_problems(problems);
     let checkers = checkers(&checks, system_roots.roots(), lingering / threads);
@@ -197,6 +200,8 @@ pub(crate) async fn run(server: Server) -> Result<()> {
             (view.clone(), known.directory(), ends.grace, stop_notifier.clone());
         parts.start(Part::Sinks, sinks.serve(Surroundings { view, directory, grace, stop })?);
     }
+    let watchdog = service.map(|service| Watchdog::start(service, manager.clone()));
+    let watchdog = watchdog.transpose().context("cannot start the thread of the watchdog")?;
     startup::descriptors()?;
     let dumping = dump::serve(dump, manager.clone(), consumers.clone(), stop_manager.clone());
 
@@ -240,11 +245,13 @@ pub(crate) async fn run(server: Server) -> Result<()> {
         in_flight,
         "ready"
     );
-    // Not under systemd: nobody to tell, and no error.
-    let _ = sd_notify::notify(&[NotifyState::Ready]);
-
-    parts.wait_for_end(&shutdown).await;
-    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    if let Some(watchdog) = &watchdog {
+        watchdog.ready();
+        watchdog.beat(|| status(&view), parts.wait_for_end(&shutdown)).await;
+        watchdog.stopping();
+    } else {
+        parts.wait_for_end(&shutdown).await;
+    }
     // Whatever the reason: the last snapshot while there is a manager to ask, then the probes, then the last news while
     // there is a socket to tell it through, then the socket.
     shutdown.cancel();
@@ -261,6 +268,13 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     parts.wait_for(Part::Ipc).await;
     parts.wait_for(Part::Sets).await;
     parts.result()
+}
+
+/// How the checks stand, in the words of `hcctl status`.
+fn status(view: &View) -> String {
+    let Counts { healthy, unhealthy, unknown, held: _ } = view.read(Table::counts);
+    let total = healthy + unhealthy + unknown;
+    format!("{total} checks: {healthy} healthy, {unhealthy} unhealthy, {unknown} unknown")
 }
 
 /// The socket of hc-proxy.

@@ -25,6 +25,7 @@ mod parts;
 mod roots;
 mod sandbox;
 mod server;
+mod service;
 mod sets;
 mod signals;
 pub mod sinks;

@@ -108,12 +108,36 @@ func run(settings *settings, signals <-chan os.Signal) int {
 		log.Infof("Metrics are at %s, path /metrics", listener.Addr())
 		beside.Go(func() { options.Metrics.Serve(ctx, listener, version) })
 	}
+	options.Watchdog = watchdog()
 	// Ready at once: what it waits for may come and go.
 	if err := systemd.Notify("READY=1"); err != nil {
 		log.Warningf("systemd cannot be told that hc-proxy is ready: %v", err)
 	}
 	bridge.Run(ctx, options)
 	return 0
+}
+
+// watchdog is that of systemd: looked at four times as often as it must be fed. A
+// stop does not feed it: it takes less than that.
+func watchdog() bridge.Watchdog {
+	timeout, err := systemd.WatchdogTimeout()
+	if err != nil {
+		log.Warningf("The watchdog of systemd is not fed: %v", err)
+	}
+	return bridge.Watchdog{
+		Every: timeout / 4,
+		Feed: func(status string) {
+			if err := systemd.Notify("WATCHDOG=1\nSTATUS=" + status); err != nil {
+				log.Warningf("The watchdog of systemd cannot be fed: %v", err)
+			}
+		},
+		Starve: func(what string) {
+			log.Errorf("hc-proxy hangs: %s does not end. The watchdog of systemd is not fed any more", what)
+			// The state that a person needs to find out why; SIGKILL is next.
+			dumpStacks()
+			log.Flush()
+		},
+	}
 }
 
 // newShadow opens the report, to be appended to. It stays open until the process

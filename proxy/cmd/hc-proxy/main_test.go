@@ -67,6 +67,38 @@ func TestUsage(t *testing.T) {
 	}
 }
 
+// The man page has every flag, and no other.
+func TestTheManPageHasTheFlags(t *testing.T) {
+	text, err := os.ReadFile("../../../packaging/man/hc-proxy.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documented []string
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) > 1 && (fields[0] == ".B" || fields[0] == ".BI") && strings.HasPrefix(fields[1], `\-`) {
+			documented = append(documented, strings.ReplaceAll(strings.TrimPrefix(fields[1], `\-`), `\-`, "-"))
+		}
+	}
+	flags := flag.NewFlagSet("hc-proxy", flag.ContinueOnError)
+	parse(flags, nil)
+	flag.CommandLine.VisitAll(func(f *flag.Flag) {
+		// glog's; those of the testing package are there as well.
+		if !strings.HasPrefix(f.Name, "test.") {
+			flags.Var(f.Value, f.Name, f.Usage)
+		}
+	})
+	flags.VisitAll(func(f *flag.Flag) {
+		if !slices.Contains(documented, f.Name) {
+			t.Errorf("packaging/man/hc-proxy.8 lacks -%s", f.Name)
+		}
+		documented = slices.DeleteFunc(documented, func(name string) bool { return name == f.Name })
+	})
+	if len(documented) > 0 {
+		t.Errorf("packaging/man/hc-proxy.8 has flags that are none: %v", documented)
+	}
+}
+
 func TestSeesawsFlagsAreTaken(t *testing.T) {
 	flags := flag.NewFlagSet("hc-proxy", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -104,6 +136,36 @@ func readySocket(t *testing.T) (path string, await func()) {
 		if n, err := conn.Read(buf); err != nil || string(buf[:n]) != "READY=1" {
 			t.Fatalf("systemd heard %q, %v", buf[:n], err)
 		}
+	}
+}
+
+// systemd's watchdog is fed, without an engine and without an hc-server, and by
+// the process alone that it is meant for.
+func TestTheWatchdogOfSystemdIsFed(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "notify.sock")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	cmd, output := program("-logtostderr", "-engine="+dir+"/none", "-socket="+dir+"/none2")
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=80000", "WATCHDOG_PID=")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"READY=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"} {
+		buf := make([]byte, 1000)
+		conn.SetReadDeadline(time.Now().Add(peertest.Within))
+		n, err := conn.Read(buf)
+		first, rest, _ := strings.Cut(string(buf[:n]), "\n")
+		if err != nil || first != want || want != "READY=1" && rest != "STATUS=engine away, hc-server away, 0 healthchecks" {
+			t.Fatalf("systemd heard %q, %v; want %q\n%s", buf[:n], err, want, output)
+		}
+	}
+	cmd.Process.Signal(syscall.SIGTERM)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, output)
 	}
 }
 

@@ -34,6 +34,8 @@ type Options struct {
 	Shadow Shadow
 	// Metrics counts what happens. Nil if nobody wants to know.
 	Metrics *metrics.Metrics
+	// Watchdog is fed while the bridge makes progress.
+	Watchdog Watchdog
 }
 
 // Shadow hears of checks and of their health in place of the engine. Its methods
@@ -65,6 +67,13 @@ func Run(ctx context.Context, options Options) {
 	r.tasks.Go(func() { engine.Keep(ctx, options.EngineSocket, options.EngineTimeout, fromEngine) })
 	r.tasks.Go(func() { server.Keep(ctx, options.DialServer, options.Version, fromServer) })
 	timer := time.NewTimer(0)
+	var looks <-chan time.Time
+	if every := options.Watchdog.Every; every > 0 {
+		r.progress = newProgress(every, options.EngineTimeout)
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		looks = ticker.C
+	}
 	for ctx.Err() == nil {
 		r.arm(timer)
 		select {
@@ -78,6 +87,8 @@ func Run(ctx context.Context, options Options) {
 			r.answered(result, time.Now())
 		case <-timer.C:
 			r.fetch(time.Now())
+		case <-looks:
+			r.look()
 		case <-ctx.Done():
 		}
 	}
@@ -97,6 +108,7 @@ type run struct {
 	schedule schedule
 	tasks    sync.WaitGroup
 	eventLog eventLog
+	progress progress
 
 	conn     *engine.Conn
 	fetching bool
@@ -170,6 +182,7 @@ func (r *run) fetch(now time.Time) {
 
 func (r *run) fetched(result fetch, now time.Time) {
 	r.fetching = false
+	r.progress.fetched()
 	r.options.Metrics.Fetches.Ended(now, result.err)
 	if name := seesaw.LearnUnknown(result.err); name != "" {
 		log.Errorf("The engine has checks of type %s, which this version of hc-proxy does not know: they do not run, all others do", name)
@@ -296,6 +309,7 @@ func refusal(err error) metrics.Refusal {
 
 func (r *run) answered(result answer, now time.Time) {
 	r.delivering = false
+	r.progress.told()
 	r.options.Metrics.Deliveries.Ended(now, result.err)
 	r.acknowledge(result)
 }
