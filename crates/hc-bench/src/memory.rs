@@ -24,7 +24,8 @@ pub(crate) fn run() -> Result<()> {
     let mut rows = Vec::new();
     for answers in [true, false] {
         let backend = answers.then(|| TcpListener::bind(("0.0.0.0", 0))).transpose()?;
-        let port = backend.as_ref().map_or(Ok(CLOSED_PORT), |backend| backend.local_addr().map(|at| at.port()))?;
+        let port =
+            backend.as_ref().map_or(Ok(CLOSED_PORT), |backend| backend.local_addr().map(|at| at.port()))?;
         if let Some(backend) = backend {
             // It ends with the process.
             thread::spawn(move || backend.incoming().for_each(drop));
