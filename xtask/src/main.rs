@@ -8,6 +8,7 @@ mod chaos;
 mod ci;
 mod command;
 mod demo;
+mod docs;
 mod fuzz;
 mod go;
 mod integration;
@@ -73,6 +74,12 @@ enum Xtask {
         #[arg(long)]
         check: bool,
     },
+    /// Build the pages of docs/ as a site, by mdbook
+    Docs {
+        /// Build nothing; run every console block, and check links, log lines, alerts and the dashboard (root).
+        #[arg(long)]
+        check: bool,
+    },
     /// Write the pages of docs/ that are made from the programs
     Reference,
     #[command(name = integration::INSIDE, hide = true)]
@@ -110,6 +117,7 @@ fn run(command: Xtask) -> Result<()> {
         Xtask::Bench(Passed { args }) => bench::main(&args),
         Xtask::Fuzz(options) => fuzz::main(options),
         Xtask::Api { check } => api::main(check),
+        Xtask::Docs { check } => docs::main(check),
         Xtask::Reference => reference::main(),
         Xtask::Inside(Passed { args }) => integration::inside(args),
     }

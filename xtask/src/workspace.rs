@@ -85,6 +85,12 @@ impl<'a> Package<'a> {
         format!("{}-{}", self.name(), self.0["version"].as_str().unwrap_or_default())
     }
 
+    /// Where its `Cargo.toml` is.
+    pub(crate) fn directory(&self) -> Result<&'a Path> {
+        let manifest = self.0["manifest_path"].as_str().context("a package without a manifest")?;
+        Path::new(manifest).parent().context("a manifest without a directory")
+    }
+
     /// Whether it goes to a registry; `publish = false` reads as an empty list.
     pub(crate) fn is_published(&self) -> bool {
         self.0["publish"].as_array().is_none_or(|registries| !registries.is_empty())

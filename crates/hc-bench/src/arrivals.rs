@@ -60,8 +60,7 @@ pub(crate) fn run() -> Result<()> {
 
 async fn shape(count: usize, addresses: usize) -> Result<Vec<String>> {
     let starts = Arc::new(Mutex::new(Vec::new()));
-    let config =
-        ManagerConfig { shards: NonZeroUsize::new(2).context("2 is not 0")?, ..ManagerConfig::default() };
+    let config = ManagerConfig::default().shards(NonZeroUsize::new(2).context("2 is not 0")?);
     let noting = starts.clone();
     let make = move || Noting { checkers: Checkers::new(CheckersConfig::default()), starts: noting.clone() };
     let (manager, task) = Manager::start(config, make, Arc::new(Nobody))?;

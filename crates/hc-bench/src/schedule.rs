@@ -71,7 +71,7 @@ pub(crate) fn run() -> Result<()> {
 #[allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 async fn one_round() -> Result<Vec<String>> {
     let results = Arc::new(FirstResults::default());
-    let config = ManagerConfig { shards: NonZeroUsize::MIN, ..ManagerConfig::default() };
+    let config = ManagerConfig::default().shards(NonZeroUsize::MIN);
     let (manager, task) =
         Manager::start(config, || Checkers::new(CheckersConfig::default()), results.clone())?;
     let stop = CancellationToken::new();

@@ -66,7 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let minute = Duration::from_secs(60);
         for count in [10_000, 100_000] {
             let at_once = NonZeroUsize::MAX;
-            let config = ManagerConfig { first_probes_per_second: at_once, ..ManagerConfig::default() };
+            let config = ManagerConfig::default().first_probes_per_second(at_once);
             let (manager, task) = Manager::start(config, || Nothing, Arc::new(Nothing))?;
             let stop = CancellationToken::new();
             let mut tasks = tokio::task::JoinSet::new();
@@ -87,7 +87,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
 
         // One shard with more to do than it can: the time of a probe is what the loop costs.
-        let config = ManagerConfig { shards: NonZeroUsize::MIN, ..ManagerConfig::default() };
+        let config = ManagerConfig::default().shards(NonZeroUsize::MIN);
         let (manager, task) = Manager::start(config, || Nothing, Arc::new(Nothing))?;
         let stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();

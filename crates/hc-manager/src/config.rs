@@ -5,7 +5,16 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 /// Settings of a manager. All of them are fixed for its life.
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use hc_manager::ManagerConfig;
+///
+/// let config = ManagerConfig::default().shards(NonZeroUsize::MIN).remember(std::time::Duration::ZERO);
+/// assert_eq!(config.shards.get(), 1);
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ManagerConfig {
     /// Threads that run probes. Default: one for each processor that the process may use. More than that gains nothing; one
     /// alone is enough for some ten thousand probes a second.
@@ -38,5 +47,49 @@ impl Default for ManagerConfig {
             hold_unreachable: Duration::from_secs(10),
             grace: Duration::from_secs(2),
         }
+    }
+}
+
+impl ManagerConfig {
+    /// With this `shards`.
+    #[must_use]
+    pub fn shards(mut self, shards: NonZeroUsize) -> Self {
+        self.shards = shards;
+        self
+    }
+
+    /// With this `max_in_flight`.
+    #[must_use]
+    pub fn max_in_flight(mut self, max_in_flight: NonZeroUsize) -> Self {
+        self.max_in_flight = max_in_flight;
+        self
+    }
+
+    /// With this `first_probes_per_second`.
+    #[must_use]
+    pub fn first_probes_per_second(mut self, first_probes_per_second: NonZeroUsize) -> Self {
+        self.first_probes_per_second = first_probes_per_second;
+        self
+    }
+
+    /// With this `remember`.
+    #[must_use]
+    pub fn remember(mut self, remember: Duration) -> Self {
+        self.remember = remember;
+        self
+    }
+
+    /// With this `hold_unreachable`.
+    #[must_use]
+    pub fn hold_unreachable(mut self, hold_unreachable: Duration) -> Self {
+        self.hold_unreachable = hold_unreachable;
+        self
+    }
+
+    /// With this `grace`.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
     }
 }

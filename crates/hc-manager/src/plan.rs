@@ -13,6 +13,7 @@ use crate::schedule::{Nanos, first_probe, nanos};
 
 /// What a change of the set came to. Every id of the set, and every one that left it, is counted once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Applied {
     /// Checks that are new.
     pub added: usize,

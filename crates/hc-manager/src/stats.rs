@@ -97,6 +97,7 @@ impl Gauges {
 
 /// A sign of life of one shard. Read without asking it, so also while it hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Heartbeat {
     /// The shard, counted from 0.
     pub shard: usize,
@@ -109,6 +110,7 @@ pub struct Heartbeat {
 
 /// A local fault that is going on: probes of a shard end inconclusive because of it, or did so seconds ago.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Episode {
     /// The shard, counted from 0.
     pub shard: usize,
@@ -120,6 +122,7 @@ pub struct Episode {
 
 /// Figures of all shards, counted since the start unless said otherwise.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ManagerStats {
     /// Threads that run probes.
     pub shards: usize,

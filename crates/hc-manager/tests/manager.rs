@@ -76,8 +76,15 @@ impl Rig {
     }
 }
 
+/// What `set` says, and nothing else.
+fn counted(set: impl FnOnce(&mut Applied)) -> Applied {
+    let mut applied = Applied::default();
+    set(&mut applied);
+    applied
+}
+
 fn two_shards() -> ManagerConfig {
-    ManagerConfig { shards: NonZeroUsize::new(2).unwrap(), ..ManagerConfig::default() }
+    ManagerConfig::default().shards(NonZeroUsize::new(2).unwrap())
 }
 
 #[tokio::test]
@@ -86,7 +93,7 @@ async fn test_manager_adds_new_healthchecks() {
     rig.backends.set(2, Act::Answer(REFUSED));
     let (one, two, three) = (tcp(1, SHORT, 0), tcp(2, SHORT, 3), tcp(3, LONG, 0));
     let applied = rig.full(&[(10, &one), (20, &two)]).await;
-    assert_eq!(applied, Applied { added: 2, ..Applied::default() });
+    assert_eq!(applied, counted(|it| it.added = 2));
     // The sink hears of the lives and of the set before it hears of any status.
     let [Told::Begin(first, one_begins), Told::Begin(second, two_begins), Told::InEffect(None, true), ..] =
         rig.journal.told()[..]
@@ -109,7 +116,7 @@ async fn test_manager_adds_new_healthchecks() {
     assert_eq!((rig.journal.news(10).len(), rig.journal.news(20).len()), (1, 1));
 
     let delta = SetChange::Delta { generation: Some(2), upsert: vec![(CheckId(30), three)], remove: vec![] };
-    assert_eq!(rig.manager.apply(delta).await.unwrap(), Applied { added: 1, ..Applied::default() });
+    assert_eq!(rig.manager.apply(delta).await.unwrap(), counted(|it| it.added = 1));
     rig.health(30, Health::Healthy).await;
     assert_eq!(rig.running(), [10, 20, 30]);
 
@@ -130,7 +137,13 @@ async fn test_manager_removes_deleted_healthchecks() {
     rig.backends.wait("a probe hangs", |backends| backends.in_flight(3) == 1).await;
 
     let remaining = rig.full(&[(2, &checks[1]), (4, &checks[3])]).await;
-    assert_eq!(remaining, Applied { removed: 2, unchanged: 2, ..Applied::default() });
+    assert_eq!(
+        remaining,
+        counted(|it| {
+            it.removed = 2;
+            it.unchanged = 2;
+        })
+    );
     assert_eq!(rig.running(), [2, 4]);
     // The probe that was in flight is dropped, and nothing starts any more.
     rig.backends.wait("the hanging probe is dropped", |backends| backends.dropped() == 1).await;
@@ -140,7 +153,7 @@ async fn test_manager_removes_deleted_healthchecks() {
     assert_eq!(rig.backends.started(1), started);
 
     let delta = SetChange::Delta { generation: None, upsert: vec![], remove: vec![CheckId(4), CheckId(99)] };
-    assert_eq!(rig.manager.apply(delta).await.unwrap(), Applied { removed: 1, ..Applied::default() });
+    assert_eq!(rig.manager.apply(delta).await.unwrap(), counted(|it| it.removed = 1));
     assert_eq!(rig.running(), [2]);
     let told = rig.journal.told();
     let begun = told.iter().filter_map(|told| match told {
@@ -166,7 +179,13 @@ async fn test_manager_updates_existing_healthchecks() {
 
     // Another interval keeps the state, and counts from now on.
     let retimed = rig.full(&[(1, &tcp(1, SHORT, 2)), (2, &tcp(2, LONG, 0))]).await;
-    assert_eq!(retimed, Applied { retimed: 1, unchanged: 1, ..Applied::default() });
+    assert_eq!(
+        retimed,
+        counted(|it| {
+            it.retimed = 1;
+            it.unchanged = 1;
+        })
+    );
     rig.backends.wait("the new interval", |backends| backends.started(1) > 3).await;
     assert_eq!(rig.journal.news(1).len(), 1);
     rig.backends.set(1, Act::Answer(REFUSED));
@@ -179,7 +198,13 @@ async fn test_manager_updates_existing_healthchecks() {
     rig.backends.set(5, Act::Answer(REFUSED));
     let before = rig.journal.statuses(2)[0].incarnation;
     let changed = rig.full(&[(1, &tcp(1, SHORT, 2)), (2, &tcp(5, LONG, 4))]).await;
-    assert_eq!(changed, Applied { changed: 1, unchanged: 1, ..Applied::default() });
+    assert_eq!(
+        changed,
+        counted(|it| {
+            it.changed = 1;
+            it.unchanged = 1;
+        })
+    );
     rig.health(2, Health::Unhealthy).await;
     let now = rig.journal.statuses(2).pop().unwrap();
     assert!(now.incarnation > before && now.transition);
@@ -220,7 +245,7 @@ async fn test_manager_handles_mixed_checker_types() {
     rig.backends.set(53, Act::Answer(Pass::http(200, "200 OK").into()));
     let specs: Vec<_> = probes.into_iter().map(|probe| spec(53, probe, LONG, 0)).collect();
     let checks: Vec<_> = (1..).zip(&specs).collect();
-    assert_eq!(rig.full(&checks).await, Applied { added: 8, ..Applied::default() });
+    assert_eq!(rig.full(&checks).await, counted(|it| it.added = 8));
     for (id, spec) in checks {
         rig.health(id, Health::Healthy).await;
         assert_eq!(rig.journal.statuses(id)[0].spec, *spec);
@@ -270,7 +295,7 @@ async fn test_manager_handles_empty_config_updates() {
     assert_eq!(rig.manager.apply(delta).await.unwrap(), Applied::default());
     assert_eq!(rig.running(), [1, 2]);
     let set = SetChange::Full { generation: Some(2), checks: vec![] };
-    assert_eq!(rig.manager.apply(set).await.unwrap(), Applied { removed: 2, ..Applied::default() });
+    assert_eq!(rig.manager.apply(set).await.unwrap(), counted(|it| it.removed = 2));
     assert!(rig.running().is_empty());
     let told = rig.journal.told();
     let [.., Told::Forget(..), Told::Forget(..), Told::InEffect(Some(2), true)] = &told[..] else {
@@ -295,7 +320,7 @@ async fn a_check_with_a_new_id_keeps_its_health_and_is_probed_at_once() {
     rig.backends.set(2, Act::Answer(REFUSED));
     // The ids change places: an engine that restarted with the same pid.
     let applied = rig.full(&[(2, &tcp(1, LONG, 0)), (1, &tcp(2, LONG, 0))]).await;
-    assert_eq!(applied, Applied { moved: 2, ..Applied::default() });
+    assert_eq!(applied, counted(|it| it.moved = 2));
     rig.health(1, Health::Unhealthy).await;
     rig.backends.wait("both are probed again", |backends| backends.started(1) == 2).await;
     let told: Vec<_> = rig
@@ -339,7 +364,7 @@ async fn what_an_earlier_process_knew_counts_but_is_not_told_unheard() {
 
 #[tokio::test]
 async fn checks_beyond_the_limit_wait_and_do_not_fail() {
-    let config = ManagerConfig { max_in_flight: NonZeroUsize::new(4).unwrap(), ..two_shards() };
+    let config = two_shards().max_in_flight(NonZeroUsize::new(4).unwrap());
     let rig = Rig::with(config, Vec::new());
     let specs: Vec<_> = (1..=100).map(|port| tcp(port, LONG, 0)).collect();
     for port in 1..=100 {
@@ -401,7 +426,7 @@ async fn local_faults_hold_the_state_and_show() {
 
 #[tokio::test]
 async fn a_panic_in_a_probe_harms_no_other_check() {
-    let rig = Rig::with(ManagerConfig { shards: NonZeroUsize::MIN, ..ManagerConfig::default() }, Vec::new());
+    let rig = Rig::with(ManagerConfig::default().shards(NonZeroUsize::MIN), Vec::new());
     rig.backends.set(1, Act::Panic);
     rig.full(&[(1, &tcp(1, SHORT, 0)), (2, &tcp(2, SHORT, 0))]).await;
     rig.backends.wait("both go on", |backends| backends.started(1) > 3 && backends.started(2) > 3).await;
@@ -414,7 +439,7 @@ async fn a_panic_in_a_probe_harms_no_other_check() {
 async fn a_shard_that_dies_ends_the_manager_with_its_name() {
     let journal = Journal::default();
     let prober = || -> Backends { panic!("no prober today") };
-    let config = ManagerConfig { shards: NonZeroUsize::MIN, ..ManagerConfig::default() };
+    let config = ManagerConfig::default().shards(NonZeroUsize::MIN);
     let (manager, task) = Manager::start(config, prober, Arc::new(journal)).unwrap();
     let error = task.run(CancellationToken::new()).await.unwrap_err();
     assert_eq!(error.to_string(), "shard 0 ended: no prober today");
@@ -447,11 +472,7 @@ impl hc_types::Prober for Blocking {
 #[tokio::test]
 async fn a_shard_that_is_stuck_does_not_keep_the_manager_from_ending() {
     let barrier = Arc::new(std::sync::Barrier::new(2));
-    let config = ManagerConfig {
-        shards: NonZeroUsize::MIN,
-        grace: Duration::from_millis(50),
-        ..ManagerConfig::default()
-    };
+    let config = ManagerConfig::default().shards(NonZeroUsize::MIN).grace(Duration::from_millis(50));
     let prober = Arc::clone(&barrier);
     let make_prober = move || Blocking(Arc::clone(&prober));
     let (manager, task) = Manager::start(config, make_prober, Arc::new(Journal::default())).unwrap();

@@ -33,7 +33,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let config = ManagerConfig { shards: NonZeroUsize::new(2).unwrap(), ..ManagerConfig::default() };
+        let config = ManagerConfig::default().shards(NonZeroUsize::new(2).unwrap());
         Self { manager: Stepped::new(&config), now: 0, finds: Outcome::PASS, arrivals: Vec::new() }
     }
 

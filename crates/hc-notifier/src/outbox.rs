@@ -41,6 +41,7 @@ pub enum Due {
 
 /// A look at the outbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stats {
     /// Checks.
     pub entries: usize,

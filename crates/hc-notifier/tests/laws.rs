@@ -85,10 +85,7 @@ struct World {
 impl World {
     #[expect(clippy::disallowed_methods, reason = "the clock has to begin somewhere")]
     fn new(batch_size: usize) -> Self {
-        let config = NotifierConfig {
-            batch_size: NonZeroUsize::new(batch_size).unwrap(),
-            ..NotifierConfig::default()
-        };
+        let config = NotifierConfig::default().batch_size(NonZeroUsize::new(batch_size).unwrap());
         let now = Instant::now();
         let second = Duration::from_secs(1);
         let target = Target::plain("192.0.2.1".parse().unwrap(), 0);

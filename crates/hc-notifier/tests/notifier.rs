@@ -13,7 +13,7 @@ use rig::{rig, update};
 use Health::{Healthy, Unhealthy, Unknown};
 
 fn batches_of(batch_size: usize) -> NotifierConfig {
-    NotifierConfig { batch_size: NonZeroUsize::new(batch_size).unwrap(), ..NotifierConfig::default() }
+    NotifierConfig::default().batch_size(NonZeroUsize::new(batch_size).unwrap())
 }
 
 #[tokio::test(start_paused = true)]

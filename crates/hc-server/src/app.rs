@@ -317,7 +317,7 @@ fn socket_config(config: SocketConfig) -> hc_ipc::SocketConfig {
 
 fn notifier_config(config: &NotifyConfig) -> NotifierConfig {
     let NotifyConfig { batch_delay, batch_size, interval } = *config;
-    NotifierConfig { batch_delay, batch_size, notify_interval: interval }
+    NotifierConfig::default().batch_delay(batch_delay).batch_size(batch_size).notify_interval(interval)
 }
 
 fn manager_config(config: &ChecksConfig, shards: NonZeroUsize, in_flight: usize) -> ManagerConfig {
@@ -330,16 +330,13 @@ fn manager_config(config: &ChecksConfig, shards: NonZeroUsize, in_flight: usize)
         remember,
         hold_unreachable,
     } = *config;
-    let defaults = ManagerConfig::default();
     let in_flight = NonZeroUsize::new(in_flight).unwrap_or(NonZeroUsize::MIN);
-    ManagerConfig {
-        shards,
-        max_in_flight: max_in_flight.map_or(in_flight, |wanted| wanted.min(in_flight)),
-        first_probes_per_second,
-        remember,
-        hold_unreachable,
-        grace: defaults.grace,
-    }
+    ManagerConfig::default()
+        .shards(shards)
+        .max_in_flight(max_in_flight.map_or(in_flight, |wanted| wanted.min(in_flight)))
+        .first_probes_per_second(first_probes_per_second)
+        .remember(remember)
+        .hold_unreachable(hold_unreachable)
 }
 
 /// The stage of what operators say of checks, with what they have said to an earlier process.

@@ -132,7 +132,8 @@ fn the_examples_work_together() {
     // The receiver's line of the page says what the header says.
     let signature = post.header("HC-Signature").unwrap();
     let (seconds, hex) = signature.strip_prefix("t=").unwrap().split_once(",v1=").unwrap();
-    let verify = blocks("sh").into_iter().find(|block| block.contains("openssl")).unwrap();
+    let verify = blocks("console,not-run").into_iter().find(|block| block.contains("openssl")).unwrap();
+    let verify = verify.strip_prefix("$ ").unwrap();
     let verified = std::process::Command::new("sh")
         .args(["-c", verify])
         .env("seconds", seconds)

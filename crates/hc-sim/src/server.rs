@@ -382,18 +382,15 @@ impl Setup {
         let number = |choices: &[usize], rng: &mut fastrand::Rng| {
             NonZeroUsize::new(choices[rng.usize(..choices.len())]).unwrap_or(NonZeroUsize::MIN)
         };
-        let manager = ManagerConfig {
-            shards: number(&[1, 2, 4], rng),
-            max_in_flight: number(&[8, 64, 4096, 4096, 4096], rng),
-            first_probes_per_second: number(&[10, 5000, 5000], rng),
-            remember: Duration::from_secs([0, 5, 60, 60][rng.usize(..4)]),
-            ..ManagerConfig::default()
-        };
-        let notifier = NotifierConfig {
-            batch_delay: Duration::from_millis([0, 100, 100, 500][rng.usize(..4)]),
-            batch_size: number(&[1, 7, 100, 100], rng),
-            notify_interval: Duration::from_secs([10, 15, 15, 30][rng.usize(..4)]),
-        };
+        let manager = ManagerConfig::default()
+            .shards(number(&[1, 2, 4], rng))
+            .max_in_flight(number(&[8, 64, 4096, 4096, 4096], rng))
+            .first_probes_per_second(number(&[10, 5000, 5000], rng))
+            .remember(Duration::from_secs([0, 5, 60, 60][rng.usize(..4)]));
+        let notifier = NotifierConfig::default()
+            .batch_delay(Duration::from_millis([0, 100, 100, 500][rng.usize(..4)]))
+            .batch_size(number(&[1, 7, 100, 100], rng))
+            .notify_interval(Duration::from_secs([10, 15, 15, 30][rng.usize(..4)]));
         Self { manager, notifier }
     }
 }

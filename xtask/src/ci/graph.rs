@@ -74,7 +74,11 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 const TESTS_MAY_KNOW: &[&str] = &["hc-types", "hc-testkit", "hc-wire"];
 
 /// What the tests of single crates may know on top.
-const TESTS_OF: &[(&str, &str)] = &[("hcctl", "hc-server")];
+const TESTS_OF: &[(&str, &str)] = &[
+    ("hcctl", "hc-server"),
+    // Its examples have a prober that probes.
+    ("hc-manager", "hc-checkers"),
+];
 
 /// Foreign crates that a crate of ours must not use, because of what it must not do.
 const MUST_NOT_USE: &[(&str, &str, &str)] = &[

@@ -15,7 +15,7 @@ use clap::builder::PossibleValuesParser;
 use self::tally::Tally;
 use crate::setup::{self, Need};
 use crate::workspace::Workspace;
-use crate::{api, build, chaos, command, integration, parity, proxy, sim};
+use crate::{api, build, chaos, command, docs, integration, parity, proxy, sim};
 
 /// One step: its group and name, what it shows, what it needs on the machine, and how it is done. A step that runs tests
 /// returns their tally.
@@ -57,7 +57,13 @@ const STEPS: &[Step] = &[
         &[Need::Rust],
         Check(clippy),
     ),
-    step("lint", "docs", "the documentation of every crate builds", &[Need::Rust], Check(docs)),
+    step(
+        "lint",
+        "docs",
+        "crates and pages are documented, and every command of a page runs",
+        docs::NEEDS,
+        Check(docs),
+    ),
     step("lint", "api", "the public API is the one in docs/api", &[Need::Rust], Check(api::check)),
     step(
         "lint",
@@ -260,7 +266,7 @@ fn units(workspace: &Workspace) -> Result<()> {
 }
 
 /// What every command that compiles the whole workspace selects. Equal words, so that nothing is compiled twice.
-const EVERYTHING: &[&str] = &["--workspace", "--all-features", "--locked"];
+pub(crate) const EVERYTHING: &[&str] = &["--workspace", "--all-features", "--locked"];
 
 fn clippy(workspace: &Workspace) -> Result<()> {
     command::run(workspace.cargo().arg("clippy").args(EVERYTHING).args([
@@ -283,7 +289,8 @@ const TESTS_AT_ONCE: usize = 2;
 fn docs(workspace: &Workspace) -> Result<()> {
     command::run(
         workspace.cargo().arg("doc").args(EVERYTHING).arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings"),
-    )
+    )?;
+    docs::check(workspace)
 }
 
 fn integration(workspace: &Workspace) -> Result<Tally> {

@@ -95,11 +95,11 @@ impl SinkPlan {
         let labels = sink.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         let filter = Filter { names: sink.names.clone(), labels, groups: sink.groups.clone() };
         let defaults = NotifierConfig::default();
-        let notifier = NotifierConfig {
-            batch_delay: sink.batch_delay.unwrap_or(defaults.batch_delay),
-            batch_size: sink.batch_size.unwrap_or(batch_size(&kind)),
-            notify_interval: sink.interval.unwrap_or(defaults.notify_interval),
-        };
+        let (delay, interval) = (defaults.batch_delay, defaults.notify_interval);
+        let notifier = defaults
+            .batch_delay(sink.batch_delay.unwrap_or(delay))
+            .batch_size(sink.batch_size.unwrap_or(batch_size(&kind)))
+            .notify_interval(sink.interval.unwrap_or(interval));
         Ok(Self { name: sink.name.as_str().into(), filter, notifier, kind })
     }
 
