@@ -1,6 +1,8 @@
-//! Transitions as server-sent events (the `text/event-stream` of the HTML standard, section 9.2).
+//! Changes as server-sent events (the `text/event-stream` of the HTML standard, section 9.2).
 //!
-//! - `event: transition`, `id: EPOCH-SEQUENCE`, `data:` a transition as JSON.
+//! - `event: transition`, `id: EPOCH-SEQUENCE`, `data:` a change of health as JSON.
+//! - `event: override`, with an id of the same row, `data:` a change of what operators say as JSON. A client that knows no such
+//!   event ignores it, as the standard says.
 //! - `event: resync`: what happened since the id that the client named is not known any more. It asks for all checks again and
 //!   goes on from here.
 //! - A comment every 15 s, so that both ends notice a connection that is dead.
@@ -9,7 +11,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hc_api::{Position, Transition};
+use hc_api::{Change, Position};
 use http_body_util::BodyExt as _;
 use http_body_util::channel::{Channel, Sender};
 use hyper::body::Bytes;
@@ -22,7 +24,7 @@ use crate::answer::Body;
 /// The time between two signs of life.
 const PING: Duration = Duration::from_secs(15);
 
-/// Transitions that are made ready at once for one reader.
+/// Changes that are made ready at once for one reader.
 const CHUNK: usize = 200;
 
 /// How long a reader may take for what is under way to it.
@@ -54,8 +56,8 @@ async fn feed(reader: &dyn Reader, mut after: Position, mut sender: Sender<Bytes
         if part.resync {
             text.push_str(&format!("event: resync\nid: {next}\ndata: {{}}\n\n"));
         }
-        for transition in &part.transitions {
-            event(&mut text, next.epoch, transition);
+        for change in part.into_changes() {
+            event(&mut text, next.epoch, &change);
         }
         after = next;
         if text.is_empty() {
@@ -72,9 +74,13 @@ async fn feed(reader: &dyn Reader, mut after: Position, mut sender: Sender<Bytes
     }
 }
 
-fn event(text: &mut String, epoch: u64, transition: &Transition) {
-    let id = Position { epoch, sequence: transition.sequence };
+fn event(text: &mut String, epoch: u64, change: &Change) {
+    let id = Position { epoch, sequence: change.sequence() };
     // JSON has no line ends outside of strings, and escapes those inside.
-    let data = serde_json::to_string(transition).unwrap_or_default();
-    text.push_str(&format!("event: transition\nid: {id}\ndata: {data}\n\n"));
+    let (name, data) = match change {
+        Change::Health(transition) => ("transition", serde_json::to_string(transition)),
+        Change::Override(event) => ("override", serde_json::to_string(event)),
+        _ => return,
+    };
+    text.push_str(&format!("event: {name}\nid: {id}\ndata: {}\n\n", data.unwrap_or_default()));
 }

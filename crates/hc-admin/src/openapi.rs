@@ -132,6 +132,7 @@ mod tests {
             "Problem",
             "Transitions",
             "Transition",
+            "OverrideEvent",
             "ShardState",
             "Overrides",
             "OverrideState",

@@ -40,10 +40,10 @@ pub trait Reader: Send + Sync + 'static {
     /// Behind the latest transition.
     fn position(&self) -> Position;
 
-    /// At most `limit` transitions behind `after`, oldest first.
+    /// At most `limit` changes of health and of overrides behind `after`, oldest first.
     fn transitions(&self, after: Position, limit: usize) -> Transitions;
 
-    /// Resolves when there are transitions behind `sequence`.
+    /// Resolves when there are changes behind `sequence`.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.

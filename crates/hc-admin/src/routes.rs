@@ -50,7 +50,7 @@ pub(crate) const ROUTES: &[Route] = &[
     Route::get(
         "/readyz",
         Endpoint::Ready,
-        "200 if the checker can do its work, 503 with the reasons if not.",
+        "200 if the checker can do its work, 503 with the reasons if not. Lines with `warning:` are no reason.",
     ),
     Route::get(
         "/metrics",
@@ -60,11 +60,15 @@ pub(crate) const ROUTES: &[Route] = &[
     Route::get("/api/v1/status", Endpoint::Overview, "Is something wrong, and is it the checker?"),
     Route::get("/api/v1/checks", Endpoint::Checks, "Checks in the order of their ids, filtered, in pages."),
     Route::get("/api/v1/checks/{check}", Endpoint::Check, "One check, by id or name."),
-    Route::get("/api/v1/transitions", Endpoint::Transitions, "Changes of health, oldest first."),
+    Route::get(
+        "/api/v1/transitions",
+        Endpoint::Transitions,
+        "Changes of health and of overrides, oldest first.",
+    ),
     Route::get(
         "/api/v1/events",
         Endpoint::Events,
-        "Changes of health as server-sent events, as they happen.",
+        "Changes of health and of overrides as server-sent events, as they happen.",
     ),
     Route::get("/api/v1/openapi.json", Endpoint::OpenApi, "This document."),
     Route::get("/api/v1/overrides", Endpoint::Overrides, "What operators say of checks, oldest first."),

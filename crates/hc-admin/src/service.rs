@@ -105,12 +105,14 @@ impl Service {
 
     fn ready(&self) -> Response<Body> {
         let readiness = self.reader.readiness();
-        if readiness.ready {
-            return answer::bytes(StatusCode::OK, TEXT, "ok\n");
-        }
-        let mut text = readiness.reasons.join("\n");
-        text.push('\n');
-        answer::bytes(StatusCode::SERVICE_UNAVAILABLE, TEXT, text)
+        let (status, first) = if readiness.ready {
+            (StatusCode::OK, vec!["ok".to_owned()])
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, readiness.reasons)
+        };
+        let warnings = readiness.warnings.iter().map(|warning| format!("warning: {warning}"));
+        let lines = first.into_iter().chain(warnings).map(|line| line + "\n");
+        answer::bytes(status, TEXT, lines.collect::<String>())
     }
 
     fn metrics(&self, headers: &HeaderMap) -> Response<Body> {

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::CheckState;
+use crate::{CheckState, OverrideEvent};
 
 /// The version of [`Events`]. Fields may be added within a version; a reader ignores what it does not know.
 pub const VERSION: u32 = 1;
@@ -22,15 +22,25 @@ pub struct Events {
     #[serde(with = "crate::time")]
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub sent_at: SystemTime,
-    /// At most one for each check.
+    /// Changes of health, at most one for each check.
     pub events: Vec<Event>,
+    /// Changes of what operators say, for consumers that asked for them, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<OverrideEvent>,
 }
 
 impl Events {
     /// Events of one node.
     #[must_use]
     pub fn new(node: impl Into<String>, sent_at: SystemTime, events: Vec<Event>) -> Self {
-        Self { version: VERSION, node: node.into(), sent_at, events }
+        Self { version: VERSION, node: node.into(), sent_at, events, overrides: Vec::new() }
+    }
+
+    /// The same, with changes of overrides.
+    #[must_use]
+    pub fn with_overrides(mut self, overrides: Vec<OverrideEvent>) -> Self {
+        self.overrides = overrides;
+        self
     }
 }
 
@@ -100,5 +110,27 @@ impl Line {
     #[must_use]
     pub fn new(node: impl Into<String>, time: SystemTime, event: Event) -> Self {
         Self { time, node: node.into(), event }
+    }
+}
+
+/// A line of an event log about an override. It has `"event":"override"`, and lines about health have no `event`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct OverrideLine {
+    /// The machine that checks.
+    pub node: String,
+    /// `override`.
+    pub event: String,
+    /// What happened, and when.
+    #[serde(flatten)]
+    pub change: OverrideEvent,
+}
+
+impl OverrideLine {
+    /// A line about one change.
+    #[must_use]
+    pub fn new(node: impl Into<String>, change: OverrideEvent) -> Self {
+        Self { node: node.into(), event: "override".to_owned(), change }
     }
 }

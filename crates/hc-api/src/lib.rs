@@ -27,10 +27,10 @@ mod status;
 mod time;
 
 pub use detail::CheckDetail;
-pub use event::{Event, Events, Line, States, VERSION};
+pub use event::{Event, Events, Line, OverrideLine, States, VERSION};
 pub use evidence::{Difference, LatencyState, Phases, ProbeState, TlsState};
 pub use filter::{DEFAULT_PAGE, Filter, FilterError, MAX_PAGE, Page, PageOf};
-pub use journal::{Position, PositionError, Transition, Transitions};
+pub use journal::{Change, OverrideChange, OverrideEvent, Position, PositionError, Transition, Transitions};
 pub use overrides::{
     MAX_REASON, OverrideKind, OverrideRequest, OverrideState, Overrides, ReportedState, Selection,
     WithdrawRequest,

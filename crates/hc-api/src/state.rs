@@ -47,7 +47,7 @@ pub struct CheckState {
     /// Whether the backend may get traffic.
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub health: Health,
-    /// When the health last changed, if that is known. RFC 3339, UTC.
+    /// When the health last changed, also before a restart of the server, if that is known. RFC 3339, UTC.
     #[serde(default, with = "crate::time::option", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub since: Option<SystemTime>,
@@ -217,6 +217,13 @@ impl CheckState {
             Needed::Passes(passes) => (None, Some(passes)),
         };
         (self.since, self.next_check) = (progress.since, progress.next_due);
+        self
+    }
+
+    /// The same check, with the time since when it has its health.
+    #[must_use]
+    pub fn with_since(mut self, since: Option<SystemTime>) -> Self {
+        self.since = since;
         self
     }
 

@@ -35,15 +35,25 @@ impl From<hc_types::Counts> for Counts {
 pub struct Readiness {
     /// Whether nothing stands in `reasons`.
     pub ready: bool,
-    /// What is wrong, in words, the worst first.
+    /// What keeps it from its work, in words, the worst first.
     pub reasons: Vec<String>,
+    /// What is wrong and does not keep it from its work, in words: a sink that fails and is not `required`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 impl Readiness {
     /// Ready, if there is no reason against it.
     #[must_use]
     pub fn new(reasons: Vec<String>) -> Self {
-        Self { ready: reasons.is_empty(), reasons }
+        Self { ready: reasons.is_empty(), reasons, warnings: Vec::new() }
+    }
+
+    /// The same, with what is wrong beside that.
+    #[must_use]
+    pub fn with_warnings(mut self, warnings: Vec<String>) -> Self {
+        self.warnings = warnings;
+        self
     }
 }
 

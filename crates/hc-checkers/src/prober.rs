@@ -66,7 +66,7 @@ impl Checkers {
     /// # Cancel safety
     /// Dropping the future ends the probe and closes its socket.
     pub async fn probe_with_evidence(&self, spec: &CheckSpec) -> ProbeResult {
-        Prober::probe(self, Arc::new(spec.clone())).await
+        self.run(spec).await
     }
 }
 
@@ -79,16 +79,19 @@ impl Default for Checkers {
 impl Prober for Checkers {
     fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = ProbeResult> + 'static {
         let checkers = self.clone();
-        async move {
-            match spec.host_name() {
-                None => checkers.probe_target(&spec, spec.target()).await,
-                Some(host) => Box::pin(checkers.probe_host(&spec, host)).await,
-            }
-        }
+        async move { checkers.run(&spec).await }
     }
 }
 
 impl Checkers {
+    /// One probe.
+    async fn run(&self, spec: &CheckSpec) -> ProbeResult {
+        match spec.host_name() {
+            None => self.probe_target(spec, spec.target()).await,
+            Some(host) => Box::pin(self.probe_host(spec, host)).await,
+        }
+    }
+
     /// Probes all addresses of a name at once, each with the deadline of the check, and waits for all of them: so the
     /// result says how many failed, and every connection is closed in its own way.
     async fn probe_host(&self, spec: &CheckSpec, host: &HostName) -> ProbeResult {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use hc_types::{CheckId, CheckSpec, HostName, HttpOverrides, ProbeSpec, Rule, SpecError};
+use hc_types::{CheckId, CheckSpec, HostName, HttpOverrides, ProbeSpec, Rule, SpecError, TcpProbe, Tls};
 
 use crate::probe::host_overrides;
 use crate::range::TargetItem;
@@ -107,7 +107,8 @@ impl HostCheck {
     }
 }
 
-/// The probe of a host: an HTTP request or a gRPC call names the host unless the file names another one.
+/// The probe of a host: an HTTP request or a gRPC call names the host unless the file names another one, and so does the TLS of
+/// any other probe, by SNI and verification.
 pub(crate) fn probe_of(host: &str, port: u16, probe: &ProbeSpec) -> ProbeSpec {
     let mut probe = probe.clone();
     let host = host.trim_end_matches('.');
@@ -124,7 +125,19 @@ pub(crate) fn probe_of(host: &str, port: u16, probe: &ProbeSpec) -> ProbeSpec {
             let named = overrides(grpc.tls.is_some());
             (grpc.host, grpc.server_name) = (named.host, named.server_name);
         }
+        ProbeSpec::Tcp(TcpProbe { tls: Some(tls), .. }) => name_in(tls, host),
+        ProbeSpec::Dialogue(dialogue) => dialogue.tls.iter_mut().for_each(|tls| name_in(tls, host)),
         _ => {}
     }
     probe
+}
+
+/// Names the host in a handshake, where the file names nothing else.
+fn name_in(tls: &mut Tls, host: &str) {
+    let mut options = tls.options.as_deref().cloned().unwrap_or_default();
+    options.sni.get_or_insert_with(|| host.into());
+    if tls.verify {
+        options.verify_name.get_or_insert_with(|| host.into());
+    }
+    tls.options = Some(Arc::new(options));
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use hc_types::{KeyPin, RawBytes, Secret, Tls, TlsIdentity, TlsOptions, TlsVersion};
+use rustls::InconsistentKeys;
+use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -63,6 +65,16 @@ pub(crate) fn read(
         sha1: table.flag(&keys::SHA1).unwrap_or(false),
         options: (options != TlsOptions::default()).then(|| files.shared(Arc::new(options))),
     })
+}
+
+/// Whether it is certain that the key does not belong to the first of these certificates. A kind of key that rustls does not know
+/// is left to whoever shakes hands.
+fn is_of_another(key: &PrivateKeyDer<'_>, chain: &[RawBytes]) -> bool {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let Ok(key) = provider.key_provider.load_private_key(key.clone_key()) else { return false };
+    let chain = chain.iter().map(|one| CertificateDer::from(one.as_slice().to_vec())).collect();
+    let matched = CertifiedKey::new(chain, key).keys_match();
+    matches!(matched, Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)))
 }
 
 fn pin(item: &Located) -> Option<KeyPin> {
@@ -126,7 +138,13 @@ impl Reader<'_> {
         let (pem, at) = self.file(&keys::KEY_FILE)?;
         match PrivateKeyDer::from_pem_slice(&pem) {
             Ok(key) => {
-                Some(TlsIdentity { chain: chain?, key: Secret::from(RawBytes::from(key.secret_der())) })
+                let chain = chain?;
+                if is_of_another(&key, &chain) {
+                    let problem = "is the key of another certificate than the first one in `cert_file`";
+                    self.wrong(&keys::KEY_FILE, at, problem);
+                    return None;
+                }
+                Some(TlsIdentity { chain, key: Secret::from(RawBytes::from(key.secret_der())) })
             }
             Err(_) => {
                 let problem = "the file has no private key (in PEM: BEGIN PRIVATE KEY, not encrypted)";

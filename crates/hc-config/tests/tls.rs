@@ -9,12 +9,18 @@ use hc_config::{Limits, load};
 use hc_types::{KeyPin, ProbeSpec, Tls, TlsVersion};
 use tempfile::TempDir;
 
-/// A directory with `own.crt` and `own.key`, and files that are neither.
+/// A directory with `own.crt` and `own.key`, others of the same kind and of RSA, and files that are neither.
 fn directory() -> TempDir {
     let directory = TempDir::new().unwrap();
-    let arguments = "req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -keyout own.key -out own.crt -days 30 -subj /CN=own";
-    let made = Command::new("openssl").args(arguments.split(' ')).current_dir(&directory).output().unwrap();
-    assert!(made.status.success());
+    let curve = "ec -pkeyopt ec_paramgen_curve:P-256";
+    for (name, key) in [("own", curve), ("other", curve), ("rsa", "rsa:2048")] {
+        let arguments = format!(
+            "req -x509 -nodes -newkey {key} -keyout {name}.key -out {name}.crt -days 30 -subj /CN=own"
+        );
+        let made =
+            Command::new("openssl").args(arguments.split(' ')).current_dir(&directory).output().unwrap();
+        assert!(made.status.success());
+    }
     fs::write(directory.path().join("empty"), "").unwrap();
     fs::write(directory.path().join("cut"), "-----BEGIN CERTIFICATE-----\nMIIB\n").unwrap();
     fs::create_dir(directory.path().join("ca.d")).unwrap();
@@ -29,6 +35,7 @@ fn read(directory: &TempDir, checks: &str) -> Result<Vec<Tls>, Vec<String>> {
             let tls = checks.checks.iter().map(|check| match check.spec.probe() {
                 ProbeSpec::Http(http) => http.tls.clone().unwrap(),
                 ProbeSpec::Tcp(tcp) => tcp.tls.clone().unwrap(),
+                ProbeSpec::Dialogue(dialogue) => dialogue.tls.clone().unwrap(),
                 other => panic!("{other:?}"),
             });
             Ok(tls.collect())
@@ -111,6 +118,15 @@ fn what_is_wrong_is_said_where_it_stands() {
         "cert_file = 'own.crt'\nkey_file = 'own.crt'",
         &[&format!("checks.toml:6:12: check.tcp.tls.key_file: {no_key}")],
     );
+    let another = "is the key of another certificate than the first one in `cert_file`";
+    for key in ["other", "rsa"] {
+        wrong(
+            &format!("cert_file = 'own.crt'\nkey_file = '{key}.key'"),
+            &[&format!("checks.toml:6:12: check.tcp.tls.key_file: {another}")],
+        );
+    }
+    let fitting = "[[check]]\nname = 'a'\ntarget = '192.0.2.1:443'\ntcp.tls = { cert_file = 'rsa.crt', key_file = 'rsa.key' }\n";
+    assert!(read(&directory, fitting).is_ok());
     wrong(
         "pins = 'sha256/AAAA'",
         &[&format!(
@@ -132,4 +148,48 @@ fn what_is_wrong_is_said_where_it_stands() {
             "{at}15: check.tcp.tls.min_version: \"1.4\" is not one of 1.0, 1.1, 1.2, 1.3; did you mean `1.0`?"
         )],
     );
+}
+
+/// As HTTPS does: a host name is what is sent and what the certificate must hold, unless the file says otherwise.
+#[test]
+fn every_probe_over_tls_names_the_host() {
+    let directory = directory();
+    let path = directory.path().join("checks.toml");
+    let check = |probe: &str| {
+        let text = format!("[[check]]\nname = 'a'\ntarget = 'mail.example.:993'\n{probe}\n");
+        fs::write(&path, text).unwrap();
+        let checks = load(&[path.to_str().unwrap()], &Limits::new(65_536, 100_000)).unwrap();
+        let [host] = &checks.hosts[..] else { panic!("{checks:?}") };
+        let check = host.check("192.0.2.7".parse().unwrap()).unwrap().unwrap();
+        let (tls, host) = match check.spec.probe() {
+            ProbeSpec::Tcp(tcp) => (&tcp.tls, None),
+            ProbeSpec::Dialogue(dialogue) => (&dialogue.tls, None),
+            ProbeSpec::Http(http) => {
+                (&http.tls, http.overrides.as_ref().and_then(|one| one.server_name.clone()))
+            }
+            ProbeSpec::Grpc(grpc) => (&grpc.tls, grpc.server_name.clone()),
+            other => panic!("{other:?}"),
+        };
+        let options = tls.as_ref().unwrap().options.as_deref().cloned().unwrap_or_default();
+        (options.sni.or(host.clone()), options.verify_name.or(host))
+    };
+    let mail = || Some("mail.example".into());
+    for probe in [
+        "tcp.tls = true",
+        "http.tls = true",
+        "http = { tls = true, version = '2' }",
+        "grpc.tls = true",
+        "redis.tls = true",
+        "smtp.tls = true",
+        "smtp = { tls = true, starttls = true }",
+        "postgresql.tls = true",
+        "mysql.tls = true",
+        "ldap.tls = true",
+        "tcp = { tls = true, steps = [{ expect = '* OK' }] }",
+    ] {
+        assert_eq!(check(probe), (mail(), mail()), "{probe}");
+    }
+    assert_eq!(check("tcp.tls.verify = false"), (mail(), None));
+    let named = "tcp.tls = { sni = 'a.example', verify_name = 'b.example' }";
+    assert_eq!(check(named), (Some("a.example".into()), Some("b.example".into())));
 }

@@ -56,7 +56,7 @@ impl CheckState {
         self.last_check.map(SystemTime::from)
     }
 
-    /// Start of the probe with which the health became what it is, if that was in this process.
+    /// Start of the probe with which the health became what it is, if that is known.
     pub(crate) fn since(&self) -> Option<SystemTime> {
         self.since.map(SystemTime::from)
     }
@@ -70,7 +70,9 @@ impl CheckState {
         };
         self.confirmed |= !disputed;
         self.last_check = Some(started.into());
-        if changed {
+        // The clock may have been set back since. What is shown must not lie in the future, and it
+        // stays from now on, so the check is not younger with each probe.
+        if changed || self.since > self.last_check {
             self.since = self.last_check;
         }
         self.duration = nanos(duration);
@@ -100,6 +102,7 @@ impl CheckState {
             failures: self.machine.failures(),
             successes: self.machine.successes(),
             last_check: self.last_check()?,
+            since: self.since(),
             duration: Duration::from_nanos(self.duration),
         })
     }
@@ -107,13 +110,21 @@ impl CheckState {
 
 impl From<Remembered> for CheckState {
     fn from(remembered: Remembered) -> Self {
-        let Remembered { key: _, health, consecutive_failures, failures, successes, last_check, duration } =
-            remembered;
+        let Remembered {
+            key: _,
+            health,
+            consecutive_failures,
+            failures,
+            successes,
+            last_check,
+            since,
+            duration,
+        } = remembered;
         let machine = CheckMachine::restored(health, consecutive_failures, failures, successes);
         Self {
             machine,
             last_check: Some(last_check.into()),
-            since: None,
+            since: since.map(|since| since.min(last_check).into()),
             duration: nanos(duration),
             outcome: None,
             confirmed: false,

@@ -343,6 +343,7 @@ async fn what_an_earlier_process_knew_counts_but_is_not_told_unheard() {
         failures: 7,
         successes: 100,
         last_check: std::time::SystemTime::UNIX_EPOCH,
+        since: None,
         duration: Duration::ZERO,
     };
     let rig = Rig::with(two_shards(), vec![remembered]);

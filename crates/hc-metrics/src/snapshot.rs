@@ -58,6 +58,8 @@ pub struct Sink {
     pub delivered: u64,
     /// Batches that it did not.
     pub failed: u64,
+    /// Whether it did not take the latest one.
+    pub failing: bool,
 }
 
 /// Where the checks come from.
@@ -170,9 +172,11 @@ impl Snapshot {
             "Batches that a sink did not take; they are tried again",
             failed.clone(),
         );
+        let failing = gauges(registry, "sink_failing", "1 while a sink does not take what it is sent");
         for sink in &self.sinks {
             let label = SinkLabel { sink: sink.name.clone() };
             pending.get_or_create(&label).set(whole(sink.pending));
+            failing.get_or_create(&label).set(i64::from(sink.failing));
             delivered.get_or_create(&label).inc_by(sink.delivered);
             failed.get_or_create(&label).inc_by(sink.failed);
             if let Some(since) = sink.oldest_pending {

@@ -42,6 +42,7 @@ fn snapshot() -> Snapshot {
         checks: Counts { healthy: 2, unhealthy: 1, unknown: 0, held: 1 },
         shards: vec![Shard { checks: 3, in_flight: 1, heartbeat: at }],
         sinks: vec![Sink {
+            failing: true,
             name: "odd \"} # {name\\".into(),
             pending: 1,
             oldest_pending: Some(at),

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use hc_types::{CheckId, Override, StatusUpdate};
+use hc_view::OverrideChange;
 use tracing::{info, warn};
 
 use crate::Group;
@@ -25,6 +26,8 @@ pub struct Effects {
     pub(crate) overruled: Vec<(CheckId, Word)>,
     /// Checks that have just been muted, with the number of the override: it is to know what consumers have.
     pub(crate) muted: Vec<(CheckId, u64)>,
+    /// What happened to overrides, for the journal.
+    pub(crate) changes: Vec<OverrideChange>,
 }
 
 /// Something that a stage has done and an operator should know.

@@ -19,10 +19,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use hc_types::{
-    CheckId, CheckSpec, Evidence, Health, Incarnation, Known, Metadata, Override, Paused, Progress, Status,
-    StatusUpdate, Subject,
+    CheckId, CheckSpec, Evidence, Health, Incarnation, Known, Metadata, Operator, Override, Paused, Progress,
+    Status, StatusUpdate, Subject,
 };
-use hc_view::{CheckView, Reported};
+use hc_view::{CheckView, OverrideChange, OverrideStep, Reported};
 
 use crate::effects::{Effects, Event, Over};
 use crate::guard;
@@ -61,6 +61,8 @@ pub struct Overrides {
     book: Book,
     /// The checks that overrides are of.
     checks: HashMap<CheckId, Ruled>,
+    /// Overrides that came to their end while no process ran, until that is in the journal.
+    lapsed: Vec<Override>,
     wall: SystemTime,
     next: Option<Instant>,
 }
@@ -98,8 +100,8 @@ impl std::fmt::Debug for Overrides {
 }
 
 impl Overrides {
-    /// With these overrides, from an earlier process; those that are over at `wall`, which is now, are left out. Checks that are
-    /// paused are kept in `paused`.
+    /// With these overrides, from an earlier process; of those that are over at `wall`, which is now, the journal says so, and
+    /// they do nothing else. Checks that are paused are kept in `paused`.
     #[must_use]
     pub fn new(
         names: Arc<dyn Names>,
@@ -109,11 +111,13 @@ impl Overrides {
         now: Instant,
     ) -> Self {
         let mut book = Book::default();
+        let (lapsed, overrides): (Vec<_>, Vec<_>) =
+            overrides.into_iter().partition(|order| order.until.is_some_and(|until| until <= wall));
         for order in overrides {
             // One whose time zone is gone cannot stand.
             let _ = book.add(order, wall);
         }
-        let mut all = Self { names, paused, book, checks: HashMap::new(), wall, next: None };
+        let mut all = Self { names, paused, book, checks: HashMap::new(), lapsed, wall, next: None };
         all.plan(now);
         all
     }
@@ -166,11 +170,29 @@ impl Overrides {
         Ok(numbers)
     }
 
-    /// Ends overrides before their time; gives those that there were.
-    pub(crate) fn withdraw(&mut self, numbers: &[u64], now: Instant, out: &mut Effects) -> Vec<Override> {
-        let ended = numbers.iter().filter_map(|number| self.end(*number, out)).collect();
+    /// Ends overrides before their time, as `by` asks; gives those that there were.
+    pub(crate) fn withdraw(
+        &mut self,
+        numbers: &[u64],
+        by: Option<&Operator>,
+        now: Instant,
+        out: &mut Effects,
+    ) -> Vec<Override> {
+        let step = || OverrideStep::Withdrawn(by.cloned());
+        let ended = numbers.iter().filter_map(|number| self.end(*number, step(), out)).collect();
         self.plan(now);
         ended
+    }
+
+    /// What the journal is to say of overrides that were just set. Those that are over again are left out.
+    pub(crate) fn set(&self, numbers: &[u64]) -> Vec<OverrideChange> {
+        numbers.iter().filter_map(|number| self.change(*number, OverrideStep::Set)).collect()
+    }
+
+    /// What has just happened to an override that there is.
+    fn change(&self, number: u64, step: OverrideStep) -> Option<OverrideChange> {
+        let Standing { order, is_open, next, checks, .. } = self.book.standing_of(number)?;
+        Some(OverrideChange { sequence: 0, at: self.wall, step, order, is_open, next, checks })
     }
 
     /// A check that runs, which an override may be of.
@@ -226,7 +248,9 @@ impl Overrides {
         }
     }
 
-    fn end(&mut self, number: u64, out: &mut Effects) -> Option<Override> {
+    fn end(&mut self, number: u64, step: OverrideStep, out: &mut Effects) -> Option<Override> {
+        let change = self.change(number, step);
+        out.changes.extend(change.map(|change| OverrideChange { is_open: false, next: None, ..change }));
         let order = self.book.remove(number)?;
         self.settle_all(&order.subject, out);
         if !self.book.has(&order.subject) {
@@ -300,6 +324,9 @@ impl Overrides {
             // Not before it: an instant and a clock on the wall need not agree to the nanosecond.
             later(now, (ahead + Duration::from_millis(1)).min(LOOK))
         });
+        if !self.lapsed.is_empty() {
+            self.next = Some(now);
+        }
     }
 }
 
@@ -376,9 +403,21 @@ impl Stage for Overrides {
     }
 
     fn expire(&mut self, now: Instant, out: &mut Effects) {
+        for order in std::mem::take(&mut self.lapsed) {
+            out.changes.push(OverrideChange {
+                sequence: 0,
+                at: order.until.unwrap_or(self.wall),
+                step: OverrideStep::Expired,
+                order: Arc::new(order.clone()),
+                is_open: false,
+                next: None,
+                checks: Vec::new(),
+            });
+            out.events.push(Event::OverrideOver { over: Over::Expired, order: Box::new(order) });
+        }
         while let Some(number) = self.book.due(self.wall) {
             if self.book.is_over(number, self.wall) {
-                if let Some(order) = self.end(number, out) {
+                if let Some(order) = self.end(number, OverrideStep::Expired, out) {
                     out.events.push(Event::OverrideOver { over: Over::Expired, order: Box::new(order) });
                 }
                 continue;
@@ -386,6 +425,8 @@ impl Stage for Overrides {
             self.book.turn(number, self.wall);
             if let Some((order, is_open)) = self.book.get(number).cloned().zip(self.book.is_open(number)) {
                 let subject = order.subject.clone();
+                let step = if is_open { OverrideStep::Opened } else { OverrideStep::Closed };
+                out.changes.extend(self.change(number, step));
                 out.events.push(Event::OverrideWindow { is_open, order: Box::new(order) });
                 self.settle_all(&subject, out);
             }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use hc_types::{CheckId, CheckSpec, Incarnation, Observer, Override, Paused, Sink, StatusUpdate};
+use hc_types::{CheckId, CheckSpec, Incarnation, Observer, Operator, Override, Paused, Sink, StatusUpdate};
 use hc_view::{Report, Table, View};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -128,10 +128,18 @@ impl Pipeline {
         }
     }
 
-    /// Ends overrides before their time; gives those that there were.
-    pub fn withdraw(&self, numbers: &[u64]) -> Vec<Override> {
+    /// The journal of the view says that these overrides were set: to be called after [`bind`](Self::bind), so that it knows
+    /// of which checks they are. Their end, and when they begin to stand and no longer do, is in the journal by itself.
+    pub fn announce(&self, numbers: &[u64]) {
+        for numbers in numbers.chunks(AT_ONCE) {
+            self.step(|stages, table, _, at| stages.announce(numbers, table, at));
+        }
+    }
+
+    /// Ends overrides before their time, as `by` asks; gives those that there were.
+    pub fn withdraw(&self, numbers: &[u64], by: Option<&Operator>) -> Vec<Override> {
         let ended = numbers.chunks(AT_ONCE).map(|numbers| {
-            self.step(|stages, table, reports, at| stages.withdraw(numbers, table, reports, at))
+            self.step(|stages, table, reports, at| stages.withdraw(numbers, by, table, reports, at))
         });
         ended.flatten().collect()
     }

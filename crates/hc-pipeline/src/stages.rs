@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use hc_types::{CheckId, CheckSpec, Incarnation, Override, StatusUpdate};
+use hc_types::{CheckId, CheckSpec, Incarnation, Operator, Override, StatusUpdate};
 use hc_view::{Report, Table};
 
 use crate::chain::{Chain, Link, Passed, is_unchanged};
@@ -167,10 +167,18 @@ impl Stages {
         }
     }
 
-    /// Ends overrides before their time; gives those that there were.
+    /// The journal of the table says that these overrides were set. To be called when they are bound to their checks.
+    pub fn announce(&mut self, numbers: &[u64], table: &mut Table, at: Moment) {
+        self.chain.tick(at.wall);
+        let changes = self.chain.overrides().map(|overrides| overrides.set(numbers)).unwrap_or_default();
+        changes.into_iter().for_each(|change| table.note_override(change));
+    }
+
+    /// Ends overrides before their time, as `by` asks; gives those that there were.
     pub fn withdraw(
         &mut self,
         numbers: &[u64],
+        by: Option<&Operator>,
         table: &mut Table,
         reports: &mut Vec<Report>,
         at: Moment,
@@ -178,7 +186,7 @@ impl Stages {
         let mut ended = Vec::new();
         let now = at.instant;
         self.step(table, reports, at, |chain, out| {
-            chain.overrule(now, out, |overrides, out| ended = overrides.withdraw(numbers, now, out))
+            chain.overrule(now, out, |overrides, out| ended = overrides.withdraw(numbers, by, now, out))
         });
         ended
     }
@@ -193,6 +201,7 @@ impl Stages {
         self.chain.tick(at.wall);
         let passed = step(&mut self.chain, &mut self.out);
         report(table, reports, passed);
+        self.out.changes.drain(..).for_each(|change| table.note_override(change));
         self.note_kept(table);
     }
 

@@ -74,6 +74,15 @@ pub enum SandboxError {
     Syscalls(#[source] Cause),
 }
 
+/// Lets programs that this thread starts from now on inherit none of its capabilities: they get those of their user and of
+/// their file. For the process that runs commands, which is not in the sandbox.
+///
+/// # Errors
+/// [`SandboxError::Capabilities`].
+pub fn pass_on_no_capabilities() -> Result<(), SandboxError> {
+    capabilities::pass_on_none().map_err(|error| SandboxError::Capabilities(error.into()))
+}
+
 /// Gives up what checking does not need, for this thread and for those that it starts from now on. Threads that run
 /// already keep their capabilities and files: call it before there are any.
 ///

@@ -27,7 +27,7 @@ use crate::config::{
 use crate::limits::{self, Descriptors};
 use crate::parts::{Part, Parts};
 use crate::roots::{RootsWatch, tell_problems};
-use crate::server::{Consumers, Outlet, Server, start_delivery, start_source};
+use crate::server::{Consumer, Consumers, Outlet, Server, start_delivery, start_source};
 use crate::service::{ServiceManager, Watchdog};
 use crate::sets::Intake;
 use crate::sinks::{Sinks, Surroundings};
@@ -139,7 +139,9 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     observers.push(metrics.clone());
     let view_config = ViewConfig { transitions: admin_config.journal };
     let outlets = own.iter().map(|(_, outbox)| outbox.clone() as _).chain(sinks.outlets()).collect();
-    let consumers: Consumers = own.into_iter().chain(sinks.consumers()).collect();
+    // hc-proxy, and what a program gives this library, is what the server is there for.
+    let required = |(name, outbox)| Consumer { name, outbox, required: true };
+    let consumers: Consumers = own.into_iter().map(required).chain(sinks.consumers()).collect();
     let view = Arc::new(View::new(&view_config, outlets));
     let names = Arc::new(DirectoryNames(known.directory()));
     let paused = Arc::new(Paused::default());
@@ -196,9 +198,9 @@ pub(crate) async fn run(server: Server) -> Result<()> {
         parts.start(Part::Admin, serving);
     }
     if sinks.threads() > 0 {
-        let (view, directory, grace, stop) =
-            (view.clone(), known.directory(), ends.grace, stop_notifier.clone());
-        parts.start(Part::Sinks, sinks.serve(Surroundings { view, directory, grace, stop })?);
+        let (view, pipeline) = (view.clone(), pipeline.clone());
+        let (directory, grace, stop) = (known.directory(), ends.grace, stop_notifier.clone());
+        parts.start(Part::Sinks, sinks.serve(Surroundings { view, pipeline, directory, grace, stop })?);
     }
     let watchdog = service.map(|service| Watchdog::start(service, manager.clone()));
     let watchdog = watchdog.transpose().context("cannot start the thread of the watchdog")?;
@@ -217,7 +219,7 @@ pub(crate) async fn run(server: Server) -> Result<()> {
             Ok(())
         });
     }
-    for (start, (_, outbox)) in deliveries.into_iter().zip(consumers.iter()) {
+    for (start, Consumer { outbox, .. }) in deliveries.into_iter().zip(consumers.iter()) {
         let (view, grace, stop) = (view.clone(), ends.grace, stop_notifier.clone());
         let task = start(Outlet { view, outbox: outbox.clone(), grace, stop });
         parts.start(Part::Notifier, async move {

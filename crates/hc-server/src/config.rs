@@ -22,7 +22,7 @@ use crate::sinks::SinkPlan;
 pub use admin::AdminConfig;
 pub use environment::PREFIX;
 pub use guard::{GroupConfig, GuardConfig};
-pub use sink::{RunConfig, SinkConfig, SinkKind};
+pub use sink::{EventKind, RunConfig, SinkConfig, SinkKind};
 pub(crate) use sink::{SinkProblem, plans};
 pub use source::{SourceConfig, SourceKind};
 

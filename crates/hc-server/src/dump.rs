@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::server::Consumers;
+use crate::server::{Consumer, Consumers};
 
 /// Shards that get a line of their own; on a larger machine the rest is in the sums.
 const SHARDS: usize = 32;
@@ -53,7 +53,7 @@ fn write(manager: &Manager, consumers: &Consumers) {
     for (label, checks) in stats.held() {
         info!(label, checks, "state: checks held because of this machine");
     }
-    for (consumer, outbox) in consumers.iter() {
+    for Consumer { name: consumer, outbox, .. } in consumers.iter() {
         let queue = outbox.stats();
         info!(
             consumer = &**consumer,

@@ -16,6 +16,7 @@
 
 mod admin;
 mod app;
+mod changes;
 pub mod cli;
 pub mod config;
 mod dump;

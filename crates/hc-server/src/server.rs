@@ -22,8 +22,17 @@ pub(crate) type StartSource = Box<dyn FnOnce(Intake, CancellationToken) -> Task 
 /// Starts the task of a consumer.
 pub(crate) type StartDelivery = Box<dyn FnOnce(Outlet) -> Task + Send>;
 
-/// The consumers by name, each with its outbox.
-pub(crate) type Consumers = Arc<[(Arc<str>, Arc<SharedOutbox>)]>;
+/// All consumers.
+pub(crate) type Consumers = Arc<[Consumer]>;
+
+/// A consumer, as readers see it.
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    pub(crate) name: Arc<str>,
+    pub(crate) outbox: Arc<SharedOutbox>,
+    /// Without it the server does not do its work.
+    pub(crate) required: bool,
+}
 
 /// What a consumer's task needs.
 pub(crate) struct Outlet {

@@ -23,7 +23,9 @@ use hc_sinks::haproxy::AGENT_CONNECTIONS;
 use hc_view::Outlet;
 
 use crate::config::{SinkConfig, plans};
+use crate::server::Consumer;
 
+use delivery::Hears;
 pub use filter::Glob;
 pub(crate) use plan::{Prepared, Ready, SinkPlan};
 pub(crate) use serve::Surroundings;
@@ -76,9 +78,13 @@ impl Sinks {
         Ok(Self { sinks, runner: runner.filter(|_| has_commands) })
     }
 
-    /// Their names and outboxes.
-    pub(crate) fn consumers(&self) -> impl Iterator<Item = (Arc<str>, Arc<SharedOutbox>)> {
-        self.sinks.iter().map(|sink| (sink.prepared.name.clone(), sink.outbox.clone()))
+    /// As readers see them.
+    pub(crate) fn consumers(&self) -> impl Iterator<Item = Consumer> {
+        self.sinks.iter().map(|sink| Consumer {
+            name: sink.prepared.name.clone(),
+            outbox: sink.outbox.clone(),
+            required: sink.prepared.required,
+        })
     }
 
     /// What follows the view for them.

@@ -181,3 +181,26 @@ fn what_makes_no_sense_is_refused() {
     assert_eq!(ask(&chain, "POST", "/api/v1/overrides/withdraw", &request).0, 404);
     assert_eq!(chain.told(1), ["healthy"]);
 }
+
+/// An override of a check that was removed is kept, so its name is known; to set another one of it does nothing.
+#[test]
+fn a_check_that_does_not_run_is_named_where_overrides_are_set() {
+    let (first, second) = (Backend::start("127.0.0.1:0", b"hello"), Backend::start("127.0.0.1:0", b"hello"));
+    let checks = [check(1, first.address, &json!("hello")), check(2, second.address, &json!("hello"))];
+    let chain = Chain::start(&json!(checks));
+    chain.wait_told(0, 1, "healthy");
+    chain.wait_told(0, 2, "healthy");
+    set(&chain, json!({"kind": "pause", "forever": true}));
+    chain.set_checks(&json!([checks[1]]));
+    wait_until("it is gone", || ask(&chain, "GET", "/api/v1/checks/1", &Value::Null).0 == 404);
+    let both = json!({"checks": ["1", "2"]});
+    let done = set(&chain, json!({"kind": "force", "health": "healthy", "forever": true, "of": both}));
+    assert_eq!(
+        done,
+        "1 check is forced healthy until somebody ends that; but 1 does not run and is left as it was"
+    );
+    let alone = json!({"kind": "pause", "forever": true, "of": {"checks": ["1"]}, "reason": "a test"});
+    let (status, answer) = ask(&chain, "POST", "/api/v1/overrides", &alone);
+    let error = "no check is meant by that: 1 does not run and is left as it was";
+    assert_eq!((status, &answer["error"]), (404, &json!(error)));
+}

@@ -157,6 +157,51 @@ fn a_snapshot_from_the_future_is_not_used() {
     wait_until("the warning", || log(dir.path()).contains("from the future"));
 }
 
+/// Under root with a capability in the ambient set, as the unit has it for another user.
+#[test]
+fn a_command_inherits_neither_the_socket_of_systemd_nor_capabilities() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().display();
+    let checks = "[[check]]\nname = \"web\"\ntarget = \"127.0.0.1:1\"\ntcp = {}\n";
+    fs::write(dir.path().join("checks.toml"), checks).unwrap();
+    let script = "for f in /proc/$$/fd/*; do readlink $f; done > DIR/fds; grep Cap /proc/$$/status > DIR/caps.new; \
+                  mv DIR/caps.new DIR/caps";
+    let script = script.replace("DIR", &at.to_string());
+    let config = format!(
+        "[source]\nkind = \"file\"\nfiles = [\"{at}/checks.toml\"]\n\
+         [[sink]]\nname = \"script\"\nkind = \"command\"\ncommand = [\"/bin/sh\", \"-c\", \"{script}\"]\n"
+    );
+    fs::write(dir.path().join("hc-server.toml"), config).unwrap();
+    let socket = UnixListener::bind(dir.path().join("systemd.sock")).unwrap();
+    let wrapper = if rustix::process::geteuid().is_root() {
+        "setpriv --inh-caps=+net_raw --ambient-caps=+net_raw"
+    } else {
+        ""
+    };
+    let start = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec WRAPPER \"$0\" --config \"$1/hc-server.toml\" \
+                 --state-dir \"$1/state\"";
+    let mut command = Command::new("sh");
+    command
+        .arg("-c")
+        .arg(start.replace("WRAPPER", wrapper))
+        .arg(env!("CARGO_BIN_EXE_hc-server"))
+        .arg(dir.path())
+        .stdin(std::os::fd::OwnedFd::from(socket))
+        .stderr(fs::File::create(dir.path().join("server.log")).unwrap());
+    let mut server = command.spawn().unwrap();
+    drop(command);
+    wait_until("the command ran", || dir.path().join("caps").exists());
+    let pid = rustix::process::Pid::from_child(&server);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(server.wait().unwrap().code(), Some(0), "{}", log(dir.path()));
+    let open = fs::read_to_string(dir.path().join("fds")).unwrap();
+    assert!(!open.contains("socket:"), "{open}");
+    let capabilities = fs::read_to_string(dir.path().join("caps")).unwrap();
+    for set in ["CapInh", "CapAmb"] {
+        assert!(capabilities.contains(&format!("{set}:\t0000000000000000\n")), "{capabilities}");
+    }
+}
+
 /// As systemd does it: descriptor 3, and LISTEN_PID is the process itself.
 #[test]
 fn a_socket_of_systemd_is_served_and_not_removed() {

@@ -4,6 +4,7 @@
 mod chain;
 
 use chain::{Backend, Chain, check, start_engine, start_server, wait_until};
+use hc_testkit::admin::ask;
 use serde_json::{Value, json};
 
 fn snapshot(chain: &Chain) -> Vec<u8> {
@@ -36,6 +37,24 @@ fn counters_and_health_survive_kill_9() {
     let told = chain.wait_told(from, 1, "healthy");
     assert!(told["successes"].as_u64().unwrap() > 20, "{told}");
     assert_eq!(chain.told(1), ["healthy"]);
+}
+
+/// Not since the restart.
+#[test]
+fn since_when_a_check_is_healthy_survives_kill_9() {
+    let backend = Backend::start("127.0.0.1:0", b"hello");
+    let mut chain = Chain::start(&json!([check(1, backend.address, &json!("hello"))]));
+    chain.wait_told(0, 1, "healthy");
+    let show = |chain: &Chain| ask(&chain.path("hc-admin.sock"), "GET /api/v1/checks/1", "").1;
+    let since = show(&chain)["since"].clone();
+    assert!(since.is_string(), "{}", show(&chain));
+    wait_snapshot(&chain);
+    chain.server.kill();
+    let (from, connections) = (chain.engine.mark(), backend.connections());
+    chain.server = start_server(chain.dir.path());
+    chain.wait_told(from, 1, "healthy");
+    wait_until("probes after the restart", || backend.connections() > connections + 2);
+    assert_eq!(show(&chain)["since"], since, "{}", show(&chain));
 }
 
 #[test]

@@ -6,7 +6,8 @@ mod rig;
 use std::fs;
 use std::time::{Duration, UNIX_EPOCH};
 
-use rig::{Receiver, Rig, backend, check, state_file, wait_until};
+use hc_testkit::admin::ask_text;
+use rig::{Answer, Post, Receiver, Rig, backend, check, state_file, wait_until};
 use serde_json::{Value, json};
 
 #[test]
@@ -66,6 +67,13 @@ fn every_kind_at_once_beside_the_engine() {
         state_file(&rig.path("state.json")) == [(1, "unhealthy".into()), (2, "healthy".into())].into()
     });
     let read = |name: &str| fs::read_to_string(rig.path(name)).unwrap_or_default();
+    let states: Value = serde_json::from_str(&read("state.json")).unwrap();
+    let since = |id: &str| {
+        let shown: Value = serde_json::from_str(&rig.get(&format!("/api/v1/checks/{id}"))).unwrap();
+        shown["since"].clone()
+    };
+    assert_eq!(states["checks"][0]["since"], since("1"), "{states}");
+    assert_eq!(states["checks"][1]["since"], since("2"), "{states}");
     wait_until("the script ran", || read("runs").contains("1 unhealthy false\n"));
     assert!(read("runs").contains("1 healthy true\n") && read("runs").contains("2 healthy true\n"));
     wait_until("the batch ran", || read("batches").contains("\"unhealthy\""));
@@ -108,4 +116,99 @@ fn every_kind_at_once_beside_the_engine() {
     }
     assert!(rig.log().contains("in the sandbox"));
     assert_eq!(rig.server.terminate().code(), Some(0), "{}", rig.log());
+}
+
+/// Overrides are events of a kind of their own: those who ask for them get them, and nobody else. State files have them too.
+#[test]
+fn what_happens_to_overrides_is_told_to_those_who_ask_for_it() {
+    let receiver = Receiver::start(&[Answer::Status(503)]);
+    let hook = receiver.address;
+    let rig = Rig::start(|dir| {
+        let dir = dir.display();
+        format!(
+            r#"
+            [[sink]]
+            name = "hook"
+            kind = "webhook"
+            url = "http://{hook}/"
+            events = ["override"]
+            [[sink]]
+            name = "log"
+            kind = "log"
+            path = "{dir}/log"
+            events = ["health", "override"]
+            [[sink]]
+            name = "old"
+            kind = "log"
+            path = "{dir}/old"
+            [[sink]]
+            name = "script"
+            kind = "command"
+            command = ["/bin/sh", "-c", "echo $HC_EVENT $HC_CHANGE $HC_OVERRIDE $HC_NAME $HC_HEALTH $HC_BY >> {dir}/runs"]
+            events = ["override"]
+            [[sink]]
+            name = "filtered"
+            kind = "log"
+            path = "{dir}/filtered"
+            names = ["web-*"]
+            events = ["override"]
+            [[sink]]
+            name = "state"
+            kind = "state-file"
+            path = "{dir}/state.json"
+            write_interval = "10ms"
+            "#
+        )
+    });
+    let backend = backend();
+    let engine = rig.engine(&json!([check(1, backend.address())]));
+    engine.wait(1, "healthy");
+    let read = |name: &str| fs::read_to_string(rig.path(name)).unwrap_or_default();
+    wait_until("the first line", || read("log").lines().count() == 1);
+    let post = |path: &str, body: Value| {
+        let (status, answer) =
+            ask_text(&rig.path("hc-admin.sock"), &format!("POST {path}"), &body.to_string());
+        assert_eq!(status, 200, "{answer}");
+    };
+    let of = json!({"checks": ["1"]});
+    let force = json!({"kind": "force", "health": "unhealthy", "of": of, "for": "1h", "reason": "a test"});
+    post("/api/v1/overrides", force);
+    let state = || serde_json::from_str::<Value>(&read("state.json")).unwrap()["checks"][0].clone();
+    wait_until("the state file has it", || state()["overrides"][0]["reason"] == "a test");
+    assert_eq!(
+        (&state()["health"], &state()["overrides"][0]["kind"]),
+        (&json!("unhealthy"), &json!("force"))
+    );
+    // Not overtaken by the end.
+    wait_until("the logs", || read("log").lines().count() == 3 && read("old").lines().count() == 2);
+    post("/api/v1/overrides/withdraw", json!({"kind": "force", "of": of}));
+    wait_until("the state file has it no more", || state().get("overrides").is_none());
+    // Healthy, unhealthy by force, healthy; and what happened to the force.
+    wait_until("the log", || read("log").lines().count() == 5);
+    wait_until("the commands ran", || read("runs").lines().count() == 2);
+    let lines: Vec<Value> = read("log").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (overrides, health): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line["event"] == "override");
+    assert_eq!((overrides.len(), health.len()), (2, 3), "{lines:?}");
+    assert_eq!((&overrides[0]["change"], &overrides[1]["change"]), (&json!("set"), &json!("withdrawn")));
+    assert_eq!(overrides[1]["override"]["ids"], json!(["1"]));
+    assert_eq!(overrides[1]["ended_by"], overrides[0]["override"]["by"]);
+    let by = overrides[1]["ended_by"].as_str().unwrap();
+    let expected = ["set", "withdrawn"].map(|change| format!("override {change} force 1 unhealthy {by}\n"));
+    assert_eq!(read("runs"), expected.concat());
+    wait_until("the other log", || read("old").lines().count() == 3);
+    assert!(!read("old").contains("override\":{"), "{}", read("old"));
+    assert!(!rig.path("filtered").exists(), "Seesaw's checks have no names");
+    // The first post was refused, and nothing of it is lost.
+    let body = |post: &Post| serde_json::from_slice::<Value>(&post.body).unwrap();
+    let bodies = || receiver.posts().iter().map(body).collect::<Vec<_>>();
+    let length = |body: &Value| body["overrides"].as_array().unwrap().len();
+    let changes = || bodies().iter().skip(1).map(length).sum::<usize>();
+    wait_until("the webhook", || changes() >= 2);
+    assert!(bodies().iter().all(|body| body["events"] == json!([])), "{:?}", bodies());
+
+    // The same in the journal.
+    let journal: Value = serde_json::from_str(&rig.get("/api/v1/transitions")).unwrap();
+    let changes = journal["overrides"].as_array().unwrap().iter().map(|one| &one["change"]);
+    assert_eq!(changes.collect::<Vec<_>>(), ["set", "withdrawn"]);
+    assert_eq!(journal["transitions"].as_array().unwrap().len(), 1, "{journal}");
 }

@@ -180,7 +180,7 @@ fn a_full_disk_costs_the_files_their_news_and_nothing_else() {
         let here = disk.0.path().display();
         format!(
             "[[sink]]\nname = \"state\"\nkind = \"state-file\"\npath = \"{here}/state.json\"\n\
-             write_interval = \"10ms\"\n[[sink]]\nname = \"log\"\nkind = \"log\"\npath = \"{here}/log\"\n"
+             write_interval = \"10ms\"\n[[sink]]\nname = \"log\"\nkind = \"log\"\npath = \"{here}/log\"\nrequired = true\n"
         )
     });
     let mut switch = Switch::new();
@@ -194,10 +194,16 @@ fn a_full_disk_costs_the_files_their_news_and_nothing_else() {
     engine.wait(1, "unhealthy");
     wait_until("the complaint", || rig.log().contains("the state file cannot be written"));
     assert_eq!(states(), [(1, "healthy".into())].into(), "the old one stands");
-    wait_until("not ready", || rig.get("/readyz").contains("cannot be delivered to state"));
+    // Only the sink that says so makes the server not ready.
+    wait_until("not ready", || {
+        let ready = rig.get("/readyz");
+        ready.starts_with("changes cannot be delivered to log: ")
+            && ready.contains("\nwarning: changes cannot be delivered to state: ")
+    });
     fs::remove_file(disk.path("ballast")).unwrap();
     wait_until("the state is written again", || states() == [(1, "unhealthy".into())].into());
     wait_until("the line is written", || lines().lines().count() >= 2);
+    wait_until("ready", || rig.get("/readyz") == "ok\n");
     for line in lines().lines() {
         serde_json::from_str::<serde_json::Value>(line).unwrap();
     }

@@ -58,7 +58,18 @@ fn statuses_after_start_with(snapshot: &[u8]) -> Vec<(u64, Value)> {
 /// Written by commit 34e9b75: every check healthy after `1000 + id` passes, but 14 unhealthy after 9 failures.
 #[test]
 fn health_is_restored_from_a_snapshot_of_version_1() {
-    let statuses = statuses_after_start_with(include_bytes!("upgrade/version-1.snapshot"));
+    check_restored(include_bytes!("upgrade/version-1.snapshot"));
+}
+
+/// Written by commit abdf742 of the same health: sections and keys of version 2, and nothing about since when.
+#[test]
+fn health_is_restored_from_a_snapshot_of_version_2_without_since() {
+    check_restored(include_bytes!("upgrade/version-2-without-since.snapshot"));
+}
+
+#[track_caller]
+fn check_restored(snapshot: &[u8]) {
+    let statuses = statuses_after_start_with(snapshot);
     assert_eq!(statuses.len(), 14);
     for (id, status) in statuses {
         // Some probes may have ended already, on a slow machine several. A check that started from unknown would have only those.

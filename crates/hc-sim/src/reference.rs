@@ -25,6 +25,8 @@ pub(crate) type Place = (usize, u32);
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Standing {
     pub(crate) status: Status,
+    /// Start of the probe with which the health became what it is.
+    began: Option<SystemTime>,
     failed: u32,
     /// Passes in a row, up to the latest verdict; those before a restart are not known.
     passed: u32,
@@ -116,7 +118,7 @@ pub(crate) struct Reference {
 const CROWD: usize = 64;
 
 impl Standing {
-    const NEW: Self = Self { status: Status::NEW, failed: 0, passed: 0, due: 0, certain: false };
+    const NEW: Self = Self { status: Status::NEW, began: None, failed: 0, passed: 0, due: 0, certain: false };
 
     /// Takes a verdict: the first one decides, then `rise` passes in a row, or more failures in a row than `retries`.
     fn judge(
@@ -126,6 +128,7 @@ impl Standing {
         wall: SystemTime,
         duration: Duration,
     ) {
+        let before = self.status.health;
         let status = &mut self.status;
         if matches!(outcome, Outcome::Pass(_)) {
             (self.failed, self.passed) = (0, self.passed + 1);
@@ -141,6 +144,11 @@ impl Standing {
             }
         }
         (status.last_check, status.duration) = (Some(wall), duration);
+        if status.health != before {
+            self.began = Some(wall);
+        }
+        // The clock may have been set back.
+        self.began = self.began.min(Some(wall));
         status.outcome = Some(outcome.clone());
         // A failure that the retries cover says nothing for the health that it leaves, nor does a pass before the rise.
         self.certain |= (self.failed == 0) == (status.health == Health::Healthy);
@@ -158,10 +166,18 @@ impl Standing {
 
     /// Whether this is what was remembered of it.
     pub(crate) fn is(&self, other: &Remembered) -> bool {
-        let Remembered { key: _, health, consecutive_failures, failures, successes, last_check, duration } =
-            *other;
+        let Remembered {
+            key: _,
+            health,
+            consecutive_failures,
+            failures,
+            successes,
+            last_check,
+            since,
+            duration,
+        } = *other;
         let status = &self.status;
-        (status.health, self.failed) == (health, consecutive_failures)
+        (status.health, self.failed, self.began) == (health, consecutive_failures, since)
             && (status.failures, status.successes) == (failures, successes)
             && (status.last_check, status.duration) == (Some(last_check), duration)
     }
@@ -178,11 +194,19 @@ impl Standing {
 
 impl From<&Remembered> for Standing {
     fn from(remembered: &Remembered) -> Self {
-        let Remembered { key: _, health, consecutive_failures, failures, successes, last_check, duration } =
-            *remembered;
+        let Remembered {
+            key: _,
+            health,
+            consecutive_failures,
+            failures,
+            successes,
+            last_check,
+            since: began,
+            duration,
+        } = *remembered;
         let last_check = Some(last_check);
         let status = Status { health, last_check, duration, failures, successes, ..Status::NEW };
-        Self { status, failed: consecutive_failures, passed: 0, due: 0, certain: false }
+        Self { status, began, failed: consecutive_failures, passed: 0, due: 0, certain: false }
     }
 }
 

@@ -333,7 +333,7 @@ impl World {
         let of = all.iter().filter(|one| one.order.subject == subject);
         let numbers: Vec<u64> = of.map(|one| one.number).collect();
         self.said.retain(|(other, _), _| *other != check);
-        self.call(|stages, table, reports, at| stages.withdraw(&numbers, table, reports, at));
+        self.call(|stages, table, reports, at| stages.withdraw(&numbers, None, table, reports, at));
     }
 
     fn withdraw_all(&mut self) -> Step {

@@ -10,7 +10,7 @@ pub mod runner;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hc_api::Event;
+use hc_api::{Event, OverrideEvent};
 use hc_types::CheckId;
 
 pub use link::{CommandSpec, Exit, RunnerHandle};
@@ -45,8 +45,8 @@ pub struct CommandConfig {
 }
 
 /// Runs a command for events, one run at a time. Its standard input is the same JSON as that of a webhook; in mode
-/// [`Each`](CommandMode::Each) the variables `HC_ID`, `HC_NAME`, `HC_TARGET`, `HC_HEALTH`, `HC_REASON` and `HC_MESSAGE` say the
-/// same to a shell script. Exit status 0 means that it has them; after any other the events are given to it again.
+/// [`Each`](CommandMode::Each) the variables `HC_EVENT`, `HC_ID`, `HC_NAME`, `HC_TARGET`, `HC_HEALTH`, `HC_REASON` and `HC_MESSAGE`
+/// say the same to a shell script. Exit status 0 means that it has them; after any other the events are given to it again.
 pub struct Command {
     config: CommandConfig,
     runner: Arc<RunnerHandle>,
@@ -99,6 +99,35 @@ impl Command {
         self.sent.forget(ids);
     }
 
+    /// Runs the command for changes of overrides. Gives how many of them it has taken, from the first on.
+    ///
+    /// # Errors
+    /// As [`deliver`](Self::deliver), beside the number.
+    ///
+    /// # Cancel safety
+    /// As [`deliver`](Self::deliver).
+    pub async fn deliver_overrides(&self, changes: &[OverrideEvent]) -> (usize, Result<(), SinkError>) {
+        let size = match self.config.mode {
+            CommandMode::Batch => changes.len().max(1),
+            CommandMode::Each => 1,
+        };
+        let (mut taken, mut result) = (0, Ok(()));
+        for some in changes.chunks(size) {
+            let environment = match (self.config.mode, some) {
+                (CommandMode::Each, [change]) => override_environment(change),
+                _ => Vec::new(),
+            };
+            result =
+                self.start(environment, report::body(&self.config.node, Vec::new(), some.to_vec())).await;
+            if result.is_err() {
+                break;
+            }
+            taken += some.len();
+        }
+        self.backoff.note(&result);
+        (taken, result)
+    }
+
     async fn run(&self, reports: &[Report]) -> Result<(), SinkError> {
         let events = self.sent.news(reports);
         let environment = match (self.config.mode, events.first()) {
@@ -106,14 +135,16 @@ impl Command {
             (CommandMode::Each, Some(event)) => environment(event),
             (CommandMode::Batch, _) => Vec::new(),
         };
-        let input = report::body(&self.config.node, events);
+        self.start(environment, report::body(&self.config.node, events, Vec::new())).await?;
+        self.sent.delivered(reports);
+        Ok(())
+    }
+
+    async fn start(&self, environment: Vec<(String, String)>, input: Vec<u8>) -> Result<(), SinkError> {
         let exit = self.runner.run(self.config.command, environment, input).await;
         let place = || self.config.program.clone();
         match exit.map_err(|error| SinkError::exchange(&self.config.program, error))? {
-            Exit::Status { code: 0, .. } => {
-                self.sent.delivered(reports);
-                Ok(())
-            }
+            Exit::Status { code: 0, .. } => Ok(()),
             Exit::TimedOut => Err(SinkError::Timeout { place: place(), timeout: self.config.timeout }),
             exit => Err(SinkError::Refused { place: place(), answer: exit.to_string(), retry_after: None }),
         }
@@ -124,6 +155,7 @@ impl Command {
 fn environment(event: &Event) -> Vec<(String, String)> {
     let check = &event.check;
     let variables = [
+        ("HC_EVENT", "health".to_owned()),
         ("HC_ID", check.id.clone()),
         ("HC_NAME", check.title().to_owned()),
         ("HC_TARGET", check.target.clone()),
@@ -132,6 +164,29 @@ fn environment(event: &Event) -> Vec<(String, String)> {
         ("HC_MESSAGE", check.message.clone()),
         ("HC_INITIAL", event.initial.to_string()),
     ];
-    // A value with a zero byte cannot be passed on.
-    variables.map(|(key, value)| (key.to_owned(), value.replace('\0', "\u{fffd}"))).into()
+    variables.map(variable).into()
+}
+
+/// The same of a change of an override.
+fn override_environment(change: &OverrideEvent) -> Vec<(String, String)> {
+    let order = &change.order;
+    let time = |time| humantime::format_rfc3339_seconds(time).to_string();
+    let variables = [
+        ("HC_EVENT", "override".to_owned()),
+        ("HC_CHANGE", change.change.label().to_owned()),
+        ("HC_OVERRIDE", order.kind.label().to_owned()),
+        ("HC_ID", order.ids.first().cloned().unwrap_or_default()),
+        ("HC_NAME", order.check.clone()),
+        ("HC_HEALTH", order.health.map(|health| health.to_string()).unwrap_or_default()),
+        ("HC_BY", change.ended_by.clone().unwrap_or_else(|| order.by.clone())),
+        ("HC_REASON", order.reason.clone()),
+        ("HC_UNTIL", order.until.map(time).unwrap_or_default()),
+        ("HC_MESSAGE", change.sentence()),
+    ];
+    variables.map(variable).into()
+}
+
+/// A value with a zero byte cannot be passed on.
+fn variable((key, value): (&str, String)) -> (String, String) {
+    (key.to_owned(), value.replace('\0', "\u{fffd}"))
 }

@@ -9,6 +9,7 @@ use std::io;
 use std::thread;
 use std::time::Instant;
 
+use hc_api::OverrideEvent;
 use hc_types::CheckId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout_at;
@@ -26,6 +27,15 @@ pub trait FileWriter: Send + 'static {
     /// # Errors
     /// [`SinkError::File`] when the disk does not take them.
     fn write(&mut self, reports: &[Report]) -> Result<(), SinkError>;
+
+    /// Writes changes of overrides down. May block. Does nothing by default.
+    ///
+    /// # Errors
+    /// [`SinkError::File`] when the disk does not take them.
+    fn write_overrides(&mut self, changes: &[OverrideEvent]) -> Result<(), SinkError> {
+        let _ = changes;
+        Ok(())
+    }
 
     /// When what was noted is to be written; `None` when nothing is. Never by default.
     fn due(&self) -> Option<Instant> {
@@ -46,6 +56,7 @@ pub trait FileWriter: Send + 'static {
 
 enum Job {
     Write(Vec<Report>, oneshot::Sender<Result<(), SinkError>>),
+    WriteOverrides(Vec<OverrideEvent>, oneshot::Sender<Result<(), SinkError>>),
     Forget(Vec<CheckId>),
     Flush(oneshot::Sender<Result<(), SinkError>>),
 }
@@ -87,6 +98,19 @@ impl FileSink {
     /// Dropping the future leaves the writing to the thread.
     pub async fn deliver(&self, reports: &[Report]) -> Result<(), SinkError> {
         let result = self.ask(|done| Job::Write(reports.to_vec(), done)).await;
+        self.backoff.note(&result);
+        result
+    }
+
+    /// Writes changes of overrides down.
+    ///
+    /// # Errors
+    /// [`SinkError::File`] when the disk does not take them.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the writing to the thread.
+    pub async fn deliver_overrides(&self, changes: &[OverrideEvent]) -> Result<(), SinkError> {
+        let result = self.ask(|done| Job::WriteOverrides(changes.to_vec(), done)).await;
         self.backoff.note(&result);
         result
     }
@@ -140,6 +164,7 @@ async fn work(mut queue: mpsc::Receiver<Job>, mut writer: impl FileWriter) {
         match job {
             // Whoever asked may have ended meanwhile.
             Some(Job::Write(reports, done)) => drop(done.send(writer.write(&reports))),
+            Some(Job::WriteOverrides(changes, done)) => drop(done.send(writer.write_overrides(&changes))),
             Some(Job::Flush(done)) => drop(done.send(writer.flush())),
             Some(Job::Forget(ids)) => writer.forget(&ids),
             None => return drop(writer.flush()),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use hc_api::{CheckState, Event, Events, Line};
+use hc_api::{CheckState, Event, Events, Line, OverrideEvent, OverrideLine, OverrideState};
 use hc_types::{CheckId, CheckSpec, Health, Status};
 
 /// The state of one check, with what it is called.
@@ -20,6 +20,10 @@ pub struct Report {
     pub spec: Arc<CheckSpec>,
     /// How its backend is.
     pub status: Status,
+    /// Since when it is so, where that is known.
+    pub since: Option<SystemTime>,
+    /// What operators say of it.
+    pub overrides: Vec<OverrideState>,
 }
 
 impl Report {
@@ -29,6 +33,8 @@ impl Report {
         CheckState::new(self.id, &self.spec, &self.status)
             .with_name(self.name.as_deref())
             .with_labels(self.labels.iter().map(|(key, value)| (&**key, &**value)))
+            .with_since(self.since)
+            .with_overrides(self.overrides.clone())
     }
 
     /// The value of a label.
@@ -72,14 +78,21 @@ impl Sent {
 }
 
 /// Events as bytes of JSON.
-pub(crate) fn body(node: &str, events: Vec<Event>) -> Vec<u8> {
-    let events = Events::new(node, SystemTime::now(), events);
+pub(crate) fn body(node: &str, events: Vec<Event>, overrides: Vec<OverrideEvent>) -> Vec<u8> {
+    let events = Events::new(node, SystemTime::now(), events).with_overrides(overrides);
     serde_json::to_vec(&events).expect("strings and numbers can be written as JSON")
 }
 
 /// One event as a line of JSON, with the machine and the time before it.
 pub(crate) fn line(node: &str, at: SystemTime, event: &Event, into: &mut Vec<u8>) {
     let line = Line::new(node, at, event.clone());
+    serde_json::to_writer(&mut *into, &line).expect("strings and numbers can be written as JSON");
+    into.push(b'\n');
+}
+
+/// A change of an override as a line of JSON.
+pub(crate) fn override_line(node: &str, change: &OverrideEvent, into: &mut Vec<u8>) {
+    let line = OverrideLine::new(node, change.clone());
     serde_json::to_writer(&mut *into, &line).expect("strings and numbers can be written as JSON");
     into.push(b'\n');
 }

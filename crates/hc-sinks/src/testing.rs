@@ -21,5 +21,13 @@ pub(crate) fn report(id: u64, name: &str, labels: &[(&str, &str)], health: Healt
     };
     let status = Status { health, last_check: Some(UNIX_EPOCH), outcome, ..Status::NEW };
     let labels = labels.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
-    Report { id: CheckId(id), name: Some(name.into()), labels, spec: Arc::new(spec), status }
+    Report {
+        id: CheckId(id),
+        name: Some(name.into()),
+        labels,
+        spec: Arc::new(spec),
+        status,
+        since: None,
+        overrides: Vec::new(),
+    }
 }

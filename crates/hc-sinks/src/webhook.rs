@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use hc_api::OverrideEvent;
 use hc_types::{CheckId, Secret};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -89,15 +90,30 @@ impl Webhook {
         if events.is_empty() {
             return Ok(());
         }
-        let body = report::body(&self.config.node, events);
+        let result = self.send(report::body(&self.config.node, events, Vec::new())).await;
+        if result.is_ok() {
+            self.sent.delivered(reports);
+        }
+        result
+    }
+
+    /// Sends changes of overrides.
+    ///
+    /// # Errors
+    /// As [`deliver`](Self::deliver).
+    ///
+    /// # Cancel safety
+    /// As [`deliver`](Self::deliver).
+    pub async fn deliver_overrides(&self, changes: &[OverrideEvent]) -> Result<(), SinkError> {
+        self.send(report::body(&self.config.node, Vec::new(), changes.to_vec())).await
+    }
+
+    async fn send(&self, body: Vec<u8>) -> Result<(), SinkError> {
         let limit = self.config.timeout;
         let result = match timeout(limit, self.post(body)).await {
             Ok(result) => result,
             Err(_) => Err(SinkError::Timeout { place: self.config.url.to_string(), timeout: limit }),
         };
-        if result.is_ok() {
-            self.sent.delivered(reports);
-        }
         self.backoff.note(&result);
         result
     }

@@ -8,12 +8,13 @@
 //! | 32 | SHA-256 of everything before |
 //!
 //! A section is a tag (16 bits), the length of its body (32 bits), both with the least significant byte first, and the
-//! body. Section 1, [`HEALTH`], must be there once; section 2, [`OVERRIDES`], is there while there are any. **The format grows by sections**: what is new gets a tag of its own, and
+//! body. Section 1, [`HEALTH`], must be there once; section 2, [`OVERRIDES`], is there while there are any; section 3,
+//! [`SINCE`], is missing in files of older programs. **The format grows by sections**: what is new gets a tag of its own, and
 //! a program that does not know a tag skips the section. The version changes only if an older program must not read the file.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use hc_types::{CheckKey, Override, Remembered};
+use hc_types::{CheckKey, Health, Override, Remembered};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -33,6 +34,10 @@ const HEALTH: u16 = 1;
 
 /// Tag of the section with what operators say of checks: a list of [`Override`] in postcard.
 const OVERRIDES: u16 = 2;
+
+/// Tag of the section that says since when each check has its health: an [`Option<SystemTime>`] for each record of
+/// [`HEALTH`], in their order, in postcard.
+const SINCE: u16 = 3;
 
 /// Magic, version.
 const HEADER: usize = 8;
@@ -58,9 +63,44 @@ pub enum DecodeError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Body<R> {
+struct Body {
     written: SystemTime,
-    records: R,
+    records: Vec<Record>,
+}
+
+/// A [`Remembered`] as [`HEALTH`] has it. Its fields do not change any more: what is new is in a section of its own.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    key: CheckKey,
+    health: Health,
+    consecutive_failures: u32,
+    failures: u64,
+    successes: u64,
+    last_check: SystemTime,
+    duration: Duration,
+}
+
+impl From<&Remembered> for Record {
+    fn from(remembered: &Remembered) -> Self {
+        let Remembered {
+            key,
+            health,
+            consecutive_failures,
+            failures,
+            successes,
+            last_check,
+            since: _,
+            duration,
+        } = *remembered;
+        Self { key, health, consecutive_failures, failures, successes, last_check, duration }
+    }
+}
+
+impl Record {
+    fn remembered(self, since: Option<SystemTime>) -> Remembered {
+        let Self { key, health, consecutive_failures, failures, successes, last_check, duration } = self;
+        Remembered { key, health, consecutive_failures, failures, successes, last_check, since, duration }
+    }
 }
 
 /// Why records cannot be written down.
@@ -88,7 +128,7 @@ pub struct Decoded {
     pub overrides_unknown: bool,
 }
 
-/// Writes a snapshot into memory: about 50 bytes a record, and about 100 an override.
+/// Writes a snapshot into memory: about 60 bytes a record, and about 100 an override.
 ///
 /// # Errors
 /// [`EncodeError`]: the format cannot hold the records.
@@ -97,10 +137,13 @@ pub fn encode(
     records: &[Remembered],
     overrides: &[Override],
 ) -> Result<Vec<u8>, EncodeError> {
-    let mut bytes = Vec::with_capacity(HEADER + 2 * SECTION_HEADER + CHECKSUM + 64 + records.len() * 56);
+    let mut bytes = Vec::with_capacity(HEADER + 3 * SECTION_HEADER + CHECKSUM + 64 + records.len() * 68);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
-    let mut bytes = section(HEALTH, &Body { written, records }, bytes)?;
+    let body = Body { written, records: records.iter().map(Record::from).collect() };
+    let mut bytes = section(HEALTH, &body, bytes)?;
+    let since: Vec<Option<SystemTime>> = records.iter().map(|record| record.since).collect();
+    bytes = section(SINCE, &since, bytes)?;
     if !overrides.is_empty() {
         bytes = section(OVERRIDES, &overrides, bytes)?;
     }
@@ -142,12 +185,16 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
         return Err(DecodeError::Corrupt);
     }
     if version == WITHOUT_SECTIONS {
-        let Body { written, mut records } = read_body(content)?;
-        records.iter_mut().for_each(|record| record.key = with_version_1(record.key));
+        let Body { written, records } = read_body(content)?;
+        let with_version = |record: Record| Record { key: with_version_1(record.key), ..record };
+        let records = records.into_iter().map(|record| with_version(record).remembered(None)).collect();
         return Ok(Decoded { written, records, overrides: Vec::new(), overrides_unknown: false });
     }
-    let Sections { health, overrides } = Sections::find(content)?;
+    let Sections { health, overrides, since } = Sections::find(content)?;
     let Body { written, records } = read_body(health)?;
+    let since = since.map_or_else(Vec::new, |since| read_since(since, records.len()));
+    let since = since.into_iter().chain(std::iter::repeat(None));
+    let records = records.into_iter().zip(since).map(|(record, since)| record.remembered(since)).collect();
     // The checksum is right, so this is no damage: another version knows more kinds of them.
     let overrides = overrides.map(postcard::from_bytes);
     let overrides_unknown = matches!(overrides, Some(Err(_)));
@@ -155,8 +202,15 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     Ok(Decoded { written, records, overrides, overrides_unknown })
 }
 
-fn read_body(body: &[u8]) -> Result<Body<Vec<Remembered>>, DecodeError> {
+fn read_body(body: &[u8]) -> Result<Body, DecodeError> {
     postcard::from_bytes(body).map_err(|_| DecodeError::Corrupt)
+}
+
+/// Since when each of so many records has its health. Nothing if the section is not what this program writes: the
+/// checksum is right, so this is no damage, and it costs no health.
+fn read_since(section: &[u8], records: usize) -> Vec<Option<SystemTime>> {
+    let since: Vec<_> = postcard::from_bytes(section).unwrap_or_default();
+    if since.len() == records { since } else { Vec::new() }
 }
 
 /// Keys of version 1 did not say so: all their bytes were of the digest.
@@ -170,12 +224,13 @@ fn with_version_1(key: CheckKey) -> CheckKey {
 struct Sections<'b> {
     health: &'b [u8],
     overrides: Option<&'b [u8]>,
+    since: Option<&'b [u8]>,
 }
 
 impl<'b> Sections<'b> {
     /// All sections must be whole, and none of these may be there twice.
     fn find(mut content: &'b [u8]) -> Result<Self, DecodeError> {
-        let (mut health, mut overrides) = (None, None);
+        let (mut health, mut overrides, mut since) = (None, None, None);
         while let Some((tag, rest)) = content.split_first_chunk::<2>() {
             let (length, rest) = rest.split_first_chunk::<4>().ok_or(DecodeError::Corrupt)?;
             let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| DecodeError::Corrupt)?;
@@ -183,6 +238,7 @@ impl<'b> Sections<'b> {
             let before = match u16::from_le_bytes(*tag) {
                 HEALTH => health.replace(body),
                 OVERRIDES => overrides.replace(body),
+                SINCE => since.replace(body),
                 _ => None,
             };
             if before.is_some() {
@@ -191,15 +247,13 @@ impl<'b> Sections<'b> {
             content = rest;
         }
         let health = health.filter(|_| content.is_empty()).ok_or(DecodeError::Corrupt)?;
-        Ok(Self { health, overrides })
+        Ok(Self { health, overrides, since })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use hc_types::{Health, Operator, Ruling, Subject, WeekTime, Weekly};
+    use hc_types::{Operator, Ruling, Subject, WeekTime, Weekly};
     use proptest::prelude::*;
 
     use super::*;
@@ -213,6 +267,7 @@ mod tests {
                 failures,
                 successes,
                 last_check: SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos * 1_000),
+                since: up.then(|| SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos)),
                 duration: Duration::from_nanos(nanos),
             })
     }
@@ -302,7 +357,7 @@ mod tests {
     }
 
     fn body(key: [u8; 16]) -> Vec<u8> {
-        let record = Remembered {
+        let record = Record {
             key: CheckKey::from_bytes(key),
             health: Health::Healthy,
             consecutive_failures: 0,
@@ -328,10 +383,28 @@ mod tests {
         assert_eq!((found.records.len(), found.overrides.len(), found.overrides_unknown), (1, 0, true));
     }
 
+    /// What the program before wrote does not say since when; what another one says of other checks is not used.
+    #[test]
+    fn health_of_which_it_is_not_known_since_when_is_read() {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(7);
+        let health = part(HEALTH, &body([9; 16]));
+        let since = |since: &[Option<SystemTime>]| part(SINCE, &postcard::to_stdvec(since).unwrap());
+        for (section, expected) in [
+            (vec![], None),
+            (since(&[Some(at)]), Some(at)),
+            (since(&[None]), None),
+            (since(&[Some(at), Some(at)]), None),
+            (part(SINCE, b"\x01\x07"), None),
+        ] {
+            let found = decode(&file(2, &[&health[..], &section].concat())).unwrap();
+            assert_eq!((found.records.len(), found.records[0].since), (1, expected));
+        }
+    }
+
     #[test]
     fn sections_of_a_later_program_are_skipped() {
         let health = part(HEALTH, &body([9; 16]));
-        let unknown = part(3, b"something new");
+        let unknown = part(4, b"something new");
         for content in [health.clone(), [&unknown[..], &health].concat(), [&health[..], &unknown].concat()] {
             assert_eq!(key_in(&file(2, &content)), CheckKey::from_bytes([9; 16]));
         }

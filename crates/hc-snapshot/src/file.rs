@@ -170,9 +170,19 @@ pub fn read(dir: &Path, now: SystemTime, max_age: Duration) -> Result<Contents, 
     let health = match now.duration_since(written) {
         Ok(age) if age > max_age => Found::TooOld { written },
         Err(ahead) if ahead.duration() > TOLERANCE => Found::FromTheFuture { written },
-        _ => Found::Usable { written, records },
+        _ => Found::Usable { written, records: not_in_the_future(records, now) },
     };
     Ok(Contents { health, overrides, overrides_unknown })
+}
+
+/// The clock may have been set back, by up to [`TOLERANCE`] since the file was written, by any time before that: nothing
+/// can have begun after `now`, nor after the latest probe.
+fn not_in_the_future(mut records: Vec<Remembered>, now: SystemTime) -> Vec<Remembered> {
+    for record in &mut records {
+        record.last_check = record.last_check.min(now);
+        record.since = record.since.map(|since| since.min(record.last_check));
+    }
+    records
 }
 
 /// `None` for what is no regular file.
@@ -241,7 +251,8 @@ mod tests {
             consecutive_failures: 1,
             failures: 2,
             successes: 3,
-            last_check: at(999),
+            last_check: at(990),
+            since: Some(at(900)),
             duration: Duration::from_millis(4),
         }
     }
@@ -259,6 +270,24 @@ mod tests {
         let ahead = Found::FromTheFuture { written: at(1001) };
         assert_eq!(health(dir.path(), at(990)), ahead);
         assert_eq!(health(dir.path(), at(5)), ahead);
+    }
+
+    /// The clock was set back while the process before ran, or since.
+    #[test]
+    fn nothing_has_begun_in_the_future() {
+        let dir = tempfile::tempdir().unwrap();
+        let times = |last_check, since| Remembered {
+            last_check: at(last_check),
+            since: Some(at(since)),
+            ..record(1)
+        };
+        let read = |now| match health(dir.path(), at(now)) {
+            Found::Usable { records, .. } => records,
+            found => panic!("{found:?}"),
+        };
+        write(dir.path(), at(1000), &[times(999, 900), times(999, 5000), times(5000, 4000)], &[]).unwrap();
+        assert_eq!(read(1000), [times(999, 900), times(999, 999), times(1000, 1000)]);
+        assert_eq!(read(991), [times(991, 900), times(991, 991), times(991, 991)]);
     }
 
     #[test]

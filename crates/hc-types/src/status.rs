@@ -93,7 +93,7 @@ impl Status {
 /// What is remembered of a check beyond its life: enough to go on as if nothing had happened.
 ///
 /// Kept for a while after a check is removed, and in the snapshot for the next process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remembered {
     /// What was checked.
     pub key: CheckKey,
@@ -107,15 +107,20 @@ pub struct Remembered {
     pub successes: u64,
     /// Start of the latest probe with a verdict, on the wall clock.
     pub last_check: SystemTime,
-    /// How long that probe took.
+    /// Start of the probe with which the health became what it is, on the wall clock; not after
+    /// `last_check`. `None` where that is not known.
+    pub since: Option<SystemTime>,
+    /// How long the latest probe with a verdict took.
     pub duration: Duration,
 }
 
 /// What readers see of a check beyond its status, as of its latest update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Start of the probe with which the health became what it is. `None` while it is unknown, or
-    /// was restored from an earlier process and has not changed since.
+    /// Start of the probe with which the health became what it is, also where that was in an
+    /// earlier process. `None` while the health is unknown, or if that process did not write it
+    /// down. Not after the latest probe with a verdict: where the clock was set back, it is the
+    /// start of the first probe after that.
     pub since: Option<SystemTime>,
     /// How many of the latest verdicts in a row were like the latest one: failures if it failed,
     /// passes if it passed. Passes before a restart of the process are not counted.

@@ -1,15 +1,15 @@
-//! The latest changes of health, in order.
+//! The latest changes in order: of health, and of what operators say.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hc_types::{CheckId, CheckSpec, Health, Outcome};
+use hc_types::{CheckId, CheckSpec, Health, Operator, Outcome, Override};
 
 /// A change of health, as a probe brought it about.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transition {
-    /// Its number: the first one of a process is 1, the next 2.
+    /// Its number: the first change of a process is 1, the next 2. Changes of overrides are counted with those of health.
     pub sequence: u64,
     /// Start of the probe.
     pub at: SystemTime,
@@ -25,54 +25,110 @@ pub struct Transition {
     pub outcome: Option<Outcome>,
 }
 
-/// Some transitions, oldest first.
+/// What happened to an override.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OverrideStep {
+    /// Somebody asked for it. It takes the place of the one before of its kind, if the check had one.
+    Set,
+    /// It stands from now on: its beginning, or its part of the week, has come.
+    Opened,
+    /// Its part of the week is over until the next one.
+    Closed,
+    /// Somebody ended it, who is named if that is known.
+    Withdrawn(Option<Operator>),
+    /// Its time is over.
+    Expired,
+}
+
+/// A change of what operators say of checks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OverrideChange {
+    /// Its number, as that of a [`Transition`].
+    pub sequence: u64,
+    /// When it happened.
+    pub at: SystemTime,
+    /// What happened.
+    pub step: OverrideStep,
+    /// The override.
+    pub order: Arc<Override>,
+    /// Whether it stands after that.
+    pub is_open: bool,
+    /// When that changes, if time alone does it.
+    pub next: Option<SystemTime>,
+    /// The checks that run and that it is of.
+    pub checks: Vec<CheckId>,
+}
+
+/// Some changes, of each kind oldest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transitions {
     /// Which process counted: numbers of another epoch mean nothing in this one.
     pub epoch: u64,
-    /// The transitions.
+    /// The changes of health.
     pub transitions: Vec<Transition>,
-    /// How many between the number that was asked for and the first of these are no longer kept.
+    /// The changes of overrides that lie between them by their numbers.
+    pub overrides: Vec<OverrideChange>,
+    /// How many between the number that was asked for and the last of these are no longer kept.
     pub missed: u64,
     /// The number to go on after.
     pub last: u64,
 }
 
-/// Keeps the latest so many transitions.
+/// Keeps the latest so many changes of each kind: a thousand overrides that one request sets do not drive out what is known
+/// of health, nor checks that flap what operators said.
 #[derive(Debug)]
 pub(crate) struct Journal {
     epoch: u64,
     kept: VecDeque<Transition>,
+    overrides: VecDeque<OverrideChange>,
     capacity: usize,
     /// The number of the latest one.
     last: u64,
-    /// How many of all were to healthy.
-    to_healthy: u64,
+    /// That of the latest change of an override.
+    last_override: u64,
+    /// How many changes of health there were: to healthy, and to unhealthy. No check becomes unknown.
+    to: (u64, u64),
 }
 
 impl Journal {
     pub(crate) fn new(epoch: u64, capacity: usize) -> Self {
-        Self { epoch, kept: VecDeque::new(), capacity, last: 0, to_healthy: 0 }
+        Self {
+            epoch,
+            kept: VecDeque::new(),
+            overrides: VecDeque::new(),
+            capacity,
+            last: 0,
+            last_override: 0,
+            to: (0, 0),
+        }
     }
 
     /// Adds a transition and gives it its number. The oldest is dropped when there is no room for it.
     pub(crate) fn push(&mut self, transition: Transition) {
         self.last += 1;
-        self.to_healthy += u64::from(transition.to == Health::Healthy);
-        if self.kept.len() >= self.capacity {
-            self.kept.pop_front();
-        }
-        if self.capacity > 0 {
-            self.kept.push_back(Transition { sequence: self.last, ..transition });
-        }
+        let (healthy, unhealthy) = &mut self.to;
+        *if transition.to == Health::Healthy { healthy } else { unhealthy } += 1;
+        push(&mut self.kept, Transition { sequence: self.last, ..transition }, self.capacity);
     }
 
-    /// How many there were: to healthy, and to unhealthy. No check becomes unknown.
+    /// The same for a change of an override.
+    pub(crate) fn push_override(&mut self, change: OverrideChange) {
+        self.last += 1;
+        self.last_override = self.last;
+        push(&mut self.overrides, OverrideChange { sequence: self.last, ..change }, self.capacity);
+    }
+
+    /// How many changes of health there were: to healthy, and to unhealthy.
     pub(crate) fn to(&self) -> (u64, u64) {
-        (self.to_healthy, self.last - self.to_healthy)
+        self.to
     }
 
-    /// The latest of one check, at most `most`, oldest first.
+    /// The number of the latest change of an override; 0 before the first.
+    pub(crate) fn last_override(&self) -> u64 {
+        self.last_override
+    }
+
+    /// The latest changes of health of one check, at most `most`, oldest first.
     pub(crate) fn of(&self, id: CheckId, most: usize) -> Vec<Transition> {
         let latest = self.kept.iter().rev().filter(|transition| transition.id == id).take(most);
         let mut latest: Vec<Transition> = latest.cloned().collect();
@@ -80,18 +136,59 @@ impl Journal {
         latest
     }
 
-    /// Transitions that were dropped so far.
-    fn dropped(&self) -> u64 {
-        self.last - self.kept.len() as u64
+    /// The latest changes of overrides of one check, at most `most`, oldest first.
+    pub(crate) fn overrides_of(&self, id: CheckId, most: usize) -> Vec<OverrideChange> {
+        let latest = self.overrides.iter().rev().filter(|change| change.checks.contains(&id)).take(most);
+        let mut latest: Vec<OverrideChange> = latest.cloned().collect();
+        latest.reverse();
+        latest
     }
 
-    /// At most `most` transitions behind number `after`.
+    /// At most `most` changes behind number `after`.
     pub(crate) fn after(&self, after: u64, most: usize) -> Transitions {
-        let dropped = self.dropped();
-        let skip = usize::try_from(after.saturating_sub(dropped)).unwrap_or(usize::MAX);
-        let transitions: Vec<_> = self.kept.iter().skip(skip).take(most).cloned().collect();
-        let missed = dropped.saturating_sub(after);
-        let last = transitions.last().map_or(after.clamp(dropped, self.last), |latest| latest.sequence);
-        Transitions { epoch: self.epoch, transitions, missed, last }
+        let mut transitions = behind(&self.kept, after, |one| one.sequence).take(most).peekable();
+        let mut overrides = behind(&self.overrides, after, |one| one.sequence).take(most).peekable();
+        let (mut of_health, mut of_overrides) = (Vec::new(), Vec::new());
+        // Where nothing is kept of what is behind, there is nothing to go through.
+        let is_end = transitions.peek().is_none() && overrides.peek().is_none();
+        let mut last = if is_end { self.last } else { after };
+        while of_health.len() + of_overrides.len() < most {
+            let is_override = match (transitions.peek(), overrides.peek()) {
+                (None, None) => break,
+                (Some(_), None) => false,
+                (None, Some(_)) => true,
+                (Some(transition), Some(change)) => change.sequence < transition.sequence,
+            };
+            if is_override {
+                of_overrides.extend(overrides.next().cloned());
+            } else {
+                of_health.extend(transitions.next().cloned());
+            }
+            let latest = (of_health.last(), of_overrides.last());
+            last = latest.0.map_or(0, |one| one.sequence).max(latest.1.map_or(0, |one| one.sequence));
+        }
+        let found = (of_health.len() + of_overrides.len()) as u64;
+        let missed = last.saturating_sub(after).saturating_sub(found);
+        Transitions { epoch: self.epoch, transitions: of_health, overrides: of_overrides, missed, last }
     }
+
+    /// At most `most` changes of overrides behind number `after`.
+    pub(crate) fn overrides_after(&self, after: u64, most: usize) -> Vec<OverrideChange> {
+        behind(&self.overrides, after, |one| one.sequence).take(most).cloned().collect()
+    }
+}
+
+/// Adds one in the place of the oldest, where there is no room for both.
+fn push<T>(kept: &mut VecDeque<T>, one: T, capacity: usize) {
+    if kept.len() >= capacity {
+        kept.pop_front();
+    }
+    if capacity > 0 {
+        kept.push_back(one);
+    }
+}
+
+/// Those with a number above `after`.
+fn behind<T>(kept: &VecDeque<T>, after: u64, sequence: impl Fn(&T) -> u64) -> impl Iterator<Item = &T> {
+    kept.range(kept.partition_point(|one| sequence(one) <= after)..)
 }

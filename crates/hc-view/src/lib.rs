@@ -2,7 +2,7 @@
 //!
 //! A [`View`] is a table with one row for each check, behind one lock that is never held for long. Whatever runs the checks
 //! writes to it as a [`Sink`](hc_types::Sink). Readers get a [`CheckView`] by id, or page by page, and the latest
-//! transitions from a bounded journal; they never ask a shard, so a shard that hangs keeps nobody waiting.
+//! transitions and changes of overrides from a bounded journal; they never ask a shard, so a shard that hangs keeps nobody waiting.
 //!
 //! A row has two sides: where the check stands, and what consumers get of it (`reported`). Both are the same unless a stage
 //! of the pipeline (`hc-pipeline`) holds a verdict back, or the health was restored from an earlier process and no probe has
@@ -58,7 +58,7 @@ mod table;
 mod view;
 
 pub use check::{CheckView, LastFailure, Latency, Reported, Withheld};
-pub use journal::{Transition, Transitions};
+pub use journal::{OverrideChange, OverrideStep, Transition, Transitions};
 pub use outlet::{Outlet, Report, Slot};
 pub use table::{Cursor, Page, Table};
 pub use view::{View, ViewConfig};

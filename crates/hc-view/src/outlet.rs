@@ -27,6 +27,10 @@ pub trait Outlet: Send + Sync + 'static {
     /// These rows have something new for consumers.
     fn reported(&self, reports: &[Report]);
 
+    /// What operators say of checks has changed: there is something behind what
+    /// [`Table::overrides_after`](crate::Table::overrides_after) had before. Does nothing by default.
+    fn overruled(&self) {}
+
     /// The check of this slot has ended.
     fn forget(&self, slot: Slot, id: CheckId);
 

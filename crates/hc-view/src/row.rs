@@ -70,6 +70,11 @@ impl Row {
         self.health
     }
 
+    /// Since when it has this health, where it has it.
+    pub(crate) fn since(&self, health: Health) -> Option<SystemTime> {
+        self.since.filter(|_| self.health == health).map(SystemTime::from)
+    }
+
     /// How many bytes are kept of the answer that failed last.
     pub(crate) fn answer_length(&self) -> u64 {
         let seen = self.last_failure.as_ref().and_then(|failure| failure.evidence.seen.as_ref());

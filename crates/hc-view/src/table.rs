@@ -9,7 +9,7 @@ use hc_types::{
 };
 
 use crate::check::CheckView;
-use crate::journal::{Journal, Transition, Transitions};
+use crate::journal::{Journal, OverrideChange, Transition, Transitions};
 use crate::outlet::{Report, Slot};
 use crate::row::Row;
 
@@ -198,6 +198,12 @@ impl Table {
         self.index.get(&id).and_then(|at| self.row(Slot(*at))).map(|row| &row.spec)
     }
 
+    /// Since when the check has this health. `None` when it has another one, or it is not known.
+    #[must_use]
+    pub fn since(&self, id: CheckId, health: Health) -> Option<SystemTime> {
+        self.index.get(&id).and_then(|at| self.row(Slot(*at))).and_then(|row| row.since(health))
+    }
+
     /// Whether this is the current life of the id.
     #[must_use]
     pub fn is_current(&self, id: CheckId, incarnation: Incarnation) -> bool {
@@ -221,7 +227,7 @@ impl Table {
         Page { checks: rows.iter().flatten().map(Row::view).collect(), next: next.map(Cursor) }
     }
 
-    /// At most `most` transitions after the one with this number; 0 is before the first.
+    /// At most `most` transitions and changes of overrides after the one with this number; 0 is before the first.
     #[must_use]
     pub fn transitions(&self, after: u64, most: usize) -> Transitions {
         self.journal.after(after, most)
@@ -231,6 +237,29 @@ impl Table {
     #[must_use]
     pub fn transitions_of(&self, id: CheckId, most: usize) -> Vec<Transition> {
         self.journal.of(id, most)
+    }
+
+    /// What operators say of checks has changed. The change is given its number.
+    pub fn note_override(&mut self, change: OverrideChange) {
+        self.journal.push_override(change);
+    }
+
+    /// At most `most` changes of overrides after the one with this number, oldest first.
+    #[must_use]
+    pub fn overrides_after(&self, after: u64, most: usize) -> Vec<OverrideChange> {
+        self.journal.overrides_after(after, most)
+    }
+
+    /// The number of the latest change of an override; 0 before the first.
+    #[must_use]
+    pub fn last_override(&self) -> u64 {
+        self.journal.last_override()
+    }
+
+    /// The latest changes of overrides of one check that are kept, at most `most`, oldest first.
+    #[must_use]
+    pub fn overrides_of(&self, id: CheckId, most: usize) -> Vec<OverrideChange> {
+        self.journal.overrides_of(id, most)
     }
 
     /// How many transitions there were since the start: to healthy, and to unhealthy.

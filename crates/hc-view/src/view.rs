@@ -16,7 +16,8 @@ const ROWS_PER_LOCK: usize = 64;
 /// Settings of a view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ViewConfig {
-    /// Transitions that the journal keeps, some 100 bytes each. Default 1024. Zero keeps none.
+    /// Transitions that the journal keeps, some 100 bytes each, and as many changes of overrides, some 500 bytes each.
+    /// Default 1024. Zero keeps none.
     pub transitions: usize,
 }
 
@@ -78,8 +79,8 @@ impl View {
         page
     }
 
-    /// At most `most` transitions after the one with this number; 0 is before the first. Ask again after
-    /// [`Transitions::last`].
+    /// At most `most` transitions and changes of overrides after the one with this number; 0 is before the first. Ask again
+    /// after [`Transitions::last`].
     #[must_use]
     pub fn transitions(&self, after: u64, most: usize) -> Transitions {
         self.lock().table.transitions(after, most)
@@ -111,7 +112,11 @@ impl View {
     /// Writes to the table. What `write` adds to the reports reaches every outlet before the lock is given up.
     pub fn write<T>(&self, write: impl FnOnce(&mut Table, &mut Vec<Report>) -> T) -> T {
         let State { table, reports } = &mut *self.lock();
+        let before = table.last_override();
         let result = write(table, reports);
+        if table.last_override() != before {
+            self.outlets.iter().for_each(|outlet| outlet.overruled());
+        }
         if !reports.is_empty() {
             self.outlets.iter().for_each(|outlet| outlet.reported(reports));
             reports.clear();

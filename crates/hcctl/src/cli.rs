@@ -56,11 +56,15 @@ pub(crate) enum Command {
         /// Id or name.
         check: String,
     },
-    /// Print changes of health as they happen, until interrupted.
+    /// Print changes of health and of overrides as they happen, until interrupted.
     Watch {
         /// Begin with the changes that are still known.
         #[arg(long)]
         all: bool,
+        /// Only changes of this kind. With `--json` those of overrides have `change` and `override`, and those of health
+        /// `from` and `to`.
+        #[arg(long, value_name = "KIND")]
+        only: Option<WatchKind>,
     },
     /// Run one probe now, from here and without a server. Exit status: 0 if it passed, 1 if it failed, 2 if it could not be
     /// run.
@@ -130,7 +134,6 @@ pub(crate) enum Command {
     /// Whether the checker can do its work: prints the reasons if not.
     Ready,
     /// Print the completions for a shell.
-    #[command(hide = true)]
     Completions {
         /// Which shell.
         shell: Shell,
@@ -139,7 +142,6 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Reference,
     /// Write the man pages into a directory.
-    #[command(hide = true)]
     Man {
         /// The directory; it must exist.
         directory: PathBuf,
@@ -244,6 +246,15 @@ pub(crate) enum HealthArg {
     Unhealthy,
     /// There is no verdict yet.
     Unknown,
+}
+
+/// A kind of change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WatchKind {
+    /// Of health.
+    Health,
+    /// Of what operators say: force, mute, pause.
+    Override,
 }
 
 /// An order of checks.

@@ -17,15 +17,15 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, Parser as _};
 use hc_api::{
-    CheckDetail, CheckState, Filter, LatencyState, MAX_PAGE, OverrideKind, Overrides, Overview, Page, PageOf,
-    ProbeState,
+    Change, CheckDetail, CheckState, Filter, LatencyState, MAX_PAGE, OverrideKind, Overrides, Overview, Page,
+    PageOf, ProbeState,
 };
 use hc_types::Health;
 use hyper::StatusCode;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use cli::{Cli, Command, HealthArg, StatusArgs};
+use cli::{Cli, Command, HealthArg, StatusArgs, WatchKind};
 use client::{Client, Server};
 use overrides::Which;
 
@@ -80,10 +80,19 @@ async fn run(cli: Cli) -> Result<u8> {
             print(cli.json, &detail, || table::explanation(&detail, now))?;
             Ok(exit(&detail.check))
         }
-        Command::Watch { all } => {
+        Command::Watch { all, only } => {
             let json = cli.json;
-            let show = |transition| {
-                let shown = print(json, &transition, || table::transition(&transition) + "\n");
+            let show = |change: Change| {
+                let (kind, shown) = match &change {
+                    Change::Health(transition) => (WatchKind::Health, serde_json::to_value(transition)),
+                    Change::Override(event) => (WatchKind::Override, serde_json::to_value(event)),
+                    _ => return,
+                };
+                if only.is_some_and(|only| only != kind) {
+                    return;
+                }
+                let shown = shown.map_err(anyhow::Error::from);
+                let shown = shown.and_then(|value| print(json, &value, || table::change(&change) + "\n"));
                 if shown.is_err() {
                     std::process::exit(0);
                 }
@@ -173,13 +182,26 @@ async fn done(client: &Client, path: &str, body: Vec<u8>) -> Result<u8> {
 
 async fn status(client: &Client, args: StatusArgs, json: bool, now: SystemTime) -> Result<u8> {
     let sort = args.sort;
-    let mut checks = listed(client, &filter(args)).await?;
+    let filter = filter(args);
+    let mut checks = listed(client, &filter).await?;
     table::sort(&mut checks, sort);
     print(json, &checks, || table::checks(&checks, now))?;
     if !json {
         let overview: Overview = client.get("/api/v1/status").await?;
         for reason in &overview.readiness.reasons {
             write(&format!("the checker is not ready: {reason}\n"))?;
+        }
+        for warning in &overview.readiness.warnings {
+            write(&format!("warning: {warning}\n"))?;
+        }
+    }
+    if checks.is_empty() {
+        // That none of them is down is an answer; that there is none of them, as after a slip of the finger, is not.
+        let mut of_any_health = filter.clone();
+        (of_any_health.health, of_any_health.held) = (Vec::new(), None);
+        if of_any_health == filter || listed(client, &of_any_health).await?.is_empty() {
+            writeln!(std::io::stderr(), "hcctl: there is no such check")?;
+            return Ok(UNKNOWN);
         }
     }
     Ok(checks.iter().map(exit).max_by_key(|status| [0, 2, 1][usize::from(*status)]).unwrap_or(HEALTHY))

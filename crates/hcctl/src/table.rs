@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use hc_api::{CheckDetail, CheckState, Counts, OverrideState, Phases, ProbeState, Transition};
+use hc_api::{
+    Change, CheckDetail, CheckState, Counts, OverrideEvent, OverrideState, Phases, ProbeState, Transition,
+};
 use hc_types::Health;
 
 use crate::cli::Sort;
@@ -42,8 +44,12 @@ pub(crate) fn checks(checks: &[CheckState], now: SystemTime) -> String {
     // Writing to a String cannot fail.
     let _ = write!(
         text,
-        "{} checks: {} healthy, {} unhealthy, {} unknown",
-        counts.total, counts.healthy, counts.unhealthy, counts.unknown
+        "{} {}: {} healthy, {} unhealthy, {} unknown",
+        counts.total,
+        if counts.total == 1 { "check" } else { "checks" },
+        counts.healthy,
+        counts.unhealthy,
+        counts.unknown
     );
     if counts.held > 0 {
         let _ = write!(text, "; {} held because of this machine", counts.held);
@@ -302,7 +308,20 @@ pub(crate) fn explanation(detail: &CheckDetail, now: SystemTime) -> String {
 }
 
 /// A change as a line.
-pub(crate) fn transition(change: &Transition) -> String {
+pub(crate) fn change(change: &Change) -> String {
+    match change {
+        Change::Health(change) => transition(change),
+        Change::Override(event) => override_event(event),
+        _ => String::new(),
+    }
+}
+
+fn override_event(event: &OverrideEvent) -> String {
+    let time = humantime::format_rfc3339_millis(event.time);
+    format!("{time} {}: {}", clean(&event.order.check), clean(&event.sentence()))
+}
+
+fn transition(change: &Transition) -> String {
     let time = humantime::format_rfc3339_millis(change.time);
     let (title, target) = (clean(change.title()), &change.target);
     format!("{time} {title} ({target}): {} -> {}: {}", change.from, change.to, clean(&change.message))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use hc_api::{Transition, Transitions};
+use hc_api::{Change, Transitions};
 use http_body_util::BodyExt as _;
 use tokio::time::{sleep, timeout};
 
@@ -30,7 +30,7 @@ struct Event {
 pub(crate) async fn watch(
     client: &Client,
     from_start: bool,
-    mut print: impl FnMut(Transition),
+    mut print: impl FnMut(Change),
     mut note: impl FnMut(&str),
 ) -> Result<()> {
     let path = "/api/v1/events";
@@ -40,11 +40,12 @@ pub(crate) async fn watch(
         loop {
             let part: Transitions = client.get(&format!("/api/v1/transitions{query}")).await?;
             query = format!("?after={}", part.next);
-            last_id = Some(part.next);
-            if part.transitions.is_empty() {
+            last_id = Some(part.next.clone());
+            let changes = part.into_changes();
+            if changes.is_empty() {
                 break;
             }
-            part.transitions.into_iter().for_each(&mut print);
+            changes.into_iter().for_each(&mut print);
         }
     }
     let mut body = client.events(path, last_id.as_deref()).await?;
@@ -56,7 +57,12 @@ pub(crate) async fn watch(
                 match event.name.as_str() {
                     "transition" => {
                         if let Ok(transition) = serde_json::from_str(&event.data) {
-                            print(transition);
+                            print(Change::Health(transition));
+                        }
+                    }
+                    "override" => {
+                        if let Ok(event) = serde_json::from_str(&event.data) {
+                            print(Change::Override(event));
                         }
                     }
                     "resync" => note("some changes are not known any more: see hcctl status"),

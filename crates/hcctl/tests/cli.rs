@@ -159,11 +159,17 @@ fn what_is_down_is_seen_and_explained() {
     assert_eq!(
         server.hcctl(&["status", "--type", "dns"]),
         (
-            "CHECK  HEALTH  FOR  TYPE  TARGET  LATEST RESULT\n0 checks: 0 healthy, 0 unhealthy, 0 unknown\n"
+            "CHECK  HEALTH  FOR  TYPE  TARGET  LATEST RESULT\n0 checks: 0 healthy, 0 unhealthy, 0 unknown\n\
+             hcctl: there is no such check\n"
                 .to_owned(),
-            0
+            2
         )
     );
+    // None of those that there are is so; and there is none of that name, as after a slip of the finger.
+    assert_eq!(server.hcctl(&["status", "--held"]).1, 0);
+    assert_eq!(server.hcctl(&["status", "--health", "unhealthy", &alive.to_string()]).1, 0);
+    assert_eq!(server.hcctl(&["status", "--health", "unhealthy", "--name", "wbe"]).1, 2);
+    assert!(server.hcctl(&["status", "--health", "healthy"]).0.contains("\n1 check: 1 healthy, "));
 
     let (text, status) = server.hcctl(&["explain", "2"]);
     assert_eq!(status, 1);
@@ -252,6 +258,20 @@ fn what_an_operator_says_is_set_seen_and_ended() {
         assert_eq!(server.hcctl(&[end, "7"]), ("1 override is ended\n".to_owned(), 0));
         assert_eq!(server.hcctl(&[end, "7"]).1, 2, "there is none any more");
     }
+    let mut watch = server.command(&["watch", "--all", "--only", "override"]);
+    let mut watch = Watching(watch.stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(watch.0.stdout.take().unwrap()).lines();
+    for words in [
+        " 7: forced unhealthy by ",
+        " 7: muted by ",
+        " 7: paused by ",
+        " 7: no longer forced unhealthy: ended by ",
+        " 7: no longer muted: ended by ",
+        " 7: no longer paused: ended by ",
+    ] {
+        let line = lines.next().unwrap().unwrap();
+        assert!(line.contains(words), "{line}");
+    }
     assert_eq!(server.hcctl(&["overrides"]).0.lines().count(), 1);
     for wrong in [
         &["force", "down", "7", "--reason", "r"][..],
@@ -279,7 +299,7 @@ fn over_tcp_everything_is_shown_and_nothing_changed() {
             .unwrap();
         output.status.code().unwrap()
     };
-    until("the API answers", || (tcp(&["status"]) == 0).then_some(()));
+    until("the set is there", || (tcp(&["ready"]) == 0).then_some(()));
     assert_eq!(tcp(&["reload"]), 2);
     assert_eq!((tcp(&["overrides"]), tcp(&["unforce", "7"])), (0, 2));
     let mut stream = TcpStream::connect(server.listen).unwrap();

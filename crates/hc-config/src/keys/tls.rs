@@ -43,13 +43,13 @@ pub(crate) static VERIFY: Key = Key {
 pub(crate) static VERIFY_NAME: Key = Key {
     name: "verify_name",
     form: Form::Text(&HOST_NAME_SYNTAX),
-    default: "the host of the check, or the address of the target",
+    default: "the host of an HTTP check, or the host name or address of the target",
     doc: "The host name or address that the certificate must hold.",
 };
 pub(crate) static SNI: Key = Key {
     name: "sni",
     form: Form::Text(&HOST_NAME_SYNTAX),
-    default: "the host of an HTTP check if it is a name; TCP: none",
+    default: "the host of an HTTP check or the host name of the target; none for an address",
     doc: "The name that is sent to the server (SNI).",
 };
 pub(crate) static CA_FILE: Key = Key {

@@ -145,6 +145,7 @@ fn what_an_earlier_process_knew_is_found_until_it_is_too_old() {
         failures: 0,
         successes: 3,
         last_check: SystemTime::UNIX_EPOCH,
+        since: None,
         duration: Duration::ZERO,
     };
     let found = |now| {
@@ -172,6 +173,7 @@ fn what_a_process_of_an_older_version_knew_is_found_and_kept_for_the_next() {
         failures: 0,
         successes,
         last_check: SystemTime::UNIX_EPOCH,
+        since: None,
         duration: Duration::ZERO,
     };
     let mut registry = registry();

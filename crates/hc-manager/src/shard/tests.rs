@@ -134,6 +134,7 @@ async fn remembered_health_is_not_told_before_a_probe_bears_it_out() {
                 failures: 0,
                 successes: 7,
                 last_check: SystemTime::UNIX_EPOCH,
+                since: None,
                 duration: MS,
             })))
         };

@@ -94,14 +94,22 @@ impl Book {
 
     /// Each override for readers, oldest first.
     pub(crate) fn standings(&self) -> Vec<Standing> {
-        let standing = |(number, entry): (&u64, &Entry)| Standing {
-            number: *number,
+        self.entries.iter().map(|(number, entry)| self.standing_as(*number, entry)).collect()
+    }
+
+    /// One override for readers.
+    pub(super) fn standing_of(&self, number: u64) -> Option<Standing> {
+        self.entries.get(&number).map(|entry| self.standing_as(number, entry))
+    }
+
+    fn standing_as(&self, number: u64, entry: &Entry) -> Standing {
+        Standing {
+            number,
             order: Arc::new(entry.order.clone()),
             is_open: entry.is_open,
             next: entry.deadline,
             checks: self.ids(&entry.order.subject),
-        };
-        self.entries.iter().map(standing).collect()
+        }
     }
 
     pub(super) fn has_room(&self, orders: &[Override]) -> Result<(), Refused> {

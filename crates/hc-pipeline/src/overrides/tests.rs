@@ -131,11 +131,15 @@ impl Rig {
             self.step(|stages, table, reports, at| stages.overrule(vec![order], table, reports, at));
         let ids: Vec<CheckId> = self.lives.keys().map(|id| CheckId(*id)).collect();
         self.step(|stages, table, reports, at| stages.bind(&ids, table, reports, at));
-        numbers.unwrap()[0]
+        let numbers = numbers.unwrap();
+        self.step(|stages, table, _, at| stages.announce(&numbers, table, at));
+        numbers[0]
     }
 
     fn withdraw(&mut self, number: u64) {
-        let ended = self.step(|stages, table, reports, at| stages.withdraw(&[number], table, reports, at));
+        let by = Operator { uid: 7, user: None };
+        let ended =
+            self.step(|stages, table, reports, at| stages.withdraw(&[number], Some(&by), table, reports, at));
         assert_eq!(ended.len(), 1);
     }
 
@@ -441,4 +445,50 @@ fn what_is_over_is_not_taken_from_an_earlier_process() {
     let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(START);
     let over = order(named("web1"), force(Unhealthy), wall - MINUTE, Some(wall));
     assert!(Rig::with(vec![over]).stages.is_idle());
+}
+
+/// What the journal says of overrides: of which checks, what happened, and whether they stand then.
+fn journal(rig: &Rig) -> Vec<(Vec<u64>, OverrideStep, bool)> {
+    let changes = rig.table.overrides_after(0, 99).into_iter();
+    let ids = |checks: Vec<CheckId>| checks.into_iter().map(|id| id.0).collect();
+    changes.map(|change| (ids(change.checks), change.step, change.is_open)).collect()
+}
+
+#[test]
+fn the_journal_has_every_step_of_an_override() {
+    let mut rig = Rig::new();
+    rig.begin(1);
+    rig.probe(1, Healthy);
+    rig.add(named("web1"), force(Unhealthy), Some(MINUTE));
+    rig.pass(2 * MINUTE);
+    let (begin, end) = (rig.wall + MINUTE, rig.wall + 2 * MINUTE);
+    rig.add_order(order(named("web1"), Ruling::Mute { kept: None }, begin, Some(end)));
+    rig.pass(3 * MINUTE);
+    let number = rig.add(named("web9"), Ruling::Pause, None);
+    rig.withdraw(number);
+    let by = Some(Operator { uid: 7, user: None });
+    assert_eq!(
+        journal(&rig),
+        [
+            (vec![1], OverrideStep::Set, true),
+            (vec![1], OverrideStep::Expired, false),
+            (vec![1], OverrideStep::Set, false),
+            (vec![1], OverrideStep::Opened, true),
+            (vec![1], OverrideStep::Expired, false),
+            (vec![], OverrideStep::Set, true),
+            (vec![], OverrideStep::Withdrawn(by), false),
+        ]
+    );
+    assert_eq!(rig.table.overrides_of(CheckId(1), 2).len(), 2);
+}
+
+#[test]
+fn an_override_that_expired_while_no_process_ran_is_in_the_journal() {
+    let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(START);
+    let over = order(named("web1"), force(Unhealthy), wall - 2 * MINUTE, Some(wall - MINUTE));
+    let mut rig = Rig::with(vec![over]);
+    rig.pass(SECOND);
+    assert_eq!(journal(&rig), [(vec![], OverrideStep::Expired, false)]);
+    assert_eq!(rig.table.overrides_after(0, 9)[0].at, wall - MINUTE);
+    assert!(matches!(&*rig.events, [Event::OverrideOver { .. }]), "{:?}", rig.events);
 }

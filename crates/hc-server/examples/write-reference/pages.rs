@@ -116,6 +116,7 @@ fn snapshot() -> Snapshot {
         started: Some(now),
         shards: vec![Shard { checks: 1, in_flight: 1, heartbeat: now }],
         sinks: vec![Sink {
+            failing: false,
             name: "hc-proxy".to_owned(),
             pending: 1,
             oldest_pending: Some(now),

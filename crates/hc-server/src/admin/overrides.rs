@@ -44,6 +44,8 @@ struct Chosen {
     /// What they are called, by what overrides know them by.
     titles: BTreeMap<Subject, String>,
     ids: BTreeSet<CheckId>,
+    /// What is to be said of those that do not run.
+    gone: Option<String>,
 }
 
 fn rejected(reason: impl Into<String>) -> ActionError {
@@ -62,8 +64,8 @@ impl Overriding {
         let ruling = ruling(&request)?;
         let reason = reason(&request.reason)?;
         let Span { from, until, weekly } = span(&request, asked)?;
-        let Chosen { titles, mut ids } = self.choose(&request.of).await?;
-        let by = Operator { uid: caller.uid, user: self.users.name(caller.uid) };
+        let Chosen { titles, mut ids, gone } = self.choose(&request.of).await?;
+        let by = self.operator(caller);
         let orders: Vec<Override> = titles
             .into_iter()
             .map(|(subject, title)| Override {
@@ -84,13 +86,15 @@ impl Overriding {
             .filter(|subject| matches!(subject, Subject::Key(_)))
             .cloned()
             .collect();
-        self.pipeline.overrule(orders.clone()).map_err(|refused| rejected(refused.to_string()))?;
+        let numbers =
+            self.pipeline.overrule(orders.clone()).map_err(|refused| rejected(refused.to_string()))?;
         if !keys.is_empty() {
             // From now on a check that begins finds its override by itself.
             let others = self.each(|check| keys.contains(&self.subject(check)).then_some(check.id)).await;
             ids.extend(others);
         }
         self.pipeline.bind(&ids.iter().copied().collect::<Vec<_>>());
+        self.pipeline.announce(&numbers);
         for order in orders.iter().take(NAMED) {
             audit(order, caller, "an override is set");
         }
@@ -104,7 +108,8 @@ impl Overriding {
         };
         let checks =
             if ids.len() == 1 { "1 check is".to_owned() } else { format!("{} checks are", ids.len()) };
-        Ok(format!("{checks} {ruling}{until}{}", self.written().await))
+        let gone = gone.map(|gone| format!("; but {gone}")).unwrap_or_default();
+        Ok(format!("{checks} {ruling}{until}{gone}{}", self.written().await))
     }
 
     /// Ends overrides.
@@ -116,7 +121,7 @@ impl Overriding {
         let WithdrawRequest { kind, of } = request;
         let standings = self.pipeline.overrides();
         let named: HashSet<&str> = of.checks.iter().map(String::as_str).collect();
-        let ids = self.chosen_ids(&of).await?;
+        let (ids, _) = self.chosen_ids(&of).await?;
         let is_meant = |standing: &&hc_pipeline::Standing| {
             let name = match &standing.order.subject {
                 Subject::Name(name) => named.contains(&**name),
@@ -128,7 +133,8 @@ impl Overriding {
         };
         let numbers: Vec<u64> =
             standings.all.iter().filter(is_meant).map(|standing| standing.number).collect();
-        let ended = self.pipeline.withdraw(&numbers);
+        let by = self.operator(caller);
+        let ended = self.pipeline.withdraw(&numbers, Some(&by));
         if ended.is_empty() {
             return Err(ActionError::NotFound(format!("there is no such {}", kind.label())));
         }
@@ -143,6 +149,10 @@ impl Overriding {
         Ok(format!("{what} ended{}", self.written().await))
     }
 
+    fn operator(&self, caller: Caller) -> Operator {
+        Operator { uid: caller.uid, user: self.users.name(caller.uid) }
+    }
+
     /// What the answer says of the disk.
     async fn written(&self) -> String {
         match self.flush.flush().await {
@@ -152,8 +162,14 @@ impl Overriding {
     }
 
     async fn choose(&self, of: &Selection) -> Result<Chosen, ActionError> {
-        let mut chosen = Chosen::default();
-        for id in self.chosen_ids(of).await? {
+        let (ids, gone) = self.chosen_ids(of).await?;
+        let gone = match &*gone {
+            [] => None,
+            [one] => Some(format!("{one} does not run and is left as it was")),
+            all => Some(format!("{} do not run and are left as they were", all.join(", "))),
+        };
+        let mut chosen = Chosen { gone, ..Chosen::default() };
+        for id in ids {
             let Some(check) = self.view.check(id) else { continue };
             let name = self.known.directory().get(id).and_then(|metadata| metadata.name.clone());
             let title = name.map_or_else(|| id.to_string(), |name| name.to_string());
@@ -161,21 +177,23 @@ impl Overriding {
             chosen.ids.insert(id);
         }
         if chosen.ids.is_empty() {
-            return Err(ActionError::NotFound("no check is meant by that".to_owned()));
+            let gone = chosen.gone.map(|gone| format!(": {gone}")).unwrap_or_default();
+            return Err(ActionError::NotFound(format!("no check is meant by that{gone}")));
         }
         Ok(chosen)
     }
 
-    /// The checks that run and are meant. One that is named and does not run is an error, unless an override of it stands.
-    async fn chosen_ids(&self, of: &Selection) -> Result<BTreeSet<CheckId>, ActionError> {
-        let mut ids = BTreeSet::new();
+    /// The checks that run and are meant, and those of them that are named, do not run, and of which an override stands. One
+    /// that is named and of which nothing is known is an error.
+    async fn chosen_ids(&self, of: &Selection) -> Result<(BTreeSet<CheckId>, Vec<String>), ActionError> {
+        let (mut ids, mut gone) = (BTreeSet::new(), Vec::new());
         for check in &of.checks {
             let by_id = check.parse().ok().map(CheckId).filter(|id| self.view.check(*id).is_some());
             let id = by_id.or_else(|| self.known.id_of(check));
             let is_known = || self.pipeline.overrides().all.iter().any(|one| *one.order.title == **check);
             match id {
                 Some(id) => _ = ids.insert(id),
-                None if is_known() => {}
+                None if is_known() => gone.push(check.clone()),
                 None => return Err(ActionError::NotFound(format!("no check with the id or name {check:?}"))),
             }
         }
@@ -193,7 +211,7 @@ impl Overriding {
         if of.checks.is_empty() && of.filter.is_none() {
             return Err(rejected("no check is named"));
         }
-        Ok(ids)
+        Ok((ids, gone))
     }
 
     /// What the filter looks at.

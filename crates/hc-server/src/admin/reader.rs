@@ -6,21 +6,21 @@ use std::time::{Duration, SystemTime};
 
 use hc_admin::{ActionError, BoxFuture, MetricsFormat, Reader};
 use hc_api::{
-    CheckDetail, CheckState, Filter, LatencyState, OverrideKind, OverrideState, Overrides, Overview, Page,
-    PageOf, Position, ProbeState, Readiness, ReportedState, ShardState, Transition, Transitions,
+    CheckDetail, CheckState, Filter, LatencyState, OverrideKind, Overrides, Overview, Page, PageOf, Position,
+    ProbeState, Readiness, ReportedState, ShardState, Transition, Transitions,
 };
 use hc_files::{ReloadError, Reloads};
 use hc_ipc::IpcHandle;
 use hc_manager::Manager;
 use hc_metrics::{Format, Metrics, Shard, Sink, Snapshot, Source};
-use hc_notifier::SharedOutbox;
 use hc_pipeline::{Pipeline, Standing, Standings};
 use hc_sources::Directory;
 use hc_types::{CheckId, Status};
 use hc_view::{CheckView, Cursor, Reported, Table, View};
 use tokio::time::sleep;
 
-use crate::server::Consumers;
+use crate::changes::{override_event, override_state};
+use crate::server::{Consumer, Consumers};
 
 /// How often a reader of events looks for more.
 const LOOK: Duration = Duration::from_millis(100);
@@ -148,11 +148,6 @@ fn reported(check: &CheckView) -> Option<ReportedState> {
     differs.then(|| ReportedState::new(Some(other.status.health), other.by))
 }
 
-fn override_state(standing: &Standing) -> OverrideState {
-    let ids = standing.checks.iter().map(|id| id.0).collect();
-    OverrideState::new(&standing.order, standing.is_open, standing.next, ids)
-}
-
 impl ViewReader {
     /// What is wrong with this machine: shards that hang, and local faults.
     fn own_trouble(&self) -> Vec<String> {
@@ -177,14 +172,17 @@ impl Reader for ViewReader {
             reasons.push("hc-proxy is not connected: nobody hears of changes".to_owned());
         }
         reasons.extend(self.own_trouble());
-        for (name, outbox) in self.consumers.iter() {
+        let mut warnings = Vec::new();
+        for Consumer { name, outbox, required } in self.consumers.iter() {
             let queue = outbox.stats();
             if queue.failures_in_a_row > 0 {
                 let error = queue.last_error.unwrap_or_default();
-                reasons.push(format!("changes cannot be delivered to {name}: {error}"));
+                // Checks run all the same, and to take this server out of service would mend no sink.
+                let words = if *required { &mut reasons } else { &mut warnings };
+                words.push(format!("changes cannot be delivered to {name}: {error}"));
             }
         }
-        Readiness::new(reasons)
+        Readiness::new(reasons).with_warnings(warnings)
     }
 
     fn overview(&self) -> Overview {
@@ -265,11 +263,10 @@ impl Reader for ViewReader {
             return Transitions::new(true, position, Vec::new());
         }
         let next = Position { epoch: found.epoch, sequence: found.last };
-        Transitions::new(
-            false,
-            next,
-            found.transitions.iter().map(|transition| self.transition(transition)).collect(),
-        )
+        let directory = self.sources.directory();
+        let overrides = found.overrides.iter().map(|change| override_event(change, &directory)).collect();
+        let transitions = found.transitions.iter().map(|transition| self.transition(transition)).collect();
+        Transitions::new(false, next, transitions).with_overrides(overrides)
     }
 
     fn grown(&self, sequence: u64) -> BoxFuture<'_, ()> {
@@ -284,7 +281,7 @@ impl Reader for ViewReader {
         let (checks, transitions) = self.view.read(|table| (table.counts(), table.transitions_to()));
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let now = SystemTime::now();
-        let sink = |(name, outbox): &(Arc<str>, Arc<SharedOutbox>)| {
+        let sink = |Consumer { name, outbox, .. }: &Consumer| {
             let queue = outbox.stats();
             Sink {
                 name: name.to_string(),
@@ -292,6 +289,7 @@ impl Reader for ViewReader {
                 oldest_pending: queue.oldest_undelivered.and_then(|age| now.checked_sub(age)),
                 delivered: queue.delivered,
                 failed: queue.failed,
+                failing: queue.failures_in_a_row > 0,
             }
         };
         let snapshot = Snapshot {

@@ -45,6 +45,16 @@ pub enum RunConfig {
     Batch,
 }
 
+/// A kind of change that a sink hears of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// Changes of health.
+    Health,
+    /// What happens to overrides: force, mute, pause.
+    Override,
+}
+
 /// One `[[sink]]`. Which of the keys a kind has is in `docs/sinks.md`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,6 +72,11 @@ pub struct SinkConfig {
     /// Only checks of these groups. Default: all.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// Which kinds of changes a log, a webhook or a command hears of: `"health"`, `"override"`. Default `["health"]`.
+    pub events: Option<Vec<EventKind>>,
+    /// Whether the server is not ready (`/readyz`) while the sink fails. Default: it is, and says so.
+    #[serde(default)]
+    pub required: bool,
     /// How long the first news of a batch waits for more. Default 100 ms.
     #[serde(default, with = "humantime_serde")]
     pub batch_delay: Option<Duration>,

@@ -5,13 +5,14 @@
 //! else. It ends when the other end closes, however the server ends, and what it runs ends with it.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, IntoRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 use hc_sinks::command::runner;
+use listenfd::ListenFd;
 use nix::sys::signal::SigSet;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -29,6 +30,7 @@ pub fn start(config: &Config) -> Result<Option<UnixStream>> {
     if !config.sinks.iter().any(|sink| sink.kind == SinkKind::Command) {
         return Ok(None);
     }
+    keep_socket();
     let (ours, theirs) = UnixStream::pair().context("cannot make a pair of sockets")?;
     // The file of the program may have been replaced, as by an upgrade.
     let mut command = Command::new("/proc/self/exe");
@@ -46,11 +48,24 @@ pub fn start(config: &Config) -> Result<Option<UnixStream>> {
     Ok(Some(ours))
 }
 
+/// Marks the socket that systemd has handed over (sd_listen_fds(3)), which is inherited until then: a command would keep it.
+fn keep_socket() {
+    let mut sockets = ListenFd::from_env();
+    for index in 0..sockets.len() {
+        // To take it marks it. It is let go again, for the part that serves it, which also says what is wrong with it.
+        if let Ok(Some(socket)) = sockets.take_unix_listener(index) {
+            let _ = socket.into_raw_fd();
+        }
+    }
+}
+
 /// What the process does. Blocks until its server is gone.
 ///
 /// # Errors
 /// When it was not started by a server, or the link to it breaks.
 pub fn serve() -> Result<()> {
+    // Those that the service has for its checks are not for commands.
+    hc_sandbox::pass_on_no_capabilities()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let _heard = outlast_signals().context("cannot watch the signals")?;

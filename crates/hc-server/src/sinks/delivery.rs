@@ -1,19 +1,26 @@
-//! From a batch of an outbox to what a sink takes.
+//! From a batch of an outbox, and from the journal of overrides, to what a sink takes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use hc_api::OverrideEvent;
 use hc_notifier::{Delivery, DeliveryError};
+use hc_pipeline::{Pipeline, Standings};
 use hc_sinks::command::Command;
 use hc_sinks::file::FileSink;
 use hc_sinks::haproxy::{Agent, Runtime};
 use hc_sinks::{Report, SinkError, Webhook};
 use hc_sources::Directory;
 use hc_types::{Batch, CheckId, CheckStatus};
-use hc_view::View;
+use hc_view::{CheckView, OverrideChange, Reported, View};
 use tokio::sync::Mutex;
 
 use super::filter::Filter;
 use super::told::Told;
+use crate::changes::{metadata, override_event, override_state};
+
+/// Changes of overrides that are read from the journal at once.
+const AT_ONCE: usize = 100;
 
 /// A sink of any kind.
 pub(super) enum Sink {
@@ -46,6 +53,17 @@ impl Sink {
         }
     }
 
+    /// Gives how many of the changes the sink has taken, from the first on.
+    async fn deliver_overrides(&self, changes: &[OverrideEvent]) -> (usize, Result<(), SinkError>) {
+        let all = |result: Result<(), SinkError>| (if result.is_ok() { changes.len() } else { 0 }, result);
+        match self {
+            Self::Webhook(webhook) => all(webhook.deliver_overrides(changes).await),
+            Self::Command(command) => command.deliver_overrides(changes).await,
+            Self::File(file) => all(file.deliver_overrides(changes).await),
+            Self::Agent(_) | Self::Runtime(_) => all(Ok(())),
+        }
+    }
+
     async fn forget(&self, ids: &[CheckId]) {
         match self {
             Self::Agent(agent) => agent.forget(ids),
@@ -65,13 +83,27 @@ impl Sink {
     }
 }
 
-/// A sink with what it hears of, for the two tasks that drive it.
+/// What a sink hears of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hears {
+    /// Health as it stands, with the overrides of each check: a file of states.
+    States,
+    /// Changes of these kinds.
+    Changes { health: bool, overrides: bool },
+}
+
+/// A sink with what it hears of, for the tasks that drive it.
 pub(super) struct Driven {
     pub(super) sink: Sink,
+    pub(super) hears: Hears,
+    pub(super) name: Arc<str>,
     pub(super) filter: Filter,
     pub(super) told: Arc<Told>,
     pub(super) directory: Arc<Directory>,
     pub(super) view: Arc<View>,
+    pub(super) pipeline: Arc<Pipeline>,
+    /// The number of the latest change of an override that the sink has.
+    pub(super) overrides: Mutex<u64>,
     /// What has ended is not forgotten while a delivery is under way, which would make it known again.
     pub(super) turn: Mutex<()>,
 }
@@ -93,20 +125,82 @@ impl Driven {
         }
     }
 
+    /// Tells the sink what happens to overrides, for as long as the future is polled.
+    pub(super) async fn follow_overrides(&self) {
+        let mut is_failing = false;
+        loop {
+            match self.tell_overrides().await {
+                Ok(true) => is_failing = false,
+                Ok(false) => self.told.overruled().await,
+                Err(error) => {
+                    // Once for each time that it begins to fail. The sink itself knows when it may be tried again.
+                    if !std::mem::replace(&mut is_failing, true) {
+                        tracing::warn!(sink = &*self.name, %error, "a sink does not take changes of overrides; trying again");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the sink the next changes of overrides. Says whether there were any.
+    pub(super) async fn tell_overrides(&self) -> Result<bool, SinkError> {
+        let mut after = self.overrides.lock().await;
+        let changes = self.view.read(|table| table.overrides_after(*after, AT_ONCE));
+        let Some(last) = changes.last().map(|change| change.sequence) else { return Ok(false) };
+        match self.hears {
+            Hears::Changes { overrides: false, .. } => {}
+            Hears::States => self.tell_states(&changes).await?,
+            Hears::Changes { overrides: true, .. } => {
+                let is_for_it =
+                    |change: &&OverrideChange| self.filter.takes(Some(&metadata(change, &self.directory)));
+                let events = changes.iter().filter(is_for_it);
+                let events: Vec<_> = events.map(|change| override_event(change, &self.directory)).collect();
+                if !events.is_empty() {
+                    self.sink.ready().await;
+                    let _turn = self.turn.lock().await;
+                    let (taken, result) = self.sink.deliver_overrides(&events).await;
+                    if let Some(taken) = taken.checked_sub(1).and_then(|latest| events.get(latest)) {
+                        *after = taken.sequence;
+                    }
+                    result?;
+                }
+            }
+        }
+        *after = last;
+        Ok(true)
+    }
+
+    /// Tells the sink how the checks stand that these overrides are of.
+    async fn tell_states(&self, changes: &[OverrideChange]) -> Result<(), SinkError> {
+        let ids: BTreeSet<CheckId> = changes.iter().flat_map(|change| &change.checks).copied().collect();
+        let states = ids.into_iter().filter_map(|id| self.view.check(id)).filter_map(status);
+        let states: Vec<_> = states.collect();
+        self.sink.ready().await;
+        let _turn = self.turn.lock().await;
+        let (reports, gone) = self.reports(states);
+        if !gone.is_empty() {
+            self.sink.forget(&gone).await;
+        }
+        if reports.is_empty() { Ok(()) } else { self.sink.deliver(&reports).await }
+    }
+
     /// What of a batch is for this sink, with names and labels, and what it is to forget before that. What ends later is forgotten
     /// after it.
     fn reports(&self, statuses: Vec<CheckStatus>) -> (Vec<Report>, Vec<CheckId>) {
+        let overrides = self.pipeline.overrides();
         let mut reports: Vec<Report> =
-            statuses.into_iter().filter_map(|status| self.report(status)).collect();
+            statuses.into_iter().filter_map(|status| self.report(status, &overrides)).collect();
         // Told first and looked up then: one that ends in between is either taken back here or ended there.
         self.told.tell(reports.iter().map(|report| report.id));
         let is_current = |table: &hc_view::Table, report: &Report| {
             table.spec(report.id).is_some_and(|spec| spec.same_key(&report.spec))
         };
         let gone = self.view.read(|table| {
-            reports.retain(|report| {
+            reports.retain_mut(|report| {
                 let is_current = is_current(table, report);
-                if !is_current {
+                if is_current {
+                    report.since = table.since(report.id, report.status.health);
+                } else {
                     self.told.take_back(report.id);
                 }
                 is_current
@@ -117,7 +211,7 @@ impl Driven {
         (reports, gone)
     }
 
-    fn report(&self, CheckStatus { id, spec, status }: CheckStatus) -> Option<Report> {
+    fn report(&self, CheckStatus { id, spec, status }: CheckStatus, overrides: &Standings) -> Option<Report> {
         let metadata = self.directory.get(id);
         if !self.filter.takes(metadata.as_deref()) {
             // It may have been for this sink under its name of before.
@@ -128,8 +222,20 @@ impl Driven {
             Some(metadata) => (metadata.name.clone(), metadata.labels.clone()),
             None => (None, Arc::default()),
         };
-        Some(Report { id, name, labels, spec, status })
+        let overrides = overrides.of(id).map(override_state).collect();
+        Some(Report { id, name, labels, spec, status, since: None, overrides })
     }
+}
+
+/// What consumers get of a check; `None` while that is nothing.
+fn status(check: CheckView) -> Option<CheckStatus> {
+    let CheckView { id, spec, status, reported, .. } = check;
+    let status = match reported {
+        Reported::Nothing => return None,
+        Reported::Status => status,
+        Reported::Other(other) => other.status,
+    };
+    Some(CheckStatus { id, spec, status })
 }
 
 /// What drives a sink.
@@ -142,6 +248,9 @@ impl Delivery for SinkDelivery {
 
     async fn deliver(&self, batch: Batch) -> Result<(), DeliveryError> {
         let Self(driven) = self;
+        if driven.hears == (Hears::Changes { health: false, overrides: true }) {
+            return Ok(());
+        }
         let _turn = driven.turn.lock().await;
         let (reports, gone) = driven.reports(batch.statuses);
         // Before what begins again under the same id is told.

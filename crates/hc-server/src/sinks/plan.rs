@@ -17,8 +17,9 @@ use hc_sinks::haproxy::{AgentConfig, RuntimeAddress, RuntimeConfig};
 use hc_sinks::{Template, TlsClient, Url, WebhookConfig};
 use hc_types::{RawBytes, Secret};
 
+use super::Hears;
 use super::filter::Filter;
-use crate::config::{RunConfig, SinkConfig, SinkKind, SinkProblem};
+use crate::config::{EventKind, RunConfig, SinkConfig, SinkKind, SinkProblem};
 use crate::wiring::node;
 
 /// The longest secret. One that is longer is most likely another file.
@@ -29,6 +30,8 @@ const SECRET: u64 = 64 * 1024;
 pub(crate) struct SinkPlan {
     pub(crate) name: Arc<str>,
     filter: Filter,
+    hears: Hears,
+    required: bool,
     notifier: NotifierConfig,
     kind: Kind,
 }
@@ -47,6 +50,9 @@ enum Kind {
 pub(crate) struct Prepared {
     pub(crate) name: Arc<str>,
     pub(crate) filter: Filter,
+    pub(crate) hears: Hears,
+    /// While it fails, the server is not ready.
+    pub(crate) required: bool,
     pub(crate) notifier: NotifierConfig,
     pub(crate) node: String,
     pub(crate) ready: Ready,
@@ -65,10 +71,10 @@ pub(crate) enum Ready {
 /// The keys of a kind beside those that all have.
 fn keys(kind: SinkKind) -> &'static [&'static str] {
     match kind {
-        SinkKind::Log => &["path", "mode"],
+        SinkKind::Log => &["path", "mode", "events"],
         SinkKind::StateFile => &["path", "mode", "write_interval"],
-        SinkKind::Webhook => &["url", "secret_file", "ca_file", "timeout"],
-        SinkKind::Command => &["command", "run", "timeout"],
+        SinkKind::Webhook => &["url", "secret_file", "ca_file", "timeout", "events"],
+        SinkKind::Command => &["command", "run", "timeout", "events"],
         SinkKind::Haproxy => &["socket", "server"],
         SinkKind::HaproxyAgent => &["listen", "server"],
     }
@@ -91,6 +97,7 @@ impl SinkPlan {
     pub(crate) fn new(sink: &SinkConfig) -> Result<Self, Vec<SinkProblem>> {
         let mut problems = foreign_keys(sink);
         let kind = kind(sink, &mut problems);
+        let hears = hears(sink, &mut problems);
         let Some(kind) = kind.filter(|_| problems.is_empty()) else { return Err(problems) };
         let labels = sink.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         let filter = Filter { names: sink.names.clone(), labels, groups: sink.groups.clone() };
@@ -100,7 +107,7 @@ impl SinkPlan {
             .batch_delay(sink.batch_delay.unwrap_or(delay))
             .batch_size(sink.batch_size.unwrap_or(batch_size(&kind)))
             .notify_interval(sink.interval.unwrap_or(interval));
-        Ok(Self { name: sink.name.as_str().into(), filter, notifier, kind })
+        Ok(Self { name: sink.name.as_str().into(), filter, hears, required: sink.required, notifier, kind })
     }
 
     /// Reads the files that it names, and looks whether those are there that it will use.
@@ -108,7 +115,7 @@ impl SinkPlan {
     /// # Errors
     /// The key that names what is not as it should be.
     pub(crate) fn prepare(self) -> Result<Prepared, SinkProblem> {
-        let Self { name, filter, notifier, kind } = self;
+        let Self { name, filter, hears, required, notifier, kind } = self;
         let node = node();
         let ready = match kind {
             Kind::Log { path, mode } => {
@@ -132,7 +139,7 @@ impl SinkPlan {
             Kind::Runtime(config) => Ready::Runtime(config),
             Kind::Agent { listen, server } => Ready::Agent(AgentConfig { name: server }, listen),
         };
-        Ok(Prepared { name, filter, notifier, node, ready })
+        Ok(Prepared { name, filter, hears, required, notifier, node, ready })
     }
 }
 
@@ -151,6 +158,7 @@ fn foreign_keys(sink: &SinkConfig) -> Vec<SinkProblem> {
         ("socket", sink.socket.is_some()),
         ("server", sink.server.is_some()),
         ("listen", sink.listen.is_some()),
+        ("events", sink.events.is_some()),
     ];
     let own = keys(sink.kind);
     let foreign = given.into_iter().filter(|(key, is_given)| *is_given && !own.contains(key));
@@ -219,6 +227,19 @@ fn kind(sink: &SinkConfig, problems: &mut Vec<SinkProblem>) -> Option<Kind> {
             server: sink.server.clone().unwrap_or_else(|| template("{name}")),
         },
     })
+}
+
+fn hears(sink: &SinkConfig, problems: &mut Vec<SinkProblem>) -> Hears {
+    if sink.kind == SinkKind::StateFile {
+        return Hears::States;
+    }
+    // A receiver that was written before there were others takes these.
+    let events = sink.events.as_deref().unwrap_or(&[EventKind::Health]);
+    if events.is_empty() {
+        problems.push(SinkProblem::new("events", "names none, so the sink would hear of nothing"));
+    }
+    let has = |kind| events.contains(&kind);
+    Hears::Changes { health: has(EventKind::Health), overrides: has(EventKind::Override) }
 }
 
 fn batch_size(kind: &Kind) -> NonZeroUsize {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use hc_notifier::{NotifierTask, SharedOutbox};
+use hc_pipeline::Pipeline;
 use hc_sinks::command::{Command, CommandConfig, RunnerHandle};
 use hc_sinks::file::{EventLog, FileSink, StateFile};
 use hc_sinks::haproxy::{Agent, Runtime};
@@ -30,6 +31,7 @@ const LAST_WRITE: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub(crate) struct Surroundings {
     pub(crate) view: Arc<View>,
+    pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) directory: Arc<Directory>,
     /// How long the last news may take after `stop`.
     pub(crate) grace: Duration,
@@ -107,7 +109,7 @@ impl Sinks {
         let resolve: Arc<dyn Resolve> = Arc::new(SystemResolve::default());
         let mut command = 0;
         for OpenSink { prepared, listener, outbox, told } in sinks {
-            let Prepared { name, filter, notifier: _, node, ready } = prepared;
+            let Prepared { name, filter, hears, required: _, notifier: _, node, ready } = prepared;
             let end = CancellationToken::new();
             let sink = match ready {
                 Ready::Log(config) => Sink::File(FileSink::start("hc-log-file", EventLog::new(config))?),
@@ -134,8 +136,19 @@ impl Sinks {
                     Sink::Agent(agent)
                 }
             };
-            let Surroundings { view, directory, .. } = surroundings.clone();
-            let driven = Arc::new(Driven { sink, filter, told, directory, view, turn: Mutex::default() });
+            let Surroundings { view, pipeline, directory, .. } = surroundings.clone();
+            let driven = Arc::new(Driven {
+                sink,
+                hears,
+                name: name.clone(),
+                filter,
+                told,
+                directory,
+                view,
+                pipeline,
+                overrides: Mutex::default(),
+                turn: Mutex::default(),
+            });
             tasks.spawn(run(Running { driven, outbox, name, end }, surroundings.clone()));
         }
         Ok(())
@@ -169,6 +182,8 @@ async fn run(sink: Running, surroundings: Surroundings) {
             .named(name)
             .run()
             .await;
+        // What was said last. It is tried once; that it fails has been logged if it did so before.
+        while let Ok(true) = driven.tell_overrides().await {}
         driven.sink.finish().await;
     };
     tokio::select! {
@@ -176,6 +191,7 @@ async fn run(sink: Running, surroundings: Surroundings) {
         biased;
         () = told => {}
         () = driven.forget_what_ends() => {}
+        () = driven.follow_overrides() => {}
         // The task that delivers keeps the grace itself, so only a disk that hangs comes here.
         () = last => {}
     }

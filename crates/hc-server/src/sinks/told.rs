@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 pub(crate) struct Told {
     state: Mutex<State>,
     ended: Notify,
+    overruled: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +59,14 @@ impl Told {
         self.ended.notified().await;
     }
 
+    /// Waits until what operators say may have changed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub(crate) async fn overruled(&self) {
+        self.overruled.notified().await;
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,6 +87,10 @@ impl Outlet for SinkOutlet {
 
     fn reported(&self, reports: &[Report]) {
         self.outbox.reported(reports);
+    }
+
+    fn overruled(&self) {
+        self.told.overruled.notify_one();
     }
 
     fn forget(&self, slot: Slot, id: CheckId) {

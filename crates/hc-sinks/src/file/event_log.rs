@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use hc_api::OverrideEvent;
 use hc_types::CheckId;
 
 use super::FileWriter;
@@ -23,7 +24,7 @@ pub struct EventLogConfig {
     pub node: String,
 }
 
-/// Appends a line of JSON for each change of health. A file that was moved away or removed (log rotation) is made again.
+/// Appends a line of JSON for each change of health, and of overrides where it is given them. A file that was moved away or removed (log rotation) is made again.
 pub struct EventLog {
     config: EventLogConfig,
     sent: Sent,
@@ -35,6 +36,14 @@ impl EventLog {
     #[must_use]
     pub fn new(config: EventLogConfig) -> Self {
         Self { config, sent: Sent::default(), file: None }
+    }
+
+    fn add(&mut self, lines: &[u8]) -> Result<(), SinkError> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let path = self.config.path.clone().unwrap_or_else(|| "standard output".into());
+        self.append(lines).map_err(|source| SinkError::File { path, source })
     }
 
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
@@ -69,13 +78,17 @@ impl FileWriter for EventLog {
         for event in self.sent.news(reports) {
             report::line(&self.config.node, SystemTime::now(), &event, &mut lines);
         }
-        if lines.is_empty() {
-            return Ok(());
-        }
-        let path = self.config.path.clone().unwrap_or_else(|| "standard output".into());
-        self.append(&lines).map_err(|source| SinkError::File { path, source })?;
+        self.add(&lines)?;
         self.sent.delivered(reports);
         Ok(())
+    }
+
+    fn write_overrides(&mut self, changes: &[OverrideEvent]) -> Result<(), SinkError> {
+        let mut lines = Vec::new();
+        for change in changes {
+            report::override_line(&self.config.node, change, &mut lines);
+        }
+        self.add(&lines)
     }
 
     fn forget(&mut self, ids: &[CheckId]) {

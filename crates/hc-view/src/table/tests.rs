@@ -1,9 +1,13 @@
 use std::time::Duration;
 
-use hc_types::{Evidence, Failure, Held, LocalFault, Outcome, ProbeSpec, Progress, Seen, Target, Timing};
+use hc_types::{
+    Evidence, Failure, Held, LocalFault, Operator, Outcome, Override, ProbeSpec, Progress, Ruling, Seen,
+    Subject, Target, Timing,
+};
 
 use super::*;
 use crate::check::{Reported, Withheld};
+use crate::journal::OverrideStep;
 
 const FIRST: Incarnation = Incarnation(1);
 const SECOND: Incarnation = Incarnation(2);
@@ -171,6 +175,48 @@ fn the_journal_has_the_latest_transitions_and_counts_the_rest() {
     table.begin(CheckId(3), FIRST, &spec());
     table.hold_back(update(3, FIRST, Healthy, 7), "guard");
     assert_eq!(table.transitions(4, 9).transitions[0].from, Unknown);
+}
+
+#[test]
+fn overrides_are_counted_with_transitions_and_drive_none_of_them_out() {
+    use Health::{Healthy, Unhealthy};
+    let mut table = table(1..=1);
+    let change = |check| OverrideChange {
+        sequence: 0,
+        at: wall(1),
+        step: OverrideStep::Set,
+        order: Arc::new(Override {
+            subject: Subject::Name("web".into()),
+            title: "web".into(),
+            ruling: Ruling::Pause,
+            by: Operator { uid: 0, user: None },
+            reason: "a test".into(),
+            asked: wall(1),
+            from: wall(1),
+            until: None,
+            weekly: None,
+        }),
+        is_open: true,
+        next: None,
+        checks: vec![CheckId(check)],
+    };
+    table.record(update(1, FIRST, Healthy, 1));
+    (1..=5).for_each(|check| table.note_override(change(check)));
+    table.record(update(1, FIRST, Unhealthy, 2));
+    let numbers = |found: &Transitions| {
+        let of_health: Vec<u64> = found.transitions.iter().map(|one| one.sequence).collect();
+        let of_overrides: Vec<u64> = found.overrides.iter().map(|one| one.sequence).collect();
+        (of_health, of_overrides, found.missed, found.last)
+    };
+    // Three of each kind are kept: 1 and 7, and 4 to 6.
+    assert_eq!(numbers(&table.transitions(0, 9)), (vec![1, 7], vec![4, 5, 6], 2, 7));
+    assert_eq!(numbers(&table.transitions(0, 1)), (vec![1], vec![], 0, 1));
+    assert_eq!(numbers(&table.transitions(1, 2)), (vec![], vec![4, 5], 2, 5));
+    assert_eq!(numbers(&table.transitions(5, 2)), (vec![7], vec![6], 0, 7));
+    assert_eq!(numbers(&table.transitions(7, 2)), (vec![], vec![], 0, 7));
+    assert_eq!((table.last_override(), table.overrides_after(4, 1)[0].sequence), (6, 5));
+    assert_eq!(table.overrides_of(CheckId(4), 9).len(), 1);
+    assert_eq!(table.transitions_to(), (1, 1));
 }
 
 /// The counts are kept with each change; here they are compared with a walk over all rows.
