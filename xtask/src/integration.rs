@@ -94,10 +94,7 @@ pub(crate) fn in_namespaces(program: &Path) -> Result<Command> {
 
 /// The words before a program that run it there.
 pub(crate) fn namespace_words() -> Result<Vec<String>> {
-    let us = std::env::current_exe().context("cannot find our own program")?;
-    let us = us.to_str().context("the path of our own program is not UTF-8")?;
-    // So the kernel names a program whose file was replaced while it ran, as cargo does when it builds us again.
-    let us = us.trim_end_matches(" (deleted)").to_owned();
+    let us = our_program()?;
     let mut command = ["unshare", "--net", "--mount"].map(str::to_owned).to_vec();
     command.extend([us, INSIDE.to_owned()]);
     // What must be left behind; see below.
@@ -123,6 +120,14 @@ pub(crate) fn inside(args: Vec<OsString>) -> Result<()> {
     command::output(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"]))?;
     let error = Command::new(&program).args(argv).exec();
     Err(error).with_context(|| format!("cannot run {}", program.display()))
+}
+
+/// The file of our own program.
+pub(crate) fn our_program() -> Result<String> {
+    let us = std::env::current_exe().context("cannot find our own program")?;
+    let us = us.to_str().context("the path of our own program is not UTF-8")?;
+    // So the kernel names a program whose file was replaced while it ran, as cargo does when it builds us again.
+    Ok(us.trim_end_matches(" (deleted)").to_owned())
 }
 
 /// The name of the namespace of this kind that we are in.

@@ -8,6 +8,7 @@ mod chaos;
 mod ci;
 mod command;
 mod demo;
+mod dist;
 mod docs;
 mod fuzz;
 mod go;
@@ -68,6 +69,8 @@ enum Xtask {
     Bench(Passed),
     /// Fuzz a target guided by coverage, or fold what was found into its kept corpus
     Fuzz(fuzz::Options),
+    /// Make the tarball, the Debian packages, the list of what is in them and checksums
+    Dist(dist::Options),
     /// Record the public API of every published library in docs/api
     Api {
         /// Change nothing, and fail if the API is not the recorded one.
@@ -84,6 +87,8 @@ enum Xtask {
     Reference,
     #[command(name = integration::INSIDE, hide = true)]
     Inside(Passed),
+    #[command(name = dist::INSIDE, hide = true)]
+    DistInside(Passed),
 }
 
 /// Arguments of the program that the command runs.
@@ -94,6 +99,10 @@ struct Passed {
 }
 
 fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    if dist::is_systemctl(args.next()) {
+        return dist::stand_in(args.filter_map(|arg| arg.into_string().ok()));
+    }
     match run(Xtask::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -116,10 +125,12 @@ fn run(command: Xtask) -> Result<()> {
         Xtask::Parity(Passed { args }) => parity::main(&args),
         Xtask::Bench(Passed { args }) => bench::main(&args),
         Xtask::Fuzz(options) => fuzz::main(options),
+        Xtask::Dist(options) => dist::main(&options),
         Xtask::Api { check } => api::main(check),
         Xtask::Docs { check } => docs::main(check),
         Xtask::Reference => reference::main(),
         Xtask::Inside(Passed { args }) => integration::inside(args),
+        Xtask::DistInside(Passed { args }) => dist::inside(&args),
     }
 }
 

@@ -27,12 +27,14 @@ pub(crate) enum Need {
     Deny,
     /// Packing crates.
     Package,
+    /// Making and trying out the Debian packages.
+    Dist,
 }
 
-use Need::{Cgo, Deny, Go, Package, Rust, Servers, Units};
+use Need::{Cgo, Deny, Dist, Go, Package, Rust, Servers, Units};
 
 /// Everything.
-const ALL: &[Need] = &[Rust, Go, Cgo, Servers, Units, Deny, Package];
+const ALL: &[Need] = &[Rust, Go, Cgo, Servers, Units, Deny, Package, Dist];
 
 /// What needs it; what shows that it is there; the Debian package that brings it. A program, or one of several files, in
 /// which `{lib}` stands for the directory of the processor's libraries. To look for files is quicker than to ask the package
@@ -73,6 +75,13 @@ const REQUIREMENTS: &[(Need, &[&str], &str)] = &[
     (Servers, &["slapd"], "slapd"),
     (Units, &["systemd-analyze"], "systemd"),
     (Package, &["git"], "git"),
+    (Dist, &["git"], "git"),
+    (Dist, &["dh"], "debhelper"),
+    (Dist, &["lintian"], "lintian"),
+    (Dist, &["mmdebstrap"], "mmdebstrap"),
+    (Dist, &["ip"], "iproute2"),
+    (Dist, &["unshare"], "util-linux"),
+    (Dist, &["mount"], "mount"),
 ];
 
 /// Packages that bring a service, which Debian would start now and with the machine. The tests start their own.

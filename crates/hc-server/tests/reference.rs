@@ -58,3 +58,21 @@ fn every_key_says_what_it_does() {
         }
     }
 }
+
+/// The man page has every option, and no other.
+#[test]
+fn the_man_page_has_the_options() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/man/hc-server.8");
+    let text = std::fs::read_to_string(page).unwrap().replace('\\', "");
+    let (_, options) = text.split_once(".SH OPTIONS").unwrap();
+    let (options, _) = options.split_once(".SH ").unwrap();
+    let words = options.split([' ', '\n', ',']).filter(|word| word.starts_with("--"));
+    let documented: Vec<&str> = words.collect();
+    let mut command = <hc_server::cli::Cli as clap::CommandFactory>::command();
+    command.build();
+    let shown = command.get_arguments().filter(|argument| !argument.is_hide_set());
+    let mut known: Vec<String> =
+        shown.map(|argument| format!("--{}", argument.get_long().unwrap())).collect();
+    known.sort_by_key(|name| documented.iter().position(|found| found == name));
+    assert_eq!(documented, known);
+}

@@ -15,7 +15,7 @@ use clap::builder::PossibleValuesParser;
 use self::tally::Tally;
 use crate::setup::{self, Need};
 use crate::workspace::Workspace;
-use crate::{api, build, chaos, command, docs, integration, parity, proxy, sim};
+use crate::{api, build, chaos, command, dist, docs, integration, parity, proxy, sim};
 
 /// One step: its group and name, what it shows, what it needs on the machine, and how it is done. A step that runs tests
 /// returns their tally.
@@ -87,6 +87,13 @@ const STEPS: &[Step] = &[
         "the whole chain against real servers and the real engine",
         integration::NEEDS,
         Tests(integration),
+    ),
+    step(
+        "e2e",
+        "dist",
+        "the packages install, upgrade and purge while checks run",
+        dist::NEEDS,
+        Check(dist::quick),
     ),
     step(
         "e2e",
