@@ -16,7 +16,7 @@ use self::message::{Messages, ServingStatus};
 use crate::CheckersConfig;
 use crate::deadline::{self, Progress};
 use crate::fault::{self, ProbeError};
-use crate::http2::{self, Answer, Exchange};
+use crate::http2::{self, Answer, Exchange, Transcript};
 use crate::socket::{self, CloseOrder, ConnectMode, FinishedConn, LingeringClose};
 use crate::tls::{Handshake, Peer, TlsStream};
 
@@ -113,6 +113,7 @@ where
 async fn judge_answer(answer: &mut Answer<'_>, progress: &Progress) -> Result<Pass, ProbeError> {
     let head = answer.head().await?;
     progress.answered();
+    let mut transcript = Transcript::new(progress, &head);
     // A response that is trailers alone has them as its head.
     if let Some(status) = CallStatus::of(&head.headers)?
         && status.code != 0
@@ -129,9 +130,11 @@ async fn judge_answer(answer: &mut Answer<'_>, progress: &Progress) -> Result<Pa
     }
     let mut messages = Messages::default();
     while let Some(piece) = answer.data(messages.held()).await? {
+        transcript.content(&piece);
         messages.take(&piece).map_err(|error| malformed(error.to_string()))?;
     }
     let trailers = answer.trailers().await?.unwrap_or_default();
+    transcript.fields(&trailers);
     let status = match CallStatus::of(&trailers)? {
         Some(status) => Some(status),
         None => CallStatus::of(&head.headers)?,

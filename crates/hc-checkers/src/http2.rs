@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::client::{Builder, ResponseFuture};
-use hc_types::{Failure, Heard, LocalFault, Phase, quote, recognise};
+use hc_types::{Failure, Heard, LocalFault, Phase, Seen as Evidence, quote, recognise};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Uri, Version};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -263,6 +263,49 @@ impl Answer<'_> {
         let Some(content) = &mut self.content else { return Ok(None) };
         let trailers = poll_fn(|context| content.poll_trailers(context)).await;
         trailers.map_err(|error| name(&error, self.seen, Phase::Response))
+    }
+}
+
+/// A response as text, for who looks into a failure: its head, what came of its content, its trailers.
+///
+/// It is kept as evidence whenever it grows, so that it is there too when the deadline or the end of the connection cuts
+/// the response short. Evidence of a probe that passes is dropped.
+pub(crate) struct Transcript<'p> {
+    progress: &'p Progress,
+    text: Vec<u8>,
+}
+
+impl<'p> Transcript<'p> {
+    /// Begins with the head.
+    pub(crate) fn new(progress: &'p Progress, head: &http::response::Parts) -> Self {
+        let mut transcript = Self { progress, text: format!("HTTP/2 {}", head.status.as_u16()).into_bytes() };
+        transcript.fields(&head.headers);
+        transcript.add([&b"\r\n"[..]]);
+        transcript
+    }
+
+    /// A piece of content.
+    pub(crate) fn content(&mut self, piece: &[u8]) {
+        self.add([piece]);
+    }
+
+    /// Fields, each on a line of its own.
+    pub(crate) fn fields(&mut self, fields: &http::HeaderMap) {
+        self.add([&b"\r\n"[..]]);
+        for (name, value) in fields {
+            self.add([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+        }
+    }
+
+    fn add<const N: usize>(&mut self, parts: [&[u8]; N]) {
+        let before = self.text.len();
+        for part in parts {
+            let room = Evidence::KEPT - self.text.len();
+            self.text.extend_from_slice(&part[..part.len().min(room)]);
+        }
+        if self.text.len() > before {
+            self.progress.keep_answer(&self.text);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use hc_testkit::backend::Backend;
 use hc_testkit::certificate::{Authority, Wish};
 use hc_testkit::outcome::as_told;
 use hc_testkit::script::Step;
-use hc_types::{CheckSpec, GrpcProbe, Outcome, ProbeSpec, Target, Timing, Tls};
+use hc_types::{CheckSpec, GrpcProbe, Outcome, ProbeResult, ProbeSpec, Seen, Target, Timing, Tls};
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const PLENTY: Duration = Duration::from_secs(10);
@@ -54,14 +54,19 @@ fn message(status: u8) -> Vec<u8> {
 }
 
 fn run(backend: &Backend, probe: GrpcProbe, timeout: Duration) -> (Outcome, String) {
+    let (result, text) = run_for_evidence(backend, probe, timeout);
+    (as_told(result.outcome), text)
+}
+
+fn run_for_evidence(backend: &Backend, probe: GrpcProbe, timeout: Duration) -> (ProbeResult, String) {
     let target = Target::plain(LOCALHOST, backend.address().port());
     let spec =
         CheckSpec::new(target, ProbeSpec::Grpc(Box::new(probe)), Timing::default().timeout(timeout)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let outcome = as_told(runtime.block_on(async { Checkers::default().probe(&spec).await }));
-    let text = spec.text(&outcome);
+    let result = runtime.block_on(async { Checkers::default().probe_with_evidence(&spec).await });
+    let text = spec.text(&result.outcome);
     let text = text.split_once("; ").map_or("", |(_, text)| text).to_owned();
-    (outcome, text)
+    (result, text)
 }
 
 #[track_caller]
@@ -127,6 +132,42 @@ fn what_is_no_health_check_fails() {
         "HTTP/2 stream reset by peer: CANCEL",
     );
     finds(&[head(), message(1)], SOON, "timeout_response", "timed out");
+}
+
+#[test]
+fn the_answer_of_a_failure_is_kept() {
+    let kept = |frames: &[Vec<u8>], timeout: Duration, label: &str| {
+        let sent = [frame(SETTINGS, 0, b""), frames.concat()].concat();
+        let backend = Backend::start(LOCALHOST, vec![Step::Read(24), Step::send(sent), Step::Hang]).unwrap();
+        let (result, text) = run_for_evidence(&backend, GrpcProbe::default(), timeout);
+        assert_eq!(result.outcome.label(), label, "{text}");
+        let answer = result.evidence.seen.map(|seen| seen.answer.as_slice().to_vec());
+        answer.map(|answer| String::from_utf8(answer).unwrap())
+    };
+    let begun = "HTTP/2 200\r\ncontent-type: application/grpc+proto\r\n\r\n";
+    let not_serving = "\0\0\0\0\x02\x08\x02";
+    let ended = trailers(&[("grpc-status", "0"), ("x-a", "b")]);
+    assert_eq!(
+        kept(&[head(), message(2), ended], PLENTY, "wrong_answer").unwrap(),
+        format!("{begun}{not_serving}\r\ngrpc-status: 0\r\nx-a: b\r\n")
+    );
+    let failed = trailers(&[("grpc-status", "14"), ("grpc-message", "shutting%20down")]);
+    assert_eq!(
+        kept(&[head(), failed], PLENTY, "status").unwrap(),
+        format!("{begun}\r\ngrpc-status: 14\r\ngrpc-message: shutting%20down\r\n")
+    );
+    // What had come by the deadline, and before the end.
+    assert_eq!(
+        kept(&[head(), message(2)], SOON, "timeout_response").unwrap(),
+        format!("{begun}{not_serving}")
+    );
+    assert_eq!(kept(&[head(), frame(RST_STREAM, 0, &[0, 0, 0, 8])], PLENTY, "reset").unwrap(), begun);
+    assert_eq!(kept(&[head(), message(1), ok()], PLENTY, "pass"), None);
+    // However long it is.
+    let value = "v".repeat(100);
+    let many: Vec<(&str, &str)> = (0..20).map(|_| ("x-long", &*value)).collect();
+    let long = kept(&[head(), trailers(&[&many[..], &[("grpc-status", "2")]].concat())], PLENTY, "status");
+    assert_eq!(long.unwrap().len(), Seen::KEPT);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::response::is_undone;
 use super::{Framing, ResponseHead};
 use crate::deadline::Progress;
 use crate::fault::{self, ProbeError};
-use crate::http2::{self, Exchange};
+use crate::http2::{self, Exchange, Transcript};
 use crate::{ProbeMemory, UserAgent};
 
 /// Sends the request of a probe, and judges the response as one in HTTP/1.1 is judged.
@@ -31,22 +31,21 @@ where
         let parts = answer.head().await?;
         progress.answered();
         let head = head(probe, &parts);
-        let keep_head = || progress.keep_answer(&shown(&parts));
+        let keep_head = || drop(Transcript::new(progress, &parts));
         judge::check_head(probe, &head, &head.status_text).inspect_err(|_| keep_head())?;
         let body = BodyJudge::new(probe, &head).inspect_err(|_| keep_head())?;
         if let Some(mut body) = body {
-            let mut shown = shown(&parts);
+            let mut transcript = Transcript::new(progress, &parts);
             loop {
                 let piece = answer.data(body.size()).await?;
                 let judged = match &piece {
                     Some(piece) => {
-                        shown.extend_from_slice(&piece[..piece.len().min(hc_types::Seen::KEPT)]);
-                        shown.truncate(hc_types::Seen::KEPT);
-                        body.take(piece)
+                        transcript.content(piece);
+                        body.take(piece)?
                     }
-                    None => body.end().map(|()| true),
+                    None => body.end().map(|()| true)?,
                 };
-                if judged.inspect_err(|_| progress.keep_answer(&shown))? {
+                if judged {
                     break;
                 }
             }
@@ -115,19 +114,4 @@ fn head(probe: &HttpProbe, parts: &http::response::Parts) -> ResponseHead {
         encoding: encoding.filter(|encoding| !is_undone(encoding)).map(Box::from),
         fields: names.into_iter().flat_map(values).collect(),
     }
-}
-
-/// The head as text, for whoever looks into a failure.
-fn shown(parts: &http::response::Parts) -> Vec<u8> {
-    let mut text = format!("HTTP/2 {}\r\n", parts.status.as_u16()).into_bytes();
-    for (name, value) in &parts.headers {
-        if text.len() >= hc_types::Seen::KEPT {
-            break;
-        }
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            text.extend_from_slice(part);
-        }
-    }
-    text.extend_from_slice(b"\r\n");
-    text
 }
