@@ -163,13 +163,24 @@ impl<'p> Mysql<'p> {
     fn login(&self) -> Vec<u8> {
         let mut body = self.begin();
         body.extend_from_slice(self.probe.username.as_bytes());
-        // The end of the name, and no password.
-        body.extend_from_slice(&[0, 0]);
+        body.push(0);
+        let answer = self.no_password();
+        body.extend(u8::try_from(answer.len()));
+        body.extend_from_slice(answer);
         if self.capabilities & PLUGIN_AUTH != 0 {
             body.extend_from_slice(&self.plugin);
             body.push(0);
         }
         body
+    }
+
+    /// How a client of the plugin says that it has no password. Servers take a packet of no bytes for that too, but with
+    /// `sha256_password` those before MySQL 8 do not.
+    fn no_password(&self) -> &'static [u8] {
+        match &*self.plugin {
+            b"caching_sha2_password" | b"sha256_password" => &[0],
+            _ => &[],
+        }
     }
 
     fn framed(&mut self, body: &[u8]) -> Vec<u8> {
@@ -191,9 +202,14 @@ impl<'p> Mysql<'p> {
                 }
                 error => Err(refusal(error)),
             },
-            // AuthSwitchRequest, or a plugin that says more. An empty packet is no password.
-            0xfe | 1 if self.rounds < MAX_ROUNDS => {
+            // `fast_auth_success` of caching_sha2_password is no question: OK follows.
+            1 if body == [1, 3] => Ok(None),
+            // AuthSwitchRequest, or a plugin that says more.
+            kind @ (0xfe | 1) if self.rounds < MAX_ROUNDS => {
                 self.rounds += 1;
+                if kind == 0xfe {
+                    self.plugin = body[1..].split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
+                }
                 self.at = At::More;
                 Ok(None)
             }
@@ -234,7 +250,8 @@ impl Talk for Mysql<'_> {
                 }
                 At::More => {
                     self.at = At::Reply;
-                    return Ok(Next::Send(self.framed(&[])));
+                    let answer = self.no_password();
+                    return Ok(Next::Send(self.framed(answer)));
                 }
                 At::Greeting | At::Reply => {}
             }
