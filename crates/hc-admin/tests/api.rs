@@ -261,6 +261,8 @@ async fn bad_requests_are_answered_with_words() {
     for (head, status, text) in [
         ("GET /nowhere HTTP/1.1", 404, "no such path: /nowhere"),
         ("GET /../etc/passwd HTTP/1.1", 404, "no such path"),
+        ("GET /%2e%2e/etc/passwd HTTP/1.1", 404, "no such path"),
+        ("GET /api/v1/checks/%2e%2e%2fetc%2fpasswd HTTP/1.1", 404, "no check with the id or name"),
         ("GET /api/v1/checks/none HTTP/1.1", 404, "no check with the id or name"),
         ("GET /api/v1/checks?helth=up HTTP/1.1", 400, "helth: not known"),
         ("GET /api/v1/transitions?after=x HTTP/1.1", 400, "EPOCH-SEQUENCE"),
