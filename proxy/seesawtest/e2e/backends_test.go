@@ -116,6 +116,7 @@ type nginxPorts struct {
 	plain    []int
 	secure   map[int]certificate
 	settings map[int]string
+	listen   map[int]string // more words behind the ports
 }
 
 func startNginx(t *testing.T, dir, name string, ports nginxPorts) *nginx {
@@ -133,11 +134,11 @@ func startNginx(t *testing.T, dir, name string, ports nginxPorts) *nginx {
   }`, port, tls, port, tls, settings+ports.settings[port])
 	}
 	for _, port := range ports.plain {
-		server(port, "", "")
+		server(port, ports.listen[port], "")
 	}
 	for port, cert := range ports.secure {
 		n.ports = append(n.ports, port)
-		server(port, "ssl", fmt.Sprintf("ssl_certificate %s; ssl_certificate_key %s;", cert.chain, cert.key))
+		server(port, "ssl "+ports.listen[port], fmt.Sprintf("ssl_certificate %s; ssl_certificate_key %s;", cert.chain, cert.key))
 	}
 	home := filepath.Join(dir, name)
 	if err := os.Mkdir(home, 0o755); err != nil {

@@ -15,6 +15,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintf(os.Stderr, "echo: %v\n", echo(strings.Fields(addresses)))
 		os.Exit(1)
 	}
+	if files := os.Getenv(talkersEnv); files != "" {
+		fmt.Fprintf(os.Stderr, "talkers: %v\n", talk(strings.Fields(files)))
+		os.Exit(1)
+	}
 	if err := prepare(); err != nil {
 		fmt.Fprintf(os.Stderr, "e2e: %v; these tests run by `cargo xtask integration`\n", err)
 		os.Exit(1)
