@@ -9,8 +9,8 @@ use clap_complete::Shell;
 
 use crate::overrides::{Forced, HowLong, When, Which, Why};
 
-/// Where hc-server serves its admin API.
-pub(crate) const DEFAULT_SOCKET: &str = "/var/run/seesaw/hc-admin.sock";
+/// Where hc-server serves its admin API: as the packaged service, and as it is without settings.
+pub(crate) const SOCKETS: [&str; 2] = ["/run/seesaw-hc/hc-admin.sock", "/var/run/seesaw/hc-admin.sock"];
 
 /// Asks hc-server what is down, since when, and why.
 ///
@@ -19,9 +19,10 @@ pub(crate) const DEFAULT_SOCKET: &str = "/var/run/seesaw/hc-admin.sock";
 #[derive(Debug, Parser)]
 #[command(name = "hcctl", version, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// The server's admin socket.
-    #[arg(long, global = true, env = "HCCTL_SOCKET", default_value = DEFAULT_SOCKET, value_name = "PATH")]
-    pub(crate) socket: PathBuf,
+    /// The server's admin socket. Without it, the first that is there: /run/seesaw-hc/hc-admin.sock, which the packaged
+    /// service has, or /var/run/seesaw/hc-admin.sock.
+    #[arg(long, global = true, env = "HCCTL_SOCKET", value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
     /// Ask over TCP instead, at this address; nothing can be changed there.
     #[arg(long, global = true, env = "HCCTL_ADDRESS", value_name = "HOST:PORT")]
     pub(crate) address: Option<String>,

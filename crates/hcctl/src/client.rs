@@ -1,5 +1,6 @@
 //! The admin API, from the other side.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ use tokio::time::timeout;
 /// Where the server is.
 #[derive(Clone, Debug)]
 pub(crate) enum Server {
-    /// A Unix socket.
-    Unix(PathBuf),
+    /// The first of these Unix sockets that is there.
+    Unix(Vec<PathBuf>),
     /// A host and a port.
     Tcp(String),
 }
@@ -92,14 +93,8 @@ impl Client {
     ) -> Result<Response<Incoming>> {
         let asked = async {
             match &self.server {
-                Server::Unix(socket) => {
-                    let stream = UnixStream::connect(socket).await;
-                    let stream = stream.with_context(|| {
-                        format!(
-                            "cannot reach hc-server at {}: is it running, and is [admin] on?",
-                            socket.display()
-                        )
-                    })?;
+                Server::Unix(sockets) => {
+                    let stream = connect(sockets).await?;
                     send(stream, "hc-server", method, path, body, last_id).await
                 }
                 Server::Tcp(address) => {
@@ -139,4 +134,46 @@ where
         request = request.header("Last-Event-ID", id);
     }
     Ok(sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?)
+}
+
+/// Connects to the first socket that is there. One that is there and refuses is not passed over: what another server says
+/// would be mistaken for its word.
+async fn connect(sockets: &[PathBuf]) -> Result<UnixStream> {
+    let is_absent = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let mut result = Err(io::ErrorKind::NotFound.into());
+    let mut tried = Vec::new();
+    for socket in sockets {
+        tried.push(socket.display().to_string());
+        result = UnixStream::connect(socket).await;
+        if !result.as_ref().is_err_and(is_absent) {
+            tried = vec![socket.display().to_string()];
+            break;
+        }
+    }
+    let places = tried.join(" or ");
+    result.with_context(|| format!("cannot reach hc-server at {places}: is it running, and is [admin] on?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_socket_that_is_there_counts_also_if_it_refuses() {
+        let dir = tempfile::tempdir().unwrap();
+        let [absent, refusing, serving] = ["absent", "refusing", "serving"].map(|name| dir.path().join(name));
+        drop(UnixListener::bind(&refusing).unwrap());
+        let _listener = UnixListener::bind(&serving).unwrap();
+
+        connect(&[absent.clone(), serving.clone()]).await.unwrap();
+        let error = connect(&[refusing.clone(), serving]).await.unwrap_err();
+        assert!(format!("{error:#}").contains("/refusing: is it running"), "{error:#}");
+        assert!(format!("{error:#}").contains("Connection refused"), "{error:#}");
+        fs::remove_file(&refusing).unwrap();
+        let error = connect(&[absent, refusing]).await.unwrap_err();
+        assert!(format!("{error:#}").contains("/absent or "), "{error:#}");
+    }
 }

@@ -11,6 +11,7 @@ mod table;
 mod watch;
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -60,10 +61,14 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
+fn usual_sockets() -> Vec<PathBuf> {
+    cli::SOCKETS.iter().map(PathBuf::from).collect()
+}
+
 async fn run(cli: Cli) -> Result<u8> {
     let server = match cli.address {
         Some(address) => Server::Tcp(address),
-        None => Server::Unix(cli.socket),
+        None => Server::Unix(cli.socket.map_or_else(usual_sockets, |socket| vec![socket])),
     };
     let client = Client::new(server, cli.timeout.unwrap_or(TIMEOUT));
     let path = |check: &str| format!("/api/v1/checks/{}", utf8_percent_encode(check, NON_ALPHANUMERIC));

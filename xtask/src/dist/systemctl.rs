@@ -260,7 +260,7 @@ impl Service {
 pub(super) fn in_root(root: &Path, words: &[&str]) -> Result<String> {
     let mut chroot = Command::new("chroot");
     chroot.arg(root).args(words).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    chroot.env("DEBIAN_FRONTEND", "noninteractive").env("HCCTL_SOCKET", "/run/seesaw-hc/hc-admin.sock");
+    chroot.env("DEBIAN_FRONTEND", "noninteractive");
     command::output(&mut chroot)
 }
 
