@@ -36,7 +36,7 @@ pub(crate) fn all(workspace: &Workspace, profile: Profile) -> Result<()> {
 
 /// Builds the Rust programs that ship, apart from everything else, so that no feature which only a test asks for gets into
 /// them.
-fn rust(workspace: &Workspace, profile: Profile) -> Result<()> {
+pub(crate) fn rust(workspace: &Workspace, profile: Profile) -> Result<()> {
     let ships = |package: &Package<'_>| package.is_published() && !package.programs().is_empty();
     let packages: Vec<Package<'_>> = workspace.packages().filter(ships).collect();
     let mut cargo = workspace.cargo();

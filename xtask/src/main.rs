@@ -13,6 +13,7 @@ mod docs;
 mod fuzz;
 mod go;
 mod integration;
+mod page;
 mod parity;
 mod proxy;
 mod reference;
@@ -55,6 +56,11 @@ enum Xtask {
     /// Run the end-to-end tests in a network namespace of their own (root)
     Integration {
         /// Run only the tests whose names match, as `go test -run` takes it.
+        filter: Option<String>,
+    },
+    /// Check the types of the page's scripts and run it in Chromium, in front of a real hc-server
+    Page {
+        /// Run only the tests whose names match.
         filter: Option<String>,
     },
     /// Kill, stop and starve the programs while backends flip (root)
@@ -120,6 +126,7 @@ fn run(command: Xtask) -> Result<()> {
         Xtask::Ci(options) => ci::main(&options),
         Xtask::Proxy { what } => proxy::main(what),
         Xtask::Integration { filter } => integration::main(filter.as_deref()),
+        Xtask::Page { filter } => page::main(filter.as_deref()),
         Xtask::Chaos(options) => chaos::main(&options),
         Xtask::Sim(Passed { args }) => sim::main(&args),
         Xtask::Parity(Passed { args }) => parity::main(&args),

@@ -21,6 +21,8 @@ pub(crate) enum Need {
     Cgo,
     /// Tests against real servers, with real tools, in network namespaces.
     Servers,
+    /// The page in a browser.
+    Browser,
     /// Checking the units of systemd.
     Units,
     /// Checking licences and sources of dependencies.
@@ -31,10 +33,10 @@ pub(crate) enum Need {
     Dist,
 }
 
-use Need::{Cgo, Deny, Dist, Go, Package, Rust, Servers, Units};
+use Need::{Browser, Cgo, Deny, Dist, Go, Package, Rust, Servers, Units};
 
 /// Everything.
-const ALL: &[Need] = &[Rust, Go, Cgo, Servers, Units, Deny, Package, Dist];
+const ALL: &[Need] = &[Rust, Go, Cgo, Servers, Browser, Units, Deny, Package, Dist];
 
 /// What needs it; what shows that it is there; the Debian package that brings it. A program, or one of several files, in
 /// which `{lib}` stands for the directory of the processor's libraries. To look for files is quicker than to ask the package
@@ -73,6 +75,19 @@ const REQUIREMENTS: &[(Need, &[&str], &str)] = &[
     (Servers, &["/usr/lib/postgresql"], "postgresql"),
     (Servers, &["mariadbd"], "mariadb-server"),
     (Servers, &["slapd"], "slapd"),
+    // Ubuntu's package is a stand-in for a snap; its machines for CI have Chrome.
+    (
+        Browser,
+        &[
+            "/usr/bin/chromium",
+            "/usr/bin/google-chrome",
+            "/usr/bin/google-chrome-stable",
+            "/usr/bin/chromium-browser",
+        ],
+        "chromium",
+    ),
+    (Browser, &["node"], "nodejs"),
+    (Browser, &["npm"], "npm"),
     (Units, &["systemd-analyze"], "systemd"),
     (Package, &["git"], "git"),
     (Dist, &["git"], "git"),

@@ -1,4 +1,5 @@
-//! The admin API of hc-server over HTTP/1.1: `/livez`, `/readyz`, `/metrics` and `/api/v1/…`.
+//! The admin API of hc-server over HTTP/1.1: `/livez`, `/readyz`, `/metrics` and `/api/v1/…`; and at `/` the page that shows it
+//! in a browser.
 //!
 //! It shows what a [`Reader`] has and does what [`Actions`] can. Whoever connects over TCP may read only. It knows no shard, no
 //! consumer and no source, and runs in a runtime of the server's choice, beside the probes and not among them.
@@ -10,6 +11,7 @@
 mod answer;
 mod events;
 mod openapi;
+mod page;
 mod reader;
 mod routes;
 mod server;

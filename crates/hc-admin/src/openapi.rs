@@ -1,7 +1,7 @@
 //! The OpenAPI 3.1 document, made from the table of routes and the types that are answered.
 
 use hc_api::{
-    CheckDetail, OverrideRequest, Overrides, Overview, Page, Problem, Transitions, WithdrawRequest,
+    CheckDetail, OverrideRequest, Overrides, Overview, Page, Problem, Rows, Transitions, WithdrawRequest,
 };
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -65,6 +65,7 @@ fn responses(endpoint: Endpoint, generator: &mut SchemaGenerator) -> Value {
     let schema = match endpoint {
         Endpoint::Overview => Some(generator.subschema_for::<Overview>()),
         Endpoint::Checks => Some(generator.subschema_for::<Page>()),
+        Endpoint::Rows => Some(generator.subschema_for::<Rows>()),
         Endpoint::Check => Some(generator.subschema_for::<CheckDetail>()),
         Endpoint::Transitions => Some(generator.subschema_for::<Transitions>()),
         Endpoint::Overrides => Some(generator.subschema_for::<Overrides>()),
@@ -95,6 +96,11 @@ fn parameters(endpoint: Endpoint, path: &str) -> Vec<Value> {
             query("q", "occurs in name, id, target or message"),
             query("after", "the `next` of the page before"),
             query("limit", "1 to 1000; 100 if absent"),
+        ],
+        Endpoint::Rows => vec![
+            query("id", "these checks only; may be given up to 500 times"),
+            query("after", "the `next` of the rows before"),
+            query("limit", "1 to 10000; 5000 if absent"),
         ],
         Endpoint::Transitions => {
             vec![
@@ -130,6 +136,8 @@ mod tests {
             "Overview",
             "Page",
             "Problem",
+            "Rows",
+            "SinkState",
             "Transitions",
             "Transition",
             "OverrideEvent",

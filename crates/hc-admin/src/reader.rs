@@ -3,8 +3,8 @@
 use std::pin::Pin;
 
 use hc_api::{
-    CheckDetail, Filter, OverrideRequest, Overrides, Overview, Page, PageOf, Position, Readiness,
-    Transitions, WithdrawRequest,
+    CheckDetail, Filter, OverrideRequest, Overrides, Overview, Page, PageOf, Position, Readiness, Rows,
+    RowsOf, Transitions, WithdrawRequest,
 };
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,9 @@ pub trait Reader: Send + Sync + 'static {
 
     /// The checks that `filter` takes, a page of them.
     fn page(&self, filter: &Filter, page: &PageOf) -> Page;
+
+    /// Checks in columns: many of them in one answer.
+    fn rows(&self, of: &RowsOf) -> Rows;
 
     /// The check with this id or this name.
     fn check(&self, id_or_name: &str) -> Option<CheckDetail>;

@@ -11,6 +11,7 @@ pub(crate) enum Endpoint {
     Overview,
     Checks,
     Check,
+    Rows,
     Transitions,
     Events,
     OpenApi,
@@ -60,6 +61,11 @@ pub(crate) const ROUTES: &[Route] = &[
     Route::get("/api/v1/status", Endpoint::Overview, "Is something wrong, and is it the checker?"),
     Route::get("/api/v1/checks", Endpoint::Checks, "Checks in the order of their ids, filtered, in pages."),
     Route::get("/api/v1/checks/{check}", Endpoint::Check, "One check, by id or name."),
+    Route::get(
+        "/api/v1/rows",
+        Endpoint::Rows,
+        "All checks in columns, some thousands in an answer, for readers that show every one.",
+    ),
     Route::get(
         "/api/v1/transitions",
         Endpoint::Transitions,

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hc_api::{Filter, MAX_PAGE, Position};
+use hc_api::{Filter, MAX_PAGE, Position, RowsOf};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{ACCEPT, ALLOW, HeaderMap, HeaderValue};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::answer::{self, Body, JSON, TEXT};
 use crate::routes::{Endpoint, Found, find};
-use crate::{Action, ActionError, Actions, Caller, MetricsFormat, Reader, events, openapi};
+use crate::{Action, ActionError, Actions, Caller, MetricsFormat, Reader, events, openapi, page};
 
 /// The longest body of a request.
 const MAX_BODY: usize = 64 * 1024;
@@ -43,6 +43,11 @@ impl Service {
 
     /// `caller`: who may change something; nobody over TCP.
     pub(crate) async fn answer(&self, caller: Option<Caller>, request: Request<Incoming>) -> Response<Body> {
+        if [Method::GET, Method::HEAD].contains(request.method())
+            && let Some(response) = page::find(request.uri().path(), request.headers())
+        {
+            return response;
+        }
         let found = find(request.method(), request.uri().path(), caller.is_some());
         let (endpoint, check) = match found {
             Found::Endpoint(endpoint, check) => (endpoint, check.unwrap_or_default()),
@@ -83,6 +88,10 @@ impl Service {
             Endpoint::Overview => answer::json(StatusCode::OK, &self.reader.overview()),
             Endpoint::Checks => match Filter::from_query(query) {
                 Ok((filter, page)) => answer::json(StatusCode::OK, &self.reader.page(&filter, &page)),
+                Err(error) => answer::problem(StatusCode::BAD_REQUEST, error.to_string()),
+            },
+            Endpoint::Rows => match RowsOf::from_query(query) {
+                Ok(of) => answer::large_json(&self.reader.rows(&of), request.headers()),
                 Err(error) => answer::problem(StatusCode::BAD_REQUEST, error.to_string()),
             },
             Endpoint::Check => match self.reader.check(check) {

@@ -93,6 +93,19 @@ impl Reader for Shown {
         Page::new(checks, next)
     }
 
+    fn rows(&self, of: &hc_api::RowsOf) -> hc_api::Rows {
+        let behind = |id: &u64| *id > of.after.unwrap_or_default();
+        let mut ids: Vec<u64> = (1..=250).filter(behind).collect();
+        let next = (ids.len() > of.limit.get()).then(|| of.after.unwrap_or_default() + of.limit.get() as u64);
+        ids.truncate(of.limit.get());
+        let second = Duration::from_secs(1);
+        let target = Target::plain([192, 0, 2, 1].into(), 0);
+        let spec = CheckSpec::new(target, ProbeSpec::Icmp, Timing::every(second).timeout(second)).unwrap();
+        let mut writer = hc_api::RowsWriter::new(self.position(), UNIX_EPOCH);
+        ids.iter().for_each(|id| writer.push(CheckId(*id), &spec, &Status::NEW, &hc_api::RowOf::default()));
+        writer.end(next)
+    }
+
     fn check(&self, id_or_name: &str) -> Option<CheckDetail> {
         let found = self.checks.iter().find(|check| check.id == id_or_name || check.title() == id_or_name)?;
         Some(CheckDetail::new(found.clone(), Vec::new()))
@@ -204,6 +217,17 @@ impl Api {
         (status, body)
     }
 
+    /// The head of the answer in lower case, and the length of its body.
+    async fn head_of(&self, path: &str, fields: &str) -> (String, usize) {
+        let mut stream = self.connect().await;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{fields}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+        let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+        (String::from_utf8_lossy(&answer[..end]).to_lowercase(), answer.len() - end - 4)
+    }
+
     async fn get(&self, path: &str) -> (u16, String) {
         self.send(&format!("GET {path} HTTP/1.1"), b"").await
     }
@@ -253,6 +277,51 @@ async fn pages_hold_every_check_once() {
         path = format!("/api/v1/checks?limit=99&after={next}");
     }
     assert_eq!(ids, (1..=250).map(|id: u64| id.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn rows_come_in_columns() {
+    let api = Api::start(None, 100).await;
+    let first = api.json("/api/v1/rows?limit=200").await;
+    assert_eq!((&first["position"], &first["next"]), (&"77-0".into(), &"200".into()));
+    let rest = api.json("/api/v1/rows?limit=200&after=200").await;
+    assert_eq!((rest["id"][0].as_str(), rest["id"].as_array().unwrap().len()), (Some("201"), 50));
+    assert_eq!(rest.get("next"), None);
+    let word = usize::try_from(rest["health"][0].as_u64().unwrap()).unwrap();
+    assert_eq!(rest["words"][word], "unknown");
+    let (plain, all) = api.head_of("/api/v1/rows", "").await;
+    let (packed, less) = api.head_of("/api/v1/rows", "Accept-Encoding: gzip\r\n").await;
+    assert!(!plain.contains("content-encoding") && packed.contains("content-encoding: gzip"), "{packed}");
+    assert!(less * 3 < all, "{less} of {all} bytes");
+    api.check("GET /api/v1/rows?q=x HTTP/1.1", 400, "there are id, after and limit").await;
+}
+
+#[tokio::test]
+async fn the_page_comes_with_a_strict_policy_and_is_not_sent_twice() {
+    let api = Api::start(None, 100).await;
+    let (head, length) = api.head_of("/?q=x", "").await;
+    assert!(length > 1000 && head.starts_with("http/1.1 200"), "{head}");
+    for field in [
+        "content-type: text/html; charset=utf-8",
+        "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'; ",
+        "require-trusted-types-for 'script'",
+        "x-content-type-options: nosniff",
+        "referrer-policy: no-referrer",
+        "cache-control: no-cache",
+    ] {
+        assert!(head.contains(field), "{field}: {head}");
+    }
+    let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
+    for (known, status) in [(tag, "304"), ("\"0\"", "200"), (&format!("W/{tag}, \"0\""), "304")] {
+        let (head, length) = api.head_of("/", &format!("If-None-Match: {known}\r\n")).await;
+        assert!(head.starts_with(&format!("http/1.1 {status}")), "{known}: {head}");
+        assert_eq!(length == 0, status == "304");
+    }
+    let (head, less) = api.head_of("/page/style.css", "Accept-Encoding: br, gzip\r\n").await;
+    let (_, all) = api.head_of("/page/style.css", "").await;
+    assert!(head.contains("content-encoding: gzip") && less * 2 < all, "{less} of {all}: {head}");
+    api.check("GET /page/nothing.js HTTP/1.1", 404, "no such path").await;
+    api.check("POST / HTTP/1.1", 404, "no such path").await;
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ mod filter;
 mod journal;
 mod overrides;
 mod reproduce;
+mod rows;
 mod state;
 mod status;
 mod time;
@@ -36,6 +37,9 @@ pub use overrides::{
     WithdrawRequest,
 };
 pub use reproduce::{Reproduction, reproduce};
+pub use rows::{DEFAULT_ROWS, MAX_IDS, MAX_ROWS, RowOf, Rows, RowsOf, RowsWriter};
 pub use state::{CheckState, HeldState};
-pub use status::{Counts, Overview, Problem, Readiness, ShardState};
+pub use status::{
+    Counts, Lateness, Overview, ProbeCounts, Problem, Readiness, ShardState, SinkState, SourceState,
+};
 pub use time::latest_instant;

@@ -265,7 +265,7 @@ fn is_one(rise: &u32) -> bool {
 }
 
 /// The address or the host name and, where there is one, the port.
-fn target_text(spec: &CheckSpec) -> String {
+pub(crate) fn target_text(spec: &CheckSpec) -> String {
     let target = spec.target();
     match (spec.host_name(), spec.probe()) {
         (Some(host), ProbeSpec::Icmp) => host.name().to_owned(),

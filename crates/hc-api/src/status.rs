@@ -84,6 +84,116 @@ impl ShardState {
     }
 }
 
+/// Probes of all threads, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct ProbeCounts {
+    /// Probes that began.
+    pub started: u64,
+    /// Those that run now.
+    pub in_flight: u64,
+    /// Checks that are due now and wait because too many probes run.
+    pub waiting: u64,
+    /// Probes that said nothing because of the checker's own machine.
+    pub inconclusive: u64,
+    /// Times that a thread ran much later than it meant to.
+    pub stalls: u64,
+    /// How long these were all together, in seconds.
+    pub stalled_seconds: f64,
+}
+
+impl ProbeCounts {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// How much later than due probes began, since the start, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Lateness {
+    /// Half of all were not later than this.
+    pub p50_seconds: f64,
+    /// 99 of 100 were not later than this.
+    pub p99_seconds: f64,
+    /// The latest.
+    pub max_seconds: f64,
+}
+
+impl Lateness {
+    /// These three, in seconds.
+    #[must_use]
+    pub fn new(p50_seconds: f64, p99_seconds: f64, max_seconds: f64) -> Self {
+        Self { p50_seconds, p99_seconds, max_seconds }
+    }
+}
+
+/// Where checks come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct SourceState {
+    /// When a set of checks last took effect. Absent before the first. RFC 3339, UTC.
+    #[serde(default, with = "crate::time::option", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    pub applied_at: Option<SystemTime>,
+    /// Sets that took effect since the start.
+    pub applied: u64,
+    /// Checks of the latest set that were rejected.
+    pub rejected: u64,
+}
+
+impl SourceState {
+    /// These figures.
+    #[must_use]
+    pub fn new(applied_at: Option<SystemTime>, applied: u64, rejected: u64) -> Self {
+        Self { applied_at, applied, rejected }
+    }
+}
+
+/// A consumer of health.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct SinkState {
+    /// Its name.
+    pub name: String,
+    /// Checks with something that it has not taken yet.
+    pub pending: u64,
+    /// How long the oldest of that has been waiting, in seconds. Absent where nothing waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_pending_seconds: Option<f64>,
+    /// Batches that it took.
+    pub delivered: u64,
+    /// Batches that it did not.
+    pub failed: u64,
+    /// Failures since the last batch that it took.
+    pub failures_in_a_row: u32,
+    /// Why the latest failed. Empty: none has.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub last_error: String,
+}
+
+impl SinkState {
+    /// A consumer that has not been given anything.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            pending: 0,
+            oldest_pending_seconds: None,
+            delivered: 0,
+            failed: 0,
+            failures_in_a_row: 0,
+            last_error: String::new(),
+        }
+    }
+}
+
 /// The answer to "is something wrong, and is it us?".
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -104,6 +214,31 @@ pub struct Overview {
     pub readiness: Readiness,
     /// The threads that run probes.
     pub shards: Vec<ShardState>,
+    /// Their probes, since the start.
+    #[serde(default)]
+    pub probes: ProbeCounts,
+    /// How much later than due these began.
+    #[serde(default)]
+    pub lateness: Lateness,
+    /// Where checks come from.
+    #[serde(default)]
+    pub source: SourceState,
+    /// Who gets their health.
+    #[serde(default)]
+    pub sinks: Vec<SinkState>,
+    /// Failures that are held because a check that theirs depends on is down.
+    #[serde(default)]
+    pub dependents_held: u64,
+    /// Overrides that stand now.
+    #[serde(default)]
+    pub overrides: u64,
+    /// Behind the latest change of health: `EPOCH-SEQUENCE`.
+    #[serde(default)]
+    pub position: String,
+    /// The checker's clock when this was answered. RFC 3339, UTC. Absent from older servers.
+    #[serde(default, with = "crate::time::option", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    pub now: Option<SystemTime>,
 }
 
 impl Overview {
@@ -117,7 +252,22 @@ impl Overview {
         readiness: Readiness,
         shards: Vec<ShardState>,
     ) -> Self {
-        Self { node: node.into(), version: version.into(), started_at, checks, readiness, shards }
+        Self {
+            node: node.into(),
+            version: version.into(),
+            started_at,
+            checks,
+            readiness,
+            shards,
+            probes: ProbeCounts::default(),
+            lateness: Lateness::default(),
+            source: SourceState::default(),
+            sinks: Vec::new(),
+            dependents_held: 0,
+            overrides: 0,
+            position: String::new(),
+            now: None,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use clap::builder::PossibleValuesParser;
 use self::tally::Tally;
 use crate::setup::{self, Need};
 use crate::workspace::Workspace;
-use crate::{api, build, chaos, command, dist, docs, integration, parity, proxy, sim};
+use crate::{api, build, chaos, command, dist, docs, integration, page, parity, proxy, sim};
 
 /// One step: its group and name, what it shows, what it needs on the machine, and how it is done. A step that runs tests
 /// returns their tally.
@@ -88,6 +88,7 @@ const STEPS: &[Step] = &[
         integration::NEEDS,
         Tests(integration),
     ),
+    step("e2e", "page", "the page in Chromium, its types and its contrasts", page::NEEDS, Tests(page::test)),
     step(
         "e2e",
         "dist",

@@ -204,6 +204,59 @@ pub(crate) fn go_tests(commands: Vec<(String, Command)>, at_once: usize) -> Resu
     })
 }
 
+/// Runs `node --test` with the reporter `tap` and shows its output as it comes.
+pub(crate) fn node_tests(command: &mut Command) -> Result<Tally> {
+    let mut output = NodeOutput::default();
+    let succeeded = command::stream(command, |line| {
+        println!("{line}");
+        output.line(line);
+    })?;
+    Ok(output.end(succeeded))
+}
+
+/// The Test Anything Protocol, as node writes it: the totals are comments at the end.
+#[derive(Default)]
+struct NodeOutput {
+    tally: Tally,
+    /// Lines of the test that failed last.
+    failing: Vec<String>,
+}
+
+impl NodeOutput {
+    fn line(&mut self, line: &str) {
+        let count = |word: &str| line.strip_prefix(word).and_then(|count| count.trim().parse::<u64>().ok());
+        if let Some(passed) = count("# pass ") {
+            self.tally.passed = passed;
+        } else if let Some(failed) = count("# fail ") {
+            self.tally.failed += failed;
+        } else if let Some(cancelled) = count("# cancelled ") {
+            self.tally.failed += cancelled;
+        } else if let Some(skipped) = count("# skipped ") {
+            self.tally.skipped = skipped;
+        } else if line.trim_start().starts_with("not ok ") {
+            self.failing.push(line.to_owned());
+        } else if line.trim_start().starts_with("ok ") || line.starts_with("# Subtest") {
+            self.close();
+        } else if !self.failing.is_empty() {
+            self.failing.push(line.to_owned());
+        }
+    }
+
+    /// What failed says it in its first lines; its stack follows.
+    fn close(&mut self) {
+        self.failing.truncate(REPEATED);
+        let failing = std::mem::take(&mut self.failing);
+        self.tally.say(&failing);
+    }
+
+    fn end(mut self, succeeded: bool) -> Tally {
+        self.close();
+        self.tally.runner_failed = !succeeded;
+        self.tally.lines.push(format!("page: {}", self.tally));
+        self.tally
+    }
+}
+
 #[derive(Default)]
 struct CargoOutput {
     tally: Tally,
@@ -324,6 +377,18 @@ mod tests {
         test a ... ok\n\
         test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
         test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 5 filtered out; finished in 0.00s\n";
+
+    #[test]
+    fn counts_node_tests() {
+        let said = "TAP version 13\n# Subtest: a\nok 1 - a\n# Subtest: b\nnot ok 2 - b\n  ---\n  error: 'why'\n  ...\n1..2\n# tests 2\n\
+                    # suites 0\n# pass 1\n# fail 1\n# cancelled 0\n# skipped 3\n";
+        let mut read = NodeOutput::default();
+        said.lines().for_each(|line| read.line(line));
+        let tally = read.end(false);
+        assert_eq!(tally.to_string(), "1 passed, 1 failed, 3 skipped");
+        assert!(tally.said.contains(&"  error: 'why'".to_owned()), "{:?}", tally.said);
+        assert!(tally.verdict().is_err());
+    }
 
     #[test]
     fn counts_cargo_test() {

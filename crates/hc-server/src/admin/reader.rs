@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use hc_admin::{ActionError, BoxFuture, MetricsFormat, Reader};
 use hc_api::{
-    CheckDetail, CheckState, Filter, LatencyState, OverrideKind, Overrides, Overview, Page, PageOf, Position,
-    ProbeState, Readiness, ReportedState, ShardState, Transition, Transitions,
+    CheckDetail, CheckState, Filter, LatencyState, Lateness, OverrideKind, Overrides, Overview, Page, PageOf,
+    Position, ProbeState, Readiness, ReportedState, RowOf, Rows, RowsOf, RowsWriter, ShardState, SinkState,
+    SourceState, Transition, Transitions,
 };
 use hc_files::{ReloadError, Reloads};
 use hc_ipc::IpcHandle;
@@ -119,6 +120,27 @@ impl ViewReader {
             .with_overrides(overrides.of(check.id).map(override_state).collect())
     }
 
+    fn row(&self, writer: &mut RowsWriter, check: &CheckView, overrides: &Standings) {
+        let metadata = self.sources.directory.get(check.id);
+        let labels = metadata.iter().flat_map(|metadata| metadata.labels.iter());
+        let labels: Vec<(&str, &str)> = labels.map(|(key, value)| (&**key, &**value)).collect();
+        let reported = reported(check)
+            .map(|other| (other.health.map(|health| health.to_string()).unwrap_or_default(), other.by));
+        let words = overrides.of(check.id).filter(|one| one.is_open).map(|one| override_state(one).word());
+        let words = words.collect::<Vec<_>>().join(", ");
+        let more = RowOf {
+            name: metadata.as_ref().and_then(|metadata| metadata.name.as_deref()),
+            labels: &labels,
+            since: check.progress.since,
+            mean_us: check.latency.mean,
+            max_us: check.latency.max,
+            failed: check.last_failure.as_deref().map(|last| (last.at, &last.failure)),
+            reported: reported.as_ref().map(|(health, by)| (&**health, &**by)),
+            overrides: &words,
+        };
+        writer.push(check.id, &check.spec, &check.status, &more);
+    }
+
     fn transition(&self, transition: &hc_view::Transition) -> Transition {
         let status = Status {
             health: transition.to,
@@ -148,6 +170,17 @@ fn reported(check: &CheckView) -> Option<ReportedState> {
     differs.then(|| ReportedState::new(Some(other.status.health), other.by))
 }
 
+fn sink_state(consumer: &Consumer) -> SinkState {
+    let queue = consumer.outbox.stats();
+    let mut sink = SinkState::new(&*consumer.name);
+    sink.pending = u64::try_from(queue.undelivered).unwrap_or(u64::MAX);
+    sink.oldest_pending_seconds = queue.oldest_undelivered.map(|age| age.as_secs_f64());
+    (sink.delivered, sink.failed) = (queue.delivered, queue.failed);
+    sink.failures_in_a_row = queue.failures_in_a_row;
+    sink.last_error = queue.last_error.unwrap_or_default();
+    sink
+}
+
 impl ViewReader {
     /// What is wrong with this machine: shards that hang, and local faults.
     fn own_trouble(&self) -> Vec<String> {
@@ -156,8 +189,11 @@ impl ViewReader {
             format!("shard {} has not done what is due for {} s", beat.shard, beat.overdue.as_secs())
         });
         let held = self.manager.stats().held().into_iter();
-        let held =
-            held.map(|(label, checks)| format!("{checks} checks are held because of this machine: {label}"));
+        let held = held.map(|(label, checks)| match checks {
+            0 => format!("probes say nothing because of this machine: {label}"),
+            1 => format!("1 check is held because of this machine: {label}"),
+            _ => format!("{checks} checks are held because of this machine: {label}"),
+        });
         stuck.chain(held).collect()
     }
 }
@@ -195,14 +231,52 @@ impl Reader for ViewReader {
             let latest = now.checked_sub(beat.last_turn).unwrap_or(now);
             ShardState::new(beat.shard, checks, in_flight, latest, beat.overdue > STUCK)
         });
-        Overview::new(
+        let mut overview = Overview::new(
             self.node.as_str(),
             env!("CARGO_PKG_VERSION"),
             self.started,
             self.view.read(Table::counts).into(),
             self.readiness(),
             shards.collect(),
-        )
+        );
+        let stats = self.manager.stats();
+        let probes = &mut overview.probes;
+        probes.started = stats.started;
+        (probes.in_flight, probes.waiting) = (number(stats.in_flight), number(stats.waiting));
+        let local = stats.results.iter().filter(|(label, _)| label.starts_with("local_"));
+        probes.inconclusive = local.map(|(_, count)| count).sum();
+        (probes.stalls, probes.stalled_seconds) = (stats.stalls, stats.stalled.as_secs_f64());
+        let late = [stats.lateness.p50(), stats.lateness.p99(), stats.lateness.max()];
+        let [p50, p99, max] = late.map(|late| late.as_secs_f64());
+        overview.lateness = Lateness::new(p50, p99, max);
+        let source = self.sources.figures();
+        overview.source = SourceState::new(source.applied, source.applied_total, source.rejected);
+        overview.sinks = self.consumers.iter().map(sink_state).collect();
+        overview.dependents_held = number(self.dependents_held.load(Ordering::Relaxed));
+        let standing = self.pipeline.overrides();
+        overview.overrides = number(standing.all.iter().filter(|one| one.is_open).count());
+        overview.position = self.position().to_string();
+        overview.now = Some(now);
+        overview
+    }
+
+    fn rows(&self, of: &RowsOf) -> Rows {
+        // Before the rows are read: a change that comes meanwhile is told twice rather than lost.
+        let mut writer = RowsWriter::new(self.position(), SystemTime::now());
+        let overrides = self.pipeline.overrides();
+        if !of.ids.is_empty() {
+            let checks = of.ids.iter().filter_map(|id| self.view.check(CheckId(*id)));
+            checks.for_each(|check| self.row(&mut writer, &check, &overrides));
+            return writer.end(None);
+        }
+        let mut next = Some(of.after.map_or(Cursor::default(), Cursor::from_number));
+        while let Some(from) = next.filter(|_| writer.len() < of.limit.get()) {
+            let left = of.limit.get() - writer.len();
+            let rows = self.view.page(from, left.min(ROWS));
+            rows.checks.iter().for_each(|check| self.row(&mut writer, check, &overrides));
+            next = rows.next;
+        }
+        writer.end(next.map(Cursor::number))
     }
 
     fn page(&self, filter: &Filter, page: &PageOf) -> Page {

@@ -1,7 +1,7 @@
 //! The same backends checked by an hc-server without Seesaw, from a file, which writes what it finds to a log.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,6 +13,7 @@ use serde_json::Value;
 pub(crate) struct Alone {
     checks: String,
     events: PathBuf,
+    page: SocketAddr,
     /// How many bytes of them were read.
     read: usize,
 }
@@ -28,9 +29,13 @@ impl Alone {
         for (name, address, probe) in checks {
             text += &format!("\n[[check]]\nname = \"{name}\"\ntarget = \"{address}\"\n{probe}\n");
         }
+        // Free until somebody else takes it in the moment before the server does.
+        let page =
+            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).context("no free port")?;
         let (file, events) = (directory.join("checks.toml"), directory.join("events.log"));
         let config = format!(
-            "[source]\nkind = \"file\"\nfiles = [{file:?}]\n\n[[sink]]\nname = \"events\"\nkind = \"log\"\npath = {events:?}\n"
+            "[source]\nkind = \"file\"\nfiles = [{file:?}]\n\n[[sink]]\nname = \"events\"\nkind = \"log\"\npath = {events:?}\n\n\
+             [admin]\nlisten = \"{page}\"\n"
         );
         fs::write(&file, &text).context("cannot write the file of checks")?;
         fs::write(directory.join("alone.toml"), config).context("cannot write the configuration")?;
@@ -39,12 +44,17 @@ impl Alone {
         let mut command = Command::new(server);
         command.arg("--config").arg(directory.join("alone.toml"));
         command.arg("--socket").arg(state.join("hc.sock")).arg("--state-dir").arg(&state);
-        Ok((Self { checks: text, events, read: 0 }, command))
+        Ok((Self { checks: text, events, page, read: 0 }, command))
     }
 
     /// The file of checks.
     pub(crate) fn checks(&self) -> &str {
         &self.checks
+    }
+
+    /// Where its page is.
+    pub(crate) fn page(&self) -> String {
+        format!("http://{}/", self.page)
     }
 
     /// Changes that were written since the last call: name, health and words.

@@ -224,6 +224,7 @@ impl Demo {
             "A second hc-server checks the same backends without Seesaw, from this file:\n\n{}",
             self.alone.checks()
         );
+        println!("Its page, for a browser on this machine: {}\n", self.alone.page());
         println!("{:>8}  {:9}{:9}", "seconds", "where", "what");
         let all_healthy = |states: &[String], alone: &[String]| {
             states[1..].iter().chain(alone).all(|state| state == "healthy")

@@ -1,0 +1,93 @@
+// What operators say of checks: who, why, until when.
+
+/** @import { Child } from "./dom.js" */
+/** @import { Model } from "./model.js" */
+import { command, foreign, h, table } from "./dom.js";
+import { clock, number, shell, span } from "./words.js";
+
+/**
+ * @typedef {object} Override
+ * @property {string} check
+ * @property {string[]} [ids]
+ * @property {"force" | "mute" | "pause"} kind
+ * @property {string} [health]
+ * @property {boolean} active
+ * @property {string} reason
+ * @property {string} by
+ * @property {string} asked_at
+ * @property {string} from
+ * @property {string} [until]
+ * @property {string} [weekly]
+ * @property {string} [next_change]
+ */
+
+/** The command that ends each kind. */
+const END = { force: "unforce", mute: "unmute", pause: "resume" };
+
+/** @param {Override} order */
+function word(order) {
+  if (order.kind === "force") return `forced ${order.health ?? ""}`.trim();
+  return order.kind === "mute" ? "muted" : "paused";
+}
+
+/**
+ * @param {Override} order
+ * @param {number} now
+ */
+function until(order, now) {
+  if (order.weekly) return `each week ${order.weekly}`;
+  if (!order.until) return "until somebody ends it";
+  const at = Date.parse(order.until);
+  return `until ${clock(at)}${at > now ? `, ${span(at - now)} more` : ""}`;
+}
+
+/**
+ * @param {Override} order
+ * @param {number} now
+ * @returns {Child}
+ */
+export function overrideWords(order, now) {
+  const begin = order.active ? "" : `not at present${order.next_change ? `, again at ${clock(Date.parse(order.next_change))}` : ""}: `;
+  return h("span", {}, begin, h("strong", {}, word(order)), ` by `, foreign(order.by), `, ${until(order, now)}: `, foreign(order.reason));
+}
+
+/**
+ * @param {Override[]} list
+ * @param {Model} model
+ * @param {(name: string) => void} open
+ * @returns {Child[]}
+ */
+export function overridesPage(list, model, open) {
+  const now = model.now();
+  const note = h("p", { class: "muted" }, "This page changes nothing: overrides are set and ended over the server’s Unix socket, by these commands on its machine.");
+  const how = [
+    command('hcctl force down CHECK --for 1h --reason "…"', "Consumers get this health, whatever probes find:"),
+    command('hcctl mute CHECK --for 1h --reason "…"', "Consumers keep what they have; probes go on:"),
+    command('hcctl pause CHECK --for 1h --reason "…"', "No probe begins:"),
+  ];
+  if (!list.length) return [h("p", {}, "No override stands or is planned."), note, ...how];
+  const rows = list.map((order) => {
+    /** @type {Child} */
+    let checks = foreign(order.check);
+    const running = order.ids?.length ?? 0;
+    if (running) {
+      checks = h("a", { href: `?check=${encodeURIComponent(order.check)}`, click: go }, foreign(order.check));
+    }
+    /** @param {MouseEvent} event */
+    function go(event) {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      open(order.check);
+    }
+    const end = `hcctl ${END[order.kind]} ${shell(order.check)}`;
+    return [
+      h("strong", { class: order.active ? "" : "muted" }, word(order), order.active ? "" : " (not at present)"),
+      h("span", {}, checks, running > 1 ? ` (${number(running)} checks)` : running ? "" : " (does not run)"),
+      foreign(order.reason),
+      h("span", {}, foreign(order.by), ` at ${clock(Date.parse(order.asked_at))}`),
+      until(order, now),
+      h("code", {}, end),
+    ];
+  });
+  return [table("Overrides", ["what", "check", "why", "who", "until", "ended by"], rows), note, ...how];
+}
