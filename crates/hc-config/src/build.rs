@@ -20,6 +20,7 @@ pub(crate) struct Draft {
     pub(crate) name: Arc<str>,
     pub(crate) labels: Labels,
     pub(crate) depends_on: DependsOn,
+    pub(crate) metrics: bool,
     pub(crate) spec: CheckSpec,
     pub(crate) at: Span,
 }
@@ -109,6 +110,7 @@ impl Build<'_> {
         let depends_on = self.depends_on();
         let mut names: Vec<Arc<str>> = Vec::new();
         let excluded = expand::excluded(self.layer);
+        let metrics = settings.flag(&keys::METRICS).unwrap_or_default();
         let ways = Ways::read(settings, self.report);
         let mut drafts = Drafts::default();
         let mut wrong_at = None;
@@ -139,7 +141,9 @@ impl Build<'_> {
                 names.push(Arc::clone(&name));
             }
             match (spec, place.host) {
-                (Ok(spec), Host::Ip(_)) => drafts.checks.push(Draft { name, labels, depends_on, spec, at }),
+                (Ok(spec), Host::Ip(_)) => {
+                    drafts.checks.push(Draft { name, labels, depends_on, metrics, spec, at });
+                }
                 (Ok(_), Host::Name(_)) if self.resolve() != Resolve::Each && settings.has(&keys::SOURCE) => {
                     wrong_at = Some(place.at);
                     let at = settings.get(&keys::SOURCE).map_or(place.at, |source| source.at);
@@ -154,6 +158,7 @@ impl Build<'_> {
                         name,
                         labels,
                         depends_on,
+                        metrics,
                         host,
                         port,
                         resolve,

@@ -35,6 +35,8 @@ pub struct HostCheck {
     pub labels: Labels,
     /// Names of the checks that it depends on.
     pub depends_on: DependsOn,
+    /// Whether it has series of its own in the metrics.
+    pub metrics: bool,
     /// The host name, in lower case.
     pub host: Arc<str>,
     /// The port; 0 for ICMP.
@@ -75,6 +77,7 @@ impl HostCheck {
             name,
             labels: Arc::clone(&self.labels),
             depends_on: Arc::clone(&self.depends_on),
+            metrics: self.metrics,
             spec: Arc::new(spec),
         }))
     }
@@ -103,7 +106,8 @@ impl HostCheck {
         let spec = CheckSpec::of_host_name(host, target, probe, self.template.timing())?;
         let (name, labels) = (Arc::clone(&self.name), Arc::clone(&self.labels));
         let depends_on = Arc::clone(&self.depends_on);
-        Ok(Check { id: self.id(), name, labels, depends_on, spec: Arc::new(spec) })
+        let metrics = self.metrics;
+        Ok(Check { id: self.id(), name, labels, depends_on, metrics, spec: Arc::new(spec) })
     }
 }
 

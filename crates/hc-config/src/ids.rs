@@ -38,6 +38,7 @@ pub(crate) fn assign(drafts: Drafts, id_of: fn(&str) -> CheckId, report: &mut Re
         name: draft.name,
         labels: draft.labels,
         depends_on: draft.depends_on,
+        metrics: draft.metrics,
         spec: Arc::new(draft.spec),
     });
     let hosts = drafts.hosts.into_iter().map(|draft| draft.check);
@@ -95,6 +96,7 @@ mod tests {
             name: name.into(),
             labels: Arc::default(),
             depends_on: Arc::default(),
+            metrics: false,
             spec,
             at: Span { file: 0, start },
         }

@@ -45,6 +45,7 @@ macro_rules! and_shared {
             &START_DELAY,
             &LABELS,
             &DEPENDS_ON,
+            &METRICS,
             &MODE,
             &MARK,
             &BACKEND,
@@ -117,6 +118,7 @@ static DEFAULTS_TABLE: Table = Table {
         &JITTER,
         &START_DELAY,
         &LABELS,
+        &METRICS,
         &PORT,
         &MODE,
         &MARK,
@@ -184,6 +186,13 @@ pub(crate) static LABELS: Key = Key {
     form: Form::Labels,
     default: "none",
     doc: "Labels of the check, for filters and metrics. They are joined with those of group and templates, name by name.",
+};
+pub(crate) static METRICS: Key = Key {
+    name: "metrics",
+    form: Form::Flag,
+    default: "false",
+    doc: "Whether each of these checks has series of its own in the metrics of hc-server, within its `[metrics] max_checks`. \
+          All checks are counted by kind in any case.",
 };
 pub(crate) static SOURCE: Key = Key {
     name: "source",

@@ -92,18 +92,21 @@ pub struct Check {
     pub labels: Labels,
     /// Names of the checks that this one depends on.
     pub depends_on: DependsOn,
+    /// Whether it has series of its own in the metrics.
+    pub metrics: bool,
     /// What is checked.
     pub spec: Arc<CheckSpec>,
 }
 
 impl Check {
-    /// Its name and its labels, as they travel beside the spec.
+    /// Its name, its labels and what else travels beside the spec.
     #[must_use]
     pub fn metadata(&self) -> Metadata {
         Metadata {
             name: Some(Arc::clone(&self.name)),
             labels: Arc::clone(&self.labels),
             depends_on: Arc::clone(&self.depends_on),
+            metrics: self.metrics,
         }
     }
 }

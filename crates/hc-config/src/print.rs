@@ -48,7 +48,7 @@ pub fn print(checks: &Checks) -> Result<String, PrintError> {
     let error = |name: &str, problem| PrintError { name: name.to_owned(), problem };
     let of_checks = checks.checks.iter().map(|check| {
         let table = table(&check.name, &check.labels, &check.spec);
-        let table = table.map(|table| depending(table, &check.depends_on));
+        let table = table.map(|table| beside(table, &check.depends_on, check.metrics));
         table.map_err(|problem| error(&check.name, problem))
     });
     let of_hosts =
@@ -63,7 +63,11 @@ pub fn print(checks: &Checks) -> Result<String, PrintError> {
     Ok(out)
 }
 
-fn depending(mut table: Table, on: &DependsOn) -> Table {
+/// Enters what is known of a check beside its spec.
+fn beside(mut table: Table, on: &DependsOn, metrics: bool) -> Table {
+    if metrics {
+        put(&mut table, "metrics", true);
+    }
     if !on.is_empty() {
         put(&mut table, "depends_on", on.iter().map(|name| Value::from(&**name)).collect::<Vec<Value>>());
     }
@@ -71,7 +75,8 @@ fn depending(mut table: Table, on: &DependsOn) -> Table {
 }
 
 fn host_table(check: &HostCheck) -> Result<Table, String> {
-    let mut table = depending(table(&check.name, &check.labels, &check.template)?, &check.depends_on);
+    let table = table(&check.name, &check.labels, &check.template)?;
+    let mut table = beside(table, &check.depends_on, check.metrics);
     let target = TargetItem::Host(check.host.clone(), (check.port != 0).then_some(check.port));
     put(&mut table, "target", target.to_string());
     let resolve = match check.resolve {

@@ -565,3 +565,21 @@ fn checks_depend_on_others_of_whichever_file() {
     let again = parse(&[printed], &Limits::default(), &NoFiles).unwrap();
     assert_eq!(again.checks[1].depends_on, read.checks[1].depends_on);
 }
+
+#[test]
+fn a_group_asks_for_series_and_a_check_of_it_may_decline() {
+    let text = "[group.web]\nmetrics = true\nhttp = {}\n\
+                [[check]]\nname = 'a'\ngroup = 'web'\ntarget = ['192.0.2.2', '192.0.2.3']\n\
+                [[check]]\nname = 'b'\ngroup = 'web'\ntarget = '192.0.2.4'\nmetrics = false\n\
+                [[check]]\nname = 'c'\ntarget = '192.0.2.5'\nicmp = {}\n\
+                [[check]]\nname = 'd'\ngroup = 'web'\ntarget = 'example.com'\n";
+    let read = parse(&[SourceFile::new("f", text)], &Limits::default(), &NoFiles).unwrap();
+    let asks: Vec<bool> = read.checks.iter().map(|check| check.metadata().metrics).collect();
+    assert_eq!(asks, [true, true, false, false]);
+    let of_address = read.hosts[0].check("192.0.2.6".parse().unwrap()).unwrap().unwrap();
+    assert!(of_address.metadata().metrics && read.hosts[0].check_of_all([]).unwrap().metadata().metrics);
+    let printed = SourceFile::new("printed.toml", hc_config::print(&read).unwrap());
+    let again = parse(&[printed], &Limits::default(), &NoFiles).unwrap();
+    let asks: Vec<bool> = again.checks.iter().map(|check| check.metrics).collect();
+    assert_eq!((asks, again.hosts[0].metrics), (vec![true, true, false, false], true));
+}

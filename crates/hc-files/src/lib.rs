@@ -3,11 +3,14 @@
 //! A reading counts as a whole or not at all: while anything is wrong with the files the old checks stand. What did not change is
 //! not probed anew, since the manager compares.
 
+mod figures;
 mod plan;
 mod reader;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use hc_config::{Checks, Limits};
 use hc_resolve::{Change, Handle, NamesConfig, Resolver, follow};
@@ -16,9 +19,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+pub use figures::ReloadStats;
 pub use plan::Difference;
 pub use reader::{Loaded, load};
 
+use figures::Figures;
 use plan::Planned;
 use reader::{Reader, Reading};
 
@@ -78,7 +83,10 @@ pub type Reloaded = Result<String, ReloadError>;
 
 /// Asks for the files to be read again.
 #[derive(Clone, Debug)]
-pub struct Reloads(mpsc::Sender<oneshot::Sender<Reloaded>>);
+pub struct Reloads {
+    ask: mpsc::Sender<oneshot::Sender<Reloaded>>,
+    figures: Arc<Figures>,
+}
 
 impl Reloads {
     /// Reads the files again, and says what changed when it is in effect.
@@ -90,8 +98,14 @@ impl Reloads {
     /// Dropping the future leaves the files read again or not.
     pub async fn reload(&self) -> Reloaded {
         let (answer, answered) = oneshot::channel();
-        self.0.send(answer).await.map_err(|_| ReloadError::Stopping)?;
+        self.ask.send(answer).await.map_err(|_| ReloadError::Stopping)?;
         answered.await.map_err(|_| ReloadError::Stopping)?
+    }
+
+    /// What came of all readings since the start, whoever or whatever asked for them.
+    #[must_use]
+    pub fn stats(&self) -> ReloadStats {
+        self.figures.get()
     }
 }
 
@@ -108,6 +122,7 @@ pub struct FileSource {
     later: Vec<oneshot::Sender<Reloaded>>,
     /// The last reading failed for a shortage, which is logged once.
     is_short: bool,
+    figures: Arc<Figures>,
     names: Handle,
     addresses: mpsc::Receiver<Change>,
 }
@@ -126,7 +141,8 @@ impl FileSource {
     ) -> io::Result<(Self, Reloads, impl Future<Output = ()> + Send + use<>)> {
         let (changed, addresses) = mpsc::channel(16);
         let (names, following) = follow(resolver, config.names.clone(), changed, shutdown);
-        let (sender, asked) = mpsc::channel(16);
+        let (ask, asked) = mpsc::channel(16);
+        let figures = Arc::new(Figures::new(SystemTime::now()));
         let reader = Reader::start(config.clone(), &loaded)?;
         let Loaded { checks, .. } = loaded;
         warn_of(&checks);
@@ -140,10 +156,11 @@ impl FileSource {
             waiting: Vec::new(),
             later: Vec::new(),
             is_short: false,
+            figures: figures.clone(),
             names,
             addresses,
         };
-        Ok((source, Reloads(sender), following))
+        Ok((source, Reloads { ask, figures }, following))
     }
 
     fn take(&mut self, Reading { is_asked, checks }: Reading) -> Option<Proposal> {
@@ -161,6 +178,7 @@ impl FileSource {
                 let words = errors.to_string();
                 let error = if errors.is_shortage() {
                     self.is_short = true;
+                    self.figures.short();
                     if !was_short {
                         warn!(
                             problem = words,
@@ -169,6 +187,7 @@ impl FileSource {
                     }
                     ReloadError::Shortage(words)
                 } else {
+                    self.figures.wrong();
                     for problem in errors.diagnostics().iter().take(NAMED) {
                         error!(problem = %problem, "the files of checks are wrong");
                     }
@@ -189,8 +208,9 @@ impl FileSource {
             unchanged = difference.unchanged,
             "the files of checks were read again"
         );
-        let words = difference.to_string();
+        let (words, figures) = (difference.to_string(), self.figures.clone());
         let reply = Reply::new(move |rejected| {
+            figures.applied(SystemTime::now());
             let words = match rejected.len() {
                 0 => words,
                 count => format!("{words}; {count} rejected, see the log"),

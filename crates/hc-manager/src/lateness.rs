@@ -20,6 +20,7 @@ const BUCKETS: usize = 16 + 33 * PER_OCTAVE;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lateness {
     counts: Vec<u64>,
+    sum: Nanos,
     max: Nanos,
 }
 
@@ -62,6 +63,20 @@ impl Lateness {
         self.quantile(0.99)
     }
 
+    /// How many delays were at most `limit`; those that cannot be told from it by an eighth may be among them or not.
+    #[must_use]
+    pub fn at_most(&self, limit: Duration) -> u64 {
+        let limit = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
+        let below = self.counts.iter().enumerate().take_while(|(bucket, _)| upper_bound(*bucket) <= limit);
+        below.map(|(_, count)| count).sum()
+    }
+
+    /// All delays together.
+    #[must_use]
+    pub fn sum(&self) -> Duration {
+        Duration::from_nanos(self.sum)
+    }
+
     /// The largest delay.
     #[must_use]
     pub fn max(&self) -> Duration {
@@ -73,21 +88,25 @@ impl Lateness {
 #[derive(Debug)]
 pub(crate) struct LatenessGauge {
     counts: [AtomicU64; BUCKETS],
+    sum: AtomicU64,
     max: AtomicU64,
 }
 
 impl LatenessGauge {
     pub(crate) fn new() -> Self {
-        Self { counts: [const { AtomicU64::new(0) }; BUCKETS], max: AtomicU64::new(0) }
+        let counts = [const { AtomicU64::new(0) }; BUCKETS];
+        Self { counts, sum: AtomicU64::new(0), max: AtomicU64::new(0) }
     }
 
     pub(crate) fn record(&self, late: Nanos) {
         self.counts[bucket(late / 1000)].fetch_add(1, Relaxed);
+        self.sum.fetch_add(late, Relaxed);
         self.max.fetch_max(late, Relaxed);
     }
 
     pub(crate) fn reset(&self) {
         self.counts.iter().for_each(|count| count.store(0, Relaxed));
+        self.sum.store(0, Relaxed);
         self.max.store(0, Relaxed);
     }
 
@@ -96,6 +115,7 @@ impl LatenessGauge {
         for (sum, count) in lateness.counts.iter_mut().zip(&self.counts) {
             *sum += count.load(Relaxed);
         }
+        lateness.sum = lateness.sum.wrapping_add(self.sum.load(Relaxed));
         lateness.max = lateness.max.max(self.max.load(Relaxed));
     }
 }
@@ -151,6 +171,11 @@ mod tests {
         near(lateness.p99(), 990);
         assert_eq!(lateness.quantile(1.0), Duration::from_secs(1));
         assert_eq!(lateness.max(), Duration::from_secs(1));
+        assert_eq!(lateness.sum(), Duration::from_millis(1000 * 1001));
+        let about =
+            |millis| lateness.at_most(Duration::from_millis(millis)).abs_diff(2 * millis) <= millis / 4;
+        assert!(about(100) && about(500) && about(1000));
+        assert_eq!((lateness.at_most(Duration::ZERO), lateness.at_most(Duration::MAX)), (0, 2000));
         gauge.reset();
         let mut lateness = Lateness::default();
         gauge.add_to(&mut lateness);

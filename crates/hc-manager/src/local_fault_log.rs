@@ -46,6 +46,7 @@ impl LocalFaultLog {
                 fault = %fault,
                 "probes are inconclusive because of this machine; their checks keep their state"
             );
+            self.gauges.episode_began(label);
             self.ongoing.push(Ongoing { label, since: now, latest: now, probes: 0, held: 0 });
             self.ongoing.len() - 1
         });
@@ -126,5 +127,10 @@ mod tests {
         episodes.expire(110 * SECOND);
         assert_eq!(ongoing(&gauges), []);
         assert_eq!(episodes.next(), None);
+        episodes.hold(LocalFault::Late, None, 111 * SECOND);
+        let stats = ManagerStats::collect(std::iter::once(&*gauges));
+        let begun: Vec<_> = stats.episodes_begun.iter().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(begun, [&("local_ports", 1), &("local_late", 2)]);
+        assert!(stats.episodes_begun.iter().all(|(label, _)| label.starts_with("local_")));
     }
 }

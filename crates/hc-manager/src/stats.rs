@@ -26,6 +26,7 @@ pub(crate) struct Gauges {
     results: [AtomicU64; LABELS],
     held: [AtomicUsize; LABELS],
     ongoing: [AtomicBool; LABELS],
+    begun: [AtomicU64; LABELS],
     stalls: AtomicU64,
     stalled: AtomicU64,
     lateness: LatenessGauge,
@@ -49,6 +50,7 @@ impl Gauges {
             results: [const { AtomicU64::new(0) }; LABELS],
             held: [const { AtomicUsize::new(0) }; LABELS],
             ongoing: [const { AtomicBool::new(false) }; LABELS],
+            begun: [const { AtomicU64::new(0) }; LABELS],
             stalls: AtomicU64::new(0),
             stalled: AtomicU64::new(0),
             lateness: LatenessGauge::new(),
@@ -83,6 +85,10 @@ impl Gauges {
     pub(crate) fn stalled(&self, length: Nanos) {
         self.stalls.fetch_add(1, Relaxed);
         self.stalled.fetch_add(length, Relaxed);
+    }
+
+    pub(crate) fn episode_began(&self, label: usize) {
+        self.begun[label].fetch_add(1, Relaxed);
     }
 
     pub(crate) fn episode(&self, label: usize, ongoing: bool, held: usize) {
@@ -145,6 +151,8 @@ pub struct ManagerStats {
     pub stalled: Duration,
     /// Local faults that are going on. Empty is what a server that is ready has.
     pub episodes: Vec<Episode>,
+    /// Episodes that began, over all shards, by the label of their fault: every local one of [`Outcome::LABELS`].
+    pub episodes_begun: Vec<(&'static str, u64)>,
 }
 
 impl ManagerStats {
@@ -170,6 +178,7 @@ impl ManagerStats {
             stalls: 0,
             stalled: Duration::ZERO,
             episodes: Vec::new(),
+            episodes_begun: Outcome::LABELS.iter().map(|label| (*label, 0)).collect(),
         };
         for (shard, gauges) in shards.enumerate() {
             stats.shards += 1;
@@ -178,6 +187,9 @@ impl ManagerStats {
             stats.waiting += gauges.waiting.load(Relaxed);
             stats.started += gauges.started.load(Relaxed);
             for ((_, sum), count) in stats.results.iter_mut().zip(&gauges.results) {
+                *sum += count.load(Relaxed);
+            }
+            for ((_, sum), count) in stats.episodes_begun.iter_mut().zip(&gauges.begun) {
                 *sum += count.load(Relaxed);
             }
             gauges.lateness.add_to(&mut stats.lateness);
@@ -189,6 +201,7 @@ impl ManagerStats {
                 }
             }
         }
+        stats.episodes_begun.retain(|(label, _)| label.starts_with("local_"));
         stats
     }
 

@@ -7,22 +7,24 @@
 //! use hc_metrics::{Format, Metrics, Snapshot};
 //!
 //! let metrics = Metrics::new("1.2.3");
-//! let text = metrics.render(Format::Prometheus, &Snapshot::default());
+//! let text = metrics.render(Format::Prometheus, Snapshot::default());
 //! assert!(text.contains("hc_build_info{version=\"1.2.3\"} 1\n"));
 //! ```
 
+mod checks;
+mod encode;
 mod probes;
 mod snapshot;
-mod text;
 
 use std::fmt;
 
 use hc_types::{Observer, StatusUpdate};
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{prometheus_text, text};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-pub use snapshot::{Shard, Sink, Snapshot, Source};
+pub use checks::{Check, CheckSeries};
+pub use snapshot::{Confined, Histogram, Reloads, Sandbox, Shard, Sink, Snapshot, Source, Spans};
 
 use probes::Probes;
 
@@ -59,17 +61,17 @@ impl Metrics {
 
     /// All metrics as text.
     #[must_use]
-    pub fn render(&self, format: Format, snapshot: &Snapshot) -> String {
-        let mut text = String::new();
+    pub fn render(&self, format: Format, snapshot: Snapshot) -> String {
+        let (mut text, states) = (String::new(), snapshot.registry());
         // Writing to a String cannot fail.
-        let _ = encode(&mut text, &self.registry);
-        // Each part ends with a mark of its own.
-        text.truncate(text.trim_end_matches("# EOF\n").len());
-        let _ = encode(&mut text, &snapshot.registry());
-        match format {
-            Format::OpenMetrics => text,
-            Format::Prometheus => text::without_openmetrics(&text),
-        }
+        let _ = match format {
+            Format::Prometheus => prometheus_text::encode(&mut text, &self.registry)
+                .and_then(|()| prometheus_text::encode(&mut text, &states)),
+            Format::OpenMetrics => text::encode_registry(&mut text, &self.registry)
+                .and_then(|()| text::encode_registry(&mut text, &states))
+                .and_then(|()| text::encode_eof(&mut text)),
+        };
+        text
     }
 }
 

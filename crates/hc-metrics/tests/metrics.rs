@@ -6,10 +6,13 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use hc_metrics::{Format, Metrics, Shard, Sink, Snapshot, Source};
+use hc_metrics::{
+    Check, CheckSeries, Confined, Format, Histogram, Metrics, Reloads, Sandbox, Shard, Sink, Snapshot,
+    Source, Spans,
+};
 use hc_types::{
-    CheckId, CheckSpec, Counts, Evidence, Failure, Health, Held, Incarnation, LocalFault, Observer as _,
-    Outcome, PhaseTimes, ProbeSpec, Progress, Status, StatusUpdate, Target, TcpProbe, Timing,
+    CheckId, CheckSpec, Counts, Evidence, Failure, Health, Held, Incarnation, LocalFault, Metadata,
+    Observer as _, Outcome, PhaseTimes, ProbeSpec, Progress, Status, StatusUpdate, Target, TcpProbe, Timing,
 };
 
 fn update(id: u64, outcome: Outcome, held: Option<LocalFault>, transition: bool) -> StatusUpdate {
@@ -54,7 +57,45 @@ fn snapshot() -> Snapshot {
         transitions: (7, 1),
         dependents_held: 5,
         overrides: vec![("force", 2), ("mute", 0)],
+        started_probes: 9,
+        waiting: 2,
+        lateness: Histogram {
+            buckets: vec![(Duration::from_millis(1), 5), (Duration::from_millis(10), 2)],
+            sum: Duration::from_millis(30),
+            count: 8,
+        },
+        stalls: (2, Duration::from_millis(1500)),
+        episodes: vec![("local_ports", 3), ("local_late", 0)],
+        held: vec![("local_ports", 6)],
+        reloads: Some(Reloads { applied: 2, wrong: 1, short: 0, last_success: at }),
+        sandbox: Sandbox { capabilities: Confined::Full, files: Confined::Partial, syscalls: Confined::None },
+        check_series: CheckSeries { checks: vec![named(), check(7, Health::Unknown)], left_out: 4 },
+        spans: Some(Spans { exported: 5, dropped: 1, rejected: 0 }),
     }
+}
+
+/// A check with series of its own.
+fn check(id: u64, health: Health) -> Check {
+    let StatusUpdate { spec, status, progress, .. } = update(id, Outcome::PASS, None, false);
+    let is_new = health == Health::Unknown;
+    let status = if is_new { Status::NEW } else { Status { health, ..status } };
+    let progress = if is_new { Progress::default() } else { progress };
+    Check { id: CheckId(id), metadata: None, spec, status, progress }
+}
+
+fn named() -> Check {
+    let labels = [("group", "web"), ("a-b", "1"), ("a.b", "2"), ("odd", "\"}\\\n")];
+    let metadata = Metadata {
+        name: Some("web/192.0.2.1:80".into()),
+        labels: labels.map(|(key, value)| (key.into(), value.into())).into(),
+        metrics: true,
+        ..Metadata::default()
+    };
+    let mut check = check(6, Health::Unhealthy);
+    (check.status.successes, check.status.failures) = (3, 2);
+    check.status.last_check = Some(UNIX_EPOCH);
+    check.progress.since = Some(UNIX_EPOCH + Duration::from_secs(5));
+    Check { metadata: Some(Arc::new(metadata)), ..check }
 }
 
 fn metrics() -> Metrics {
@@ -73,18 +114,18 @@ fn metrics() -> Metrics {
 
 #[test]
 fn what_was_counted_is_shown() {
-    let text = metrics().render(Format::Prometheus, &snapshot());
+    let text = metrics().render(Format::Prometheus, snapshot());
     for line in [
         "hc_probes_total{type=\"tcp\"} 3",
         "hc_probes_total{type=\"dns\"} 0",
         "hc_probe_failures_total{type=\"tcp\",reason=\"refused\"} 2",
         "hc_probe_failures_total{type=\"http\",reason=\"status\"} 0",
         "hc_probes_inconclusive_total{reason=\"local_ports\"} 1",
-        "hc_probe_duration_seconds_bucket{le=\"0.0025\",type=\"tcp\"} 0",
-        "hc_probe_duration_seconds_bucket{le=\"0.005\",type=\"tcp\"} 3",
+        "hc_probe_duration_seconds_bucket{type=\"tcp\",le=\"0.0025\"} 0",
+        "hc_probe_duration_seconds_bucket{type=\"tcp\",le=\"0.005\"} 3",
         "hc_probe_duration_seconds_count{type=\"tcp\"} 3",
-        "hc_probe_phase_duration_seconds_bucket{le=\"0.0005\",type=\"tcp\",phase=\"connect\"} 0",
-        "hc_probe_phase_duration_seconds_bucket{le=\"0.001\",type=\"tcp\",phase=\"connect\"} 3",
+        "hc_probe_phase_duration_seconds_bucket{type=\"tcp\",phase=\"connect\",le=\"0.0005\"} 0",
+        "hc_probe_phase_duration_seconds_bucket{type=\"tcp\",phase=\"connect\",le=\"0.001\"} 3",
         "hc_probe_phase_duration_seconds_count{type=\"tcp\",phase=\"tls\"} 0",
         "hc_transitions_total{to=\"unhealthy\"} 1",
         "hc_checks{health=\"healthy\"} 2",
@@ -96,15 +137,47 @@ fn what_was_counted_is_shown() {
         "hc_sink_batches_total{sink=\"odd \\\"} # {name\\\\\"} 7",
         "hc_source_rejected_checks 4",
         "hc_build_info{version=\"1.2.3\"} 1",
+        "hc_probes_started_total 9",
+        "hc_probes_waiting 2",
+        "hc_probe_lateness_seconds_bucket{le=\"0.001\"} 5",
+        "hc_probe_lateness_seconds_bucket{le=\"0.01\"} 7",
+        "hc_probe_lateness_seconds_bucket{le=\"+Inf\"} 8",
+        "hc_probe_lateness_seconds_sum 0.03",
+        "hc_probe_lateness_seconds_count 8",
+        "hc_shard_stalls_total 2",
+        "hc_shard_stalled_seconds_total 1.5",
+        "hc_inconclusive_episodes_total{reason=\"local_ports\"} 3",
+        "hc_inconclusive_episodes_total{reason=\"local_late\"} 0",
+        "hc_inconclusive_checks{reason=\"local_ports\"} 6",
+        "hc_reloads_total{result=\"applied\"} 2",
+        "hc_reloads_total{result=\"wrong\"} 1",
+        "hc_reloads_total{result=\"shortage\"} 0",
+        "hc_reload_last_success_timestamp_seconds 1700000000.5",
+        "hc_sandbox{part=\"capabilities\",state=\"full\"} 1",
+        "hc_sandbox{part=\"files\",state=\"full\"} 0",
+        "hc_sandbox{part=\"files\",state=\"partial\"} 1",
+        "hc_sandbox{part=\"syscalls\",state=\"none\"} 1",
+        "hc_check_series_left_out 4",
+        "hc_spans_total{result=\"exported\"} 5",
+        "hc_spans_total{result=\"dropped\"} 1",
+        "hc_check_info{check=\"web/192.0.2.1:80\",id=\"6\",type=\"tcp\",address=\"192.0.2.1\",port=\"80\",label_group=\"web\",label_a_b=\"1\",label_odd=\"\\\"}\\\\\\n\"} 1",
+        "hc_check_info{check=\"7\",id=\"7\",type=\"tcp\",address=\"192.0.2.1\",port=\"80\"} 1",
+        "hc_check_healthy{check=\"web/192.0.2.1:80\"} 0",
+        "hc_check_held{check=\"7\"} 0",
+        "hc_check_probes_total{check=\"web/192.0.2.1:80\"} 5",
+        "hc_check_probe_failures_total{check=\"web/192.0.2.1:80\"} 2",
+        "hc_check_last_probe_duration_seconds{check=\"web/192.0.2.1:80\"} 0.003",
+        "hc_check_health_since_timestamp_seconds{check=\"web/192.0.2.1:80\"} 5.0",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
     }
     assert!(!text.contains("EOF"));
+    assert!(!text.contains("hc_check_healthy{check=\"7\"}"), "its health is not known");
 }
 
 #[test]
 fn exemplars_name_the_check_that_failed() {
-    let text = metrics().render(Format::OpenMetrics, &snapshot());
+    let text = metrics().render(Format::OpenMetrics, snapshot());
     let line = "hc_probe_failures_total{type=\"tcp\",reason=\"refused\"} 2 # {check=\"2\"} 1.0";
     assert!(text.lines().any(|found| found.starts_with(line)), "{text}");
     assert_eq!(text.matches("# EOF\n").count(), 1);
@@ -120,7 +193,7 @@ fn promtool_finds_nothing_to_complain_about() {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut promtool = promtool.spawn().expect("promtool is needed: `cargo xtask setup` installs it");
-    let text = metrics().render(Format::Prometheus, &snapshot());
+    let text = metrics().render(Format::Prometheus, snapshot());
     promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = promtool.wait_with_output().unwrap();
     let said =

@@ -4,6 +4,7 @@ mod actions;
 mod connections;
 mod overrides;
 mod reader;
+mod scrape;
 mod users;
 
 use std::io;

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use hc_checkers::{Checkers, CheckersConfig, Close, ProbeMemory, Roots, SystemRoots};
 use hc_ipc::{IpcConfig, Listener, PeerConfig, serve};
 use hc_manager::{Manager, ManagerConfig, ManagerTask};
-use hc_metrics::Metrics;
+use hc_metrics::{Metrics, Sandbox};
 use hc_notifier::{NotifierConfig, SharedOutbox};
 use hc_pipeline::{Dependencies, Grouping, Guard, Overrides, Pipeline, PipelineTask, Stage};
 use hc_types::{Counts, Override, Paused};
@@ -32,6 +32,7 @@ use crate::service::{ServiceManager, Watchdog};
 use crate::sets::Intake;
 use crate::sinks::{Sinks, Surroundings};
 use crate::snapshots::Snapshots;
+use crate::traces::Traces;
 use crate::wiring::{ChangeFlag, DirectoryNames, IpcDelivery, ManagerReprobe, node};
 use crate::{FileChecks, dump, logging, sandbox, sets, source, startup};
 
@@ -58,11 +59,13 @@ pub(crate) async fn run(server: Server) -> Result<()> {
         source,
         socket,
         admin: admin_config,
+        metrics: metrics_config,
         notify,
         checks,
         guard,
         log: _,
         state,
+        trace,
         shutdown: ends,
         sinks,
     } = config;
@@ -73,10 +76,12 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     let with_socket = with_socket && files.is_none();
     let threads = checks.shards.unwrap_or(ManagerConfig::default().shards);
     let sinks = Sinks::open(&sinks, command_runner)?;
-    let beside = files.as_ref().map_or(0, |_| source::DESCRIPTORS) + sinks.descriptors();
+    let traces = Traces::open(&trace)?;
+    let beside =
+        files.as_ref().map_or(0, |_| source::DESCRIPTORS) + sinks.descriptors() + traces.descriptors();
     let Descriptors { in_flight, lingering } = limits::descriptors(threads.get(), beside);
     let manager_config = manager_config(&checks, threads, in_flight);
-    let sometimes = usize::from(files.is_some()) + usize::from(service.is_some());
+    let sometimes = usize::from(files.is_some()) + usize::from(service.is_some()) + traces.threads();
     startup::memory(threads.get() + OWN_THREADS + sometimes + sinks.threads())?;
     let (system_roots, problems) = SystemRoots::load();
     tell_problems(problems);
@@ -87,13 +92,15 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     let snapshots = Snapshots::open(&state)?;
     let (remembered, overrides) = snapshots.read();
     let users = Users::read();
+    let mut confined = Sandbox::default();
     if confine {
         let mut readable = system_roots.reach();
         readable.extend(files.iter().flat_map(FileChecks::reach));
+        readable.extend(traces.reach());
         let directories = [listener.as_ref().and_then(Listener::directory), doors.directory()];
         let chown = listener.as_ref().is_some_and(Listener::changes_owner) || doors.changes_owner();
         let sockets: Vec<&Path> = directories.into_iter().flatten().collect();
-        sandbox::enter(&sockets, snapshots.dir(), readable, chown, sinks.reach())?;
+        confined = sandbox::enter(&sockets, snapshots.dir(), readable, chown, sinks.reach())?;
     }
     let _roots =
         RootsWatch::start(system_roots).context("cannot start the thread of the root certificates")?;
@@ -128,6 +135,11 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     // The parts, each with its own way to be told that it is over.
     let (stop_manager, stop_notifier, stop_ipc) =
         (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let has_traces = traces.threads() > 0;
+    let (tracing, sending) = traces.start(known.directory(), node(), ends.grace, stop_notifier.clone())?;
+    if has_traces {
+        parts.start(Part::Traces, sending);
+    }
     // Each consumer has one, so that none waits for another.
     let names = (1..=deliveries.len()).map(|number| format!("consumer-{number}").into());
     let outbox = |name: Arc<str>| (name, Arc::new(SharedOutbox::new(&notifier_config(&notify))));
@@ -137,6 +149,7 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     observers.push(Arc::new(changed.clone()));
     observers.push(metrics.clone());
+    observers.extend(tracing.iter().map(|tracing| tracing.observer.clone()));
     let view_config = ViewConfig { transitions: admin_config.journal };
     let outlets = own.iter().map(|(_, outbox)| outbox.clone() as _).chain(sinks.outlets()).collect();
     // hc-proxy, and what a program gives this library, is what the server is there for.
@@ -182,6 +195,9 @@ pub(crate) async fn run(server: Server) -> Result<()> {
             consumers: consumers.clone(),
             proxy,
             metrics,
+            metrics_config,
+            sandbox: confined,
+            span_figures: tracing.map(|tracing| tracing.figures),
             sources: known.clone(),
             node: node(),
             started: SystemTime::now(),
@@ -266,6 +282,7 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     stop_notifier.cancel();
     parts.wait_for(Part::Notifier).await;
     parts.wait_for(Part::Sinks).await;
+    parts.wait_for(Part::Traces).await;
     stop_ipc.cancel();
     parts.wait_for(Part::Ipc).await;
     parts.wait_for(Part::Sets).await;

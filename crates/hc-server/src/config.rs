@@ -6,8 +6,10 @@
 mod admin;
 mod environment;
 mod guard;
+mod metrics;
 mod sink;
 mod source;
+mod trace;
 pub(crate) mod values;
 
 use std::num::NonZeroUsize;
@@ -22,9 +24,11 @@ use crate::sinks::SinkPlan;
 pub use admin::AdminConfig;
 pub use environment::PREFIX;
 pub use guard::{GroupConfig, GuardConfig};
+pub use metrics::MetricsConfig;
 pub use sink::{EventKind, RunConfig, SinkConfig, SinkKind};
 pub(crate) use sink::{SinkProblem, plans};
 pub use source::{SourceConfig, SourceKind};
+pub use trace::TraceConfig;
 
 pub use crate::sinks::Glob;
 
@@ -41,6 +45,8 @@ pub struct Config {
     pub socket: SocketConfig,
     /// Who may look into the server, and how.
     pub admin: AdminConfig,
+    /// Which checks have series of their own in the metrics.
+    pub metrics: MetricsConfig,
     /// How news is told.
     pub notify: NotifyConfig,
     /// How checks are run.
@@ -51,6 +57,8 @@ pub struct Config {
     pub log: LogConfig,
     /// What survives a restart.
     pub state: StateConfig,
+    /// Spans of probes for an OpenTelemetry collector.
+    pub trace: TraceConfig,
     /// How the program ends.
     pub shutdown: ShutdownConfig,
     /// Who hears of health beside hc-proxy, each `[[sink]]` of its own.
@@ -353,7 +361,7 @@ impl Config {
             true => config,
             false => environment::apply(toml::from_str(text).map_err(wrong)?, overrides)?,
         };
-        match config.source.problem() {
+        match config.source.problem().or_else(|| config.trace.problem()) {
             None => Ok(config),
             Some(problem) => Err(ConfigError::Inconsistent { path: path.to_owned(), problem }),
         }

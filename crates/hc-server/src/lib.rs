@@ -34,6 +34,8 @@ mod snapshots;
 mod source;
 pub mod startup;
 mod state;
+#[cfg_attr(not(feature = "otlp"), path = "traces/off.rs")]
+mod traces;
 mod wiring;
 
 pub use config::{Config, ConfigError};

@@ -19,6 +19,7 @@ pub(crate) enum Part {
     Snapshots,
     Dump,
     Admin,
+    Traces,
 }
 
 /// The parts that run.

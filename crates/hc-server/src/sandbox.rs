@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use hc_metrics::{Confined, Sandbox};
 use hc_sandbox::{Confinement, Files};
 use tracing::{info, warn};
 
@@ -15,6 +16,8 @@ use crate::sinks::Reach;
 /// made in the directory above as well. The state needs more than that, which is given where the rights of files keep
 /// this process out of what is not its own: where it is not root.
 ///
+/// Says how far that went.
+///
 /// `roots`: where the root certificates are read again. `chown`: the socket's file is given to another user or group, each
 /// time that it is bound. `sinks`: what these need.
 pub(crate) fn enter(
@@ -23,7 +26,7 @@ pub(crate) fn enter(
     roots: Vec<PathBuf>,
     chown: bool,
     sinks: Reach,
-) -> Result<()> {
+) -> Result<Sandbox> {
     let mut writable: Vec<PathBuf> = sockets.iter().copied().chain(state).map(Path::to_owned).collect();
     // The range of ephemeral ports, which the first TCP probe reads, and whether IPv6 is switched off.
     let mut readable: Vec<PathBuf> = vec!["/proc/sys/net/ipv4".into(), "/proc/sys/net/ipv6".into()];
@@ -42,8 +45,13 @@ pub(crate) fn enter(
     let report =
         hc_sandbox::enter(&files).context("cannot enter the sandbox (--no-sandbox runs without it)")?;
     if report.files != Confinement::Full {
-        warn!(files = ?report.files, "this kernel cannot confine files fully");
+        warn!(landlock = ?report.files, "this kernel cannot confine files fully");
     }
-    info!(capabilities = ?report.capabilities, files = ?report.files, syscalls = report.syscalls, "in the sandbox");
-    Ok(())
+    info!(capabilities = ?report.capabilities, landlock = ?report.files, syscalls = report.syscalls, "in the sandbox");
+    let files = match report.files {
+        Confinement::Full => Confined::Full,
+        Confinement::Partial => Confined::Partial,
+        Confinement::None => Confined::None,
+    };
+    Ok(Sandbox { capabilities: Confined::Full, files, syscalls: Confined::Full })
 }

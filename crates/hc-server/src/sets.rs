@@ -88,7 +88,7 @@ impl Intake {
         drop(admission);
         self.known.applied(rejected.len(), SystemTime::now());
         for rejection in rejected.iter().take(NAMED) {
-            let id = rejection.id.map(|id| id.0);
+            let id = rejection.id.map(tracing::field::display);
             warn!(id, reason = rejection.reason, source = &*self.name, "a check is rejected");
         }
         if rejected.len() > NAMED {

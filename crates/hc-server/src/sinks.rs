@@ -26,8 +26,12 @@ use crate::config::{SinkConfig, plans};
 use crate::server::Consumer;
 
 use delivery::Hears;
+#[cfg(feature = "otlp")]
+pub(crate) use filter::Filter;
 pub use filter::Glob;
 pub(crate) use plan::{Prepared, Ready, SinkPlan};
+#[cfg(feature = "otlp")]
+pub(crate) use resolve::SystemResolve;
 pub(crate) use serve::Surroundings;
 use told::{SinkOutlet, Told};
 

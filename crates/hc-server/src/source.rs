@@ -94,7 +94,7 @@ impl FileChecks {
             [] => Resolver::system().context("cannot use the system's resolver (/etc/resolv.conf)")?,
             servers => Resolver::with_servers(servers).context("cannot use [source] dns_servers")?,
         };
-        info!(checks = self.len(), files = self.loaded.files().count(), "checks come from files");
+        info!(checks = self.len(), file_count = self.loaded.files().count(), "checks come from files");
         FileSource::start(&self.config, self.loaded, resolver, shutdown)
             .context("cannot start the thread of the files of checks")
     }

@@ -70,7 +70,7 @@ mod tests {
 
     fn refused(retry_after: Option<u64>) -> Result<(), SinkError> {
         let retry_after = retry_after.map(Duration::from_secs);
-        Err(SinkError::Refused { place: String::new(), answer: String::new(), retry_after })
+        Err(SinkError::Refused { place: String::new(), status: None, answer: String::new(), retry_after })
     }
 
     #[tokio::test(start_paused = true)]

@@ -146,7 +146,12 @@ impl Command {
         match exit.map_err(|error| SinkError::exchange(&self.config.program, error))? {
             Exit::Status { code: 0, .. } => Ok(()),
             Exit::TimedOut => Err(SinkError::Timeout { place: place(), timeout: self.config.timeout }),
-            exit => Err(SinkError::Refused { place: place(), answer: exit.to_string(), retry_after: None }),
+            exit => Err(SinkError::Refused {
+                place: place(),
+                status: None,
+                answer: exit.to_string(),
+                retry_after: None,
+            }),
         }
     }
 }

@@ -43,6 +43,8 @@ pub enum SinkError {
     Refused {
         /// A URL, an address, a path or a command.
         place: String,
+        /// The status of an answer over HTTP.
+        status: Option<u16>,
         /// What it said.
         answer: String,
         /// How long it wants to be left alone (`Retry-After`).
@@ -63,7 +65,18 @@ impl SinkError {
         Self::Exchange { place: place.to_owned(), problem: problem.to_string() }
     }
 
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
+    /// The status of an answer over HTTP that refused what was sent.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { status, .. } => *status,
+            _ => None,
+        }
+    }
+
+    /// How long a consumer wants to be left alone (`Retry-After`).
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused { retry_after, .. } => *retry_after,
             _ => None,

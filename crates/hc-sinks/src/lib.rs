@@ -18,6 +18,7 @@ pub mod command;
 mod error;
 pub mod file;
 pub mod haproxy;
+mod post;
 mod report;
 mod template;
 #[cfg(test)]
@@ -26,7 +27,8 @@ mod tls;
 mod webhook;
 
 pub use error::SinkError;
+pub use post::{Poster, Resolve};
 pub use report::Report;
 pub use template::{Template, TemplateError};
 pub use tls::{TlsClient, TlsClientError};
-pub use webhook::{Resolve, SIGNATURE_HEADER, Url, UrlError, Webhook, WebhookConfig, sign};
+pub use webhook::{SIGNATURE_HEADER, Url, UrlError, Webhook, WebhookConfig, sign};

@@ -1,6 +1,6 @@
 //! Names and labels of checks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use hc_types::{CheckId, CheckSpec, Known, Metadata};
@@ -15,6 +15,8 @@ struct Entries {
     by_name: HashMap<Arc<str>, CheckId>,
     /// The checks that depend on others.
     dependants: HashMap<CheckId, Arc<Metadata>>,
+    /// The checks that ask for series of their own in the metrics.
+    metered: BTreeSet<CheckId>,
     /// Goes up with each change while there are any.
     version: u64,
 }
@@ -40,6 +42,17 @@ impl Directory {
             let all =
                 || entries.dependants.iter().map(|(id, metadata)| (*id, Arc::clone(metadata))).collect();
             (entries.version != seen).then(|| (entries.version, all()))
+        })
+    }
+
+    /// The checks that ask for series of their own in the metrics, at most `most` of them and always the same while they run,
+    /// and how many there are.
+    #[must_use]
+    pub fn metered(&self, most: usize) -> (Known, usize) {
+        self.read(|entries| {
+            let first = entries.metered.iter().take(most);
+            let known = first.filter_map(|id| Some((*id, Arc::clone(entries.by_id.get(id)?))));
+            (known.collect(), entries.metered.len())
         })
     }
 
@@ -105,6 +118,10 @@ impl Entries {
             Some(metadata) => self.dependants.insert(id, Arc::clone(metadata)),
             None => self.dependants.remove(&id),
         };
+        match metadata.as_ref().is_some_and(|metadata| metadata.metrics) {
+            true => self.metered.insert(id),
+            false => self.metered.remove(&id),
+        };
         let before = match metadata {
             Some(metadata) => self.by_id.insert(id, metadata),
             None => self.by_id.remove(&id),
@@ -150,6 +167,30 @@ mod tests {
         assert_eq!(all.len(), 1);
         directory.replace(|_| false, &checks, &of(named(&[])));
         assert_eq!(directory.dependants(second).unwrap().1, []);
+    }
+
+    #[test]
+    fn checks_that_ask_for_series_are_found_without_looking_at_all() {
+        let second = Duration::from_secs(1);
+        let target = Target::plain("192.0.2.1".parse().unwrap(), 0);
+        let spec = CheckSpec::new(target, ProbeSpec::Icmp, Timing::every(second).timeout(second)).unwrap();
+        let checks: Vec<_> = (1..=9).map(|id| (CheckId(id), Arc::new(spec.clone()))).collect();
+        let asks = |id: u64, metrics| {
+            let name = Some(id.to_string().into());
+            (CheckId(id), Arc::new(Metadata { name, metrics, ..Metadata::default() }))
+        };
+        let metadata = (1..=9).map(|id| asks(id, id > 4)).collect();
+        let directory = Directory::default();
+        directory.replace(|_| false, &checks, &metadata);
+        let ids = |most| {
+            let (known, all) = directory.metered(most);
+            (known.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), all)
+        };
+        assert_eq!(ids(3), (vec![5, 6, 7], 5));
+        directory.change(&[CheckId(9)], &checks[5..6], &[asks(6, false)].into());
+        assert_eq!(ids(3), (vec![5, 7, 8], 3));
+        directory.replace(|_| false, &checks, &HashMap::new());
+        assert_eq!(ids(3), (vec![], 0));
     }
 
     /// A reader who looks all the time, while the same set comes again and again.

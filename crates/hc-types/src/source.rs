@@ -50,6 +50,8 @@ pub struct Metadata {
     /// Names of checks that this one depends on: while one of them is unhealthy, a failure says
     /// nothing about this one.
     pub depends_on: Arc<[Box<str>]>,
+    /// Whether it has series of its own in the metrics. Default false.
+    pub metrics: bool,
 }
 
 /// Checks, and what their sources know of them.

@@ -197,6 +197,7 @@ impl Shared<'_> {
             name: first.name().into(),
             labels: shared(self.labels()),
             depends_on: crate::DependsOn::default(),
+            metrics: false,
             spec,
             at,
         })

@@ -347,7 +347,7 @@ impl ShardCore {
         // Of what has a health, the next probe is one like the others.
         let known = record.known.has_verdict();
         let delay = if known { Duration::ZERO } else { record.check.spec.start_delay() };
-        debug!(id = %record.check.id, target = %record.check.spec.place(), "check begins");
+        debug!(id = %record.check.id, address = %record.check.spec.place(), "check begins");
         let index = slot as usize;
         if self.records.len() <= index {
             self.records.resize_with(index + 1, || None);
@@ -373,7 +373,7 @@ impl ShardCore {
         if let Some(held) = &record.held {
             self.local_faults.release(held.fault());
         }
-        debug!(id = %record.check.id, target = %record.check.spec.place(), "check ends");
+        debug!(id = %record.check.id, address = %record.check.spec.place(), "check ends");
         record.log_flaps(self.flaps.forget(slot));
         self.recently_removed.remember(record.check.spec, record.known, now);
         let flight = record.flight?;

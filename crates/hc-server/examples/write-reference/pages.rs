@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use clap::CommandFactory as _;
-use hc_metrics::{Format, Metrics, Shard, Sink, Snapshot, Source};
+use hc_metrics::{
+    Check, CheckSeries, Format, Histogram, Metrics, Reloads, Sandbox, Shard, Sink, Snapshot, Source, Spans,
+};
 use hc_server::cli::Cli;
+use hc_types::{CheckId, CheckSpec, Health, Metadata, ProbeSpec, Progress, Status, Target, Timing};
 use serde_json::Value;
 
 use crate::keys::{Section, sections};
@@ -130,7 +134,34 @@ fn snapshot() -> Snapshot {
         transitions: (1, 1),
         overrides: vec![("force", 1)],
         dependents_held: 1,
+        started_probes: 1,
+        waiting: 1,
+        lateness: Histogram {
+            buckets: vec![(Duration::from_millis(1), 1)],
+            sum: Duration::from_millis(1),
+            count: 1,
+        },
+        stalls: (1, Duration::from_secs(1)),
+        episodes: vec![("local_descriptors", 1)],
+        held: vec![("local_descriptors", 1)],
+        reloads: Some(Reloads { applied: 1, wrong: 1, short: 1, last_success: now }),
+        sandbox: Sandbox::default(),
+        check_series: CheckSeries { checks: vec![check(now)], left_out: 1 },
+        spans: Some(Spans::default()),
     }
+}
+
+/// A check of which everything is known.
+fn check(now: SystemTime) -> Check {
+    let second = Duration::from_secs(1);
+    let target = Target::plain([192, 0, 2, 1].into(), 0);
+    let spec = CheckSpec::new(target, ProbeSpec::Icmp, Timing::every(second).timeout(second));
+    let status = Status { health: Health::Healthy, last_check: Some(now), ..Status::NEW };
+    let progress = Progress { since: Some(now), last_probe: Some(now), ..Progress::default() };
+    let labels = [("NAME".into(), "value".into())];
+    let metadata = Metadata { labels: labels.into(), ..Metadata::default() };
+    let spec = Arc::new(spec.expect("a spec that can be"));
+    Check { id: CheckId(1), metadata: Some(Arc::new(metadata)), spec, status, progress }
 }
 
 fn metrics() -> String {
@@ -139,7 +170,7 @@ fn metrics() -> String {
          their name there, infos `_info`, and histograms `_bucket`, `_sum` and `_count`.\n\n"
     );
     head(&mut text, &["metric", "type", "labels", "meaning"]);
-    for (name, metric) in families(&Metrics::new("0").render(Format::OpenMetrics, &snapshot())) {
+    for (name, metric) in families(&Metrics::new("0").render(Format::OpenMetrics, snapshot())) {
         let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         row(&mut text, &[&format!("`{name}`"), &metric.kind, &labels.join(", "), &metric.help]);
     }

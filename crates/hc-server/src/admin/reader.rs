@@ -6,22 +6,24 @@ use std::time::{Duration, SystemTime};
 
 use hc_admin::{ActionError, BoxFuture, MetricsFormat, Reader};
 use hc_api::{
-    CheckDetail, CheckState, Filter, LatencyState, Lateness, OverrideKind, Overrides, Overview, Page, PageOf,
-    Position, ProbeState, Readiness, ReportedState, RowOf, Rows, RowsOf, RowsWriter, ShardState, SinkState,
+    CheckDetail, CheckState, Filter, LatencyState, Lateness, Overrides, Overview, Page, PageOf, Position,
+    ProbeState, Readiness, ReportedState, RowOf, Rows, RowsOf, RowsWriter, ShardState, SinkState,
     SourceState, Transition, Transitions,
 };
-use hc_files::{ReloadError, Reloads};
+use hc_files::{ReloadError, ReloadStats, Reloads};
 use hc_ipc::IpcHandle;
 use hc_manager::Manager;
-use hc_metrics::{Format, Metrics, Shard, Sink, Snapshot, Source};
-use hc_pipeline::{Pipeline, Standing, Standings};
+use hc_metrics::{Format, Metrics, Sandbox, Source};
+use hc_pipeline::{Pipeline, Standings};
 use hc_sources::Directory;
 use hc_types::{CheckId, Status};
 use hc_view::{CheckView, Cursor, Reported, Table, View};
 use tokio::time::sleep;
 
 use crate::changes::{override_event, override_state};
+use crate::config::MetricsConfig;
 use crate::server::{Consumer, Consumers};
+use crate::traces::SpanFigures;
 
 /// How often a reader of events looks for more.
 const LOOK: Duration = Duration::from_millis(100);
@@ -71,7 +73,7 @@ impl Sources {
         figures.rejected = u64::try_from(rejected).unwrap_or(u64::MAX);
     }
 
-    fn figures(&self) -> Source {
+    pub(super) fn figures(&self) -> Source {
         *self.figures.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -79,6 +81,11 @@ impl Sources {
     pub(crate) fn reload_by(&self, reloads: Reloads) {
         // There is one source of this kind.
         let _ = self.reloads.set(reloads);
+    }
+
+    /// What came of reading the checks again, where they come from files.
+    pub(super) fn reload_stats(&self) -> Option<ReloadStats> {
+        self.reloads.get().map(Reloads::stats)
     }
 
     /// Reads the checks again.
@@ -106,6 +113,10 @@ pub(crate) struct ViewReader {
     /// Whether hc-proxy is connected, of a server that has a socket for it.
     pub(crate) proxy: Option<IpcHandle>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metrics_config: MetricsConfig,
+    pub(crate) sandbox: Sandbox,
+    /// Where spans are sent.
+    pub(crate) span_figures: Option<SpanFigures>,
     pub(crate) sources: Arc<Sources>,
     pub(crate) node: String,
     pub(crate) started: SystemTime,
@@ -152,15 +163,6 @@ impl ViewReader {
             self.sources.named(CheckState::new(transition.id, &transition.spec, &status), transition.id);
         Transition::new(transition.sequence, transition.at, transition.from, &state)
     }
-}
-
-/// How many overrides stand, by kind.
-fn overrides_by_kind(overrides: &Standings) -> Vec<(&'static str, u64)> {
-    let standing = |kind: OverrideKind| {
-        let of_kind = |one: &&Standing| one.is_open && OverrideKind::from(&one.order.ruling) == kind;
-        overrides.all.iter().filter(of_kind).count().try_into().unwrap_or(u64::MAX)
-    };
-    OverrideKind::ALL.map(|kind| (kind.label(), standing(kind))).into()
 }
 
 /// What consumers get, where that is not the check's own health.
@@ -352,46 +354,10 @@ impl Reader for ViewReader {
     }
 
     fn metrics(&self, format: MetricsFormat) -> String {
-        let (checks, transitions) = self.view.read(|table| (table.counts(), table.transitions_to()));
-        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        let now = SystemTime::now();
-        let sink = |Consumer { name, outbox, .. }: &Consumer| {
-            let queue = outbox.stats();
-            Sink {
-                name: name.to_string(),
-                pending: number(queue.undelivered),
-                oldest_pending: queue.oldest_undelivered.and_then(|age| now.checked_sub(age)),
-                delivered: queue.delivered,
-                failed: queue.failed,
-                failing: queue.failures_in_a_row > 0,
-            }
-        };
-        let snapshot = Snapshot {
-            started: Some(self.started),
-            ready: self.readiness().ready,
-            checks,
-            results: self.manager.stats().results,
-            transitions,
-            overrides: overrides_by_kind(&self.pipeline.overrides()),
-            dependents_held: number(self.dependents_held.load(Ordering::Relaxed)),
-            shards: self
-                .manager
-                .shard_stats()
-                .iter()
-                .zip(self.manager.heartbeats())
-                .map(|(stats, beat)| Shard {
-                    checks: number(stats.checks),
-                    in_flight: number(stats.in_flight),
-                    heartbeat: now.checked_sub(beat.last_turn).unwrap_or(now),
-                })
-                .collect(),
-            sinks: self.consumers.iter().map(sink).collect(),
-            source: self.sources.figures(),
-        };
         let format = match format {
             MetricsFormat::Prometheus => Format::Prometheus,
             MetricsFormat::OpenMetrics => Format::OpenMetrics,
         };
-        self.metrics.render(format, &snapshot)
+        self.metrics.render(format, self.scrape())
     }
 }

@@ -178,3 +178,14 @@ fn keys_that_do_not_go_together() {
     assert_eq!((config.source.kind, config.source.files.len()), (SourceKind::File, 1));
     rejected("", &variables[..1], &["[source] files: has no effect without kind"]);
 }
+
+#[test]
+fn a_share_of_spans_is_from_0_to_1() {
+    for ratio in ["0.0", "0.25", "1.0"] {
+        assert!(load(&format!("[trace]\nratio = {ratio}\n"), &[]).is_ok(), "{ratio}");
+    }
+    for ratio in ["-0.1", "1.5", "nan", "\"all\""] {
+        rejected(&format!("[trace]\nratio = {ratio}\n"), &[], &["line 2", "ratio"]);
+    }
+    rejected("[trace]\nendpoint = \"collector:4318\"\n", &[], &["line 2", "http://"]);
+}

@@ -50,6 +50,12 @@ pub(super) fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D
     if share > 0.0 && share < 1.0 { Ok(share) } else { Err(D::Error::custom("must be above 0 and below 1")) }
 }
 
+/// A part of a whole, or nothing, or all of it.
+pub(super) fn ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let ratio = f64::deserialize(deserializer)?;
+    if (0.0..=1.0).contains(&ratio) { Ok(ratio) } else { Err(D::Error::custom("must be from 0 to 1")) }
+}
+
 pub(super) fn not_empty<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {

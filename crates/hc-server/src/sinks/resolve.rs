@@ -9,7 +9,7 @@ use hc_sinks::Resolve;
 
 /// By the configuration of the system. One that cannot be read is tried again with the next question.
 #[derive(Default)]
-pub(super) struct SystemResolve(Mutex<Option<Resolver>>);
+pub(crate) struct SystemResolve(Mutex<Option<Resolver>>);
 
 impl SystemResolve {
     fn resolver(&self) -> Result<Resolver, String> {

@@ -255,6 +255,7 @@ where
     if answer.starts_with("Permission denied") {
         return Err(SinkError::Refused {
             place: place.to_owned(),
+            status: None,
             answer: "permission denied: the `stats socket` needs `level admin`".to_owned(),
             retry_after: None,
         });

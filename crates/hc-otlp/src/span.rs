@@ -1,0 +1,131 @@
+//! One probe as a span.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hc_types::{
+    CheckId, CheckSpec, Health, LocalFault, Metadata, Outcome, PhaseTimes, StatusUpdate, WallTime,
+};
+
+use crate::message::{Event, KeyValue, Span, Status};
+
+/// `SPAN_KIND_CLIENT`.
+const CLIENT: i32 = 3;
+/// `STATUS_CODE_ERROR`.
+const ERROR: i32 = 2;
+
+/// What is kept of a probe until it is sent. Words are made then, on the thread that sends.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    id: CheckId,
+    metadata: Option<Arc<Metadata>>,
+    spec: Arc<CheckSpec>,
+    start: SystemTime,
+    duration: Duration,
+    phases: PhaseTimes,
+    found: Found,
+    health: Health,
+    changed: bool,
+}
+
+#[derive(Debug)]
+enum Found {
+    Verdict(Outcome),
+    /// The fault was ours.
+    Inconclusive(LocalFault),
+}
+
+impl Probe {
+    /// `update` must be of a probe.
+    pub(crate) fn new(update: &StatusUpdate, metadata: Option<Arc<Metadata>>) -> Self {
+        let StatusUpdate { id, spec, status, progress, evidence, transition, .. } = update;
+        let phases = evidence.phases;
+        let (duration, found) = match (&status.held, &status.outcome) {
+            // The status is that of the probe before.
+            (Some(held), _) => (phases.total(), Found::Inconclusive(held.fault)),
+            (None, outcome) => (status.duration, Found::Verdict(outcome.clone().unwrap_or(Outcome::PASS))),
+        };
+        Self {
+            id: *id,
+            metadata,
+            spec: Arc::clone(spec),
+            start: progress.last_probe.or(status.last_check).unwrap_or(SystemTime::UNIX_EPOCH),
+            duration,
+            phases,
+            found,
+            health: status.health,
+            changed: *transition,
+        }
+    }
+
+    /// A trace of its own: nothing called the probe. Phases are events at their ends, each with its length.
+    pub(crate) fn span(&self) -> Span {
+        let start = WallTime::from(self.start).nanos();
+        let after =
+            |duration: Duration| start.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+        let mut passed = Duration::ZERO;
+        let events = self.phases.named().map(|(name, length)| {
+            passed += length;
+            let micros = i64::try_from(length.as_micros()).unwrap_or(i64::MAX);
+            Event {
+                time_unix_nano: after(passed),
+                name: name.to_owned(),
+                attributes: vec![KeyValue::integer("hc.phase.duration_us", micros)],
+            }
+        });
+        let events = events.collect();
+        Span {
+            trace_id: fastrand::u128(1..).to_be_bytes().to_vec(),
+            span_id: fastrand::u64(1..).to_be_bytes().to_vec(),
+            name: format!("probe {}", self.spec.probe().type_name()),
+            kind: CLIENT,
+            start_time_unix_nano: start,
+            // Phases are rounded up, each to a microsecond.
+            end_time_unix_nano: after(self.duration.max(passed)),
+            attributes: self.attributes(),
+            events,
+            status: self.status(),
+        }
+    }
+
+    fn attributes(&self) -> Vec<KeyValue> {
+        let target = self.spec.target();
+        let label = match &self.found {
+            Found::Verdict(outcome) => outcome.label(),
+            Found::Inconclusive(fault) => fault.label(),
+        };
+        let mut attributes = vec![
+            // As text: an id has 64 bits without a sign.
+            KeyValue::text("hc.check.id", self.id.0.to_string()),
+            KeyValue::text("hc.check.type", self.spec.probe().type_name()),
+            KeyValue::text("hc.check.health", self.health.to_string()),
+            KeyValue::text("hc.probe.outcome", label),
+            KeyValue::text("server.address", target.ip().to_string()),
+        ];
+        if target.port() != 0 {
+            attributes.push(KeyValue::integer("server.port", target.port().into()));
+        }
+        if self.changed {
+            attributes.push(KeyValue::text("hc.check.changed_to", self.health.to_string()));
+        }
+        if label != "pass" {
+            attributes.push(KeyValue::text("error.type", label));
+        }
+        if let Some(metadata) = &self.metadata {
+            attributes.extend(metadata.name.as_deref().map(|name| KeyValue::text("hc.check.name", name)));
+            let labels = metadata.labels.iter();
+            attributes.extend(labels.map(|(key, value)| KeyValue::text(format!("hc.label.{key}"), &**value)));
+        }
+        attributes
+    }
+
+    /// Unset for a probe that passed, as the specification of traces wants it of what is no application's own judgement.
+    fn status(&self) -> Option<Status> {
+        let message = match &self.found {
+            Found::Verdict(Outcome::Pass(_)) => return None,
+            Found::Verdict(outcome) => self.spec.text(outcome),
+            Found::Inconclusive(fault) => fault.to_string(),
+        };
+        Some(Status { message, code: ERROR })
+    }
+}
