@@ -1,13 +1,18 @@
 //! HTTP: requests, response heads, bodies, whole exchanges.
 
 use std::io::Write as _;
+use std::sync::Arc;
 use std::task::Poll;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hc_checkers::fuzzing::http::{Body, Framing, JsonFound, ResponseHead, find_json};
 use hc_checkers::fuzzing::http_exchange as exchange;
-use hc_types::{HttpProbe, Outcome, Target};
+use hc_types::{
+    BodyCondition, HeaderCondition, HeaderTest, HttpConditions, HttpProbe, JsonCondition, JsonScalar,
+    Outcome, Pattern, Target,
+};
+use regex_automata::nfa::thompson::{self, pikevm::PikeVM};
 
 use crate::input::Input;
 use crate::stream::{Pieces, block_on};
@@ -114,17 +119,107 @@ fn encode(content: &[u8], framing: Framing, gzip: bool, step: usize) -> Vec<u8> 
     chunked
 }
 
-/// Any response to a whole exchange: it is judged, how the bytes arrive does not decide whether it passes, and what passes does not need
-/// the end of the connection for that.
+/// Conditions of an exchange: none, and some of each kind.
+fn conditions(choice: usize) -> Option<HttpConditions> {
+    let pattern = |text| Pattern::new(text).expect("a pattern");
+    let header = |name: &str, test| HeaderCondition { name: name.into(), test };
+    let json = |pointer: &str, equals| {
+        BodyCondition::Json(Box::new(JsonCondition { pointer: pointer.into(), equals }))
+    };
+    let contains = |part: &[u8]| BodyCondition::Contains(part.into());
+    let (headers, body, limit): (Vec<_>, Vec<_>, u32) = match choice {
+        0 => return None,
+        1 => (vec![], vec![contains(b"ok")], 64),
+        2 => (vec![], vec![BodyCondition::Matches(pattern("^[a-z ]*ok$"))], 64),
+        3 => (vec![], vec![json("/status", Some(JsonScalar::String("ok".into()))), json("/a/0", None)], 64),
+        4 => (vec![header("x", HeaderTest::Equals("a".into())), header("y", HeaderTest::Absent)], vec![], 1),
+        5 => (
+            vec![header("x", HeaderTest::Present), header("x", HeaderTest::Contains("a".into()))],
+            vec![contains(b"o"), contains(b"k")],
+            8,
+        ),
+        6 => (
+            vec![header("x", HeaderTest::Matches(pattern("^a+$")))],
+            vec![BodyCondition::Matches(pattern("o(k|<)")), contains(b"k")],
+            4,
+        ),
+        _ => (vec![], vec![json("", None), contains(b"1")], 16),
+    };
+    Some(HttpConditions { headers: headers.into(), body: body.into(), body_limit: limit })
+}
+
+/// What a response that passes must be, by other means than those of the probe.
+fn assert_conditions(conditions: &HttpConditions, method: &str, mut response: &[u8]) {
+    let head = loop {
+        let head = ResponseHead::parse_for(response, method, &conditions.headers);
+        let head = head.ok().flatten().expect("a response that passes has a head");
+        response = &response[head.length..];
+        if !head.is_interim() {
+            break head;
+        }
+    };
+    for HeaderCondition { name, test } in &conditions.headers {
+        let mut values = head.fields.iter().filter(|(own, _)| own == name).map(|(_, value)| &**value);
+        assert!(match test {
+            HeaderTest::Present => values.next().is_some(),
+            HeaderTest::Absent => values.next().is_none(),
+            HeaderTest::Equals(wanted) => values.any(|value| value == wanted.as_slice()),
+            HeaderTest::Contains(part) => values.any(|value| has(value, part.as_slice())),
+            HeaderTest::Matches(pattern) => values.any(|value| matches(pattern, value)),
+            _ => true,
+        });
+    }
+    // As far as it can be read: what breaks behind the bytes that decide does not matter.
+    let mut body = Body::new(&head, conditions.body_limit as usize + 1);
+    let _malformed = response.iter().try_for_each(|byte| body.take(std::slice::from_ref(byte)));
+    let _malformed = body.finish();
+    let limit = body.prefix().len().min(conditions.body_limit as usize);
+    let got = &body.prefix()[..limit];
+    for condition in &conditions.body {
+        assert!(match condition {
+            BodyCondition::Contains(part) => has(got, part.as_slice()),
+            BodyCondition::Matches(pattern) => matches(pattern, got),
+            BodyCondition::Json(json) => {
+                let all: serde_json::Value = serde_json::from_slice(got).expect("JSON");
+                let found = all.pointer(&json.pointer).expect("a value");
+                !matches!(&json.equals, Some(JsonScalar::String(wanted)) if found != &**wanted)
+            }
+            _ => true,
+        });
+    }
+}
+
+fn has(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+/// By an engine that is neither lazy nor an automaton.
+fn matches(pattern: &Pattern, text: &[u8]) -> bool {
+    let syntax = regex_automata::util::syntax::Config::new().utf8(false);
+    let mut builder = PikeVM::builder();
+    builder.syntax(syntax).thompson(thompson::Config::new().utf8(false));
+    let engine = builder.build(pattern.as_str()).expect("a pattern");
+    engine.is_match(&mut engine.create_cache(), text)
+}
+
+/// Any response to a whole exchange: it is judged, and how the bytes arrive does not decide whether
+/// it passes. What passes meets the conditions by other means, too, and does not need the end of the
+/// connection unless a condition is about the whole body.
 pub fn http_exchange(data: &[u8]) {
     const BODIES: &[&[u8]] = &[b"", b"ok", b"<html>", &[b'a'; 100], b"\0"];
     const CODES: &[&[u16]] = &[&[], &[200], &[204, 404]];
+    const CONDITIONS: u8 = 8;
 
     let mut input = Input::new(data);
+    let method = *input.pick(METHODS);
+    // One byte for both, so that inputs from before there were conditions mean the same.
+    let choice = input.byte();
+    let conditions = conditions(usize::from(choice / 3 % CONDITIONS)).map(Arc::new);
     let probe = HttpProbe {
-        method: (*input.pick(METHODS)).into(),
-        expected_codes: (*input.pick(CODES)).into(),
+        method: method.into(),
+        expected_codes: CODES[usize::from(choice) % CODES.len()].into(),
         expected_body: (*input.pick(BODIES)).into(),
+        conditions: conditions.clone(),
         ..HttpProbe::default()
     };
     let step = usize::from(input.byte()) + 1;
@@ -139,7 +234,13 @@ pub fn http_exchange(data: &[u8]) {
     let open = run(Pieces::new(response, usize::MAX).left_open());
     match (&whole, &pieces, &open) {
         (Poll::Ready(Outcome::Pass(_)), ..) => {
-            assert!(whole == pieces && pieces == open, "{pieces:?} {open:?}")
+            // Most conditions on a body are about all of it, and its end may be that of the
+            // connection.
+            let waits = open.is_pending() && conditions.as_ref().is_some_and(|all| !all.body.is_empty());
+            assert!(whole == pieces && (pieces == open || waits), "{pieces:?} {open:?}");
+            if let Some(conditions) = conditions {
+                assert_conditions(&conditions, method, response);
+            }
         }
         (
             Poll::Ready(Outcome::Fail(_)),

@@ -130,11 +130,17 @@ impl<'p> BodyJudge<'p> {
     /// [`Failure::BodyMismatch`] as soon as the body cannot become right; [`BodyError`] as
     /// [`Failure::MalformedReply`].
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<bool, Failure> {
-        self.body.take(bytes).map_err(malformed)?;
+        let taken = self.body.take(bytes);
         let got = self.body.prefix();
         let common = got.len().min(self.expected.len());
         if got[..common] != self.expected[..common] {
+            taken.map_err(malformed)?;
             return Err(self.mismatch(None));
+        }
+        if let Err(error) = taken {
+            // What came before the error counts as if it had come in a read of its own, so that the
+            // verdict does not depend on packets.
+            return if self.is_met() { Ok(true) } else { Err(malformed(error)) };
         }
         if self.body.has_ended() {
             return self.end().map(|()| true);
@@ -142,8 +148,13 @@ impl<'p> BodyJudge<'p> {
         if self.body.is_enough() {
             return self.judge_all(!self.conditions.is_empty()).map(|()| true);
         }
+        Ok(self.is_met())
+    }
+
+    /// Whether what has come shows that the body is right, whatever follows.
+    fn is_met(&mut self) -> bool {
         self.search();
-        Ok(common == self.expected.len() && self.met.iter().all(|met| *met))
+        self.body.prefix().len() >= self.expected.len() && self.met.iter().all(|met| *met)
     }
 
     /// The body has ended with its stream or its connection.
