@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, anyhow, bail};
 use hc_api::ProbeState;
 use hc_checkers::{Checkers, CheckersConfig};
-use hc_config::{Disk, Limits, SourceFile, load, parse};
+use hc_config::{Disk, HostCheck, Limits, SourceFile, load, parse};
 use hc_types::{CheckSpec, Outcome, ProbeResult, Timing};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -66,8 +66,7 @@ fn text(probed: &Probed, verbose: bool) -> String {
 /// The check of a URL and its flags, which are keys of a file of checks in short.
 async fn from_url(args: &CheckArgs, timeout: Duration) -> Result<Arc<CheckSpec>> {
     let draft = draft::Draft::new(args)?;
-    let ip = address_of(draft.host()).await?;
-    let source = SourceFile::new("command line", draft.file(ip, timeout));
+    let source = SourceFile::new("command line", draft.file(timeout));
     let read = parse(&[source], &Limits::default(), &Disk).map_err(|errors| {
         // Lines and columns would be those of a file that nobody sees.
         let problems = errors.diagnostics().iter().cloned().map(|mut one| {
@@ -76,7 +75,18 @@ async fn from_url(args: &CheckArgs, timeout: Duration) -> Result<Arc<CheckSpec>>
         });
         anyhow!(problems.collect::<Vec<_>>().join("; "))
     })?;
+    if let Some(host) = read.hosts.first() {
+        return of_host(host).await;
+    }
     let check = read.checks.into_iter().next().context("no check comes of this")?;
+    Ok(check.spec)
+}
+
+/// The check of the first address of a host name, which it is known by to TLS and HTTP.
+async fn of_host(host: &HostCheck) -> Result<Arc<CheckSpec>> {
+    let ip = address_of(&host.host).await?;
+    let check =
+        host.check(ip).with_context(|| format!("{ip}, the address of {}, is excluded", host.host))??;
     Ok(check.spec)
 }
 
@@ -87,8 +97,7 @@ async fn from_file(file: &Path, name: &str, timeout: Option<Duration>) -> Result
     let spec = if let Some(check) = read.checks.iter().find(|check| &*check.name == name) {
         Arc::clone(&check.spec)
     } else if let Some(host) = read.hosts.iter().find(|host| &*host.name == name) {
-        let ip = address_of(&host.host).await?;
-        host.check(ip).with_context(|| format!("{ip}, the address of {}, is excluded", host.host))??.spec
+        of_host(host).await?
     } else {
         let names =
             read.checks.iter().map(|check| &check.name).chain(read.hosts.iter().map(|host| &host.name));

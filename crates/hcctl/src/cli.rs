@@ -166,8 +166,10 @@ pub(crate) struct FilesArgs {
 /// One probe. The flags are short for keys of a file of checks.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct CheckArgs {
-    /// What to probe: `tcp://HOST:PORT`, `tls://HOST:PORT`, `http://HOST/PATH`, `https://HOST/PATH`, `udp://HOST:PORT`,
-    /// `dns://SERVER/NAME?type=A`, `icmp://HOST`, `radius://SERVER?username=NAME`; with --file the name of a check in it.
+    /// What to probe: `tcp://HOST:PORT`, `tls://HOST:PORT`, `http://HOST/PATH`, `https://HOST/PATH`, `grpc://HOST:PORT/SERVICE`,
+    /// `udp://HOST:PORT`, `dns://SERVER/NAME?type=A`, `icmp://HOST`, `radius://SERVER?username=NAME`, `redis://HOST`, `smtp://HOST`,
+    /// `postgresql://HOST`, `mysql://HOST`, `ldap://HOST`, `agent://HOST:PORT`; with TLS from the start `grpcs`, `rediss`, `smtps` and
+    /// `ldaps`; with --file the name of a check in it.
     pub(crate) what: String,
     /// A file of checks, TOML or a cluster.pb.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["mark", "host", "code", "body", "send", "receive", "insecure", "set"])]
@@ -188,7 +190,7 @@ pub(crate) struct CheckArgs {
     /// HTTP: text with which the body must begin.
     #[arg(long, value_name = "TEXT")]
     pub(crate) body: Option<String>,
-    /// TCP, TLS, UDP: text to send.
+    /// TCP, TLS, UDP, agent: text to send.
     #[arg(long, value_name = "TEXT")]
     pub(crate) send: Option<String>,
     /// TCP, TLS, UDP: text with which the answer must begin.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 
 use hc_testkit::backend::Backend;
+use hc_testkit::certificate::{Authority, Wish};
 use hc_testkit::dns::{DnsMessage, DnsServer};
 use hc_testkit::network::in_own_network;
 use hc_testkit::port::ClosedPort;
@@ -49,6 +50,25 @@ fn a_probe_passes_or_fails_and_each_phase_is_shown() {
     let closed = ClosedPort::reserve(HERE).unwrap();
     let (text, status, _) = check(&[&format!("tcp://localhost:{}", closed.address().port())]);
     assert!(status == 1 && text.contains("connection refused"), "{text}");
+}
+
+#[test]
+fn a_host_name_is_the_name_that_the_certificate_must_hold() {
+    let authority = Authority::new("root", 2020, 2120).unwrap();
+    let identity = authority.sign(&Wish::valid_for(["localhost"])).unwrap();
+    let steps = vec![Step::Read(4), Step::send(b"+PONG\r\n"), Step::Hang];
+    let backend = Backend::start_tls(HERE, &identity, steps).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let roots = dir.path().join("roots.pem");
+    std::fs::write(&roots, authority.pem()).unwrap();
+    let port = backend.address().port();
+    for (scheme, kind) in [("tls", "tcp"), ("rediss", "redis")] {
+        let trusted = format!("{kind}.tls.ca_file={:?}", roots.to_str().unwrap());
+        let (text, status, error) = check(&[&format!("{scheme}://localhost:{port}"), "--set", &trusted]);
+        assert_eq!(status, 0, "{text}{error}");
+        let (text, status, _) = check(&[&format!("{scheme}://{HERE}:{port}"), "--set", &trusted]);
+        assert!(status == 1 && text.contains("certificate is not valid for 127.0.0.1"), "{text}");
+    }
 }
 
 #[test]

@@ -10,15 +10,26 @@ use percent_encoding::percent_decode_str;
 use crate::cli::CheckArgs;
 
 /// The schemes: the kind of probe that each stands for, whether it speaks TLS, and the usual port of a `Host` field.
-const SCHEMES: [(&str, &str, bool, Option<u16>); 8] = [
+const SCHEMES: [(&str, &str, bool, Option<u16>); 19] = [
     ("tcp", "tcp", false, None),
     ("tls", "tcp", true, None),
     ("http", "http", false, Some(80)),
     ("https", "http", true, Some(443)),
+    ("grpc", "grpc", false, None),
+    ("grpcs", "grpc", true, None),
     ("udp", "udp", false, None),
     ("dns", "dns", false, None),
     ("radius", "radius", false, None),
     ("icmp", "icmp", false, None),
+    ("redis", "redis", false, None),
+    ("rediss", "redis", true, None),
+    ("smtp", "smtp", false, None),
+    ("smtps", "smtp", true, None),
+    ("postgresql", "postgresql", false, None),
+    ("mysql", "mysql", false, None),
+    ("ldap", "ldap", false, None),
+    ("ldaps", "ldap", true, None),
+    ("agent", "agent", false, None),
 ];
 
 /// A check that is not yet one.
@@ -50,10 +61,12 @@ impl Draft {
         if tls {
             draft.key(format!("{kind}.tls.verify"), (!args.insecure).to_string());
         } else {
-            ensure!(!args.insecure, "--insecure is for https and tls");
+            let tls = SCHEMES.iter().filter(|(_, _, tls, _)| *tls).map(|(scheme, ..)| *scheme);
+            ensure!(!args.insecure, "--insecure is for {}", tls.collect::<Vec<_>>().join(", "));
         }
         match kind {
             "http" => draft.http(args, path, usual),
+            "grpc" => draft.grpc(path)?,
             "dns" => draft.dns(path)?,
             "radius" => draft.query("radius", path, &[("username", "username")])?,
             _ => ensure!(path.is_empty() || path == "/", "{scheme} has no path: {path:?}"),
@@ -75,11 +88,17 @@ impl Draft {
         &self.host
     }
 
-    /// A file with this check, of the target with this address.
-    pub(super) fn file(&self, ip: IpAddr, timeout: Duration) -> String {
-        let target = self.port.map_or_else(|| ip.to_string(), |port| SocketAddr::new(ip, port).to_string());
+    /// A file with this check.
+    pub(super) fn file(&self, timeout: Duration) -> String {
+        let host = self.host();
+        let target = match (self.port, host.parse()) {
+            (None, _) => host.to_owned(),
+            (Some(port), Ok(ip)) => SocketAddr::new(ip, port).to_string(),
+            (Some(port), Err(_)) => format!("{host}:{port}"),
+        };
+        let target = text(&target);
         let mut file = format!(
-            "[[check]]\nname = \"check\"\ntarget = \"{target}\"\ninterval = \"1day\"\ntimeout = \"{}\"\n",
+            "[[check]]\nname = \"check\"\ntarget = {target}\ninterval = \"1day\"\ntimeout = \"{}\"\n",
             humantime::format_duration(timeout)
         );
         let prefix = format!("{}.", self.kind);
@@ -117,6 +136,15 @@ impl Draft {
         }
     }
 
+    /// `/SERVICE`, or nothing for the server as a whole.
+    fn grpc(&mut self, path: &str) -> Result<()> {
+        let service = decoded(path.trim_start_matches('/'))?;
+        if !service.is_empty() {
+            self.key("grpc.service", text(&service));
+        }
+        Ok(())
+    }
+
     /// `/NAME?type=TYPE&class=CLASS`
     fn dns(&mut self, path: &str) -> Result<()> {
         let (name, query) = path.split_at(path.find('?').unwrap_or(path.len()));
@@ -149,7 +177,7 @@ impl Draft {
 
     fn exchange(&mut self, args: &CheckArgs) -> Result<()> {
         for (flag, value, kinds) in [
-            ("send", &args.send, &["tcp", "udp"][..]),
+            ("send", &args.send, &["tcp", "udp", "agent"][..]),
             ("receive", &args.receive, &["tcp", "udp"]),
             ("host", &args.host, &["http"]),
             ("body", &args.body, &["http"]),
@@ -212,7 +240,7 @@ mod tests {
     #[track_caller]
     fn check(what: &str, args: CheckArgs, expected: &[&str]) {
         let draft = Draft::new(&CheckArgs { what: what.to_owned(), ..args }).unwrap();
-        let file = draft.file([192, 0, 2, 1].into(), Duration::from_secs(1));
+        let file = draft.file(Duration::from_secs(1));
         let lines: Vec<&str> = file.lines().skip(2).filter(|line| !line.starts_with("interval")).collect();
         assert_eq!(lines, expected, "{what}");
     }
@@ -221,7 +249,7 @@ mod tests {
     fn urls_are_files_of_checks_in_short() {
         let none = CheckArgs::default;
         let text = |text: &str| Some(text.to_owned());
-        let (target, timeout) = ("target = \"192.0.2.1:25\"", "timeout = \"1s\"");
+        let (target, timeout) = ("target = \"h:25\"", "timeout = \"1s\"");
         check("tcp://h:25", none(), &[target, timeout, "tcp = {}"]);
         check("tls://h:25", none(), &[target, timeout, "tcp.tls.verify = true"]);
         let args = CheckArgs { send: text("a\"\r\n"), receive: text("b"), ..none() };
@@ -230,13 +258,26 @@ mod tests {
             args,
             &[target, timeout, "tcp.send = \"a\\\"\\u000d\\u000a\"", "tcp.receive = \"b\""],
         );
-        let bare = "target = \"192.0.2.1\"";
-        check("icmp://::1", none(), &[bare, timeout, "icmp = {}"]);
+        let bare = "target = \"h\"";
+        check("icmp://::1", none(), &["target = \"::1\"", timeout, "icmp = {}"]);
+        check("grpc://h:25", none(), &[target, timeout, "grpc = {}"]);
+        check(
+            "grpcs://h:25/a.B%20c",
+            none(),
+            &[target, timeout, "grpc.tls.verify = true", "grpc.service = \"a.B c\""],
+        );
+        let args = CheckArgs { insecure: true, ..none() };
+        check("rediss://h", args, &[bare, timeout, "redis.tls.verify = false"]);
+        for kind in ["redis", "smtp", "postgresql", "mysql", "ldap", "agent"] {
+            check(&format!("{kind}://h"), none(), &[bare, timeout, &format!("{kind} = {{}}")]);
+        }
+        let args = CheckArgs { send: text("web\n"), ..none() };
+        check("agent://h:25", args, &[target, timeout, "agent.send = \"web\\u000a\""]);
         check(
             "http://www.example.com/a?b=c",
             CheckArgs { code: vec!["200".into(), "2xx".into()], ..none() },
             &[
-                bare,
+                "target = \"www.example.com\"",
                 timeout,
                 "http.path = \"/a?b=c\"",
                 "http.host = \"www.example.com\"",
@@ -247,7 +288,7 @@ mod tests {
             "https://[::1]:25?x",
             CheckArgs { insecure: true, mark: 7.try_into().ok(), host: text("h"), ..none() },
             &[
-                target,
+                "target = \"[::1]:25\"",
                 timeout,
                 "http.tls.verify = false",
                 "http.path = \"/?x\"",
@@ -284,9 +325,9 @@ mod tests {
             assert!(words.contains(expected), "{what}: {words}");
         }
         let send = CheckArgs { send: Some(String::new()), ..CheckArgs::default() };
-        assert_eq!(words("icmp://h", send), "--send is for tcp and udp");
+        assert_eq!(words("icmp://h", send), "--send is for tcp and udp and agent");
         let insecure = CheckArgs { insecure: true, ..CheckArgs::default() };
-        assert_eq!(words("http://h", insecure), "--insecure is for https and tls");
+        assert_eq!(words("http://h", insecure), "--insecure is for tls, https, grpcs, rediss, smtps, ldaps");
         let set = CheckArgs { set: vec!["x".into()], ..CheckArgs::default() };
         assert_eq!(words("tcp://h:1", set), "--set \"x\" is not KEY=VALUE");
     }
