@@ -1,4 +1,4 @@
-//! DNS options and Status-Server with real servers: Unbound and FreeRADIUS, in a network of their own.
+//! DNS options and Status-Server with real servers: Unbound, BIND and FreeRADIUS, in a network of their own.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
@@ -88,6 +88,81 @@ remote-control:
         };
         assert_eq!(ask("wild.example", PLENTY, all), answer.into());
         assert_eq!(ask("closed.example", PLENTY, default()), Failure::DnsRcode(5).into());
+    });
+}
+
+#[test]
+fn bind_answers_a_fresh_label_and_over_tcp_what_is_too_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().display();
+    let config = format!(
+        r#"options {{
+  directory "{at}";
+  pid-file "{at}/pid";
+  session-keyfile "{at}/session.key";
+  listen-on port 5353 {{ 127.0.0.1; }};
+  listen-on-v6 {{ none; }};
+  recursion no;
+  dnssec-validation no;
+  notify no;
+}};
+controls {{ }};
+zone "static.example" {{ type primary; file "static.zone"; }};
+zone "closed.example" {{ type primary; file "static.zone"; allow-query {{ none; }}; }};
+"#
+    );
+    fs::write(dir.path().join("named.conf"), config).unwrap();
+    let head = "$TTL 60\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\n";
+    let records = "www A 192.0.2.10\nalias CNAME www\n*.wild A 192.0.2.11\ntext TXT \"a text\" \"in two\"\n";
+    // The most of one type that BIND takes (`max-records-per-type`).
+    let many: String = (1..=100).map(|last| format!("big A 198.51.100.{last}\n")).collect();
+    fs::write(dir.path().join("static.zone"), [head, records, &many].concat()).unwrap();
+    in_own_network(move || {
+        let conf = dir.path().join("named.conf");
+        let _bind = start("named", &["-g", "-n", "1", "-c", conf.to_str().unwrap()], &dir);
+        let probe = |query: &str, query_type, expect| DnsProbe {
+            query: query.into(),
+            query_type,
+            query_class: RecordClass::IN,
+            expect,
+            options: None,
+        };
+        let run = |probe: &DnsProbe, timeout| block_on(probe_dns(probe, &Target::plain(HERE, 5353), timeout));
+        let ask = |query: &str, options| {
+            let options = Some(Box::new(options));
+            run(&DnsProbe { options, ..probe(query, RecordType::A, DnsExpectation::Any) }, PLENTY)
+        };
+        let address = |ip: [u8; 4]| Outcome::from(Pass::dns(DnsAnswer::Address(ip.into())));
+        let www = probe("www.static.example", RecordType::A, DnsExpectation::Any);
+        wait_until("BIND answers", || matches!(run(&www, SHORT), Outcome::Pass(_)));
+        let default = DnsOptions::default;
+        let fresh = || DnsOptions { fresh_label: true, ..default() };
+        assert_eq!(ask("static.example", fresh()), Failure::DnsRcode(3).into());
+        let nxdomain = DnsOptions { expected_rcodes: [Rcode(3)].into(), ..fresh() };
+        assert_eq!(ask("static.example", nxdomain), Pass::dns(DnsAnswer::Rcode(Rcode(3))).into());
+        assert_eq!(ask("wild.static.example", fresh()), address([192, 0, 2, 11]));
+        let all = DnsOptions {
+            edns_payload: Some(1232),
+            dnssec_ok: true,
+            checking_disabled: true,
+            recursion_desired: false,
+            ..fresh()
+        };
+        assert_eq!(ask("wild.static.example", all), address([192, 0, 2, 11]));
+        for refused in ["www.closed.example", "www.example.com"] {
+            assert_eq!(ask(refused, default()), Failure::DnsRcode(5).into(), "{refused}");
+        }
+        // Behind an alias, and one of very many, which come over TCP; with EDNS, too.
+        let ips = |last: [u8; 4]| DnsExpectation::Ips([last.into()].into());
+        let alias = probe("alias.static.example", RecordType::A, ips([192, 0, 2, 10]));
+        assert_eq!(run(&alias, PLENTY), address([192, 0, 2, 10]));
+        let big = probe("big.static.example", RecordType::A, ips([198, 51, 100, 97]));
+        assert_eq!(run(&big, PLENTY), address([198, 51, 100, 97]));
+        let edns = DnsOptions { edns_payload: Some(512), ..default() };
+        let big = DnsProbe { options: Some(Box::new(edns)), ..big };
+        assert_eq!(run(&big, PLENTY), address([198, 51, 100, 97]));
+        let other = probe("big.static.example", RecordType::A, ips([192, 0, 2, 10]));
+        assert_eq!(run(&other, PLENTY).label(), "wrong_answer");
     });
 }
 
