@@ -144,13 +144,6 @@ impl Build<'_> {
                 (Ok(spec), Host::Ip(_)) => {
                     drafts.checks.push(Draft { name, labels, depends_on, metrics, spec, at });
                 }
-                (Ok(_), Host::Name(_)) if self.resolve() != Resolve::Each && settings.has(&keys::SOURCE) => {
-                    wrong_at = Some(place.at);
-                    let at = settings.get(&keys::SOURCE).map_or(place.at, |source| source.at);
-                    let problem =
-                        "only with `resolve = \"each\"`: a host name may have addresses of both families";
-                    self.report.add(at, format!("check.{}", keys::SOURCE.name), problem);
-                }
                 (Ok(spec), Host::Name(host)) => {
                     let (port, excluded) = (place.port, Arc::clone(&excluded));
                     let (resolve, template) = (self.resolve(), Arc::new(spec));
@@ -166,7 +159,14 @@ impl Build<'_> {
                         excluded,
                         ways: ways.clone(),
                     };
-                    drafts.hosts.push(HostDraft { check, at });
+                    // The template has no source, since the family of the addresses is not known yet.
+                    match check.check_of_all([]) {
+                        Ok(_) => drafts.hosts.push(HostDraft { check, at }),
+                        Err(error) => {
+                            wrong_at = Some(place.at);
+                            self.spec_error(&error, place.at);
+                        }
+                    }
                 }
                 (Err(error), _) => {
                     wrong_at = Some(place.at);

@@ -89,8 +89,9 @@ impl HostCheck {
         CheckSpec::new(target, template.probe().clone(), template.timing())
     }
 
-    /// The one check of all these addresses, for [`Resolve::Any`] and [`Resolve::All`]; it has the name of this one. Excluded
-    /// addresses are left out. It is the same check whatever the addresses are, and without any its probes are inconclusive.
+    /// The one check of all these addresses, for [`Resolve::Any`] and [`Resolve::All`]; it has the name of this one. Left out are
+    /// excluded addresses, and with a `source` for one family alone the addresses of the other. It is the same check whatever the
+    /// addresses are, and without any its probes are inconclusive.
     ///
     /// # Errors
     /// [`SpecError`] for an address that no backend can have, and for too many addresses.
@@ -99,10 +100,11 @@ impl HostCheck {
             Resolve::All => Rule::All,
             Resolve::Each | Resolve::Any => Rule::Any,
         };
+        let target = self.ways.to_all(self.template.target().clone());
         let is_excluded = |ip: IpAddr| self.excluded.iter().any(|item| item.contains(ip, self.port));
-        let addresses = addresses.into_iter().filter(|ip| !is_excluded(ip.to_canonical()));
-        let host = HostName::new(Arc::clone(&self.host), addresses, rule);
-        let (target, probe) = (self.template.target().clone(), self.template.probe().clone());
+        let is_possible = |ip: &IpAddr| !is_excluded(ip.to_canonical()) && target.has_source_for(*ip);
+        let host = HostName::new(Arc::clone(&self.host), addresses.into_iter().filter(is_possible), rule);
+        let probe = self.template.probe().clone();
         let spec = CheckSpec::of_host_name(host, target, probe, self.template.timing())?;
         let (name, labels) = (Arc::clone(&self.name), Arc::clone(&self.labels));
         let depends_on = Arc::clone(&self.depends_on);

@@ -198,7 +198,7 @@ pub(crate) static SOURCE: Key = Key {
     name: "source",
     form: Form::OneOrMany(&Form::Text(&ADDRESS_SYNTAX)),
     default: "what the route says",
-    doc: "The local address that packets are sent from: one, or one for each family of the targets.",
+    doc: "The local address that packets are sent from: one, or one for each family of the targets. With \"any\" and \"all\" the addresses of a family without one are left out, with a line in the log.",
 };
 pub(crate) static DEVICE: Key = Key {
     name: "device",

@@ -15,7 +15,9 @@ pub(crate) struct Ways {
     v4: Arc<Via>,
     v6: Arc<Via>,
     /// Without a source, for a target whose family is not known yet.
-    any: Arc<Via>,
+    none: Arc<Via>,
+    /// With all sources, for a target of several addresses.
+    all: Arc<Via>,
 }
 
 impl Ways {
@@ -43,7 +45,9 @@ impl Ways {
         };
         // A target of a family without a source is refused with the source of the other.
         let [v4, v6] = sources;
-        Self { v4: from(v4.or(v6)), v6: from(v6.or(v4)), any: Arc::new(any) }
+        let mut all = any.clone();
+        (all.source, all.second_source) = (v4.or(v6), v4.and(v6));
+        Self { v4: from(v4.or(v6)), v6: from(v6.or(v4)), all: Arc::new(all), none: Arc::new(any) }
     }
 
     /// The target by its way.
@@ -54,6 +58,11 @@ impl Ways {
 
     /// The same for a target whose address is a placeholder.
     pub(crate) fn to_placeholder(&self, target: Target) -> Target {
-        target.via_shared(&self.any)
+        target.via_shared(&self.none)
+    }
+
+    /// The same for a target that stands for several addresses, of one family or of both.
+    pub(crate) fn to_all(&self, target: Target) -> Target {
+        target.via_shared(&self.all)
     }
 }

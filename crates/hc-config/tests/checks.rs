@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -549,6 +550,40 @@ fn a_check_has_a_way_of_its_own() {
     let of = |ip: &str| way(&checks.hosts[0].check(ip.parse().unwrap()).unwrap().unwrap().spec);
     assert_eq!(of("192.0.2.7"), from("192.0.2.9", None));
     assert_eq!(of("2001:db8::7"), from("2001:db8::9", None));
+}
+
+#[test]
+fn one_check_of_a_host_name_has_a_source_for_each_family() {
+    let file = |sources: &str, resolve: &str| {
+        let text = format!(
+            "[defaults]\ninterval = '5s'\n[[check]]\nname = 'a'\ntarget = 'host.example:80'\ntcp = {{}}\n\
+             resolve = '{resolve}'\nsource = {sources}\n"
+        );
+        let sources = [SourceFile::new("checks.toml", text)];
+        parse(&sources, &Limits::default(), &NoFiles).unwrap().hosts.remove(0)
+    };
+    let both: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+    let sources = |spec: &CheckSpec| -> Vec<(IpAddr, IpAddr)> {
+        let of = |ip: &IpAddr| (*ip, spec.target().clone().with_ip(*ip).source().unwrap());
+        spec.host_name().unwrap().addresses().iter().map(of).collect()
+    };
+    for resolve in ["any", "all"] {
+        let host = file("['2001:db8::9', '192.0.2.9']", resolve);
+        let spec = host.check_of_all(both).unwrap().spec;
+        let expected = [(both[0], "192.0.2.9".parse().unwrap()), (both[1], "2001:db8::9".parse().unwrap())];
+        assert_eq!(sources(&spec), expected);
+        // It is the same check whatever the addresses are, and whatever the order of the sources is.
+        let swapped = file("['192.0.2.9', '2001:db8::9']", resolve);
+        assert_eq!(swapped.check_of_all([]).unwrap().spec.key(), spec.key());
+        for (source, left) in [("'192.0.2.9'", 0), ("'2001:db8::9'", 1)] {
+            let host = file(source, resolve);
+            let one = host.check_of_all(both).unwrap().spec;
+            assert_eq!(sources(&one), [expected[left]]);
+            assert!(one.key() != spec.key() && one.key() == host.check_of_all([]).unwrap().spec.key());
+            let error = host.check(both[1 - left]).unwrap().unwrap_err().to_string();
+            assert!(error.ends_with("is of another family than the target"), "{error}");
+        }
+    }
 }
 
 #[test]

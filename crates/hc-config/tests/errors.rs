@@ -36,13 +36,15 @@ fn everything_is_reported_at_once() {
 }
 
 #[test]
-fn a_source_has_one_family_and_a_name_may_have_two() {
-    wrong(
-        "[[check]]\nname = 'a'\ntarget = 'h.example:80'\ntcp = {}\nresolve = 'any'\nsource = '192.0.2.1'\n",
-        &[
-            "f:6:10: check.source: only with `resolve = \"each\"`: a host name may have addresses of both families",
-        ],
-    );
+fn a_source_of_a_host_name_is_one_that_packets_are_sent_from() {
+    for resolve in ["each", "any"] {
+        let check =
+            format!("[[check]]\nname = 'a'\ntarget = 'h.example:80'\ntcp = {{}}\nresolve = '{resolve}'\n");
+        let problem = "f:6:10: check.source: 0.0.0.0 is no address that packets are sent from";
+        wrong(&format!("{check}source = '0.0.0.0'\n"), &[problem]);
+        let problem = "f:6:24: check.source: 192.0.2.2 is a second one of its family";
+        wrong(&format!("{check}source = ['192.0.2.1', '192.0.2.2']\n"), &[problem]);
+    }
 }
 
 #[test]

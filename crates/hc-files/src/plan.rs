@@ -268,4 +268,20 @@ mod tests {
             assert_eq!(resolved(&[]), (Vec::new(), Vec::new()));
         }
     }
+
+    /// With a source for one family alone, addresses of the other are left out and named.
+    #[test]
+    fn addresses_without_a_source_are_left_out_with_a_word() {
+        for rule in ["any", "all"] {
+            let file = format!("{HOST}resolve = \"{rule}\"\nsource = \"192.0.2.9\"\n");
+            let mut planned = Planned::new(read(&file));
+            let both: [IpAddr; 2] = [[192, 0, 2, 1].into(), "2001:db8::1".parse().unwrap()];
+            let change = Change { name: "h.example".into(), addresses: both.into() };
+            let proposal = planned.resolved(&change).unwrap();
+            let SetChange::Delta { upsert, .. } = proposal.change else { panic!("no delta") };
+            assert_eq!(upsert[0].1.host_name().unwrap().addresses(), &both[..1]);
+            let reasons: Vec<&str> = proposal.rejected.iter().map(|one| &*one.reason).collect();
+            assert_eq!(reasons, ["h: 2001:db8::1: source: 192.0.2.9 is of another family than the target"]);
+        }
+    }
 }

@@ -99,6 +99,7 @@ mod tag {
     pub(super) const SOURCE: u8 = 8;
     pub(super) const DEVICE: u8 = 9;
     pub(super) const PROXY_PROTOCOL: u8 = 10;
+    pub(super) const SECOND_SOURCE: u8 = 11;
 
     pub(super) const KIND: u8 = 16;
     pub(super) const SEND: u8 = 17;
@@ -231,9 +232,12 @@ impl Encoding {
     }
 
     fn way(&mut self, way: &Via) {
-        let Via { source, device, proxy_protocol } = way;
+        let Via { source, second_source, device, proxy_protocol } = way;
         if let Some(source) = source {
             self.ip(tag::SOURCE, *source);
+        }
+        if let Some(second) = second_source {
+            self.ip(tag::SECOND_SOURCE, *second);
         }
         if let Some(device) = device {
             self.field(tag::DEVICE, device.as_bytes());

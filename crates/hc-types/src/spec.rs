@@ -287,7 +287,9 @@ impl CheckSpec {
         if target.mode() != Mode::Plain && target.mark().is_none() {
             return Err(SpecError::Mark);
         }
-        way::check(&target, &probe)?;
+        let own = [target.ip()];
+        let ips = host_name.as_ref().map_or(&own[..], |host| host.addresses());
+        way::check(&target, ips, &probe)?;
         let probe = match probe {
             ProbeSpec::Http(http) => ProbeSpec::Http(http::checked(http)?),
             ProbeSpec::Dns(dns) => ProbeSpec::Dns(checked_dns(dns)?),

@@ -69,6 +69,9 @@ pub struct Target {
 pub struct Via {
     /// The local address that packets are sent from. Default: the one that the route says.
     pub source: Option<IpAddr>,
+    /// The same of the other family than `source`, for a host name with addresses of both
+    /// ([`CheckSpec::of_host_name`](crate::CheckSpec::of_host_name)). Default: none.
+    pub second_source: Option<IpAddr>,
     /// The interface that packets leave and arrive through (`SO_BINDTODEVICE`), whatever the routes
     /// say. Default: that of the route.
     pub device: Option<Box<str>>,
@@ -92,7 +95,9 @@ impl Target {
     /// The same target by this way.
     #[must_use]
     pub fn via(self, mut via: Via) -> Self {
-        via.source = via.source.map(|ip| ip.to_canonical());
+        for source in [&mut via.source, &mut via.second_source] {
+            *source = source.map(|ip| ip.to_canonical());
+        }
         self.via_shared(&Arc::new(via))
     }
 
@@ -102,10 +107,19 @@ impl Target {
         Self { via: (**via != Via::default()).then(|| Arc::clone(via)), ..self }
     }
 
-    /// The local address that packets are sent from, if it is not the one that the route says.
+    /// The local address that packets are sent from, if it is not the one that the route says. Of
+    /// two sources it is the one of the target's family.
     #[must_use]
     pub fn source(&self) -> Option<IpAddr> {
-        self.via.as_ref()?.source
+        let Via { source, second_source, .. } = &**self.via.as_ref()?;
+        second_source.filter(|second| second.is_ipv4() == self.ip.is_ipv4()).or(*source)
+    }
+
+    /// Whether packets to this address can be sent from a source that the way says, or it says none.
+    #[must_use]
+    pub fn has_source_for(&self, ip: IpAddr) -> bool {
+        let source = self.clone().with_ip(ip).source();
+        source.is_none_or(|source| source.is_ipv4() == ip.to_canonical().is_ipv4())
     }
 
     /// The interface that packets go through, if it is not that of the route.

@@ -98,6 +98,7 @@ fn keys_are_the_same_in_every_version() {
         source: Some("192.0.2.9".parse().unwrap()),
         device: Some("eth1".into()),
         proxy_protocol: Some(ProxyProtocol::V2),
+        ..Via::default()
     };
     vector(backend().via(way), tcp("", "", None), "028b0d70f6fd673ab4b77f5c96a71167");
     vector(backend(), udp("ping", "pong"), "023ff4aff40773dca413d5c0a807f854");
@@ -268,8 +269,12 @@ fn keys_tell_ways_apart() {
     for source in sources {
         for device in devices.clone() {
             for proxy_protocol in headers {
-                let way = Via { source, device: device.clone(), proxy_protocol };
-                assert!(keys.insert(spec(plain("192.0.2.1", 80).via(way), tcp("", "", None)).key()));
+                let way = Via { source, device: device.clone(), proxy_protocol, second_source: None };
+                let second_source = source.and("2001:db8::9".parse().ok());
+                let both = Via { second_source, ..way.clone() };
+                let of = |way| spec(plain("192.0.2.1", 80).via(way), tcp("", "", None)).key();
+                assert!(keys.insert(of(way)));
+                assert_eq!(keys.insert(of(both)), source.is_some());
             }
         }
     }

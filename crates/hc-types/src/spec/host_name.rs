@@ -6,11 +6,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::{CheckSpec, HostName, ProbeSpec, SpecError, Target, Timing, backend};
 
 impl CheckSpec {
-    /// Builds one check of all addresses of a host name. The address of `target` has no meaning.
+    /// Builds one check of all addresses of a host name. The address of `target` has no meaning. Its
+    /// way may have a source for each family ([`Via::second_source`](crate::Via::second_source)).
     ///
     /// # Errors
-    /// As of [`new`](Self::new); an address that no backend can have, or more than
-    /// [`HostName::MAX_ADDRESSES`].
+    /// As of [`new`](Self::new); an address that no backend can have, or for which the way has a
+    /// source of the other family alone; more addresses than [`HostName::MAX_ADDRESSES`].
     pub fn of_host_name(
         host_name: HostName,
         target: Target,
@@ -21,10 +22,6 @@ impl CheckSpec {
             if let Some(reason) = backend::impossible(*ip) {
                 return Err(SpecError::Address { ip: *ip, reason });
             }
-        }
-        if let Some(source_ip) = target.source() {
-            let problem = "is of one family, and a host name may have addresses of both";
-            return Err(SpecError::Source { source_ip, problem });
         }
         let count = host_name.addresses().len();
         if count > HostName::MAX_ADDRESSES {

@@ -1,19 +1,30 @@
 //! Whether the way to a target makes sense.
 
+use std::net::IpAddr;
+
 use crate::{ProbeSpec, SpecError, Target};
 
 /// # Errors
 /// A source that no packet of the probe can have, a name that no interface can have, a PROXY header
-/// before a probe that makes no TCP connection.
-pub(super) fn check(target: &Target, probe: &ProbeSpec) -> Result<(), SpecError> {
-    if let Some(source_ip) = target.source() {
-        let wrong = |problem| Err(SpecError::Source { source_ip, problem });
-        if source_ip.is_ipv4() != target.ip().is_ipv4() {
-            return wrong("is of another family than the target");
+/// before a probe that makes no TCP connection. `ips` are the addresses that are probed, which is
+/// none of a host name that is not resolved.
+pub(super) fn check(target: &Target, ips: &[IpAddr], probe: &ProbeSpec) -> Result<(), SpecError> {
+    let sources = target.way().map_or([None, None], |way| [way.source, way.second_source]);
+    let wrong = |source_ip, problem| Err(SpecError::Source { source_ip, problem });
+    for source in sources.into_iter().flatten() {
+        if source.is_unspecified() || source.is_multicast() {
+            return wrong(source, "is no address that packets are sent from");
         }
-        if source_ip.is_unspecified() || source_ip.is_multicast() {
-            return wrong("is no address that packets are sent from");
+    }
+    match sources {
+        [Some(first), Some(second)] if first.is_ipv4() == second.is_ipv4() => {
+            return wrong(second, "is a second one of its family");
         }
+        [None, Some(second)] => return wrong(second, "is a second one without a first"),
+        [Some(first), _] if ips.iter().any(|ip| !target.has_source_for(*ip)) => {
+            return wrong(first, "is of another family than the target");
+        }
+        _ => {}
     }
     if let Some(device) = target.device().filter(|name| !is_interface(name)) {
         return Err(SpecError::Device(device.into()));
@@ -33,8 +44,6 @@ fn is_interface(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use super::*;
     use crate::{CheckSpec, ProxyProtocol, TcpProbe, Timing, Via};
 
@@ -49,9 +58,15 @@ mod tests {
     fn a_way_that_no_packet_can_take_is_refused() {
         let tcp = || ProbeSpec::Tcp(TcpProbe::default());
         let from = |source: &str| Via { source: Some(source.parse().unwrap()), ..Via::default() };
+        let both =
+            |source: &str, second: &str| Via { second_source: Some(second.parse().unwrap()), ..from(source) };
+        let second = |second| Via { source: None, ..both("192.0.2.9", second) };
         let on = |device: &str| Via { device: Some(device.into()), ..Via::default() };
         refused("192.0.2.1", tcp(), from("2001:db8::1"), "source");
         refused("2001:db8::1", tcp(), from("192.0.2.1"), "source");
+        refused("192.0.2.1", tcp(), both("192.0.2.8", "192.0.2.9"), "source");
+        refused("192.0.2.1", tcp(), both("192.0.2.8", "ff02::1"), "source");
+        refused("192.0.2.1", tcp(), second("192.0.2.9"), "source");
         refused("192.0.2.1", tcp(), from("0.0.0.0"), "source");
         refused("192.0.2.1", tcp(), from("224.0.0.1"), "source");
         for name in ["", ".", "..", "a/b", "a b", "a:b", "a-name-of-16-byt", "a\0"] {
