@@ -57,6 +57,8 @@ pub enum Invariant {
     TruthReturns,
     /// While a gateway is down, no check behind it is told to be down.
     BehindAGateway,
+    /// When everything fails at once and recovers within seconds, nobody is told.
+    MassFailuresAreHeld,
     /// At the end, when all is calm, engine, outbox and truth agree.
     Quiescence,
 }
@@ -90,6 +92,7 @@ impl Invariant {
             Self::OverridesAreHeard => "overrides-are-heard",
             Self::TruthReturns => "truth-returns",
             Self::BehindAGateway => "behind-a-gateway",
+            Self::MassFailuresAreHeld => "mass-failures-are-held",
             Self::Quiescence => "quiescence",
         }
     }

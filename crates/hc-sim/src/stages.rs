@@ -1,30 +1,39 @@
-//! What stands between the machines and the consumers, under one seed: overrides and dependencies in virtual time.
+//! What stands between the machines and the consumers, under one seed: overrides, dependencies and the guard in virtual time.
 //!
-//! Checks, some behind gateways, go up and down; operators force, mute and pause them at random, for a while or for ever; checks are
-//! removed and come back under other ids, and the process restarts with what it has written down. A model that knows nothing of the stages
-//! says what consumers must have.
+//! Checks, some behind gateways, go up and down; operators force, mute and pause them at random, for a while, for ever or for a part
+//! of each week; checks are removed and come back under other ids, and the process restarts with what it has written down. From time to
+//! time everything fails at once, for a moment or for minutes. A model that knows nothing of the stages says what consumers must have.
+
+mod audit;
+mod outage;
+mod said;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use fastrand::Rng;
-use hc_pipeline::{Dependencies, Moment, Names, Overrides, Stages};
+use hc_pipeline::{Dependencies, Guard, GuardConfig, Moment, Names, Overrides, Stages};
 use hc_types::Health::{Healthy, Unhealthy};
 use hc_types::{
     CheckId, CheckSpec, Evidence, Failure, Health, Incarnation, Known, Metadata, Operator, Outcome, Override,
-    Paused, ProbeSpec, Progress, Ruling, Status, StatusUpdate, Subject, Target, Timing,
+    Paused, ProbeSpec, Progress, Ruling, Status, StatusUpdate, Subject, Target, Timing, Weekly,
 };
 use hc_view::{Report, Table};
 
-use crate::clock::nanos;
-use crate::invariant::{Invariant, Step, hold};
+use self::said::{Part, Said};
+use crate::invariant::Step;
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Checks; the first two are gateways, the second of them behind the first.
-const CHECKS: u64 = 12;
-/// Later than any wait for a gateway.
-const BOUND: Duration = Duration::from_secs(75);
+/// Checks; the first two are gateways, the second of them behind the first. More than half of them are behind none.
+const CHECKS: u64 = 24;
+/// Later than any wait for a gateway, and for the guard behind it.
+const BOUND: Duration = Duration::from_secs(110);
+/// So many seconds: some wild ones, and calm ones with an outage of everything late enough for all to be healthy before it, and
+/// early enough for the bound after it.
+const CYCLE: u32 = 700;
+const WILD: u32 = 400;
+const OUTAGE: u32 = 560;
 /// Ends of overrides lie between two steps.
 const HALF: Duration = Duration::from_millis(500);
 
@@ -37,6 +46,10 @@ pub enum Fault {
     NothingExpires,
     /// A new process knows nothing of overrides.
     ForgottenAtRestart,
+    /// There is no guard.
+    NoGuard,
+    /// Weekly mutes are in UTC, whatever zone was asked for.
+    ForgottenZone,
 }
 
 /// Simulates one seed for so many virtual seconds.
@@ -46,8 +59,16 @@ pub enum Fault {
 pub fn run_stages(seed: u64, seconds: u32, fault: Option<Fault>) -> Step {
     let mut world = World::new(seed, fault);
     for second in 0..seconds {
-        // The last minutes are calm.
-        world.step(second + 400 < seconds)?;
+        // The last minutes are calm, and so are some between, in which everything fails at once.
+        let has_time = second + 400 < seconds;
+        let (cycle, within) = (second / CYCLE, second % CYCLE);
+        match within {
+            WILD if has_time => world.mend(),
+            OUTAGE if has_time && cycle.is_multiple_of(2) => world.blink()?,
+            OUTAGE if has_time => world.all_down(),
+            _ => {}
+        }
+        world.step(has_time && within < WILD)?;
     }
     world.at_the_end()
 }
@@ -105,17 +126,8 @@ struct Check {
     truth: Option<Health>,
     /// Since when that, and whatever else decides, is as it is.
     calm: Duration,
-    /// What consumers had when a mute began to count.
-    kept: Option<Health>,
     /// Since it is down there was a moment at which no gateway was in the way, so the failure may have been let through.
     let_through: bool,
-}
-
-/// What an operator has said.
-#[derive(Clone, Copy, Debug)]
-struct Said {
-    ruling: Ruling,
-    until: Option<Duration>,
 }
 
 struct World {
@@ -129,7 +141,10 @@ struct World {
     now: Duration,
     lives: u64,
     checks: Vec<Check>,
-    said: BTreeMap<(u64, &'static str), Said>,
+    /// Of a check at most one of each kind, and beside it one for a part of each week.
+    said: BTreeMap<(u64, &'static str, bool), Said>,
+    /// Until when nobody may be told of the latest short outage.
+    blink: Option<Duration>,
 }
 
 fn spec(check: u64) -> Arc<CheckSpec> {
@@ -149,14 +164,7 @@ impl World {
         reason = "an Instant comes from nowhere else; only differences to it are used"
     )]
     fn new(seed: u64, fault: Option<Fault>) -> Self {
-        let check = Check {
-            id: None,
-            is_up: true,
-            truth: None,
-            calm: Duration::ZERO,
-            kept: None,
-            let_through: false,
-        };
+        let check = Check { id: None, is_up: true, truth: None, calm: Duration::ZERO, let_through: false };
         let mut world = Self {
             rng: Rng::with_seed(seed),
             fault,
@@ -169,6 +177,7 @@ impl World {
             lives: 0,
             checks: vec![check; usize::try_from(CHECKS).unwrap_or_default()],
             said: BTreeMap::new(),
+            blink: None,
         };
         world.restart(Vec::new());
         world
@@ -197,6 +206,9 @@ impl World {
         ));
         if self.fault != Some(Fault::NoDependencies) {
             self.stages.push_first(Box::new(Dependencies::new(self.names.clone(), self.paused.clone())));
+        }
+        if self.fault != Some(Fault::NoGuard) {
+            self.stages.push(Box::new(Guard::new(GuardConfig::default())));
         }
         self.table = Table::new(0, 0);
         self.checks.iter_mut().for_each(|check| check.id = None);
@@ -278,7 +290,8 @@ impl World {
                 let health = if self.rng.bool() { Healthy } else { Unhealthy };
                 self.set(check, Ruling::Force(health))?;
             }
-            11..14 => self.set(check, Ruling::Mute { kept: None })?,
+            11..13 => self.set(check, Ruling::Mute { kept: None })?,
+            13 => self.mute_weekly(check)?,
             14..16 => self.set(check, Ruling::Pause)?,
             16 => self.audited("withdraw", |world| world.withdraw(check))?,
             17 => {
@@ -298,7 +311,18 @@ impl World {
         Ok(())
     }
 
+    fn mute_weekly(&mut self, check: u64) -> Step {
+        let forget_zone = self.fault == Some(Fault::ForgottenZone);
+        let weekly = Part::soon(self.now, forget_zone, &mut self.rng);
+        self.set_in(check, Ruling::Mute { kept: None }, Some(weekly))
+    }
+
     fn set(&mut self, check: u64, ruling: Ruling) -> Step {
+        self.set_in(check, ruling, None)
+    }
+
+    fn set_in(&mut self, check: u64, ruling: Ruling, weekly: Option<(Part, Weekly)>) -> Step {
+        let (part, weekly) = weekly.unzip();
         let length = self.rng.bool().then(|| SECOND * self.rng.u32(..120) + HALF);
         let until = length.map(|length| self.now + length);
         let wall = self.at().wall;
@@ -311,12 +335,10 @@ impl World {
             asked: wall,
             from: wall,
             until: length.map(|length| wall + length),
-            weekly: None,
+            weekly,
         };
-        if matches!(ruling, Ruling::Mute { .. }) {
-            self.check(check).kept = None;
-        }
-        self.said.insert((check, ruling.label()), Said { ruling, until });
+        let said = Said { ruling, until, weekly: part, kept: None };
+        self.said.insert((check, ruling.label(), part.is_some()), said);
         let ids: Vec<CheckId> = self.check(check).id.into_iter().collect();
         self.audited("set", |world| {
             let numbers =
@@ -332,7 +354,7 @@ impl World {
         let all = self.stages.overrides().map(Overrides::standings).unwrap_or_default();
         let of = all.iter().filter(|one| one.order.subject == subject);
         let numbers: Vec<u64> = of.map(|one| one.number).collect();
-        self.said.retain(|(other, _), _| *other != check);
+        self.said.retain(|(other, ..), _| *other != check);
         self.call(|stages, table, reports, at| stages.withdraw(&numbers, None, table, reports, at));
     }
 
@@ -377,109 +399,5 @@ impl World {
         let is_up =
             usize::try_from(check).ok().and_then(|at| self.checks.get(at)).is_some_and(|check| check.is_up);
         is_up && gateways(check).iter().all(|gateway| self.reaches(*gateway))
-    }
-
-    fn reported(&self, check: &Check) -> Option<Health> {
-        self.table.check(check.id?)?.reported_health()
-    }
-
-    fn said(&self, check: u64, kind: &'static str) -> Option<Ruling> {
-        self.said.get(&(check, kind)).map(|said| said.ruling)
-    }
-
-    /// Does something, and holds against the invariants what consumers hear because of it.
-    fn audited(&mut self, what: &str, act: impl FnOnce(&mut Self)) -> Step {
-        let before: Vec<Option<Health>> = self.checks.iter().map(|check| self.reported(check)).collect();
-        let shut: Vec<bool> = (0..CHECKS).map(|gateway| self.is_shut(gateway)).collect();
-        act(self);
-        let is_shut = |gateway: &&u64| {
-            let before = usize::try_from(**gateway).ok().and_then(|at| shut.get(at));
-            before.is_some_and(|before| *before) && self.is_shut(**gateway)
-        };
-        let behind: Vec<Option<&u64>> =
-            (0..CHECKS).map(|check| gateways(check).iter().find(is_shut)).collect();
-        for (((number, check), before), behind) in (0..).zip(&mut self.checks).zip(before).zip(behind) {
-            let reported = check.id.and_then(|id| self.table.check(id)?.reported_health());
-            let is_ruled = ["force", "mute"].iter().any(|kind| self.said.contains_key(&(number, *kind)));
-            // Or consumers have it already: somebody forced it before its first probe.
-            let is_told = !is_ruled && before == Some(Unhealthy);
-            check.let_through |= check.truth == Some(Unhealthy) && (behind.is_none() || is_told);
-            let is_news = reported == Some(Unhealthy) && before.is_some() && before != reported;
-            let right = !is_news || is_ruled || check.let_through || behind.is_none();
-            hold(right, Invariant::BehindAGateway, nanos(self.now), || {
-                format!("{what}: check {number} is told to be down behind {behind:?}, {check:?}")
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Whether the probes of a gateway have found that it is down, and nobody says otherwise.
-    fn is_shut(&self, gateway: u64) -> bool {
-        let is_said = ["force", "pause"].iter().any(|kind| self.said.contains_key(&(gateway, *kind)));
-        let known = usize::try_from(gateway).ok().and_then(|at| self.checks.get(at));
-        !is_said && known.is_some_and(|known| known.id.is_some() && known.truth == Some(Unhealthy))
-    }
-
-    /// What consumers have is what the model says.
-    fn audit(&mut self) -> Step {
-        for number in 0..CHECKS {
-            let check = self.check(number).clone();
-            let Some(id) = check.id else { continue };
-            let (reported, now) = (self.reported(&check), nanos(self.now));
-            hold(reported != Some(Health::Unknown), Invariant::NothingBeforeAProbe, now, || {
-                format!("check {number}")
-            })?;
-            let is_paused = self.said(number, "pause").is_some();
-            hold(self.paused.contains(id) == is_paused, Invariant::OverridesAreHeard, now, || {
-                format!("check {number} is paused: {is_paused}, {:?}", self.said)
-            })?;
-            let (forced, muted) = (self.said(number, "force"), self.said(number, "mute"));
-            if let Some(Ruling::Force(health)) = forced {
-                hold(reported == Some(health), Invariant::OverridesAreHeard, now, || {
-                    format!("check {number} is forced {health}, consumers have {reported:?}")
-                })?;
-            } else if muted.is_some() {
-                let kept = check.kept.or(reported);
-                self.check(number).kept = kept;
-                hold(reported == kept, Invariant::OverridesAreHeard, now, || {
-                    format!("check {number} is muted at {kept:?}, consumers have {reported:?}")
-                })?;
-            }
-            let is_free = forced.is_none() && muted.is_none() && !is_paused;
-            let gateways_are_calm = self.is_calm_above(number);
-            if !is_free || !gateways_are_calm {
-                let now = self.now;
-                self.check(number).calm = now;
-            }
-            let is_calm = self.now - self.check(number).calm > BOUND;
-            let truth = check.truth;
-            hold(!is_calm || reported == truth, Invariant::TruthReturns, now, || {
-                format!("check {number}: consumers have {reported:?}, probes find {truth:?}")
-            })?;
-        }
-        Ok(())
-    }
-
-    /// All gateways run, are up, and nobody says anything of them.
-    fn is_calm_above(&self, check: u64) -> bool {
-        gateways(check).iter().all(|gateway| {
-            let index = usize::try_from(*gateway).unwrap_or_default();
-            let is_said = ["force", "mute", "pause"].iter().any(|kind| self.said(*gateway, kind).is_some());
-            let known = &self.checks[index];
-            !is_said && (known.id.is_none() || known.truth == Some(Healthy)) && self.is_calm_above(*gateway)
-        })
-    }
-
-    /// After minutes in which nothing happened: consumers have the truth of every check whose gateways are up.
-    fn at_the_end(&self) -> Step {
-        for (number, check) in (0..).zip(&self.checks).filter(|(_, check)| check.id.is_some()) {
-            let reported = self.reported(check);
-            let right = !self.is_calm_above(number) || reported == check.truth;
-            hold(right, Invariant::Quiescence, nanos(self.now), || {
-                format!("check {number}: {reported:?}, {check:?}")
-            })?;
-        }
-        let is_idle = self.stages.overrides().is_some_and(|overrides| overrides.standings().is_empty());
-        hold(is_idle, Invariant::Quiescence, nanos(self.now), || "overrides stand for ever".into())
     }
 }

@@ -44,6 +44,8 @@ fn what_is_left_out_on_purpose_is_found() {
         (Fault::NoDependencies, Invariant::BehindAGateway),
         (Fault::NothingExpires, Invariant::OverridesAreHeard),
         (Fault::ForgottenAtRestart, Invariant::OverridesAreHeard),
+        (Fault::NoGuard, Invariant::MassFailuresAreHeld),
+        (Fault::ForgottenZone, Invariant::OverridesAreHeard),
     ] {
         let found = (0..20).filter_map(|seed| run_stages(seed, 1500, Some(fault)).err());
         let right = found.filter(|violation| violation.invariant == invariant).count();

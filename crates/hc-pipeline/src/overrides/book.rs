@@ -219,13 +219,29 @@ impl Book {
         rulings
     }
 
+    /// What consumers have of the check that this mute is of. All mutes of a subject that stand keep the same, so that it is known
+    /// still when this one ends before the others, or before a force that goes before them all.
     pub(super) fn keep(&mut self, number: u64, health: Health) {
-        if let Some(Entry { order, .. }) = self.entries.get_mut(&number)
-            && order.ruling == (Ruling::Mute { kept: None })
-        {
-            order.ruling = Ruling::Mute { kept: Some(health) };
-            self.changed();
+        let Some(subject) = self.get(number).map(|order| order.subject.clone()) else { return };
+        let numbers = self.subjects.get(&subject).map(|said| said.numbers.clone()).unwrap_or_default();
+        for number in numbers {
+            if let Some(Entry { order, .. }) = self.entries.get_mut(&number).filter(|entry| entry.is_open)
+                && order.ruling == (Ruling::Mute { kept: None })
+            {
+                order.ruling = Ruling::Mute { kept: Some(health) };
+                self.changed();
+            }
         }
+    }
+
+    /// What the mutes of this subject that stand have kept.
+    fn kept(&self, subject: &Subject) -> Option<Health> {
+        let numbers = self.subjects.get(subject).into_iter().flat_map(|said| &said.numbers);
+        let mut open = numbers.filter_map(|number| self.entries.get(number)).filter(|entry| entry.is_open);
+        open.find_map(|entry| match entry.order.ruling {
+            Ruling::Mute { kept } => kept,
+            _ => None,
+        })
     }
 
     /// The next instant at which something may change.
@@ -248,6 +264,7 @@ impl Book {
 
     /// Finds out whether an override stands at `wall`, and when that changes.
     pub(super) fn turn(&mut self, number: u64, wall: SystemTime) {
+        let others_kept = self.get(number).and_then(|order| self.kept(&order.subject));
         let Some(entry) = self.entries.get_mut(&number) else { return };
         let Override { from, until, ruling, .. } = &mut entry.order;
         let (is_open, deadline) = match &entry.window {
@@ -259,8 +276,8 @@ impl Book {
             }
         };
         // What consumers had in the window before is of no interest in the next one.
-        if let (Ruling::Mute { kept }, false) = (ruling, is_open) {
-            *kept = None;
+        if let Ruling::Mute { kept } = ruling {
+            *kept = if is_open { kept.or(others_kept) } else { None };
         }
         entry.is_open = is_open;
         let before = std::mem::replace(&mut entry.deadline, deadline);

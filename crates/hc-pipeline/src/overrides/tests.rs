@@ -1,3 +1,5 @@
+mod mutes;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
