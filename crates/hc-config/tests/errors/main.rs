@@ -1,6 +1,9 @@
 //! What is wrong in files, and how it is said.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod files;
+mod http;
+
 use hc_config::{Limits, NoFiles, SourceFile, load, parse};
 
 #[track_caller]
@@ -290,34 +293,6 @@ fn targets_in_tables() {
 }
 
 #[test]
-fn ranges_beyond_the_limits() {
-    let check = |target: &str| format!("[[check]]\nname = 'a'\nicmp = {{}}\ntarget = {target}\n");
-    wrong(
-        &check("'10.0.0.0/12'"),
-        &["f:4:10: check.target: stands for 1048574 addresses; a range has at most 65536"],
-    );
-    wrong(
-        &check("'::/0'"),
-        &[
-            "f:4:10: check.target: stands for 340282366920938463463374607431768211455 addresses; a range has at most 65536",
-        ],
-    );
-    wrong(
-        &check("['10.0.0.0/16', '10.1.0.0/16']"),
-        &["f:4:26: check.target: with this there are more than 100000 checks in all"],
-    );
-    wrong_check(
-        "tcp = {}\nport = ['1-65535', '1-65535']",
-        &["f:3:10: check.target: with this there are more than 100000 checks in all"],
-    );
-    wrong_check(
-        "icmp = {}\nexclude = 'a.example'",
-        &["f:5:11: check.exclude: \"a.example\" is a host name; name its addresses"],
-    );
-    wrong_check("icmp = {}\nexclude = '192.0.2.0/24'", &["f:3:10: check.target: no target is left"]);
-}
-
-#[test]
 fn what_the_domain_refuses_is_shown_at_its_key() {
     wrong_check("tcp = {}\nport = 80\nmode = 'dsr'", &["f:6:8: check.mode: dsr and tun need `mark`"]);
     wrong_check(
@@ -408,48 +383,6 @@ fn secrets_are_not_quoted() {
 }
 
 #[test]
-fn names_cannot_forge_lines() {
-    wrong("\"a\\nb\" = 1\n", &["f:1:1: \"a\\nb\": is not a key of this table"]);
-}
-
-#[test]
-fn files_are_found_by_globs_and_read_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().to_str().unwrap();
-    let check = |name: &str| format!("[[check]]\nname = '{name}'\ntarget = '192.0.2.1'\nicmp = {{}}\n");
-    for (file, name) in [("b.toml", "b"), ("a.toml", "a"), ("c.conf", "c")] {
-        std::fs::write(dir.path().join(file), check(name)).unwrap();
-    }
-    std::fs::create_dir(dir.path().join("d.toml")).unwrap();
-    let globs = [format!("{path}/*.toml"), format!("{path}/a.toml"), format!("{path}/c*")];
-    let read = load(&globs.each_ref().map(String::as_str), &Limits::default()).unwrap();
-    let names: Vec<&str> = read.checks.iter().map(|check| &*check.name).collect();
-    assert_eq!(names, ["a", "b", "c"]);
-}
-
-#[test]
-fn files_that_cannot_be_read() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().to_str().unwrap();
-    let errors = load(&[&format!("{path}/*.toml"), "[", path], &Limits::default()).unwrap_err().to_string();
-    let lines: Vec<&str> = errors.lines().collect();
-    assert_eq!(lines[0], format!("{:?} matches no file", format!("{path}/*.toml")));
-    assert!(lines[1].starts_with("\"[\" is not a glob: "), "{errors}");
-    assert_eq!(lines[2], format!("cannot read {path}: is a directory"));
-
-    std::fs::create_dir(dir.path().join("secret")).unwrap();
-    let text =
-        "[[check]]\nname = 'a'\ntarget = '192.0.2.1'\nradius = { username = 'u', secret_file = 'secret' }\n";
-    std::fs::write(dir.path().join("a.toml"), text).unwrap();
-    let errors = load(&[&format!("{path}/*")], &Limits::default()).unwrap_err().to_string();
-    assert!(errors.ends_with("secret: is a directory"), "{errors}");
-    assert!(
-        errors.starts_with(&format!("{path}/a.toml:4:42: check.radius.secret_file: cannot read ")),
-        "{errors}"
-    );
-}
-
-#[test]
 fn a_wrong_target_in_a_list_is_reported_once() {
     let problem = "is not an address, a host name, one of these with a port, or a CIDR range";
     wrong(
@@ -469,65 +402,6 @@ fn a_backend_needs_a_mark() {
     wrong(
         "[group.g]\nbackend = '192.0.2.2'\n[[check]]\nname = 'a'\ngroup = 'g'\ntarget = '192.0.2.1'\nicmp = {}\n",
         &["f:2:11: check.backend: has no effect without `mark`"],
-    );
-}
-
-#[test]
-fn requests_and_conditions_of_http_checks() {
-    wrong_check(
-        "http.body_matches = ['ok', '(ok']",
-        &[
-            "f:4:28: check.http.body_matches: the regular expression \"(ok\" is wrong at character 1: unclosed group",
-        ],
-    );
-    wrong_check(
-        "http.expected_headers = [{ name = 'a', matches = '\\w{100}' }]",
-        &[
-            "f:4:50: check.http.expected_headers.matches: the regular expression \"\\\\w{100}\" is too costly: it compiles to \
-           more than 65536 bytes (repetitions such as {1,100} make it large, most of all those of \\w and \\d; (?-u:\\w) is \
-           ASCII only)",
-        ],
-    );
-    wrong_check(
-        "http.headers = { 'X A' = 'b' }",
-        &["f:4:18: check.http.headers.\"X A\": is not the name of a header field"],
-    );
-    wrong_check(
-        "http.headers = { A = 1 }",
-        &["f:4:22: check.http.headers.A: expected a string, found an integer"],
-    );
-    // The value of a header may be a secret.
-    wrong_check(
-        "http.headers = { Host = 's3cret' }",
-        &["f:4:16: check.http.headers: \"Host\" is made of the address or of `host`"],
-    );
-    wrong_check(
-        "http.expected_headers = { equals = 'a' }",
-        &["f:4:25: check.http.expected_headers: needs `name`"],
-    );
-    wrong_check(
-        "http.expected_headers = { name = 'a', equals = 'a', contains = 'b' }",
-        &["f:4:64: check.http.expected_headers.contains: not together with `equals` (see f:4:48)"],
-    );
-    wrong_check("http.body_json = { equals = 1 }", &["f:4:18: check.http.body_json: needs `pointer`"]);
-    wrong_check(
-        "http.body_json = { pointer = 'a' }",
-        &["f:4:18: check.http.body_json: the pointer \"a\" does not begin with a slash"],
-    );
-    wrong_check(
-        "http.body_json = { pointer = '', equals = nan }",
-        &[
-            "f:4:43: check.http.body_json.equals: expected a string, a finite number, true or false, found a float",
-        ],
-    );
-    wrong_check("http.body_limit = 0", &["f:4:19: check.http.body_limit: 0 is not in 1 to 1048576"]);
-    wrong_check(
-        "http = { version = '2', proxy = true }",
-        &["f:4:20: check.http.version: a proxy is not possible with HTTP/2"],
-    );
-    wrong_check(
-        "http.version = '3'",
-        &["f:4:16: check.http.version: \"3\" is not one of 1.1, 2; did you mean `2`?"],
     );
 }
 
