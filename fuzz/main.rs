@@ -1,5 +1,6 @@
-//! Runs the target that the environment variable `FUZZ_TARGET` names: under libFuzzer in a program that is built with
-//! `--cfg fuzzing`, as `cargo xtask fuzz` does, and otherwise over the files named on the command line.
+//! Runs the target that the environment variable `FUZZ_TARGET` names: under libFuzzer in a program
+//! that is built with `--cfg fuzzing`, as `cargo xtask fuzz` does, and otherwise over the files
+//! named on the command line.
 #![cfg_attr(fuzzing, no_main)]
 
 use std::sync::LazyLock;

@@ -1,4 +1,5 @@
-//! `cargo xtask api`: the public API of every published library as text in `docs/api`, so that a change of it is seen in review.
+//! `cargo xtask api`: the public API of every published library as text in `docs/api`, so that a
+//! change of it is seen in review.
 
 use std::fs;
 use std::path::PathBuf;
@@ -52,9 +53,10 @@ struct Api {
 
 /// The API of every published library, with its default features.
 ///
-/// rustdoc writes it as JSON only with an unstable option. `RUSTC_BOOTSTRAP` lets the toolchain that `rust-toolchain.toml` pins take
-/// it; the version of `public-api` in `Cargo.toml` reads the format of that toolchain. The target directory is one of its own,
-/// since build scripts look at that variable and would make cargo build everything else anew.
+/// rustdoc writes it as JSON only with an unstable option. `RUSTC_BOOTSTRAP` lets the toolchain
+/// that `rust-toolchain.toml` pins take it; the version of `public-api` in `Cargo.toml` reads the
+/// format of that toolchain. The target directory is one of its own, since build scripts look at
+/// that variable and would make cargo build everything else anew.
 fn current(workspace: &Workspace) -> Result<Vec<Api>> {
     let target = workspace.target().join("api");
     let libraries: Vec<Package<'_>> =

@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: the benchmarks of `crates/hc-bench`, on release programs, in a network namespace of their own.
+//! `cargo xtask bench`: the benchmarks of `crates/hc-bench`, on release programs, in a network
+//! namespace of their own.
 
 use std::ffi::OsString;
 

@@ -34,8 +34,8 @@ pub(crate) fn all(workspace: &Workspace, profile: Profile) -> Result<()> {
     go_programs(workspace)
 }
 
-/// Builds the Rust programs that ship, apart from everything else, so that no feature which only a test asks for gets into
-/// them.
+/// Builds the Rust programs that ship, apart from everything else, so that no feature which only a
+/// test asks for gets into them.
 pub(crate) fn rust(workspace: &Workspace, profile: Profile) -> Result<()> {
     let ships = |package: &Package<'_>| package.is_published() && !package.programs().is_empty();
     let packages: Vec<Package<'_>> = workspace.packages().filter(ships).collect();
@@ -59,7 +59,8 @@ pub(crate) fn rust(workspace: &Workspace, profile: Profile) -> Result<()> {
     Ok(())
 }
 
-/// Builds hc-proxy and fake-engine: static, without paths of this machine, with our version in them.
+/// Builds hc-proxy and fake-engine: static, without paths of this machine, with our version in
+/// them.
 pub(crate) fn go_programs(workspace: &Workspace) -> Result<()> {
     fs::create_dir_all(workspace.bin()).context("cannot make target/bin")?;
     command::run(
@@ -73,7 +74,8 @@ pub(crate) fn go_programs(workspace: &Workspace) -> Result<()> {
     )
 }
 
-/// Builds Seesaw's own programs and our stand-ins for its other parts, for the tests against the real thing.
+/// Builds Seesaw's own programs and our stand-ins for its other parts, for the tests against the
+/// real thing.
 pub(crate) fn seesaw_programs(workspace: &Workspace) -> Result<()> {
     fs::create_dir_all(workspace.bin()).context("cannot make target/bin")?;
     command::run(

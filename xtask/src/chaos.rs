@@ -1,5 +1,5 @@
-//! `cargo xtask chaos`: real programs are killed, stopped and starved in a network namespace of their own, while a judge
-//! holds every word that the engine hears against the truth.
+//! `cargo xtask chaos`: real programs are killed, stopped and starved in a network namespace of
+//! their own, while a judge holds every word that the engine hears against the truth.
 
 use anyhow::Result;
 use clap::Args;
@@ -62,8 +62,8 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<Tally> {
 /// How many tests run at a time in a quick run. What the judge asks for holds under load, too.
 const AT_ONCE: usize = 2;
 
-/// A quick run has a process for each test. Otherwise there is one for all, which ends with one table of what was measured,
-/// and nothing runs beside it.
+/// A quick run has a process for each test. Otherwise there is one for all, which ends with one
+/// table of what was measured, and nothing runs beside it.
 fn run(workspace: &Workspace, options: &Options) -> Result<Tally> {
     crate::need_root("chaos")?;
     build::all(workspace, if options.quick { Profile::Dev } else { Profile::Release })?;

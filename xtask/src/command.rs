@@ -31,10 +31,11 @@ fn shown(command: &Command) -> String {
     text
 }
 
-/// Runs a program to its end with our standard output and error. Its standard input is empty: nothing here asks.
+/// Runs a program to its end with our standard output and error. Its standard input is empty:
+/// nothing here asks.
 ///
-/// Where nobody watches, as in CI, all that it says goes to our standard output, and the error repeats the last lines: of a long log
-/// the end may be all that is kept.
+/// Where nobody watches, as in CI, all that it says goes to our standard output, and the error
+/// repeats the last lines: of a long log the end may be all that is kept.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let text = shown(command);
     println!("$ {text}");
@@ -58,8 +59,9 @@ pub(crate) fn indented(lines: &[String]) -> String {
     lines.iter().map(|line| format!("    | {line}")).collect::<Vec<_>>().join("\n")
 }
 
-/// Runs a program, passes on what it says on either output, and returns the last of it. A program that was left running in the
-/// background has the outputs, too; it is waited for no longer than `rest`.
+/// Runs a program, passes on what it says on either output, and returns the last of it. A program
+/// that was left running in the background has the outputs, too; it is waited for no longer than
+/// `rest`.
 fn record(command: &mut Command, rest: Duration) -> Result<(ExitStatus, Vec<String>)> {
     let (reader, writer) = std::io::pipe()?;
     let mut child = command.stdout(writer.try_clone()?).stderr(writer).spawn()?;
@@ -104,7 +106,8 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{text}` wrote something that is not UTF-8"))
 }
 
-/// Runs a program and hands each line of its standard output to `line` while it runs. Returns whether it succeeded.
+/// Runs a program and hands each line of its standard output to `line` while it runs. Returns
+/// whether it succeeded.
 pub(crate) fn stream(command: &mut Command, mut line: impl FnMut(&str)) -> Result<bool> {
     let text = shown(command);
     println!("$ {text}");
@@ -120,7 +123,8 @@ pub(crate) fn stream(command: &mut Command, mut line: impl FnMut(&str)) -> Resul
     Ok(child.wait().with_context(|| format!("cannot wait for `{text}`"))?.success())
 }
 
-/// Where a program is found: in `PATH`, or in the places of system programs that `PATH` of a plain user lacks.
+/// Where a program is found: in `PATH`, or in the places of system programs that `PATH` of a plain
+/// user lacks.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)

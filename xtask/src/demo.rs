@@ -16,6 +16,7 @@ pub(crate) fn main(args: &[OsString]) -> Result<()> {
     build::all(&workspace, Profile::Dev)?;
     let mut cargo = workspace.cargo();
     cargo.args(["run", "--quiet", "--package", "hc-testkit", "--example", "demo", "--"]);
-    // In our place, as cargo is replaced by the demo in turn: Ctrl-C reaches only it, and it ends things in their order.
+    // In our place, as cargo is replaced by the demo in turn: Ctrl-C reaches only it, and it ends
+    // things in their order.
     Err(cargo.arg(workspace.bin()).args(args).exec()).context("cannot run cargo")
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask fuzz run|fold TARGET`: libFuzzer over a kept corpus, and what it found back into the corpus.
+//! `cargo xtask fuzz run|fold TARGET`: libFuzzer over a kept corpus, and what it found back into
+//! the corpus.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,8 +12,8 @@ use clap::{Args, ValueEnum};
 use crate::command;
 use crate::workspace::Workspace;
 
-/// Where coverage is counted, as libFuzzer wants it. These are options of code generation, so a stable compiler takes them;
-/// only the address sanitizer would need another one.
+/// Where coverage is counted, as libFuzzer wants it. These are options of code generation, so a
+/// stable compiler takes them; only the address sanitizer would need another one.
 const COVERAGE: &[&str] = &[
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -20,7 +21,8 @@ const COVERAGE: &[&str] = &[
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
     "--cfg=fuzzing",
-    // One unit and no LTO: the tables of several units do not survive the linker's removal of unused sections.
+    // One unit and no LTO: the tables of several units do not survive the linker's removal of
+    // unused sections.
     "-Ccodegen-units=1",
     "-Cdebug-assertions",
 ];
@@ -64,7 +66,8 @@ struct Fuzzer<'a> {
 }
 
 impl Fuzzer<'_> {
-    /// Fuzzes until it is interrupted, finds something, or an option ends it. New inputs go to the working corpus.
+    /// Fuzzes until it is interrupted, finds something, or an option ends it. New inputs go to the
+    /// working corpus.
     fn run(&self, options: &[OsString]) -> Result<()> {
         let program = self.build()?;
         let working = self.working()?;
@@ -76,7 +79,8 @@ impl Fuzzer<'_> {
         command::run(self.fuzz(&program).arg(prefix).args(options).arg(working))
     }
 
-    /// Makes the smallest set of the working and the kept inputs that covers what all of them cover, and keeps it.
+    /// Makes the smallest set of the working and the kept inputs that covers what all of them
+    /// cover, and keeps it.
     fn fold(&self) -> Result<()> {
         let program = self.build()?;
         let working = self.working()?;
@@ -88,7 +92,8 @@ impl Fuzzer<'_> {
         self.corpus("fold", merged.path())
     }
 
-    /// Builds the fuzz binary apart from everything else: all that it is made of is compiled to count coverage.
+    /// Builds the fuzz binary apart from everything else: all that it is made of is compiled to
+    /// count coverage.
     fn build(&self) -> Result<PathBuf> {
         let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
         let mut cargo = self.workspace.cargo();

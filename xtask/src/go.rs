@@ -19,7 +19,8 @@ pub(crate) fn go(directory: &Path) -> Command {
 
 /// Checks that Go is there and young enough.
 ///
-/// It is asked inside the module: a Go that is too old fetches the one that `go.mod` names, if it is allowed to.
+/// It is asked inside the module: a Go that is too old fetches the one that `go.mod` names, if it
+/// is allowed to.
 pub(crate) fn ensure(module: &Path) -> Result<()> {
     if command::find("go").is_none() {
         bail!("Go is missing. {}", how_to_get_it());

@@ -29,10 +29,12 @@ pub(crate) fn main(filter: Option<&str>) -> Result<()> {
     tally.verdict()
 }
 
-/// How many tests run at a time. Most of each is waiting: for intervals of checks, and for the engine's snapshots.
+/// How many tests run at a time. Most of each is waiting: for intervals of checks, and for the
+/// engine's snapshots.
 const AT_ONCE: usize = 3;
 
-/// Builds what the tests run and runs those whose name matches `filter`, a regular expression as `go test -run` takes.
+/// Builds what the tests run and runs those whose name matches `filter`, a regular expression as
+/// `go test -run` takes.
 pub(crate) fn test(workspace: &Workspace, filter: Option<&str>) -> Result<Tally> {
     crate::need_root("integration")?;
     build::all(workspace, Profile::Dev)?;
@@ -40,11 +42,12 @@ pub(crate) fn test(workspace: &Workspace, filter: Option<&str>) -> Result<Tally>
     each(workspace, "e2e", filter, &[], AT_ONCE)
 }
 
-/// Runs each test of a Go package of `proxy/seesawtest` with the programs of `target/bin`, in network and mount namespaces of
-/// its own, `at_once` at a time. `flags` go to the test program.
+/// Runs each test of a Go package of `proxy/seesawtest` with the programs of `target/bin`, in
+/// network and mount namespaces of its own, `at_once` at a time. `flags` go to the test program.
 ///
-/// All tests use the same ports, and the engine has one that no setting changes. Go builds the tests out here, where it has
-/// its caches and the network; only the finished test program goes into the namespaces, by way of [`inside`].
+/// All tests use the same ports, and the engine has one that no setting changes. Go builds the
+/// tests out here, where it has its caches and the network; only the finished test program goes
+/// into the namespaces, by way of [`inside`].
 pub(crate) fn each(
     workspace: &Workspace,
     package: &str,
@@ -78,7 +81,8 @@ pub(crate) fn each(
     tally::go_tests(commands, at_once)
 }
 
-/// What a filter says of the names of tests, and what of those of their parts, as in `TestMarks/reset`.
+/// What a filter says of the names of tests, and what of those of their parts, as in
+/// `TestMarks/reset`.
 fn parts(filter: Option<&str>) -> (&str, &str) {
     let filter = filter.unwrap_or(".");
     filter.split_at(filter.find('/').unwrap_or(filter.len()))
@@ -102,11 +106,12 @@ pub(crate) fn namespace_words() -> Result<Vec<String>> {
     Ok(command)
 }
 
-/// Runs inside the fresh namespaces: makes the loopback interface and `/run` usable, then becomes the program.
+/// Runs inside the fresh namespaces: makes the loopback interface and `/run` usable, then becomes
+/// the program.
 ///
-/// `/run` is an empty one of the program's own, so that the engine's directories and the servers' process files neither
-/// touch nor outlive anything on the machine. To do that outside would be bad, so the caller says which namespaces it
-/// came from, and we do nothing in the same ones.
+/// `/run` is an empty one of the program's own, so that the engine's directories and the servers'
+/// process files neither touch nor outlive anything on the machine. To do that outside would be
+/// bad, so the caller says which namespaces it came from, and we do nothing in the same ones.
 pub(crate) fn inside(args: Vec<OsString>) -> Result<()> {
     let mut argv = args.into_iter();
     for kind in ["net", "mnt"] {
@@ -126,7 +131,8 @@ pub(crate) fn inside(args: Vec<OsString>) -> Result<()> {
 pub(crate) fn our_program() -> Result<String> {
     let us = std::env::current_exe().context("cannot find our own program")?;
     let us = us.to_str().context("the path of our own program is not UTF-8")?;
-    // So the kernel names a program whose file was replaced while it ran, as cargo does when it builds us again.
+    // So the kernel names a program whose file was replaced while it ran, as cargo does when it
+    // builds us again.
     Ok(us.trim_end_matches(" (deleted)").to_owned())
 }
 

@@ -1,4 +1,5 @@
-//! Builds, tests and demonstrates the whole project: `cargo xtask COMMAND`. One file a command, no shell.
+//! Builds, tests and demonstrates the whole project: `cargo xtask COMMAND`. One file a command, no
+//! shell.
 #![allow(clippy::print_stdout, reason = "a command line program talks on standard output")]
 
 mod api;
@@ -27,7 +28,8 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Parser;
 
-/// Builds, tests and demonstrates the whole project. Programs are built into `bin` below the target directory.
+/// Builds, tests and demonstrates the whole project. Programs are built into `bin` below the target
+/// directory.
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask",
@@ -85,7 +87,8 @@ enum Xtask {
     },
     /// Build the pages of docs/ as a site, by mdbook
     Docs {
-        /// Build nothing; run every console block, and check links, log lines, alerts and the dashboard (root).
+        /// Build nothing; run every console block, and check links, log lines, alerts and the
+        /// dashboard (root).
         #[arg(long)]
         check: bool,
     },

@@ -1,4 +1,5 @@
-//! `cargo xtask page`: the types of the page's scripts, and the page in a real Chromium in front of a real hc-server.
+//! `cargo xtask page`: the types of the page's scripts, and the page in a real Chromium in front of
+//! a real hc-server.
 
 use std::process::Command;
 
@@ -27,8 +28,8 @@ pub(crate) fn test(workspace: &Workspace) -> Result<Tally> {
     run(workspace, None)
 }
 
-/// Checks the types, builds the programs and runs the tests whose name matches `filter`. Screenshots are left in
-/// `page-screenshots` of the target directory.
+/// Checks the types, builds the programs and runs the tests whose name matches `filter`.
+/// Screenshots are left in `page-screenshots` of the target directory.
 fn run(workspace: &Workspace, filter: Option<&str>) -> Result<Tally> {
     let directory = workspace.root().join("page-tests");
     let lock = directory.join("package-lock.json");

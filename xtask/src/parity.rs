@@ -1,4 +1,5 @@
-//! `cargo xtask parity`: our probes and our programs against Seesaw's own, on the same scripted servers.
+//! `cargo xtask parity`: our probes and our programs against Seesaw's own, on the same scripted
+//! servers.
 
 use std::ffi::OsString;
 use std::process::Command;

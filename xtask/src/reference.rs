@@ -1,5 +1,5 @@
-//! `cargo xtask reference`: the pages of `docs` that are made from the programs. Tests hold the pages against the programs; this
-//! writes them anew.
+//! `cargo xtask reference`: the pages of `docs` that are made from the programs. Tests hold the
+//! pages against the programs; this writes them anew.
 
 use std::fs;
 

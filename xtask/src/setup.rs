@@ -1,4 +1,5 @@
-//! `cargo xtask setup`: what the commands need on this machine, found by looking, installed as root, or named.
+//! `cargo xtask setup`: what the commands need on this machine, found by looking, installed as
+//! root, or named.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -38,9 +39,10 @@ use Need::{Browser, Cgo, Deny, Dist, Go, Package, Rust, Servers, Units};
 /// Everything.
 const ALL: &[Need] = &[Rust, Go, Cgo, Servers, Browser, Units, Deny, Package, Dist];
 
-/// What needs it; what shows that it is there; the Debian package that brings it. A program, or one of several files, in
-/// which `{lib}` stands for the directory of the processor's libraries. To look for files is quicker than to ask the package
-/// manager, and also right where a program did not come from a package.
+/// What needs it; what shows that it is there; the Debian package that brings it. A program, or one
+/// of several files, in which `{lib}` stands for the directory of the processor's libraries. To
+/// look for files is quicker than to ask the package manager, and also right where a program did
+/// not come from a package.
 const REQUIREMENTS: &[(Need, &[&str], &str)] = &[
     (Rust, &["{lib}/libseccomp.so", "/usr/lib64/libseccomp.so", "/usr/lib/libseccomp.so"], "libseccomp-dev"),
     (Rust, &["pkg-config"], "pkg-config"),
@@ -100,7 +102,8 @@ const REQUIREMENTS: &[(Need, &[&str], &str)] = &[
     (Dist, &["mount"], "mount"),
 ];
 
-/// Packages that bring a service, which Debian would start now and with the machine. The tests start their own.
+/// Packages that bring a service, which Debian would start now and with the machine. The tests
+/// start their own.
 const SERVICES: &[(&str, &str)] = &[
     ("nginx-light", "nginx"),
     ("haproxy", "haproxy"),

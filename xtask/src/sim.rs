@@ -1,4 +1,5 @@
-//! `cargo xtask sim`: hours of crashes, stalls and lost acknowledgements in virtual time, each hour from one seed.
+//! `cargo xtask sim`: hours of crashes, stalls and lost acknowledgements in virtual time, each hour
+//! from one seed.
 
 use std::ffi::OsString;
 

@@ -49,7 +49,8 @@ pub(crate) fn problem(status: StatusCode, error: impl Into<String>) -> Response<
     bytes(status, JSON, body)
 }
 
-/// The same, compressed for a reader that takes it: a tenth of the bytes for some milliseconds a megabyte.
+/// The same, compressed for a reader that takes it: a tenth of the bytes for some milliseconds a
+/// megabyte.
 pub(crate) fn large_json<T: Serialize>(value: &T, headers: &HeaderMap) -> Response<Body> {
     let body = match serde_json::to_vec(value) {
         Ok(body) => body,

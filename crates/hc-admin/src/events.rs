@@ -1,10 +1,10 @@
 //! Changes as server-sent events (the `text/event-stream` of the HTML standard, section 9.2).
 //!
 //! - `event: transition`, `id: EPOCH-SEQUENCE`, `data:` a change of health as JSON.
-//! - `event: override`, with an id of the same row, `data:` a change of what operators say as JSON. A client that knows no such
-//!   event ignores it, as the standard says.
-//! - `event: resync`: what happened since the id that the client named is not known any more. It asks for all checks again and
-//!   goes on from here.
+//! - `event: override`, with an id of the same row, `data:` a change of what operators say as JSON.
+//!   A client that knows no such event ignores it, as the standard says.
+//! - `event: resync`: what happened since the id that the client named is not known any more. It
+//!   asks for all checks again and goes on from here.
 //! - A comment every 15 s, so that both ends notice a connection that is dead.
 
 use std::convert::Infallible;
@@ -30,7 +30,8 @@ const CHUNK: usize = 200;
 /// How long a reader may take for what is under way to it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A stream that goes on behind `after`, and what feeds it. The latter ends with the reader or with `shutdown`.
+/// A stream that goes on behind `after`, and what feeds it. The latter ends with the reader or with
+/// `shutdown`.
 pub(crate) fn stream(
     reader: Arc<dyn Reader>,
     after: Position,

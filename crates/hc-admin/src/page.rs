@@ -1,8 +1,8 @@
 //! The page: files that are part of the program, so that it asks nothing of any other server.
 //!
-//! The content security policy allows scripts, styles and requests of our own origin only, none of them inline. With
-//! `require-trusted-types-for` a script that tried to make markup out of a text fails, so that a name or an answer of a backend
-//! cannot become part of the page.
+//! The content security policy allows scripts, styles and requests of our own origin only, none of
+//! them inline. With `require-trusted-types-for` a script that tried to make markup out of a text
+//! fails, so that a name or an answer of a backend cannot become part of the page.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::LazyLock;

@@ -20,7 +20,8 @@ pub enum MetricsFormat {
     OpenMetrics,
 }
 
-/// Everything that is shown. No call may wait for a shard, a consumer or a source: an answer takes milliseconds.
+/// Everything that is shown. No call may wait for a shard, a consumer or a source: an answer takes
+/// milliseconds.
 pub trait Reader: Send + Sync + 'static {
     /// Is something wrong, and is it us?
     fn overview(&self) -> Overview;

@@ -53,9 +53,9 @@ impl Admin {
         Self(Arc::new(Service::new(reader, actions, shutdown.clone())), shutdown)
     }
 
-    /// Serves `connections`, at most `limit` at once, until the shutdown. When one more comes the oldest is cut off, so that
-    /// whoever holds connections without a use cannot lock others out; a reader of events that is cut off comes back and goes on
-    /// where it was.
+    /// Serves `connections`, at most `limit` at once, until the shutdown. When one more comes the
+    /// oldest is cut off, so that whoever holds connections without a use cannot lock others out; a
+    /// reader of events that is cut off comes back and goes on where it was.
     ///
     /// # Cancel safety
     /// Dropping the future closes all of them.

@@ -158,7 +158,8 @@ impl Service {
     }
 
     fn events(&self, query: &str, headers: &HeaderMap) -> Response<Body> {
-        // A browser that comes back names the last event in a header; a program may do it in the query.
+        // A browser that comes back names the last event in a header; a program may do it in the
+        // query.
         let named = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let queried = || form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "after");
         let after = match named.or_else(|| queried().map(|(_, value)| value.into_owned())) {

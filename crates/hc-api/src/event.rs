@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{CheckState, OverrideEvent};
 
-/// The version of [`Events`]. Fields may be added within a version; a reader ignores what it does not know.
+/// The version of [`Events`]. Fields may be added within a version; a reader ignores what it does
+/// not know.
 pub const VERSION: u32 = 1;
 
 /// What consumers get at once: the body of a webhook, the standard input of a command.
@@ -49,7 +50,8 @@ impl Events {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Event {
-    /// Whether it is the first that this consumer hears of the check since the checker started: then it need not be a change.
+    /// Whether it is the first that this consumer hears of the check since the checker started:
+    /// then it need not be a change.
     pub initial: bool,
     /// The check as it stands.
     #[serde(flatten)]
@@ -113,7 +115,8 @@ impl Line {
     }
 }
 
-/// A line of an event log about an override. It has `"event":"override"`, and lines about health have no `event`.
+/// A line of an event log about an override. It has `"event":"override"`, and lines about health
+/// have no `event`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]

@@ -27,8 +27,8 @@ pub struct ProbeState {
     /// Where the answer differs from the expected bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differs: Option<Difference>,
-    /// The first kilobyte of an answer that failed, in double quotes and with what is not printable escaped, as Go's `%q`
-    /// does. Absent where none came.
+    /// The first kilobyte of an answer that failed, in double quotes and with what is not printable
+    /// escaped, as Go's `%q` does. Absent where none came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
     /// What the TLS handshake came to, of a probe that spoke TLS and failed.

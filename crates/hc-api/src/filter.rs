@@ -15,7 +15,8 @@ pub const MAX_PAGE: usize = 1000;
 /// The checks in one page where nothing else is asked for.
 pub const DEFAULT_PAGE: usize = 100;
 
-/// Which checks; everything that is given must hold. As a query: `health=unhealthy&label.group=web&limit=50`.
+/// Which checks; everything that is given must hold. As a query:
+/// `health=unhealthy&label.group=web&limit=50`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Filter {
@@ -172,7 +173,8 @@ impl Filter {
             && self.has_text(check)
     }
 
-    /// Whether a check with this health and kind, held or not, can be one of those: what can be told without its words.
+    /// Whether a check with this health and kind, held or not, can be one of those: what can be
+    /// told without its words.
     #[must_use]
     pub fn may_take(&self, health: Health, kind: &str, is_held: bool) -> bool {
         (self.health.is_empty() || self.health.contains(&health))

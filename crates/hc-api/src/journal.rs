@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::OverrideState;
 
-/// A place in the journal: behind the transition with this sequence number, of the checker that started with this epoch.
-/// Written `EPOCH-SEQUENCE`; it is the id of server-sent events.
+/// A place in the journal: behind the transition with this sequence number, of the checker that
+/// started with this epoch. Written `EPOCH-SEQUENCE`; it is the id of server-sent events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// Another one after each start of the checker.
@@ -112,7 +112,8 @@ impl Transition {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum OverrideChange {
-    /// Somebody asked for it. It takes the place of the one before of its kind, if the check had one.
+    /// Somebody asked for it. It takes the place of the one before of its kind, if the check had
+    /// one.
     Set,
     /// It stands from now on: its beginning, or its part of the week, has come.
     Opened,
@@ -198,8 +199,8 @@ impl OverrideEvent {
         self
     }
 
-    /// A sentence about it: `forced unhealthy by root until 2026-11-29T14:00:00Z: disk replaced`, `no longer muted: ended by root
-    /// (muted by root: kernel update)`.
+    /// A sentence about it: `forced unhealthy by root until 2026-11-29T14:00:00Z: disk replaced`,
+    /// `no longer muted: ended by root (muted by root: kernel update)`.
     #[must_use]
     pub fn sentence(&self) -> String {
         let OverrideState { by, reason, until, weekly, from, active, .. } = &self.order;
@@ -233,7 +234,8 @@ impl OverrideEvent {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Transitions {
-    /// Whether what was asked for is not there any more, or belongs to an earlier start of the checker: ask for all checks again.
+    /// Whether what was asked for is not there any more, or belongs to an earlier start of the
+    /// checker: ask for all checks again.
     pub resync: bool,
     /// Where to go on: behind the last of these.
     pub next: String,

@@ -1,5 +1,5 @@
-//! How the state of checks is written as JSON, in one place for all who write or read it: state file, webhooks, commands, admin API
-//! and `hcctl`.
+//! How the state of checks is written as JSON, in one place for all who write or read it: state
+//! file, webhooks, commands, admin API and `hcctl`.
 //!
 //! ```
 //! use std::time::Duration;

@@ -54,7 +54,8 @@ pub struct Selection {
     /// Ids or names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<String>,
-    /// A filter, written like the query of `/api/v1/checks`. It counts once: checks that begin later are not in it.
+    /// A filter, written like the query of `/api/v1/checks`. It counts once: checks that begin
+    /// later are not in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
 }
@@ -229,7 +230,8 @@ pub struct ReportedState {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub health: Option<Health>,
-    /// Why: `override`, `dependency`, `guard`, or `unconfirmed` for health that is remembered and no probe has confirmed yet.
+    /// Why: `override`, `dependency`, `guard`, or `unconfirmed` for health that is remembered and
+    /// no probe has confirmed yet.
     pub by: String,
 }
 

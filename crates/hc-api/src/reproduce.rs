@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Reproduction {
-    /// The command, quoted for a POSIX shell. Secrets are not in it: it names a file or a variable instead.
+    /// The command, quoted for a POSIX shell. Secrets are not in it: it names a file or a variable
+    /// instead.
     pub command: String,
     /// What has to be done before, and what the command does otherwise than the probe.
     pub notes: Vec<String>,

@@ -22,7 +22,8 @@ pub const MAX_IDS: usize = 500;
 /// Which rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowsOf {
-    /// `id`: these checks and no others, where one is given. Those that do not run are left out of the answer.
+    /// `id`: these checks and no others, where one is given. Those that do not run are left out of
+    /// the answer.
     pub ids: Vec<u64>,
     /// `after`: behind this place.
     pub after: Option<u64>,
@@ -59,16 +60,18 @@ impl RowsOf {
     }
 }
 
-/// Checks in columns, in the order in which the checker holds them. Every column has one entry for each check.
+/// Checks in columns, in the order in which the checker holds them. Every column has one entry for
+/// each check.
 ///
-/// Texts that many checks share are in `words`, and a column has their index; the first word is the empty one, which means
-/// none. Instants are milliseconds since 1970 in UTC, and absent ones are null.
+/// Texts that many checks share are in `words`, and a column has their index; the first word is the
+/// empty one, which means none. Instants are milliseconds since 1970 in UTC, and absent ones are
+/// null.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Rows {
-    /// Where the journal of changes ended before the first of these rows was read: `EPOCH-SEQUENCE`. Events behind it bring
-    /// the rows up to date.
+    /// Where the journal of changes ended before the first of these rows was read:
+    /// `EPOCH-SEQUENCE`. Events behind it bring the rows up to date.
     pub position: String,
     /// The checker's clock.
     pub now_ms: u64,
@@ -97,7 +100,8 @@ pub struct Rows {
     pub last_check_ms: Vec<Option<u64>>,
     /// How long that probe took, in microseconds.
     pub duration_us: Vec<u64>,
-    /// The average of how long probes took, in which the latest weigh most, in microseconds. 0: none has ended.
+    /// The average of how long probes took, in which the latest weigh most, in microseconds. 0:
+    /// none has ended.
     pub mean_us: Vec<u32>,
     /// How long the longest took, in microseconds.
     pub max_us: Vec<u32>,
@@ -113,7 +117,8 @@ pub struct Rows {
     pub reported: Vec<u32>,
     /// Word: the stage that is the reason, such as `guard`, `override` or `dependency`.
     pub reported_by: Vec<u32>,
-    /// Word: the overrides that stand now, as `forced unhealthy`, `muted`, `paused`, several with commas.
+    /// Word: the overrides that stand now, as `forced unhealthy`, `muted`, `paused`, several with
+    /// commas.
     pub overrides: Vec<u32>,
     /// The time between two probes, in milliseconds.
     pub interval_ms: Vec<u64>,

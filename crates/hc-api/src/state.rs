@@ -14,7 +14,8 @@ use crate::{OverrideState, ReportedState};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct CheckState {
-    /// The id, as a string of digits: JSON readers in other languages lose digits of numbers above 2^53.
+    /// The id, as a string of digits: JSON readers in other languages lose digits of numbers above
+    /// 2^53.
     pub id: String,
     /// The name, of a check that has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -25,8 +26,8 @@ pub struct CheckState {
     /// What kind of probe: `tcp`, `http`, `dns` and so on.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Where probes go: an address with its port, or the address alone for ICMP. The host name, of the one check of all its
-    /// addresses.
+    /// Where probes go: an address with its port, or the address alone for ICMP. The host name, of
+    /// the one check of all its addresses.
     pub target: String,
     /// The addresses of that host name, of such a check.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -47,7 +48,8 @@ pub struct CheckState {
     /// Whether the backend may get traffic.
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub health: Health,
-    /// When the health last changed, also before a restart of the server, if that is known. RFC 3339, UTC.
+    /// When the health last changed, also before a restart of the server, if that is known. RFC
+    /// 3339, UTC.
     #[serde(default, with = "crate::time::option", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub since: Option<SystemTime>,
@@ -72,7 +74,8 @@ pub struct CheckState {
     /// The interval of an unhealthy check whose probes fail, in seconds, where it is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub down_interval_seconds: Option<f64>,
-    /// How much later than planned a probe may start, in seconds, where it may: at the usual interval.
+    /// How much later than planned a probe may start, in seconds, where it may: at the usual
+    /// interval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jitter_seconds: Option<f64>,
     /// How long after it begins the check is first probed, in seconds, where that is not at once.
@@ -81,7 +84,8 @@ pub struct CheckState {
     /// Failures in a row up to now, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failures_in_a_row: Option<u32>,
-    /// Passes in a row up to now, where that is known. Those before a restart of the server are not counted.
+    /// Passes in a row up to now, where that is known. Those before a restart of the server are not
+    /// counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passes_in_a_row: Option<u32>,
     /// How many more failures in a row make it unhealthy, where it is healthy and that is known.
@@ -98,13 +102,15 @@ pub struct CheckState {
     pub failures: u64,
     /// Passed probes since the check began.
     pub successes: u64,
-    /// The latest result as a fixed word: `pass`, `refused`, `timeout_connect` and so on. Absent before the first.
+    /// The latest result as a fixed word: `pass`, `refused`, `timeout_connect` and so on. Absent
+    /// before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The latest result in words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// Present while the checker's own machine is in trouble and the health is the last that was known.
+    /// Present while the checker's own machine is in trouble and the health is the last that was
+    /// known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<HeldState>,
     /// Names of the checks that it depends on: while one of them is down, a failure is held.
@@ -203,8 +209,8 @@ impl CheckState {
         self
     }
 
-    /// The same check, with what only its shard knows: since when its health is what it is, what rise and fall still need, and
-    /// when the next probe is due.
+    /// The same check, with what only its shard knows: since when its health is what it is, what
+    /// rise and fall still need, and when the next probe is due.
     #[must_use]
     pub fn with_progress(mut self, spec: &CheckSpec, status: &Status, progress: &Progress) -> Self {
         let passed = matches!(status.outcome, Some(Outcome::Pass(_)));

@@ -17,7 +17,8 @@ pub struct Counts {
     pub unhealthy: u64,
     /// Those without a verdict yet.
     pub unknown: u64,
-    /// Those of them, of any health, whose health is held because of trouble on the checker's own machine.
+    /// Those of them, of any health, whose health is held because of trouble on the checker's own
+    /// machine.
     pub held: u64,
 }
 
@@ -37,7 +38,8 @@ pub struct Readiness {
     pub ready: bool,
     /// What keeps it from its work, in words, the worst first.
     pub reasons: Vec<String>,
-    /// What is wrong and does not keep it from its work, in words: a sink that fails and is not `required`.
+    /// What is wrong and does not keep it from its work, in words: a sink that fails and is not
+    /// `required`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }

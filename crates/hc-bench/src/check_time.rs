@@ -1,5 +1,6 @@
-//! Wall time of one TCP check on loopback: our probe alone, Seesaw's own checker, and our whole chain up to the parsed
-//! notification in Go. All on one processor, nginx on the other, one check after another, in turn for several rounds.
+//! Wall time of one TCP check on loopback: our probe alone, Seesaw's own checker, and our whole
+//! chain up to the parsed notification in Go. All on one processor, nginx on the other, one check
+//! after another, in turn for several rounds.
 
 use std::fs;
 use std::path::Path;

@@ -1,8 +1,9 @@
 //! Processor time of one check, against HAProxy and against Seesaw's own healthchecker.
 //!
-//! Every peer runs the same number of checks at the same interval against the same nginx, pinned to the same processor,
-//! nginx pinned to the other. One at a time is awake (the others are stopped by signal), in turn, for several rounds. The
-//! checks of a round are counted by the kernel: connections opened from the namespace.
+//! Every peer runs the same number of checks at the same interval against the same nginx, pinned to
+//! the same processor, nginx pinned to the other. One at a time is awake (the others are stopped by
+//! signal), in turn, for several rounds. The checks of a round are counted by the kernel:
+//! connections opened from the namespace.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,5 +1,5 @@
-//! The benchmarks of the hc health checker. `cargo xtask bench` builds what they need and runs them in a network
-//! namespace of their own; figures and how to read them are in `docs/performance.md`.
+//! The benchmarks of the hc health checker. `cargo xtask bench` builds what they need and runs them
+//! in a network namespace of their own; figures and how to read them are in `docs/performance.md`.
 
 mod arrivals;
 mod check_time;

@@ -47,7 +47,8 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Resident memory of a server without checks, and with checks of `port` that have each been probed and told once.
+/// Resident memory of a server without checks, and with checks of `port` that have each been probed
+/// and told once.
 fn of_checks(port: u16) -> Result<(u64, u64)> {
     let dir = tempfile::tempdir()?;
     let socket = dir.path().join("hc.sock");

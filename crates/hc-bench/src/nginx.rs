@@ -1,4 +1,5 @@
-//! The backend of all benchmarks: nginx on a processor of its own, reached at every address of 127.0.0.0/8.
+//! The backend of all benchmarks: nginx on a processor of its own, reached at every address of
+//! 127.0.0.0/8.
 
 use std::fs;
 use std::net::TcpStream;

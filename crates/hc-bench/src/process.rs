@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result, bail};
 use hc_testkit::process;
 pub(crate) use hc_testkit::process::Process;
 
-/// Starts a program on one processor, its output in `log`. `taskset` replaces itself by the program.
+/// Starts a program on one processor, its output in `log`. `taskset` replaces itself by the
+/// program.
 pub(crate) fn start<S: AsRef<OsStr>>(cpu: usize, log: &Path, program: &Path, args: &[S]) -> Result<Process> {
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", &cpu.to_string()]).arg(program).args(args);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// Length of the clock tick in which `/proc/PID/stat` counts: `USER_HZ` is 100 on every Linux that this runs on.
+/// Length of the clock tick in which `/proc/PID/stat` counts: `USER_HZ` is 100 on every Linux that
+/// this runs on.
 const TICK: Duration = Duration::from_millis(10);
 
 /// Processor time of a process so far, user and system, its ended threads included.

@@ -99,7 +99,8 @@ async fn measure(manager: &Manager) -> Result<()> {
     Ok(())
 }
 
-/// Processor time of this process, lateness (99th percentile and worst), and how many snapshots were written.
+/// Processor time of this process, lateness (99th percentile and worst), and how many snapshots
+/// were written.
 async fn spell(
     manager: &Manager,
     snapshots: Option<&std::path::Path>,

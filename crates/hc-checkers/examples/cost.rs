@@ -1,10 +1,12 @@
-//! What one probe costs: runs N of them one after another, or several at once, and prints the CPU time of this process for each.
+//! What one probe costs: runs N of them one after another, or several at once, and prints the CPU
+//! time of this process for each.
 //!
 //! ```text
 //! cargo run --release -p hc-checkers --example cost -- tcp 127.0.0.1:80 100000 [at once]
 //! ```
 //!
-//! Kinds: `tcp`, `http`, `https` (without verification), and `hyper`, which is the same HTTP exchange by hyper's client, to show why it is not used.
+//! Kinds: `tcp`, `http`, `https` (without verification), and `hyper`, which is the same HTTP
+//! exchange by hyper's client, to show why it is not used.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

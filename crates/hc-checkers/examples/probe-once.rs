@@ -1,6 +1,7 @@
 //! One probe and nothing else: no schedule, no state.
 //!
-//! `cargo run -p hc-checkers --example probe-once -- 192.0.2.1:80` asks for `/` by HTTP and says what came.
+//! `cargo run -p hc-checkers --example probe-once -- 192.0.2.1:80` asks for `/` by HTTP and says
+//! what came.
 
 use std::net::SocketAddr;
 use std::time::Duration;

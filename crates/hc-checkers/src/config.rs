@@ -17,7 +17,8 @@ pub enum Close {
     Graceful,
 }
 
-/// The `User-Agent` of HTTP checks (RFC 9110 section 10.1.5). Default: `hc-server/` and the version.
+/// The `User-Agent` of HTTP checks (RFC 9110 section 10.1.5). Default: `hc-server/` and the
+/// version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserAgent(Cow<'static, str>);
 

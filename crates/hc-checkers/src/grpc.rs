@@ -22,8 +22,8 @@ use crate::tls::{Handshake, Peer, TlsStream};
 
 /// Calls `grpc.health.v1.Health/Check` of `target`, and passes if the service is SERVING.
 ///
-/// - Another status of the service is [`Failure::WrongAnswer`], another status of the call (`grpc-status`) or of HTTP is
-///   [`Failure::Status`].
+/// - Another status of the service is [`Failure::WrongAnswer`], another status of the call
+///   (`grpc-status`) or of HTTP is [`Failure::Status`].
 /// - Neither compression nor a deadline of the server is asked for.
 /// - `timeout` is the deadline of all of it, from the first poll.
 ///

@@ -1,8 +1,8 @@
 //! HTTP and HTTPS: one exchange (Seesaw's `healthcheck/http.go`).
 //!
-//! That of HTTP/1.1 is our own: a general client (hyper) costs more than the exchange itself, refuses requests that Go
-//! sends (a target without a slash), and pools what is to be closed. The parts that only compute are public, for fuzzers and
-//! for other tools.
+//! That of HTTP/1.1 is our own: a general client (hyper) costs more than the exchange itself,
+//! refuses requests that Go sends (a target without a slash), and pools what is to be closed. The
+//! parts that only compute are public, for fuzzers and for other tools.
 
 mod body;
 mod json;
@@ -38,24 +38,27 @@ pub use json::{Found as JsonFound, find as find_json};
 pub use request::Request;
 pub use response::{Framing, HeadProblem, MAX_HEAD, ResponseError, ResponseHead};
 
-/// How long a peer that was asked to close the connection may take before we do, after the verdict is known.
+/// How long a peer that was asked to close the connection may take before we do, after the verdict
+/// is known.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// Sends one request to `target`, whatever `Host` and server name the probe has, and passes if status and
-/// body are as expected. A probe whose request cannot be sent
+/// Sends one request to `target`, whatever `Host` and server name the probe has, and passes if
+/// status and body are as expected. A probe whose request cannot be sent
 /// ([`HttpOverrides::error`](hc_types::HttpOverrides::error)) is [`Failure::BadRequest`].
 ///
-/// - An empty list of codes takes any status. Interim responses are skipped, redirects are judged and not followed; a redirect
-///   that could be followed has no body that could be compared.
-/// - Conditions on header fields and on the body ([`HttpConditions`](hc_types::HttpConditions)) are judged after the status. A body
-///   is read up to its end, or up to the condition's limit.
-/// - `expected_body` must be a prefix of the body, which is decompressed if it came with gzip (it is not asked for). Of a longer
-///   body no more is read. A body that is shorter than its announced length passes if it is long enough.
+/// - An empty list of codes takes any status. Interim responses are skipped, redirects are judged
+///   and not followed; a redirect that could be followed has no body that could be compared.
+/// - Conditions on header fields and on the body ([`HttpConditions`](hc_types::HttpConditions)) are
+///   judged after the status. A body is read up to its end, or up to the condition's limit.
+/// - `expected_body` must be a prefix of the body, which is decompressed if it came with gzip (it
+///   is not asked for). Of a longer body no more is read. A body that is shorter than its announced
+///   length passes if it is long enough.
 /// - `timeout` is the deadline of all of it, from the first poll.
 ///
-/// A response that is complete is followed by the end of the connection, since the request asks for it; this is waited for at most
-/// 10 ms, so that the connection's TIME_WAIT is left with the server. The connection of a marked probe gets 2.2 s, whatever
-/// the verdict, so that its last packets carry the mark; [`Checkers`](crate::Checkers) does that in the background.
+/// A response that is complete is followed by the end of the connection, since the request asks for
+/// it; this is waited for at most 10 ms, so that the connection's TIME_WAIT is left with the
+/// server. The connection of a marked probe gets 2.2 s, whatever the verdict, so that its last
+/// packets carry the mark; [`Checkers`](crate::Checkers) does that in the background.
 ///
 /// # Panics
 /// Outside a tokio runtime with time and I/O enabled.
@@ -184,8 +187,8 @@ pub(crate) fn request_of(
 
 /// Waits a moment for the peer to close the connection, and takes the little that may still come.
 async fn wait_for_close(stream: TcpStream) {
-    /// A small body that comes behind its head is taken, so that our closing does not reset the connection. A larger one
-    /// that nobody asked for is not.
+    /// A small body that comes behind its head is taken, so that our closing does not reset the
+    /// connection. A larger one that nobody asked for is not.
     const READS: usize = 32;
 
     let closed = async {
@@ -313,8 +316,8 @@ where
     }
 }
 
-/// When a head that comes in pieces is parsed again: a head of 250 kB comes in some sixty, and to parse all of it with each
-/// would cost the time of thousands of probes.
+/// When a head that comes in pieces is parsed again: a head of 250 kB comes in some sixty, and to
+/// parse all of it with each would cost the time of thousands of probes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Growth {
     /// Where the latest line begins.
@@ -326,10 +329,12 @@ struct Growth {
 }
 
 impl Growth {
-    /// Whether `buffer`, which has grown, may be a whole head: an empty line has come. Also when it has grown to twice what was
-    /// parsed last, or to the limit, so that what cannot become a head is found out.
+    /// Whether `buffer`, which has grown, may be a whole head: an empty line has come. Also when it
+    /// has grown to twice what was parsed last, or to the limit, so that what cannot become a head
+    /// is found out.
     fn is_worth_parsing(&mut self, buffer: &[u8]) -> bool {
-        // Most heads come whole: the first line is reason enough, and where its end is does not matter.
+        // Most heads come whole: the first line is reason enough, and where its end is does not
+        // matter.
         if self.parsed == 0 && buffer.contains(&b'\n') {
             self.parsed = buffer.len();
             return true;
@@ -352,8 +357,8 @@ impl Growth {
     }
 }
 
-/// Names what cannot be the beginning of a response. A first line that ends is left to the parser, unless its protocol is known;
-/// `all`: no more will come.
+/// Names what cannot be the beginning of a response. A first line that ends is left to the parser,
+/// unless its protocol is known; `all`: no more will come.
 fn not_http(bytes: &[u8], all: bool) -> Option<ProbeError> {
     /// Enough to name a protocol that is no text.
     const ENOUGH: usize = 16;
@@ -375,7 +380,8 @@ fn not_http(bytes: &[u8], all: bool) -> Option<ProbeError> {
     Some(Failure::MalformedReply(fault::truncate_text(text)).into())
 }
 
-/// Watches for the end of a head of which nothing can be held. Only if it ends nobody knows whether the response is right.
+/// Watches for the end of a head of which nothing can be held. Only if it ends nobody knows whether
+/// the response is right.
 async fn watch_head<S>(incoming: Incoming<'_, S>, interim: usize) -> ProbeError
 where
     S: AsyncRead + Unpin,
@@ -420,7 +426,8 @@ where
             Read::End => return Ok(judge.end()?),
             Read::Taken => {
                 drop(judge);
-                // As long as nothing more comes it has not come in time. Whatever comes may have been right.
+                // As long as nothing more comes it has not come in time. Whatever comes may have
+                // been right.
                 incoming.watch(|_| Watched::Undecided).await?;
                 return Err(LocalFault::ProbeMemory.into());
             }

@@ -1,7 +1,8 @@
 //! One HTTP/2 exchange (RFC 9113) over a connection that stands, for HTTP and gRPC checks.
 //!
-//! The frames are read and written by the crate h2, which hyper is built on. It is used without hyper's client, since that
-//! needs tasks of its own, and a probe is one future: its deadline stops all of it, and reads the socket once more.
+//! The frames are read and written by the crate h2, which hyper is built on. It is used without
+//! hyper's client, since that needs tasks of its own, and a probe is one future: its deadline stops
+//! all of it, and reads the socket once more.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -25,8 +26,8 @@ use crate::incoming;
 use crate::memory::Held;
 use crate::tls;
 
-/// How many bytes a peer may send beside the content that is asked for: its settings, heads, trailers and padding. A peer that
-/// sends more without an end of its response fails.
+/// How many bytes a peer may send beside the content that is asked for: its settings, heads,
+/// trailers and padding. A peer that sends more without an end of its response fails.
 const MAX_OVERHEAD: usize = 256 * 1024;
 
 /// The longest head or trailers, decoded, as RFC 9113 section 6.5.2 counts them.
@@ -35,7 +36,8 @@ const MAX_FIELDS: u32 = 64 * 1024;
 /// The least flow control window that is offered: what HTTP/2 begins with.
 const WINDOW: u32 = 65_535;
 
-/// The connection below, with what h2 does not keep of it: the error of a system call, and how much has come.
+/// The connection below, with what h2 does not keep of it: the error of a system call, and how much
+/// has come.
 struct Wire<'s, S> {
     stream: &'s mut S,
     seen: &'s Seen,
@@ -135,10 +137,12 @@ pub(crate) fn request(
     Some(request)
 }
 
-/// Sends a request and gives its response to `judge`. The connection is left with GOAWAY, as far as the socket takes it at once.
+/// Sends a request and gives its response to `judge`. The connection is left with GOAWAY, as far as
+/// the socket takes it at once.
 ///
-/// What a peer may make the probe hold is limited: [`MAX_FIELDS`] for a head, and the windows of flow control for content. What
-/// it may send is limited, too, so that one that sends settings, pings or interim responses without end fails.
+/// What a peer may make the probe hold is limited: [`MAX_FIELDS`] for a head, and the windows of
+/// flow control for content. What it may send is limited, too, so that one that sends settings,
+/// pings or interim responses without end fails.
 ///
 /// # Errors
 /// Those of `judge`, and what has ended the exchange.
@@ -196,7 +200,8 @@ where
                 return conversation.as_mut().poll(context);
             };
             over = true;
-            // The streams are told of most ends, and know what came before. They are not told that writing has failed.
+            // The streams are told of most ends, and know what came before. They are not told that
+            // writing has failed.
             match (conversation.as_mut().poll(context), ended) {
                 (Poll::Ready(verdict), _) => Poll::Ready(verdict),
                 (Poll::Pending, Err(error)) => Poll::Ready(Err(name(&error, seen, progress.phase()))),
@@ -236,8 +241,8 @@ impl Answer<'_> {
 
     /// The next piece of content; `None` at its end. `held` is how many bytes the probe holds.
     ///
-    /// When all probes together hold too much, and this one has to give back what it holds, the rest of the content is waited
-    /// for: a peer that sends no more has not answered in time.
+    /// When all probes together hold too much, and this one has to give back what it holds, the
+    /// rest of the content is waited for: a peer that sends no more has not answered in time.
     pub(crate) async fn data(&mut self, held: usize) -> Result<Option<Bytes>, ProbeError> {
         let Some(content) = &mut self.content else { return Ok(None) };
         self.held.set(held);
@@ -266,10 +271,11 @@ impl Answer<'_> {
     }
 }
 
-/// A response as text, for who looks into a failure: its head, what came of its content, its trailers.
+/// A response as text, for who looks into a failure: its head, what came of its content, its
+/// trailers.
 ///
-/// It is kept as evidence whenever it grows, so that it is there too when the deadline or the end of the connection cuts
-/// the response short. Evidence of a probe that passes is dropped.
+/// It is kept as evidence whenever it grows, so that it is there too when the deadline or the end
+/// of the connection cuts the response short. Evidence of a probe that passes is dropped.
 pub(crate) struct Transcript<'p> {
     progress: &'p Progress,
     text: Vec<u8>,

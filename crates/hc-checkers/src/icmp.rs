@@ -245,7 +245,8 @@ impl Request {
                     LocalFault::Buffers.into()
                 }
                 SendError::Send(error) => {
-                    // It may be bound to an interface that was removed and made again: the next probe opens another.
+                    // It may be bound to an interface that was removed and made again: the next
+                    // probe opens another.
                     if target.way().is_some() {
                         state.socket = None;
                     }

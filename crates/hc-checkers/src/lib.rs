@@ -1,5 +1,5 @@
-//! Health probes for load balancers: TCP, TLS, HTTP(S), DNS, UDP, ICMP, RADIUS and dialogues over TCP,
-//! with socket marks and one deadline a probe.
+//! Health probes for load balancers: TCP, TLS, HTTP(S), DNS, UDP, ICMP, RADIUS and dialogues over
+//! TCP, with socket marks and one deadline a probe.
 //!
 //! [`Checkers::probe`] runs one probe of a [`CheckSpec`](hc_types::CheckSpec) and returns its
 //! [`Outcome`](hc_types::Outcome): the backend passed, it failed and why, or nothing was learned
@@ -163,8 +163,8 @@
 //!
 //! # Dialogues
 //!
-//! Steps over TCP of one's own; those of Redis, SMTP, PostgreSQL, MySQL, LDAP and HAProxy's agents are
-//! in [`hc_types::Dialogue`] by name.
+//! Steps over TCP of one's own; those of Redis, SMTP, PostgreSQL, MySQL, LDAP and HAProxy's agents
+//! are in [`hc_types::Dialogue`] by name.
 //!
 //! ```
 //! use hc_checkers::Checkers;

@@ -92,8 +92,9 @@ impl Checkers {
         }
     }
 
-    /// Probes all addresses of a name at once, each with the deadline of the check, and waits for all of them: so the
-    /// result says how many failed, and every connection is closed in its own way.
+    /// Probes all addresses of a name at once, each with the deadline of the check, and waits for
+    /// all of them: so the result says how many failed, and every connection is closed in its own
+    /// way.
     async fn probe_host(&self, spec: &CheckSpec, host: &HostName) -> ProbeResult {
         let probe = |ip: &IpAddr| {
             let target = spec.target().clone().with_ip(*ip);

@@ -1,5 +1,5 @@
-//! RADIUS: one Access-Request with PAP (Seesaw's `healthcheck/radius.go`, RFC 2865, RFC 3579), or one
-//! Status-Server (RFC 5997).
+//! RADIUS: one Access-Request with PAP (Seesaw's `healthcheck/radius.go`, RFC 2865, RFC 3579), or
+//! one Status-Server (RFC 5997).
 
 pub mod packet;
 
@@ -86,8 +86,8 @@ async fn run(
     response(&socket, &expectation, progress, |code| passes(probe.expect, code)).await
 }
 
-/// Sends `target` one Status-Server, and passes if the response is authentic and is an Access-Accept
-/// or an Accounting-Response. Nobody is logged in, and no account can be locked.
+/// Sends `target` one Status-Server, and passes if the response is authentic and is an
+/// Access-Accept or an Accounting-Response. Nobody is logged in, and no account can be locked.
 ///
 /// A server must have Status-Server switched on (`status_server = yes` in FreeRADIUS, which is its
 /// default); one that has not drops it in silence.

@@ -51,8 +51,8 @@ pub(crate) fn bind(socket: &Socket, target: &Target) -> Result<(), ProbeError> {
         bound.map_err(|error| fault::binding(&error, target.ip()))?;
     }
     if let Some(source) = target.source() {
-        // Without it, each socket takes a port for itself alone, whatever its peer is, and those run
-        // out. An old kernel does not know it.
+        // Without it, each socket takes a port for itself alone, whatever its peer is, and those
+        // run out. An old kernel does not know it.
         let _: nix::Result<()> = setsockopt(socket, IpBindAddressNoPort, &true);
         let bound = socket.bind(&SocketAddr::new(source, 0).into());
         bound.map_err(|error| fault::binding(&error, source))?;

@@ -1,7 +1,8 @@
-//! The login of MySQL 8 with `caching_sha2_password`, against a scripted server: Debian has no MySQL 8, and MariaDB, against which
-//! `dialogue_servers.rs` runs, greets in another way. The packets are those of the protocol's documentation
-//! (<https://dev.mysql.com/doc/dev/mysql-server/latest/PAGE_PROTOCOL.html>, "Protocol::HandshakeV10", "AuthSwitchRequest",
-//! "Caching_sha2_password information").
+//! The login of MySQL 8 with `caching_sha2_password`, against a scripted server: Debian has no
+//! MySQL 8, and MariaDB, against which `dialogue_servers.rs` runs, greets in another way. The
+//! packets are those of the protocol's documentation
+//! (<https://dev.mysql.com/doc/dev/mysql-server/latest/PAGE_PROTOCOL.html>,
+//! "Protocol::HandshakeV10", "AuthSwitchRequest", "Caching_sha2_password information").
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,7 +22,8 @@ fn packet(number: u8, body: &[u8]) -> Vec<u8> {
     [&length[..3], &[number], body].concat()
 }
 
-/// What MySQL 8.0 greets with: all capabilities that it has, utf8mb4, autocommit, 8 and 12 bytes of a challenge.
+/// What MySQL 8.0 greets with: all capabilities that it has, utf8mb4, autocommit, 8 and 12 bytes of
+/// a challenge.
 fn greeting(plugin: &[u8]) -> Vec<u8> {
     let body = [
         b"\x0a8.0.36\0",

@@ -1,4 +1,5 @@
-//! Named dialogues with the real servers, each in a network of its own: Redis, Exim, PostgreSQL, MariaDB, OpenLDAP.
+//! Named dialogues with the real servers, each in a network of its own: Redis, Exim, PostgreSQL,
+//! MariaDB, OpenLDAP.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs::{self, Permissions};
@@ -24,7 +25,8 @@ use tempfile::TempDir;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// A directory for one server, with a certificate for this machine, and the authority that has signed it.
+/// A directory for one server, with a certificate for this machine, and the authority that has
+/// signed it.
 struct Home(TempDir);
 
 impl Home {

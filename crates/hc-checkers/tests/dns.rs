@@ -1,4 +1,5 @@
-//! The DNS probe against a server that is right, wrong, late, cut short or silent, over both families.
+//! The DNS probe against a server that is right, wrong, late, cut short or silent, over both
+//! families.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -220,7 +221,8 @@ fn a_truncated_reply_is_asked_for_again_over_tcp() {
     );
 }
 
-/// A server whose UDP replies are truncated, and whose replies over TCP are what `over_tcp` makes of the query.
+/// A server whose UDP replies are truncated, and whose replies over TCP are what `over_tcp` makes
+/// of the query.
 #[track_caller]
 fn check_tcp(timeout: Duration, over_tcp: fn(&[u8]) -> Vec<u8>, expected: &Outcome) {
     check_both(

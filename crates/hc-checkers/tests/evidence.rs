@@ -75,7 +75,8 @@ fn the_phases_of_an_http_exchange_are_told_apart() {
     let PhaseTimes { connect, tls, send, first_byte, response } = evidence.phases;
     assert!(connect > 0 && tls == 0 && send > 0, "{evidence:?}");
     let pause = u32::try_from(pause_ms * 1000).unwrap();
-    // A loop that reads the first byte late takes from the phase behind it, so only the sum is exact.
+    // A loop that reads the first byte late takes from the phase behind it, so only the sum is
+    // exact.
     assert!(first_byte >= pause && first_byte + response >= 3 * pause, "{evidence:?}");
     assert!(response > 0, "{evidence:?}");
     assert_eq!(evidence.seen, None, "what passed is not kept");

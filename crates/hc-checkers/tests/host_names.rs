@@ -120,7 +120,8 @@ async fn http_statuses_count_for_each_address() {
     LocalSet::new().run_until(test).await;
 }
 
-/// Datagrams of 2 of 3 addresses: one echoes (which is no DNS answer), and nobody has the port of the third.
+/// Datagrams of 2 of 3 addresses: one echoes (which is no DNS answer), and nobody has the port of
+/// the third.
 #[tokio::test]
 #[allow(clippy::disallowed_methods, reason = "the servers end with the test")]
 async fn datagrams_go_to_each_address() {
@@ -131,7 +132,8 @@ async fn datagrams_go_to_each_address() {
             let mut packet = [0; 1500];
             loop {
                 let (length, from) = server.recv_from(&mut packet).await.unwrap();
-                // A response without an error, and without the answer section that the question asks for.
+                // A response without an error, and without the answer section that the question
+                // asks for.
                 packet[2] |= 0x80;
                 server.send_to(&packet[..length], from).await.unwrap();
             }

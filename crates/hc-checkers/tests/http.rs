@@ -51,7 +51,8 @@ fn mismatch(got: &[u8]) -> Failure {
     Failure::BodyMismatch(Box::new(Mismatch::new(got, Some("200 OK".into()))))
 }
 
-/// A check at rest keeps the text of its latest failure, and the backend must not say how much memory that takes.
+/// A check at rest keeps the text of its latest failure, and the backend must not say how much
+/// memory that takes.
 #[test]
 fn however_much_a_backend_says_the_text_stays_short() {
     let many = vec![0xff; 200_000];

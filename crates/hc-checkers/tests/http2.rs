@@ -54,7 +54,8 @@ fn run(port: u16, probe: HttpProbe, config: CheckersConfig, timeout: Duration) -
 
 // ---- nginx
 
-/// nginx on two ports of the kernel's choice, with and without TLS. It inherits the sockets, as in an upgrade of itself.
+/// nginx on two ports of the kernel's choice, with and without TLS. It inherits the sockets, as in
+/// an upgrade of itself.
 struct Nginx {
     child: Child,
     plain: u16,

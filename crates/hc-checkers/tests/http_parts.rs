@@ -249,7 +249,8 @@ fn a_compressed_body_is_decompressed() {
     assert_eq!(read(&compressed, 99, &spoilt), Err(BodyError::Gzip));
 }
 
-/// Found by the fuzz target `http_body`: what was decompressed last stayed in the decoder until more came.
+/// Found by the fuzz target `http_body`: what was decompressed last stayed in the decoder until
+/// more came.
 #[test]
 fn what_is_decompressed_counts_at_once_and_before_any_error() {
     let compressed = head("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n");

@@ -1,5 +1,5 @@
-//! Pings through one socket a family: raw and ping sockets, right and wrong replies, marks, many at once. Each test has a
-//! network of its own, which needs root.
+//! Pings through one socket a family: raw and ping sockets, right and wrong replies, marks, many at
+//! once. Each test has a network of its own, which needs root.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -184,7 +184,8 @@ fn replies_to_others_are_ignored() {
     with_both_kinds(test);
 }
 
-/// Seesaw takes the checksum over a buffer that an earlier, longer packet has filled (`healthcheck/ping.go`).
+/// Seesaw takes the checksum over a buffer that an earlier, longer packet has filled
+/// (`healthcheck/ping.go`).
 #[test]
 fn longer_packets_do_not_spoil_the_checksum() {
     fn test() {
@@ -338,10 +339,12 @@ fn a_probe_that_is_dropped_leaves_its_reading_to_another() {
             let [first, second, third] = [probe(), probe(), probe()];
             local
                 .run_until(async {
-                    // All three have sent when the host has heard of the first and has been told nothing.
+                    // All three have sent when the host has heard of the first and has been told
+                    // nothing.
                     tokio::task::yield_now().await;
                     told.recv_timeout(LONG).unwrap();
-                    // The first reads for all. Its end wakes the second to read next, which never gets to it.
+                    // The first reads for all. Its end wakes the second to read next, which never
+                    // gets to it.
                     first.abort();
                     second.abort();
                     for answer in [false, false, true] {

@@ -1,4 +1,5 @@
-//! Each local fault of the path gets its own name, whatever the kind of probe. Needs root, for a network of the test's own.
+//! Each local fault of the path gets its own name, whatever the kind of probe. Needs root, for a
+//! network of the test's own.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

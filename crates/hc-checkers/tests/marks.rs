@@ -1,6 +1,7 @@
-//! Every packet of a marked DNS or RADIUS probe carries the mark, from the first to the last, as nftables counts them, and so do
-//! the last ones of a TCP or HTTP probe whose peer says more than was asked for. Other TCP probes are in `tcp.rs`, pings in
-//! `icmp.rs`. Needs root, for a network of the test's own.
+//! Every packet of a marked DNS or RADIUS probe carries the mark, from the first to the last, as
+//! nftables counts them, and so do the last ones of a TCP or HTTP probe whose peer says more than
+//! was asked for. Other TCP probes are in `tcp.rs`, pings in `icmp.rs`. Needs root, for a network
+//! of the test's own.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -111,7 +112,8 @@ fn radius() {
     });
 }
 
-/// Once the socket is gone, the kernel answers what is still on its way with a RST that has no mark.
+/// Once the socket is gone, the kernel answers what is still on its way with a RST that has no
+/// mark.
 #[test]
 fn an_answer_that_goes_on_after_the_verdict() {
     // Fits into what is read of it; and does not, nor into the socket's buffer.

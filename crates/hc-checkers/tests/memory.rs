@@ -35,7 +35,8 @@ impl Rig {
         Self { servers: JoinSet::new(), checkers: Checkers::new(config), memory, go: watch::channel(false).0 }
     }
 
-    /// A backend that answers each request with `first`, and with `rest` once it may go on. Then it hangs, or closes.
+    /// A backend that answers each request with `first`, and with `rest` once it may go on. Then it
+    /// hangs, or closes.
     async fn backend(&mut self, first: Vec<u8>, rest: Vec<u8>, closes: bool) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -132,7 +133,8 @@ fn backends_that_hang_behind_a_long_head_time_out_within_the_limit() {
     assert_eq!(memory.used(), 0);
 }
 
-/// What is found when nothing may be held, of a backend that says `first` and, when that has come, `rest`.
+/// What is found when nothing may be held, of a backend that says `first` and, when that has come,
+/// `rest`.
 fn without_memory(first: Vec<u8>, rest: &[u8], closes: bool, body: &[u8]) -> Outcome {
     let outcome = run(async {
         let mut rig = Rig::new(0);
@@ -142,7 +144,8 @@ fn without_memory(first: Vec<u8>, rest: &[u8], closes: bool, body: &[u8]) -> Out
         let probe = rig.probe(backend, body, timeout);
         let ((), outcome) = tokio::join!(
             async {
-                // Long enough for the probe to have read what came first; it does not matter if it has not.
+                // Long enough for the probe to have read what came first; it does not matter if it
+                // has not.
                 for _ in 0..200 {
                     tokio::task::yield_now().await;
                 }

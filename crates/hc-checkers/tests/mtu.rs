@@ -80,8 +80,8 @@ impl Path {
         Self { backend, router }
     }
 
-    /// The outcomes of `probe` at a server that gives this answer, `rounds` times; before each one the kernel forgets what it
-    /// knows of the path.
+    /// The outcomes of `probe` at a server that gives this answer, `rounds` times; before each one
+    /// the kernel forgets what it knows of the path.
     fn probe(
         &self,
         ip: &str,
@@ -202,7 +202,8 @@ fn dns_and_radius_probes_beyond_the_path_mtu_are_answered() {
     for (ip, hop) in [("10.2.0.1", 100), ("fd02::1", 1280)] {
         let (dns, radius) = in_own_network(move || {
             let path = Path::new(hop);
-            // A question of 255 bytes, and a request of some 250: over IPv6 they fit through any path.
+            // A question of 255 bytes, and a request of some 250: over IPv6 they fit through any
+            // path.
             let query = ["a".repeat(60), "b".repeat(60), "c".repeat(60), "d".repeat(60)].join(".");
             let dns = ProbeSpec::Dns(Box::new(DnsProbe {
                 query: query.into(),
@@ -218,7 +219,8 @@ fn dns_and_radius_probes_beyond_the_path_mtu_are_answered() {
                 expect: RadiusExpectation::Accept,
                 require_message_authenticator: false,
             }));
-            // NXDOMAIN, and a reply that does not know the secret: each shows that the request has arrived.
+            // NXDOMAIN, and a reply that does not know the secret: each shows that the request has
+            // arrived.
             let nxdomain = |asked: &[u8]| {
                 let mut reply = asked.to_vec();
                 reply[2] |= 0x80;

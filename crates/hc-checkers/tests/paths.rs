@@ -1,7 +1,8 @@
-//! A route, address, interface or rule that is away for a part of a probe and back at its end. Needs root, for a network of
-//! the test's own.
+//! A route, address, interface or rule that is away for a part of a probe and back at its end.
+//! Needs root, for a network of the test's own.
 //!
-//! Nobody answers at any of the targets, so that each probe fails: with a path that stood it is a verdict.
+//! Nobody answers at any of the targets, so that each probe fails: with a path that stood it is a
+//! verdict.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -98,8 +99,8 @@ fn check_counts(setup: &str, target: Target, events: &[(u64, &str)]) {
     assert_eq!(outcome, Failure::timeout(Phase::Connect).into(), "{events:?}");
 }
 
-/// The failure of the chaos test: the SYNs at 0, 1 and 3 s are lost, and the next would go at 7 s. Somebody listens, and nobody
-/// else's probe looks at the interface meanwhile.
+/// The failure of the chaos test: the SYNs at 0, 1 and 3 s are lost, and the next would go at 7 s.
+/// Somebody listens, and nobody else's probe looks at the interface meanwhile.
 #[test]
 fn loopback_down_for_four_seconds_of_a_probe_of_five() {
     let outcome = in_own_network(|| {
@@ -136,7 +137,8 @@ fn interface_down_and_up() {
     check_changed(&format!("{VETH}\n{SILENT}"), own([10, 9, 0, 1]), down, up);
 }
 
-/// The route goes with its interface, without a word, and another one takes over: at the end of the probe all is well.
+/// The route goes with its interface, without a word, and another one takes over: at the end of the
+/// probe all is well.
 #[test]
 fn interface_down_with_another_route_behind_it() {
     let setup = format!(
@@ -304,8 +306,8 @@ fn batch(commands: String) -> std::process::Child {
     ip
 }
 
-/// A routing daemon that changes tens of thousands of routes a second: as many as the kernel's queue holds, however late the
-/// probe gets to read them.
+/// A routing daemon that changes tens of thousands of routes a second: as many as the kernel's
+/// queue holds, however late the probe gets to read them.
 #[test]
 fn a_flood_of_route_changes_hides_neither_a_dead_backend_nor_a_change_of_its_route() {
     let outcome = |lines_at_half: &'static str| {

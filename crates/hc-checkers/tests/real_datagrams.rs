@@ -1,4 +1,5 @@
-//! DNS options and Status-Server with real servers: Unbound, BIND and FreeRADIUS, in a network of their own.
+//! DNS options and Status-Server with real servers: Unbound, BIND and FreeRADIUS, in a network of
+//! their own.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;

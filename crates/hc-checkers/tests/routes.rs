@@ -20,7 +20,8 @@ fn spec_in_vain(address: SocketAddr, timeout: Duration) -> Arc<CheckSpec> {
     Arc::new(CheckSpec::new(target, ProbeSpec::Tcp(probe), Timing::every(hour).timeout(timeout)).unwrap())
 }
 
-/// The outcome of a probe that waits for a byte which never comes, when `meanwhile` runs after the connection stands.
+/// The outcome of a probe that waits for a byte which never comes, when `meanwhile` runs after the
+/// connection stands.
 fn wait_in_vain(meanwhile: impl FnOnce() + Send + 'static) -> Outcome {
     in_own_network(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -68,7 +69,8 @@ fn a_timeout_while_the_loopback_interface_is_down_is_no_verdict() {
     assert_eq!(outcome, LocalFault::InterfaceDown.into());
 }
 
-/// Packets of the second probe were lost before it came up again. Those of the third cannot have been.
+/// Packets of the second probe were lost before it came up again. Those of the third cannot have
+/// been.
 #[test]
 fn a_timeout_right_after_the_loopback_interface_was_down_is_no_verdict() {
     let outcomes = in_own_network(|| {

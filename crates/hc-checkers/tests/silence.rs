@@ -1,5 +1,6 @@
-//! A timeout that proves the peer silent, and one that may be our own lateness. The clock stands still while there is something to
-//! do, so that whatever this machine is busy with, no time is lost but what a test loses.
+//! A timeout that proves the peer silent, and one that may be our own lateness. The clock stands
+//! still while there is something to do, so that whatever this machine is busy with, no time is
+//! lost but what a test loses.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::io::Write as _;
@@ -153,8 +154,8 @@ fn a_peer_that_was_heard_late_may_not_be_silent() {
     }
 }
 
-/// After the deadline, a peer that goes on and on does not keep the thread. (The socket has room for more packets than the looks
-/// that a probe has, before and after.)
+/// After the deadline, a peer that goes on and on does not keep the thread. (The socket has room
+/// for more packets than the looks that a probe has, before and after.)
 #[test]
 fn looks_are_limited() {
     let peer = UdpSocket::bind((FAMILIES[0], 0)).unwrap();
@@ -177,7 +178,8 @@ fn looks_are_limited() {
     assert_eq!(outcome, Failure::Timeout { phase: Phase::Response, evidence }.into());
 }
 
-/// Long after the deadline, as after a pause of the machine: what comes then at once was on its way.
+/// Long after the deadline, as after a pause of the machine: what comes then at once was on its
+/// way.
 #[test]
 fn what_a_late_timer_finds_is_waited_for_a_moment() {
     for (answers, expected) in [(true, Outcome::PASS), (false, Failure::silence(Phase::Response).into())] {

@@ -167,8 +167,9 @@ fn waiting_to_die(address: SocketAddr) -> usize {
 
 #[test]
 fn a_socket_that_meets_itself_has_met_nobody() {
-    // A port in the range of ephemeral ports on which nobody listens: the kernel gives it to one of the connecting sockets
-    // sooner or later, and that one connects to itself. Made certain here by leaving no other port.
+    // A port in the range of ephemeral ports on which nobody listens: the kernel gives it to one of
+    // the connecting sockets sooner or later, and that one connects to itself. Made certain here by
+    // leaving no other port.
     let outcome = in_own_network(|| {
         set_parameter("net.ipv4.ip_local_port_range", "40000 40000").unwrap();
         run(probe(&TcpProbe::default(), SocketAddr::from(([127, 0, 0, 1], 40_000)), PLENTY))
@@ -240,8 +241,8 @@ fn every_packet_carries_the_mark() {
 
 #[test]
 fn probes_leave_no_descriptor_behind() {
-    // In a process of its own kind of quiet: other tests of this file open sockets at the same time, so only those to our
-    // own backends are counted.
+    // In a process of its own kind of quiet: other tests of this file open sockets at the same
+    // time, so only those to our own backends are counted.
     let (closed, full) = (ClosedPort::reserve(FAMILIES[0]).unwrap(), FullPort::start(FAMILIES[0]).unwrap());
     let silent = Backend::start(FAMILIES[0], vec![Step::Hang]).unwrap();
     let ports = [closed.address().port(), full.address().port(), silent.address().port()];

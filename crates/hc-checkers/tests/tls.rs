@@ -40,7 +40,8 @@ fn handshake(backend: &Backend, verify: bool, config: &CheckersConfig) -> Outcom
     run(&probe, backend, PLENTY, config)
 }
 
-/// What is found of this identity in both families, with verification: `None` for a pass, or the reason.
+/// What is found of this identity in both families, with verification: `None` for a pass, or the
+/// reason.
 #[track_caller]
 fn check(identity: &Identity, config: &CheckersConfig, expected: Option<&str>) {
     for ip in FAMILIES {

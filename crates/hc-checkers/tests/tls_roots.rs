@@ -9,7 +9,8 @@ use std::process::Command;
 use hc_checkers::{Reload, SystemRoots};
 use hc_testkit::certificate::Authority;
 
-/// Runs the test of this name again, in a process of its own with these roots: the environment is shared by all threads.
+/// Runs the test of this name again, in a process of its own with these roots: the environment is
+/// shared by all threads.
 fn in_child(test: &str, variable: &str, path: &Path) -> bool {
     if std::env::var_os("HC_TEST_ROOTS").is_some() {
         return false;
@@ -256,7 +257,8 @@ fn only_what_links_need_stays_in_reach() {
     fs::write(certs.join("new"), pems(2).concat()).unwrap();
     fs::rename(certs.join("new"), certs.join("roots.pem")).unwrap();
     replaced(twice(&mut system), 2);
-    // A link to another directory does not open the one above both; a link of directories opens that in which it is.
+    // A link to another directory does not open the one above both; a link of directories opens
+    // that in which it is.
     fs::create_dir_all(ssl.join("store/2026")).unwrap();
     fs::rename(certs.join("roots.pem"), ssl.join("store/2026/roots.pem")).unwrap();
     symlink("2026", ssl.join("store/current")).unwrap();

@@ -1,4 +1,5 @@
-//! Chains that OpenSSL takes and Go refuses: a server must not pass by choosing a certificate that is for OpenSSL to verify.
+//! Chains that OpenSSL takes and Go refuses: a server must not pass by choosing a certificate that
+//! is for OpenSSL to verify.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::net::{IpAddr, Ipv4Addr};

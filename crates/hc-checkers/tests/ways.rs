@@ -1,5 +1,5 @@
-//! A source address, an interface and a PROXY header of a check's own, with real sockets and the real HAProxy. Needs root, for
-//! networks of the tests' own.
+//! A source address, an interface and a PROXY header of a check's own, with real sockets and the
+//! real HAProxy. Needs root, for networks of the tests' own.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::net::{IpAddr, TcpListener, UdpSocket};

@@ -159,7 +159,8 @@ impl Build<'_> {
                         excluded,
                         ways: ways.clone(),
                     };
-                    // The template has no source, since the family of the addresses is not known yet.
+                    // The template has no source, since the family of the addresses is not known
+                    // yet.
                     match check.check_of_all([]) {
                         Ok(_) => drafts.hosts.push(HostDraft { check, at }),
                         Err(error) => {
@@ -224,7 +225,8 @@ impl Build<'_> {
         true
     }
 
-    /// A host behind the target is known by the mark that leads to it, so without one it would be without effect.
+    /// A host behind the target is known by the mark that leads to it, so without one it would be
+    /// without effect.
     fn has_mark_beside_backend(&mut self) -> bool {
         let settings = &self.layer.settings;
         let Some(backend) = settings.get(&keys::BACKEND) else { return true };

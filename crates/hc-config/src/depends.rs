@@ -1,4 +1,5 @@
-//! What depends on what: every name is one of a check, and no check depends on itself, by whatever way.
+//! What depends on what: every name is one of a check, and no check depends on itself, by whatever
+//! way.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 

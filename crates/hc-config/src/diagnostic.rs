@@ -74,8 +74,8 @@ impl ConfigErrors {
         &self.diagnostics
     }
 
-    /// Whether the system lacked descriptors or memory to read a file. Then nothing is known of what
-    /// is in the files: read them again later.
+    /// Whether the system lacked descriptors or memory to read a file. Then nothing is known of
+    /// what is in the files: read them again later.
     #[must_use]
     pub fn is_shortage(&self) -> bool {
         self.is_shortage

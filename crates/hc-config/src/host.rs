@@ -55,7 +55,8 @@ impl HostCheck {
         check_id(&self.name)
     }
 
-    /// What is checked, with a placeholder in place of the address ([`check`](Self::check) puts one in).
+    /// What is checked, with a placeholder in place of the address ([`check`](Self::check) puts one
+    /// in).
     #[must_use]
     pub fn spec(&self) -> &CheckSpec {
         &self.template
@@ -89,9 +90,10 @@ impl HostCheck {
         CheckSpec::new(target, template.probe().clone(), template.timing())
     }
 
-    /// The one check of all these addresses, for [`Resolve::Any`] and [`Resolve::All`]; it has the name of this one. Left out are
-    /// excluded addresses, and with a `source` for one family alone the addresses of the other. It is the same check whatever the
-    /// addresses are, and without any its probes are inconclusive.
+    /// The one check of all these addresses, for [`Resolve::Any`] and [`Resolve::All`]; it has the
+    /// name of this one. Left out are excluded addresses, and with a `source` for one family alone
+    /// the addresses of the other. It is the same check whatever the addresses are, and without any
+    /// its probes are inconclusive.
     ///
     /// # Errors
     /// [`SpecError`] for an address that no backend can have, and for too many addresses.
@@ -113,8 +115,8 @@ impl HostCheck {
     }
 }
 
-/// The probe of a host: an HTTP request or a gRPC call names the host unless the file names another one, and so does the TLS of
-/// any other probe, by SNI and verification.
+/// The probe of a host: an HTTP request or a gRPC call names the host unless the file names another
+/// one, and so does the TLS of any other probe, by SNI and verification.
 pub(crate) fn probe_of(host: &str, port: u16, probe: &ProbeSpec) -> ProbeSpec {
     let mut probe = probe.clone();
     let host = host.trim_end_matches('.');

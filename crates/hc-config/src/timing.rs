@@ -1,4 +1,5 @@
-//! How often a check probes, and how many results change its health: from the file, and into a file.
+//! How often a check probes, and how many results change its health: from the file, and into a
+//! file.
 
 use std::time::Duration;
 

@@ -67,8 +67,8 @@ pub(crate) fn read(
     })
 }
 
-/// Whether it is certain that the key does not belong to the first of these certificates. A kind of key that rustls does not know
-/// is left to whoever shakes hands.
+/// Whether it is certain that the key does not belong to the first of these certificates. A kind of
+/// key that rustls does not know is left to whoever shakes hands.
 fn is_of_another(key: &PrivateKeyDer<'_>, chain: &[RawBytes]) -> bool {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let Ok(key) = provider.key_provider.load_private_key(key.clone_key()) else { return false };

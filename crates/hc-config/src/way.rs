@@ -1,4 +1,5 @@
-//! The ways to the targets of one `[[check]]`: a source for each family, an interface, a PROXY header.
+//! The ways to the targets of one `[[check]]`: a source for each family, an interface, a PROXY
+//! header.
 
 use std::net::IpAddr;
 use std::sync::Arc;

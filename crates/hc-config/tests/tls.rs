@@ -9,7 +9,8 @@ use hc_config::{Limits, load};
 use hc_types::{KeyPin, ProbeSpec, Tls, TlsVersion};
 use tempfile::TempDir;
 
-/// A directory with `own.crt` and `own.key`, others of the same kind and of RSA, and files that are neither.
+/// A directory with `own.crt` and `own.key`, others of the same kind and of RSA, and files that are
+/// neither.
 fn directory() -> TempDir {
     let directory = TempDir::new().unwrap();
     let curve = "ec -pkeyopt ec_paramgen_curve:P-256";
@@ -150,7 +151,8 @@ fn what_is_wrong_is_said_where_it_stands() {
     );
 }
 
-/// As HTTPS does: a host name is what is sent and what the certificate must hold, unless the file says otherwise.
+/// As HTTPS does: a host name is what is sent and what the certificate must hold, unless the file
+/// says otherwise.
 #[test]
 fn every_probe_over_tls_names_the_host() {
     let directory = directory();

@@ -1,7 +1,8 @@
-//! Checks from files, as a [`Source`]: read at the start, read again when somebody asks, and following the addresses of host names.
+//! Checks from files, as a [`Source`]: read at the start, read again when somebody asks, and
+//! following the addresses of host names.
 //!
-//! A reading counts as a whole or not at all: while anything is wrong with the files the old checks stand. What did not change is
-//! not probed anew, since the manager compares.
+//! A reading counts as a whole or not at all: while anything is wrong with the files the old checks
+//! stand. What did not change is not probed anew, since the manager compares.
 
 mod figures;
 mod plan;
@@ -39,8 +40,8 @@ pub struct FilesConfig {
     pub limits: Limits,
     /// How long addresses of host names are believed.
     pub names: NamesConfig,
-    /// Whether the files are read again when they have changed. They are looked at each second, and read once two looks in a
-    /// row have seen the same.
+    /// Whether the files are read again when they have changed. They are looked at each second, and
+    /// read once two looks in a row have seen the same.
     pub watch: bool,
 }
 
@@ -69,8 +70,8 @@ pub enum ReloadError {
     /// The files are wrong: one problem a line.
     #[error("the old checks stand:\n{0}")]
     Wrong(String),
-    /// The system lacks descriptors or memory to read them, which says nothing about what is in them. They are read again
-    /// each second until that works.
+    /// The system lacks descriptors or memory to read them, which says nothing about what is in
+    /// them. They are read again each second until that works.
     #[error("the old checks stand, and the files are read again until that works:\n{0}")]
     Shortage(String),
     /// The server ends.
@@ -118,7 +119,8 @@ pub struct FileSource {
     asked: mpsc::Receiver<oneshot::Sender<Reloaded>>,
     /// Who waits for the reading that goes on; empty when none does.
     waiting: Vec<oneshot::Sender<Reloaded>>,
-    /// Who asked meanwhile: that reading may have begun before the files changed, so there is one more.
+    /// Who asked meanwhile: that reading may have begun before the files changed, so there is one
+    /// more.
     later: Vec<oneshot::Sender<Reloaded>>,
     /// The last reading failed for a shortage, which is logged once.
     is_short: bool,
@@ -128,8 +130,8 @@ pub struct FileSource {
 }
 
 impl FileSource {
-    /// The checks that were read at the start, and what follows them. The future that is returned beside the source asks for
-    /// addresses; it runs until `shutdown`.
+    /// The checks that were read at the start, and what follows them. The future that is returned
+    /// beside the source asks for addresses; it runs until `shutdown`.
     ///
     /// # Errors
     /// When no thread can be had.

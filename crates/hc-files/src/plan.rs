@@ -124,8 +124,9 @@ impl Planned {
 }
 
 impl Planned {
-    /// The one check of all addresses of a name. It runs without any as well: then it says so. Addresses that no backend can
-    /// have are left out and reported: a resolver that lies takes no check away.
+    /// The one check of all addresses of a name. It runs without any as well: then it says so.
+    /// Addresses that no backend can have are left out and reported: a resolver that lies takes no
+    /// check away.
     fn as_one(&self, host: &HostCheck) -> (Vec<Check>, Vec<Rejection>) {
         let mut rejected = Vec::new();
         let mut reject = |reason| rejected.push(Rejection { id: None, reason });

@@ -1,4 +1,5 @@
-//! Reads the files on a thread of its own, since a disk may hang, and looks whether they have changed if asked.
+//! Reads the files on a thread of its own, since a disk may hang, and looks whether they have
+//! changed if asked.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +18,8 @@ use crate::FilesConfig;
 /// How often the files are looked at. That costs a `stat(2)` for each.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What shows that a file has changed: device, inode, length, and the times of contents and inode in nanoseconds.
+/// What shows that a file has changed: device, inode, length, and the times of contents and inode
+/// in nanoseconds.
 type Stamp = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
 
 /// The files and what each looked like.
@@ -53,7 +55,8 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// All files that were read: those of the globs, and those that are named in them, such as files of secrets.
+    /// All files that were read: those of the globs, and those that are named in them, such as
+    /// files of secrets.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.seen.keys().map(PathBuf::as_path)
     }
@@ -80,7 +83,8 @@ fn globs(config: &FilesConfig) -> Vec<&str> {
 
 /// One reading of the files.
 pub(crate) struct Reading {
-    /// Somebody asked for it; else the files have changed, or could not be read for a shortage before.
+    /// Somebody asked for it; else the files have changed, or could not be read for a shortage
+    /// before.
     pub(crate) is_asked: bool,
     pub(crate) checks: Result<Checks, ConfigErrors>,
 }
@@ -100,7 +104,8 @@ impl Reader {
         Ok(Self { ask, read })
     }
 
-    /// Asks for a reading. To be called when none that was asked for is outstanding: then there is room.
+    /// Asks for a reading. To be called when none that was asked for is outstanding: then there is
+    /// room.
     pub(crate) fn ask(&self) {
         let _ = self.ask.try_send(());
     }
@@ -148,11 +153,13 @@ impl Watch {
         }
     }
 
-    /// Whether the files are others than those that were read, and stand still: two looks in a row have seen the same.
+    /// Whether the files are others than those that were read, and stand still: two looks in a row
+    /// have seen the same.
     ///
-    /// Example: an editor writes half of a file at 0.9 s and the rest at 1.1 s. The looks at 1 s and 2 s differ, those at 2 s
-    /// and 3 s do not, and the file is read at 3 s. A file that was made empty is one that is about to be written: whoever
-    /// wants no checks says so with a comment.
+    /// Example: an editor writes half of a file at 0.9 s and the rest at 1.1 s. The looks at 1 s
+    /// and 2 s differ, those at 2 s and 3 s do not, and the file is read at 3 s. A file that was
+    /// made empty is one that is about to be written: whoever wants no checks says so with a
+    /// comment.
     fn has_settled(&mut self) -> bool {
         let now = self.look(self.seen.keys());
         if now == self.seen {
@@ -166,7 +173,8 @@ impl Watch {
         settled
     }
 
-    /// Whether the files have changed while they were read: then the next looks say when they stand still.
+    /// Whether the files have changed while they were read: then the next looks say when they stand
+    /// still.
     fn changed_since(&mut self, seen: &Look) -> bool {
         let now = self.look(seen.keys());
         let has_changed = now != *seen;

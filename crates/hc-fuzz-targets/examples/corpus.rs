@@ -1,4 +1,5 @@
-//! Expands a kept corpus into the directory of files that libFuzzer works on, and folds such a directory back.
+//! Expands a kept corpus into the directory of files that libFuzzer works on, and folds such a
+//! directory back.
 
 use std::path::Path;
 use std::{env, fs};

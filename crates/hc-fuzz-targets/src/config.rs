@@ -4,8 +4,8 @@ use std::path::Path;
 
 use hc_server::Config;
 
-/// Any file and environment: an error has words, and settings that are taken are within their bounds. Lines that begin with
-/// `HC_SERVER_` are variables, the others are the file.
+/// Any file and environment: an error has words, and settings that are taken are within their
+/// bounds. Lines that begin with `HC_SERVER_` are variables, the others are the file.
 pub fn config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (variables, file): (Vec<&str>, Vec<&str>) =

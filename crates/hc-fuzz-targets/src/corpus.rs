@@ -1,8 +1,9 @@
 //! The kept inputs of a target: one text file, one input a line.
 //!
-//! A line is the input as [`escape_ascii`](slice::escape_ascii) writes it: printable ASCII as it is, `\t`, `\r`, `\n`, `\'`, `\"` and
-//! `\\`, and `\x` with two hexadecimal digits for every other byte. Lines are sorted and differ from each other, so a new input is one
-//! added line of a diff. The empty input has no line: every run starts with it.
+//! A line is the input as [`escape_ascii`](slice::escape_ascii) writes it: printable ASCII as it
+//! is, `\t`, `\r`, `\n`, `\'`, `\"` and `\\`, and `\x` with two hexadecimal digits for every other
+//! byte. Lines are sorted and differ from each other, so a new input is one added line of a diff.
+//! The empty input has no line: every run starts with it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -84,7 +85,8 @@ impl fmt::Display for Corpus {
     }
 }
 
-/// The bytes of an escaped line, or nothing if it has an escape that [`escape_ascii`](slice::escape_ascii) does not write.
+/// The bytes of an escaped line, or nothing if it has an escape that
+/// [`escape_ascii`](slice::escape_ascii) does not write.
 fn unescape(line: &str) -> Option<Vec<u8>> {
     let mut bytes = line.bytes();
     let mut input = Vec::with_capacity(line.len());

@@ -15,8 +15,8 @@ use crate::input::Input;
 /// A check at rest keeps the text of its latest failure, so it must stay short, whatever came.
 const LONGEST_TEXT: usize = 4096;
 
-/// Any bytes of a peer in each of the dialogues: what is sent and the verdict do not depend on how the bytes are cut, little is held,
-/// and texts are short.
+/// Any bytes of a peer in each of the dialogues: what is sent and the verdict do not depend on how
+/// the bytes are cut, little is held, and texts are short.
 pub fn dialogue(data: &[u8]) {
     let mut input = Input::new(data);
     let probe = probe(&mut input);
@@ -131,8 +131,8 @@ fn check_text(probe: &DialogueProbe, failure: StepFailure) {
     assert!(!text.contains(|c: char| c.is_control()), "{text:?}");
 }
 
-/// Any pattern over any bytes: the match ends where another engine sees the first one, and a pattern that can match no more does not
-/// match any prefix.
+/// Any pattern over any bytes: the match ends where another engine sees the first one, and a
+/// pattern that can match no more does not match any prefix.
 pub fn stream_pattern(data: &[u8]) {
     let mut input = Input::new(data);
     let Ok(text) = std::str::from_utf8(input.short()) else { return };

@@ -27,8 +27,8 @@ pub fn dns_name(data: &[u8]) {
     assert!(name.iter().eq(again.iter()), "{shown}");
 }
 
-/// Any name, type and expected answer: a question that can be asked is encoded as RFC 1035 says, and is known again in what comes
-/// back for it.
+/// Any name, type and expected answer: a question that can be asked is encoded as RFC 1035 says,
+/// and is known again in what comes back for it.
 pub fn dns_question(data: &[u8]) {
     const ID: u16 = 0x1234;
 
@@ -51,7 +51,8 @@ pub fn dns_question(data: &[u8]) {
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
     let asked = question.encode(ID);
-    // Id, flags with "recursion desired", one question and nothing else; its type and its class at the end.
+    // Id, flags with "recursion desired", one question and nothing else; its type and its class at
+    // the end.
     assert_eq!(asked[..12], [0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
     let [.., type_high, type_low, class_high, class_low] = asked[..] else { panic!("no question") };
     assert_eq!(u16::from_be_bytes([type_high, type_low]), query_type.0);
@@ -72,8 +73,8 @@ pub fn dns_question(data: &[u8]) {
     assert!(matches!(judged([1, 0]), Judgement::Verdict(Outcome::Fail(Failure::MalformedReply(_)))));
 }
 
-/// Any packet in answer to one of several questions, as a whole and behind a header and a question that are right: it is judged, in
-/// few words, and no answer section without records passes.
+/// Any packet in answer to one of several questions, as a whole and behind a header and a question
+/// that are right: it is judged, in few words, and no answer section without records passes.
 pub fn dns_answer(data: &[u8]) {
     const EXPECTED: &[(u16, Option<&str>)] = &[
         (1, None),
@@ -119,8 +120,8 @@ pub fn dns_answer(data: &[u8]) {
     check_expected_codes(&packet);
 }
 
-/// With EDNS and every response code but one expected: that code, the upper bits of OPT included, is
-/// the only one that fails, and none but NOERROR needs an answer.
+/// With EDNS and every response code but one expected: that code, the upper bits of OPT included,
+/// is the only one that fails, and none but NOERROR needs an answer.
 fn check_expected_codes(packet: &[u8]) {
     let options = DnsOptions {
         edns_payload: Some(1232),

@@ -4,7 +4,8 @@ use hc_checkers::fuzzing::grpc::message::Messages;
 
 use crate::input::Input;
 
-/// Any content of a response: what it says does not depend on where it is cut, and little is held of it.
+/// Any content of a response: what it says does not depend on where it is cut, and little is held
+/// of it.
 pub fn grpc_message(data: &[u8]) {
     let mut input = Input::new(data);
     let cut = usize::from(input.byte());

@@ -23,7 +23,8 @@ fn target() -> Target {
     Target::plain([192, 0, 2, 1].into(), 8080)
 }
 
-/// Any head: it is read as soon as it is whole, the same whatever follows, and no beginning of it is an error.
+/// Any head: it is read as soon as it is whole, the same whatever follows, and no beginning of it
+/// is an error.
 pub fn http_head(data: &[u8]) {
     let mut input = Input::new(data);
     let method = *input.pick(METHODS);
@@ -45,7 +46,8 @@ pub fn http_head(data: &[u8]) {
     }
 }
 
-/// Any body: however it is cut into pieces the same is read of it; and what is encoded here is decoded there.
+/// Any body: however it is cut into pieces the same is read of it; and what is encoded here is
+/// decoded there.
 pub fn http_body(data: &[u8]) {
     let mut input = Input::new(data);
     let framing = match input.up_to(2) {
@@ -86,7 +88,8 @@ fn head(framing: Framing, gzip: bool) -> ResponseHead {
     }
 }
 
-/// The first bytes of a body that comes in pieces and ends with the connection; `None` if it is malformed before enough has come.
+/// The first bytes of a body that comes in pieces and ends with the connection; `None` if it is
+/// malformed before enough has come.
 fn read_body(head: &ResponseHead, wanted: usize, step: usize, bytes: &[u8]) -> Option<Vec<u8>> {
     let mut body = Body::new(head, wanted);
     for piece in bytes.chunks(step) {
@@ -203,8 +206,8 @@ fn matches(pattern: &Pattern, text: &[u8]) -> bool {
 }
 
 /// Any response to a whole exchange: it is judged, and how the bytes arrive does not decide whether
-/// it passes. What passes meets the conditions by other means, too, and does not need the end of the
-/// connection unless a condition is about the whole body.
+/// it passes. What passes meets the conditions by other means, too, and does not need the end of
+/// the connection unless a condition is about the whole body.
 pub fn http_exchange(data: &[u8]) {
     const BODIES: &[&[u8]] = &[b"", b"ok", b"<html>", &[b'a'; 100], b"\0"];
     const CODES: &[&[u16]] = &[&[], &[200], &[204, 404]];

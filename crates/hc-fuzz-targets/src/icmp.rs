@@ -6,8 +6,8 @@ use hc_checkers::fuzzing::icmp::echo::{
 
 use crate::input::Input;
 
-/// Any packet: of IPv4 only one with a good checksum means anything, a request that comes back as a reply gives its tag, and an IP
-/// header is taken off or the packet refused.
+/// Any packet: of IPv4 only one with a good checksum means anything, a request that comes back as a
+/// reply gives its tag, and an IP header is taken off or the packet refused.
 pub fn icmp(data: &[u8]) {
     if parse(Family::V4, data).is_some() {
         assert_eq!(checksum(data), 0);

@@ -1,6 +1,7 @@
 //! Decisions out of a fuzzer's bytes.
 
-/// The bytes that are left. When there are none, numbers are 0 and slices empty, so that every input means something.
+/// The bytes that are left. When there are none, numbers are 0 and slices empty, so that every
+/// input means something.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Input<'a>(&'a [u8]);
 

@@ -9,10 +9,12 @@ use tokio_util::sync::CancellationToken;
 use crate::input::Input;
 use crate::stream::{Pieces, block_on};
 
-/// Lines out of a stream: however it is cut, they are those between its line feeds, without the empty and the too long ones.
+/// Lines out of a stream: however it is cut, they are those between its line feeds, without the
+/// empty and the too long ones.
 ///
-/// The first two bytes are the size of a read (16 KiB or more where much is to be read). Of the rest, `0xfe` and a number stand for so many times 4 KiB, so that a short input
-/// can be a line that is too long.
+/// The first two bytes are the size of a read (16 KiB or more where much is to be read). Of the
+/// rest, `0xfe` and a number stand for so many times 4 KiB, so that a short input can be a line
+/// that is too long.
 pub fn ipc_lines(data: &[u8]) {
     const LONG: usize = 4 * 1024;
 
@@ -48,8 +50,8 @@ fn inflate(bytes: &[u8]) -> Vec<u8> {
 /// The checks in a set that is refused if there are more.
 const MAX_CHECKS: usize = 8;
 
-/// A whole conversation: it ends, whatever the peer says; all answers are lines of the protocol; and the owner gets the sets that the
-/// lines say, in their order.
+/// A whole conversation: it ends, whatever the peer says; all answers are lines of the protocol;
+/// and the owner gets the sets that the lines say, in their order.
 ///
 /// The first two bytes are the size of a write.
 pub fn ipc_session(data: &[u8]) {

@@ -1,10 +1,13 @@
-//! What the fuzzers run: for every codec and parser one function that takes any bytes and panics if they lead to what must not be.
+//! What the fuzzers run: for every codec and parser one function that takes any bytes and panics if
+//! they lead to what must not be.
 //!
-//! "No panic" is the least of it. Each target holds the parser against something that is independent of it: what is read is written
-//! and read again, a stream is cut in other places, a packet is signed anew, a set is sorted by the rule in the documentation.
+//! "No panic" is the least of it. Each target holds the parser against something that is
+//! independent of it: what is read is written and read again, a stream is cut in other places, a
+//! packet is signed anew, a set is sorted by the rule in the documentation.
 //!
-//! The package `fuzz` of the repository runs these functions under libFuzzer; the tests of this crate run them on any toolchain, over
-//! the kept corpus and mutations of it. `docs/fuzzing.md` has the commands.
+//! The package `fuzz` of the repository runs these functions under libFuzzer; the tests of this
+//! crate run them on any toolchain, over the kept corpus and mutations of it. `docs/fuzzing.md` has
+//! the commands.
 //!
 //! ```
 //! // Any bytes will do; here is a line of the protocol.

@@ -11,8 +11,8 @@ use md5::{Digest as _, Md5};
 
 use crate::input::Input;
 
-/// Any credentials: the request holds them in attributes that fill its length exactly, the password can be unhidden with the secret,
-/// and the Message-Authenticator comes first and is right.
+/// Any credentials: the request holds them in attributes that fill its length exactly, the password
+/// can be unhidden with the secret, and the Message-Authenticator comes first and is right.
 pub fn radius_request(data: &[u8]) {
     let mut input = Input::new(data);
     let identifier = input.byte();
@@ -53,8 +53,8 @@ fn check_status(packet: &[u8], secret: &[u8]) {
     assert_eq!(attributes[0], (80, &sign(secret, &unsigned)[..]));
 }
 
-/// Any response: as it is, and with its authenticators put right, after which it is accepted if its attributes are whole, and refused
-/// if any bit of what is signed changes.
+/// Any response: as it is, and with its authenticators put right, after which it is accepted if its
+/// attributes are whole, and refused if any bit of what is signed changes.
 pub fn radius_response(data: &[u8]) {
     let mut input = Input::new(data);
     let identifier = input.byte();

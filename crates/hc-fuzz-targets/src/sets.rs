@@ -13,8 +13,9 @@ use crate::input::Input;
 
 const MAX_CHECKS: usize = 6;
 
-/// Any order of sets, parts and deltas: a set takes effect exactly when all of its parts have come one after another, a delta exactly
-/// when its base is in effect and the checks cannot have become too many, and each holds the checks that are good and told in one way only.
+/// Any order of sets, parts and deltas: a set takes effect exactly when all of its parts have come
+/// one after another, a delta exactly when its base is in effect and the checks cannot have become
+/// too many, and each holds the checks that are good and told in one way only.
 pub fn ipc_sets(data: &[u8]) {
     let mut input = Input::new(data);
     let mut assembly = Assembly::new(MAX_CHECKS);
@@ -122,7 +123,8 @@ impl Run {
     }
 }
 
-/// Of each id either all entries are the same good check, which runs, or none runs and the id is rejected.
+/// Of each id either all entries are the same good check, which runs, or none runs and the id is
+/// rejected.
 fn check_sorted(entries: &[CheckEntry], checks: &[(CheckId, Arc<CheckSpec>)], rejected: &[Rejection]) {
     let mut good: BTreeMap<u64, Option<Arc<CheckSpec>>> = BTreeMap::new();
     let mut nameless = 0;

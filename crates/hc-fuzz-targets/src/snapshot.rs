@@ -3,8 +3,8 @@
 use hc_snapshot::{decode, encode};
 use sha2::{Digest as _, Sha256};
 
-/// Any bytes, as a whole file, as the content of one of either version whose checksum is right, and as the section of
-/// version 2 that holds the health: what is read writes to what reads the same.
+/// Any bytes, as a whole file, as the content of one of either version whose checksum is right, and
+/// as the section of version 2 that holds the health: what is read writes to what reads the same.
 pub fn snapshot(data: &[u8]) {
     check(data);
     let length = u32::try_from(data.len()).expect("a fuzz input is short");

@@ -26,8 +26,8 @@ pub fn quote(data: &[u8]) {
     assert_eq!(unquote(inner), data);
 }
 
-/// Any bytes of a peer: a protocol that was recognised stays so when more comes, but for its details, and only the first bytes
-/// are looked at.
+/// Any bytes of a peer: a protocol that was recognised stays so when more comes, but for its
+/// details, and only the first bytes are looked at.
 pub fn recognise(data: &[u8]) {
     let name = hc_types::recognise(data);
     if let Some(name) = name {

@@ -25,8 +25,8 @@ pub fn wire_to_proxy(data: &[u8]) {
     }
 }
 
-/// A check by itself: it means the same alone and within a set, and what is read writes to what reads the same, under the same
-/// key.
+/// A check by itself: it means the same alone and within a set, and what is read writes to what
+/// reads the same, under the same key.
 pub fn parse_check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let entry = hc_wire::parse_check(text);

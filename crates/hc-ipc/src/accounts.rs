@@ -33,7 +33,8 @@ pub(crate) fn user(name: &str) -> Result<u32, AccountError> {
     }
 }
 
-/// The number of a group, from its name or from the number itself, and the users that it lists as members.
+/// The number of a group, from its name or from the number itself, and the users that it lists as
+/// members.
 pub(crate) fn group(name: &str) -> Result<(u32, Vec<u32>), AccountError> {
     let group = match found("group", name, Group::from_name(name)) {
         Err(AccountError::Unknown { .. }) if let Ok(number) = name.parse() => {

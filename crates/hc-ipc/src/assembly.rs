@@ -5,8 +5,8 @@ use std::sync::Arc;
 use hc_types::{CheckId, CheckSpec, Rejection, SetChange};
 use hc_wire::{CheckEntry, ErrorCode, ErrorMessage, UpdateConfigs, UpdateDelta};
 
-/// The most parts of a set, each of at most [`MAX_LINE`](hc_wire::MAX_LINE) bytes: a bound on what a peer can have kept for it. 128 are what
-/// hc-proxy has queued at most.
+/// The most parts of a set, each of at most [`MAX_LINE`](hc_wire::MAX_LINE) bytes: a bound on what
+/// a peer can have kept for it. 128 are what hc-proxy has queued at most.
 const MOST_PARTS: u32 = 1024;
 
 /// What a message led to.
@@ -28,7 +28,8 @@ pub struct Assembly {
     max_checks: usize,
     /// The generation of the latest whole set; what a delta must build upon.
     base: Option<u64>,
-    /// How many checks there can be in the set in effect: those of the last full one, and all that deltas brought since.
+    /// How many checks there can be in the set in effect: those of the last full one, and all that
+    /// deltas brought since.
     size: usize,
     /// The set whose parts are arriving.
     partial: Option<Partial>,
@@ -54,7 +55,8 @@ impl Assembly {
         Self { max_checks, base: None, size: 0, partial: None, spoiled: None, asked: false }
     }
 
-    /// A full set or a part of one. Parts come in their order; part 1 discards a set that is not whole yet.
+    /// A full set or a part of one. Parts come in their order; part 1 discards a set that is not
+    /// whole yet.
     pub fn configs(&mut self, update: UpdateConfigs) -> Assembled {
         let UpdateConfigs { configs, generation, part, parts } = update;
         let (part, parts) = match (part, parts) {

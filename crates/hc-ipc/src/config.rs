@@ -26,15 +26,16 @@ impl SocketConfig {
     }
 }
 
-/// Whose processes are served. Judged by the credentials that the kernel vouches for (`SO_PEERCRED`).
+/// Whose processes are served. Judged by the credentials that the kernel vouches for
+/// (`SO_PEERCRED`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerConfig {
     /// Whether root and the process's own user are. Default true.
     pub own_and_root: bool,
     /// Further users, names or numbers. Default none.
     pub users: Vec<String>,
-    /// Groups, names or numbers: processes whose primary group is one of them, and processes of the users that the
-    /// group lists as members when the socket is bound. Default none.
+    /// Groups, names or numbers: processes whose primary group is one of them, and processes of the
+    /// users that the group lists as members when the socket is bound. Default none.
     pub groups: Vec<String>,
 }
 
@@ -49,10 +50,11 @@ impl Default for PeerConfig {
 pub struct IpcConfig {
     /// Version of the server, told to the peer for its logs.
     pub version: String,
-    /// How long a batch waits for its acknowledgement, from when it goes to the socket, before it counts as not
-    /// delivered. Default 30 s.
+    /// How long a batch waits for its acknowledgement, from when it goes to the socket, before it
+    /// counts as not delivered. Default 30 s.
     pub ack_timeout: Duration,
-    /// How long one line may take to be taken by a peer that reads slowly, before its connection is closed. Default 30 s.
+    /// How long one line may take to be taken by a peer that reads slowly, before its connection is
+    /// closed. Default 30 s.
     pub write_timeout: Duration,
     /// How long a connection that is being closed may take for its last lines. Default 1 s.
     pub farewell: Duration,

@@ -1,8 +1,9 @@
 //! The life of one connection.
 //!
-//! Three futures in one task: the reader, the writer, and the conversation between them. The first two are polled until
-//! the connection ends and never dropped in the middle of a line; what stands in the `select!` of the conversation are
-//! channels and timers, which lose nothing when they are dropped.
+//! Three futures in one task: the reader, the writer, and the conversation between them. The first
+//! two are polled until the connection ends and never dropped in the middle of a line; what stands
+//! in the `select!` of the conversation are channels and timers, which lose nothing when they are
+//! dropped.
 
 use std::io;
 use std::pin::pin;
@@ -99,7 +100,8 @@ impl Connection {
             tracing::info!(connection = number, %reason, "peer disconnected");
         }
         if reason == DisconnectReason::Replaced {
-            // The owner hears of the connection that took its place. Many may do that while it is busy.
+            // The owner hears of the connection that took its place. Many may do that while it is
+            // busy.
             return;
         }
         select! {
@@ -112,8 +114,8 @@ impl Connection {
     }
 }
 
-/// Greets the peer and waits for the message that says what the connection is for; `None` when there will be none. Until
-/// then it takes nobody's place.
+/// Greets the peer and waits for the message that says what the connection is for; `None` when
+/// there will be none. Until then it takes nobody's place.
 async fn meet(
     lines: &mut LineReader<impl AsyncRead + Unpin>,
     mut stream: impl AsyncWrite + Unpin,
@@ -122,7 +124,8 @@ async fn meet(
     chatter: &Chatter,
 ) -> io::Result<Option<ToServer>> {
     let mut say = async |message: ToProxy| -> io::Result<()> {
-        // A peer that has closed its end: what it said before that still counts, and is there already.
+        // A peer that has closed its end: what it said before that still counts, and is there
+        // already.
         let _ = timeout(config.write_timeout, stream.write_all(&line(&message))).await?;
         Ok(())
     };
@@ -173,7 +176,8 @@ async fn join(
                 if reason == DisconnectReason::Stalled {
                     return reason;
                 }
-                // The peer has closed its end. What it said before that still counts, and is there already.
+                // The peer has closed its end. What it said before that still counts, and is there
+                // already.
                 let rest = async {
                     let read_on = async {
                         if read.is_none() {
@@ -224,7 +228,8 @@ async fn read(
     Ok(())
 }
 
-/// Writes lines until there will be no more. A line that the peer does not take within `limit` is the end.
+/// Writes lines until there will be no more. A line that the peer does not take within `limit` is
+/// the end.
 async fn write(
     mut stream: impl AsyncWrite + Unpin,
     mut lines: mpsc::Receiver<OutLine>,
@@ -250,7 +255,8 @@ async fn write(
 mod tests {
     use super::*;
 
-    /// Reads these lines, and says whether that took one step, in which nothing else could go on, and what came of it.
+    /// Reads these lines, and says whether that took one step, in which nothing else could go on,
+    /// and what came of it.
     async fn read_all(input: &str) -> (bool, Vec<ToServer>) {
         let (received, mut to_receive) = mpsc::channel(8);
         let parser = Parser::start().unwrap();

@@ -112,8 +112,9 @@ impl Conversation {
         }
         let deadline = self.session.deadline();
         let room = self.event.is_none() && self.applying.len() < APPLYING && self.session.has_room();
-        // All of these are cancel safe: oneshots, cancellation, timers, `recv` and `reserve` of channels. Input comes
-        // last, so that what it leads to is on its way before more of it is taken.
+        // All of these are cancel safe: oneshots, cancellation, timers, `recv` and `reserve` of
+        // channels. Input comes last, so that what it leads to is on its way before more of it is
+        // taken.
         let next = select! {
             biased;
             _ = &mut self.replaced => Next::End(self.session.replaced()),
@@ -186,7 +187,8 @@ impl Conversation {
         None
     }
 
-    /// The owner has answered the oldest set. Dropped without an answer, it leaves open what is in effect.
+    /// The owner has answered the oldest set. Dropped without an answer, it leaves open what is in
+    /// effect.
     fn applied(&mut self, applied: Option<Vec<Rejection>>) -> Option<DisconnectReason> {
         let generation = self.applying.pop_front().and_then(|(generation, _)| generation);
         let Some(rejected) = applied else { return Some(self.session.not_applied()) };
@@ -232,7 +234,8 @@ mod tests {
     use crate::throttle::Chatter;
     use crate::{IpcConfig, Peer};
 
-    /// Whether the connection of number `linked` takes batches after the set of connection 1 was applied.
+    /// Whether the connection of number `linked` takes batches after the set of connection 1 was
+    /// applied.
     async fn in_effect(linked: u64) -> bool {
         let (events, mut owner) = mpsc::channel(1);
         let (deliver, deliveries) = mpsc::channel(1);

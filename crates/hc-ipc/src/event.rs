@@ -11,14 +11,14 @@ use crate::Peer;
 /// Something that the owner has to know or to do.
 #[derive(Debug)]
 pub enum IpcEvent {
-    /// A peer has connected and has said its first message. It takes the place of one that was connected before, of which nothing more is heard, not
-    /// even its end.
+    /// A peer has connected and has said its first message. It takes the place of one that was
+    /// connected before, of which nothing more is heard, not even its end.
     Connected {
         /// Who it is.
         peer: Peer,
     },
-    /// The set of checks changes. If the reply is dropped, the connection ends: the peer will connect and send its set
-    /// again. Once it is answered batches can be delivered.
+    /// The set of checks changes. If the reply is dropped, the connection ends: the peer will
+    /// connect and send its set again. Once it is answered batches can be delivered.
     Set(Proposal),
     /// The peer, or a reader beside it, asks for the status of every check.
     StatusRequest {
@@ -41,7 +41,8 @@ pub enum DisconnectReason {
     /// The peer said that it leaves.
     #[error("the peer leaves")]
     Shutdown,
-    /// Another connection took its place. Only in logs: the owner hears [`IpcEvent::Connected`] of the other one.
+    /// Another connection took its place. Only in logs: the owner hears [`IpcEvent::Connected`] of
+    /// the other one.
     #[error("replaced by a newer connection")]
     Replaced,
     /// The peer speaks another version of the protocol.
@@ -78,14 +79,16 @@ impl fmt::Debug for Statuses {
 }
 
 impl StatusReply {
-    /// The status of every check, those not yet probed included. Split over several messages if it must be.
+    /// The status of every check, those not yet probed included. Split over several messages if it
+    /// must be.
     pub fn statuses<T: Into<Notification>>(self, statuses: Vec<T>) {
         self.send(pieces(writable(statuses)).into_iter());
     }
 
-    /// The same in pages of the owner's choice, each a message of its own: a page is fetched when the one before has been
-    /// written, so an answer about very many checks is never in memory as a whole. Where a page does not fit into a
-    /// line, its texts are cut; up to 500 statuses always fit.
+    /// The same in pages of the owner's choice, each a message of its own: a page is fetched when
+    /// the one before has been written, so an answer about very many checks is never in memory as a
+    /// whole. Where a page does not fit into a line, its texts are cut; up to 500 statuses always
+    /// fit.
     pub fn pages<I, T>(self, pages: I)
     where
         I: ExactSizeIterator<Item = Vec<T>> + Send + 'static,
@@ -118,8 +121,8 @@ pub struct IpcEvents {
 }
 
 impl IpcEvents {
-    /// The next event; `None` when the task has ended. What an older connection still had to say after a newer one was
-    /// announced is left out, so no stale set overtakes a fresh one.
+    /// The next event; `None` when the task has ended. What an older connection still had to say
+    /// after a newer one was announced is left out, so no stale set overtakes a fresh one.
     ///
     /// # Cancel safety
     /// Dropping the future loses no event.

@@ -36,7 +36,8 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         Self { stream, buffer: Vec::new(), start: 0, scanned: 0, skipping: false, lines: 0 }
     }
 
-    /// The next line that is not empty; `None` at the end of the stream. Half a line before the end is dropped.
+    /// The next line that is not empty; `None` at the end of the stream. Half a line before the end
+    /// is dropped.
     ///
     /// # Cancel safety
     /// What has been read stays in `self`, so dropping the future loses nothing.

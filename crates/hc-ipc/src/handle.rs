@@ -51,7 +51,8 @@ pub struct IpcHandle {
 }
 
 impl IpcHandle {
-    /// Waits until a peer is connected whose first set is in effect. Never resolves once the task has ended.
+    /// Waits until a peer is connected whose first set is in effect. Never resolves once the task
+    /// has ended.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
@@ -69,8 +70,9 @@ impl IpcHandle {
         self.link.borrow().is_some()
     }
 
-    /// Delivers a batch, made in the set `generation`: until the peer that said `hello` has acknowledged it, or, to one that never did, until it is
-    /// written. What does not fit into one line goes as several batches, each acknowledged before the next.
+    /// Delivers a batch, made in the set `generation`: until the peer that said `hello` has
+    /// acknowledged it, or, to one that never did, until it is written. What does not fit into one
+    /// line goes as several batches, each acknowledged before the next.
     ///
     /// Resolves within the two timeouts of [`IpcConfig`](crate::IpcConfig) for each line.
     ///
@@ -78,7 +80,8 @@ impl IpcHandle {
     /// [`DeliverError`]; the peer may have all, some or none of the batch.
     ///
     /// # Cancel safety
-    /// Dropping the future does not take the batch back; the next one waits until it is acknowledged or has failed.
+    /// Dropping the future does not take the batch back; the next one waits until it is
+    /// acknowledged or has failed.
     pub async fn deliver<T: Into<Notification>>(
         &self,
         batch: Vec<T>,

@@ -34,7 +34,8 @@ pub trait Incoming: Send + 'static {
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
 }
 
-/// Connections without a socket, for tests and for a peer in the same process. Ends when the listener is dropped.
+/// Connections without a socket, for tests and for a peer in the same process. Ends when the
+/// listener is dropped.
 #[must_use]
 pub fn memory() -> (MemoryListener, Dialer) {
     let (dial, accept) = mpsc::channel(1);

@@ -1,9 +1,10 @@
-//! The server's end of the protocol between hc-proxy and hc-server: the Unix socket, frames, the handshake, sets of
-//! checks put together from their parts, batches and their acknowledgement.
+//! The server's end of the protocol between hc-proxy and hc-server: the Unix socket, frames, the
+//! handshake, sets of checks put together from their parts, batches and their acknowledgement.
 //!
-//! [`Listener`] owns the socket and its file, [`IpcTask`] serves one connection at a time and lets others read statuses, [`IpcEvents`] brings what the
-//! peer wants to the owner, and [`IpcHandle`] takes batches to the peer. What is in the sets and what is worth telling
-//! is the owner's business. `docs/protocol.md` in the repository is the reference.
+//! [`Listener`] owns the socket and its file, [`IpcTask`] serves one connection at a time and lets
+//! others read statuses, [`IpcEvents`] brings what the peer wants to the owner, and [`IpcHandle`]
+//! takes batches to the peer. What is in the sets and what is worth telling is the owner's
+//! business. `docs/protocol.md` in the repository is the reference.
 //!
 //! ```
 //! use hc_ipc::{IpcConfig, IpcEvent, memory, serve};

@@ -23,7 +23,8 @@ use crate::{AccountError, Incoming, Peer, PeerConfig, SocketConfig, accounts};
 
 /// The longest path that fits into a `sockaddr_un` with its final zero.
 const LONGEST_PATH: usize = 107;
-/// How often, and at what distance, another server that is starting in the same directory is waited for.
+/// How often, and at what distance, another server that is starting in the same directory is waited
+/// for.
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
@@ -88,12 +89,13 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// A listening socket. Dropping it removes the file, unless another server has put its own there.
 ///
-/// While it accepts it looks at its file twice a second, and binds again when that was removed or replaced: by a cleaner,
-/// by a person, with the whole directory.
+/// While it accepts it looks at its file twice a second, and binds again when that was removed or
+/// replaced: by a cleaner, by a person, with the whole directory.
 #[derive(Debug)]
 pub struct Listener {
     listener: UnixListener,
-    // Declared, and so dropped, after the listener: a peer that still finds the file is refused, not left waiting.
+    // Declared, and so dropped, after the listener: a peer that still finds the file is refused,
+    // not left waiting.
     file: Option<SocketFile>,
     place: Place,
     peers: Peers,
@@ -115,12 +117,12 @@ struct Place {
 }
 
 impl Listener {
-    /// Binds the socket. A file that a dead server left behind is replaced. The file appears under its final name, and
-    /// nobody may connect until its mode and owner are right.
+    /// Binds the socket. A file that a dead server left behind is replaced. The file appears under
+    /// its final name, and nobody may connect until its mode and owner are right.
     ///
     /// # Errors
-    /// [`BindError`] when somebody listens there, something else stands there, the directory is missing or not writable,
-    /// or a user or group is unknown.
+    /// [`BindError`] when somebody listens there, something else stands there, the directory is
+    /// missing or not writable, or a user or group is unknown.
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O.
@@ -142,10 +144,12 @@ impl Listener {
         Ok(Self::new(listener, Some(file), place, peers))
     }
 
-    /// Serves a socket that somebody else has bound, such as systemd (sd_listen_fds(3)). Its file is not touched.
+    /// Serves a socket that somebody else has bound, such as systemd (sd_listen_fds(3)). Its file
+    /// is not touched.
     ///
     /// # Errors
-    /// [`BindError`] when it is no listening Unix stream socket, or a user or group of the configuration is unknown.
+    /// [`BindError`] when it is no listening Unix stream socket, or a user or group of the
+    /// configuration is unknown.
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O.
@@ -189,7 +193,8 @@ impl Listener {
         (!self.place.handed_over).then(|| self.place.directory())
     }
 
-    /// Whether its file is given to another user or group, now and when it is bound again: that takes `CAP_CHOWN`.
+    /// Whether its file is given to another user or group, now and when it is bound again: that
+    /// takes `CAP_CHOWN`.
     #[must_use]
     pub fn changes_owner(&self) -> bool {
         self.place.changes_owner()
@@ -223,7 +228,8 @@ impl Listener {
         }
         match self.place.bind_again() {
             Ok((listener, file)) => {
-                // Both of the old ones go. The file is not removed with them, since it is not theirs.
+                // Both of the old ones go. The file is not removed with them, since it is not
+                // theirs.
                 self.listener = listener;
                 self.file = Some(file);
                 self.missing = None;
@@ -265,7 +271,8 @@ impl Place {
             }
             file => file.map_err(io_error("open the directory", directory))?,
         };
-        // Somebody who starts holds it for a moment. If it is held for good, by ourselves for the state, no harm is done.
+        // Somebody who starts holds it for a moment. If it is held for good, by ourselves for the
+        // state, no harm is done.
         let _ = locked.try_lock();
         self.bind()
     }
@@ -280,8 +287,9 @@ impl Place {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)
             .map_err(|errno| error(errno.into()))?;
-        // The mode of a socket without a file is the widest that its file will have (unix(7): less the umask, which belongs
-        // to all threads). So nobody but root may connect before the mode is set, and nobody finds a listener before the end.
+        // The mode of a socket without a file is the widest that its file will have (unix(7): less
+        // the umask, which belongs to all threads). So nobody but root may connect before the mode
+        // is set, and nobody finds a listener before the end.
         let socket = File::from(socket);
         socket.set_permissions(fs::Permissions::from_mode(0o000)).map_err(&error)?;
         let socket = OwnedFd::from(socket);
@@ -289,7 +297,8 @@ impl Place {
         bind(socket.as_raw_fd(), &address).map_err(|errno| error(errno.into()))?;
         // From here on the file is removed if something fails.
         let (file, made) = SocketFile::made(path)?;
-        // The mode first: that of a file which belongs to somebody else takes CAP_FOWNER, which the sandbox does not leave.
+        // The mode first: that of a file which belongs to somebody else takes CAP_FOWNER, which the
+        // sandbox does not leave.
         let mode = fs::Permissions::from_mode(self.mode);
         fs::set_permissions(made.path(), mode).map_err(io_error("set the mode of", path))?;
         if self.changes_owner() {
@@ -306,7 +315,8 @@ impl Incoming for Listener {
 
     async fn accept(&mut self) -> io::Result<(UnixStream, Peer)> {
         loop {
-            // Both are cancel safe. Whoever has connected is served before the socket is bound again.
+            // Both are cancel safe. Whoever has connected is served before the socket is bound
+            // again.
             let (stream, _) = select! {
                 biased;
                 accepted = self.listener.accept() => accepted?,
@@ -357,8 +367,9 @@ impl Peers {
     }
 }
 
-/// Locks the directory itself, which leaves nothing behind. It only keeps apart servers that start at once; whoever may read
-/// the directory can hold it, so `None` after a second, and the start goes on.
+/// Locks the directory itself, which leaves nothing behind. It only keeps apart servers that start
+/// at once; whoever may read the directory can hold it, so `None` after a second, and the start
+/// goes on.
 async fn lock(directory: &Path) -> Result<Option<File>, BindError> {
     let file = match File::open(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => {

@@ -1,7 +1,7 @@
 //! What waits to be written on a connection, in the order in which it is.
 //!
-//! Short messages first, then the batch, then lists of any length piece by piece: so neither a large `status_response`
-//! nor a slow reader keeps a batch waiting for more than one line.
+//! Short messages first, then the batch, then lists of any length piece by piece: so neither a
+//! large `status_response` nor a slow reader keeps a batch waiting for more than one line.
 
 use std::collections::VecDeque;
 

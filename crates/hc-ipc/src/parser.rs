@@ -7,8 +7,9 @@ use hc_types::cut;
 use hc_wire::{DecodeError, ErrorMessage, ToServer, decode};
 use tokio::sync::{mpsc, oneshot};
 
-/// A line of more bytes is understood by a thread of its own: 1 MiB of good checks takes 6 ms of a processor, and of what
-/// is no check at all up to 350 ms, in which nothing else of this runtime would go on.
+/// A line of more bytes is understood by a thread of its own: 1 MiB of good checks takes 6 ms of a
+/// processor, and of what is no check at all up to 350 ms, in which nothing else of this runtime
+/// would go on.
 pub(crate) const ASIDE: usize = 16 * 1024;
 /// What is kept of a text that may quote the peer's line.
 const LONGEST_QUOTE: usize = 512;
@@ -22,7 +23,8 @@ struct Job {
     reply: oneshot::Sender<Understood>,
 }
 
-/// Understands lines, long ones on a thread that was started with it: later the system may have none left.
+/// Understands lines, long ones on a thread that was started with it: later the system may have
+/// none left.
 #[derive(Clone, Debug)]
 pub(crate) struct Parser(mpsc::Sender<Job>);
 
@@ -39,8 +41,8 @@ impl Parser {
         Ok(Self(jobs))
     }
 
-    /// The message in a line; `None` is one that was too long. Waits for long lines, so messages stay in their order and
-    /// one line at a time is kept.
+    /// The message in a line; `None` is one that was too long. Waits for long lines, so messages
+    /// stay in their order and one line at a time is kept.
     pub(crate) async fn understand(&self, number: u64, content: Option<&[u8]>) -> io::Result<Understood> {
         let Some(content) = content.filter(|content| content.len() > ASIDE) else {
             return Ok(understand(number, content));

@@ -19,15 +19,16 @@ use crate::{IpcEvent, StatusReply};
 const LINE: Duration = Duration::from_secs(5);
 /// How long it may take for all of them.
 const ANSWER: Duration = Duration::from_secs(60);
-/// How long the other readers wait for one that takes its answer slowly. From then on it is a slow reader.
+/// How long the other readers wait for one that takes its answer slowly. From then on it is a slow
+/// reader.
 const TURN: Duration = Duration::from_millis(500);
-/// Slow readers at once. One more is closed, so what answers hold in memory is bounded: one of a reader in its turn, and
-/// these.
+/// Slow readers at once. One more is closed, so what answers hold in memory is bounded: one of a
+/// reader in its turn, and these.
 const SLOW: usize = 2;
 /// How long it may stay without asking again.
 const IDLE: Duration = Duration::from_secs(60);
-/// An answer is followed by a pause of this many times as long as it took to collect, for all readers together: however often
-/// they ask, they take one fifth of the time at most.
+/// An answer is followed by a pause of this many times as long as it took to collect, for all
+/// readers together: however often they ask, they take one fifth of the time at most.
 const REST: u32 = 4;
 const LONGEST_REST: Duration = Duration::from_secs(10);
 
@@ -46,7 +47,8 @@ impl Turn {
     }
 }
 
-/// Answers requests until the reader closes its end, or takes too long. The first one has been read.
+/// Answers requests until the reader closes its end, or takes too long. The first one has been
+/// read.
 pub(crate) async fn serve(
     mut lines: LineReader<impl AsyncRead + Unpin>,
     mut stream: impl AsyncWrite + Unpin,

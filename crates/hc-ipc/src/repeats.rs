@@ -3,7 +3,8 @@
 /// How many are told one by one.
 const FEW: u64 = 8;
 
-/// Counts what repeats on one connection. The first few are told, then the 16th, the 32nd, and so on.
+/// Counts what repeats on one connection. The first few are told, then the 16th, the 32nd, and so
+/// on.
 #[derive(Debug, Default)]
 pub(crate) struct Repeats(u64);
 

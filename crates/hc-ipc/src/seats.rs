@@ -1,7 +1,7 @@
 //! Who is served, and who only reads.
 //!
-//! A connection is a guest until its first message: `request_status` makes it a reader, which stays a guest; `hello` or a
-//! set makes it the one that is served, in the place of the one before.
+//! A connection is a guest until its first message: `request_status` makes it a reader, which stays
+//! a guest; `hello` or a set makes it the one that is served, in the place of the one before.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

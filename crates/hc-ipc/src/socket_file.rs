@@ -24,7 +24,8 @@ pub(crate) struct SocketFile {
     pub(crate) ours: bool,
 }
 
-/// A socket's file that was just made, by descriptor: it stays the same file, whatever is put in its place.
+/// A socket's file that was just made, by descriptor: it stays the same file, whatever is put in
+/// its place.
 #[derive(Debug)]
 pub(crate) struct Made {
     _file: File,
@@ -44,8 +45,9 @@ impl SocketFile {
         Ok(Self { path, inode: (meta.dev(), meta.ino()), ours: true })
     }
 
-    /// The file that bind(2) has just made with mode 0. Whoever may write to the directory can put another one in its place,
-    /// or a link to one, so that its mode and owner would be changed: that is an error.
+    /// The file that bind(2) has just made with mode 0. Whoever may write to the directory can put
+    /// another one in its place, or a link to one, so that its mode and owner would be changed:
+    /// that is an error.
     pub(crate) fn made(path: &Path) -> Result<(Self, Made), BindError> {
         let find = io_error("find", path);
         let check = |meta: fs::Metadata| {
@@ -60,7 +62,8 @@ impl SocketFile {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
         let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path).map_err(&find)?;
         socket.inode = check(file.metadata().map_err(&find)?)?;
-        // chmod(2) takes no such descriptor, but the path to it. Where /proc is not mounted, the file's own has to do.
+        // chmod(2) takes no such descriptor, but the path to it. Where /proc is not mounted, the
+        // file's own has to do.
         let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let reach = if by_descriptor.exists() { by_descriptor } else { path.to_owned() };
         Ok((socket, Made { _file: file, path: reach }))
@@ -86,8 +89,8 @@ fn stands(path: &Path, inode: (u64, u64)) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == inode)
 }
 
-/// Removes the socket of a server that is gone, if it is still the one that was asked. What was put in its place meanwhile
-/// stays, and bind(2) fails.
+/// Removes the socket of a server that is gone, if it is still the one that was asked. What was put
+/// in its place meanwhile stays, and bind(2) fails.
 pub(crate) fn remove_dead(path: &Path, inode: (u64, u64)) -> Result<(), BindError> {
     if !stands(path, inode) {
         return Ok(());
@@ -114,8 +117,9 @@ pub(crate) fn check_free(path: &Path) -> Result<Free, BindError> {
         }
         Ok(meta) => (meta.dev(), meta.ino()),
     };
-    // A datagram socket never reaches a stream listener (EPROTOTYPE if there is one, unix(7)), so asking does not look
-    // like a new proxy to a server that lives: that would cost an older one the proxy it has.
+    // A datagram socket never reaches a stream listener (EPROTOTYPE if there is one, unix(7)), so
+    // asking does not look like a new proxy to a server that lives: that would cost an older one
+    // the proxy it has.
     let asked = UnixDatagram::unbound().and_then(|socket| socket.connect(path));
     match asked {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
@@ -130,8 +134,8 @@ pub(crate) fn check_free(path: &Path) -> Result<Free, BindError> {
     }
 }
 
-/// The process that listens, as the kernel vouches for it. It sees a connection that comes and goes without a word, which
-/// takes nobody's place.
+/// The process that listens, as the kernel vouches for it. It sees a connection that comes and goes
+/// without a word, which takes nobody's place.
 fn listener_of(path: &Path) -> Option<i32> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let asking = socket(AddressFamily::Unix, SockType::Stream, flags, None).ok()?;

@@ -20,10 +20,11 @@ use crate::seats::Seats;
 use crate::throttle::{Chatter, complaint};
 use crate::{Incoming, IpcConfig, IpcEvents, IpcHandle, Peer};
 
-/// Events that wait for the owner. One more waits in the connection, which takes no input meanwhile.
+/// Events that wait for the owner. One more waits in the connection, which takes no input
+/// meanwhile.
 const EVENTS: usize = 1;
-/// Connections at once: the one that is served, 8 guests (`seats.rs`), and those that are being closed. More wait to be
-/// accepted.
+/// Connections at once: the one that is served, 8 guests (`seats.rs`), and those that are being
+/// closed. More wait to be accepted.
 const CONNECTIONS: usize = 24;
 /// The pause after a failed accept, which is a lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -46,8 +47,8 @@ pub struct IpcTask<I> {
     chatter: Chatter,
 }
 
-/// The task that serves what comes in, the way to the peer, and what the peer wants. The task ends after `shutdown`, or
-/// when [`IpcEvents`] is dropped.
+/// The task that serves what comes in, the way to the peer, and what the peer wants. The task ends
+/// after `shutdown`, or when [`IpcEvents`] is dropped.
 ///
 /// # Errors
 /// When the system gives no thread for long lines.
@@ -76,8 +77,8 @@ pub fn serve<I: Incoming>(
 }
 
 impl<I: Incoming> IpcTask<I> {
-    /// Serves until the shutdown. Then the socket is closed and its file removed first, and each connection gets the
-    /// farewell time of the configuration for its last lines.
+    /// Serves until the shutdown. Then the socket is closed and its file removed first, and each
+    /// connection gets the farewell time of the configuration for its last lines.
     ///
     /// # Cancel safety
     /// Dropping the future closes everything at once.

@@ -11,8 +11,9 @@ pub(crate) fn complaint() -> Throttle {
     Throttle::new(1, Duration::from_secs(10))
 }
 
-/// The lines about all connections together: 64 at once, then one a second. A peer that connects without end, or tells the
-/// same without end, begins anew with each connection, so it cannot be held back by what one connection remembers.
+/// The lines about all connections together: 64 at once, then one a second. A peer that connects
+/// without end, or tells the same without end, begins anew with each connection, so it cannot be
+/// held back by what one connection remembers.
 #[derive(Clone, Debug)]
 pub(crate) struct Chatter(Arc<Mutex<Throttle>>);
 
@@ -21,7 +22,8 @@ impl Chatter {
         Self(Arc::new(Mutex::new(Throttle::new(64, Duration::from_secs(1)))))
     }
 
-    /// Whether a line about a connection is to be written. If others were held back before, one line says so first.
+    /// Whether a line about a connection is to be written. If others were held back before, one
+    /// line says so first.
     pub(crate) fn pass(&self, now: Instant) -> bool {
         // A throttle is whole at any time.
         let passed = self.0.lock().unwrap_or_else(PoisonError::into_inner).pass(now.into_std());

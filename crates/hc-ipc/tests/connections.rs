@@ -243,7 +243,8 @@ async fn a_flood_of_garbage_without_a_reader_is_not_kept() {
     let (mut server, dialer) = Server::in_memory();
     let mut client = Client::new(dialer.connect().await.unwrap());
     client.greet(&mut server).await;
-    // Each line is answered, nobody reads the answers, so at some point no more lines are taken, and then it is over.
+    // Each line is answered, nobody reads the answers, so at some point no more lines are taken,
+    // and then it is over.
     let flood = async {
         let mut lines = 0;
         while client.try_send("garbage").await {

@@ -1,4 +1,5 @@
-//! The protocol over a real socket, from the peer's side: sets, batches, acknowledgements, bad input.
+//! The protocol over a real socket, from the peer's side: sets, batches, acknowledgements, bad
+//! input.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod rig;

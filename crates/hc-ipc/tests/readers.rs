@@ -117,7 +117,8 @@ async fn a_reader_that_never_reads_costs_a_page_and_is_closed() {
     assert_eq!(Arc::strong_count(&kept), 1);
 }
 
-/// All guests but one read nothing; the last one has its answer soon, and of the others few are kept.
+/// All guests but one read nothing; the last one has its answer soon, and of the others few are
+/// kept.
 #[tokio::test(start_paused = true)]
 async fn many_slow_readers_do_not_delay_another_one() {
     let (mut server, dialer) = Server::in_memory();

@@ -1,5 +1,5 @@
-//! A process of another user at the socket. In a file of its own: the moment between `fork` and `exec` keeps the sockets of all
-//! other tests of a process open.
+//! A process of another user at the socket. In a file of its own: the moment between `fork` and
+//! `exec` keeps the sockets of all other tests of a process open.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod rig;

@@ -1,7 +1,8 @@
 //! A checker of your own: a protocol that hc-checkers does not know, beside all those that it does.
 //!
-//! Backends of this example answer `PING` with `PONG`. A TCP check that sends `PING` is probed here, any other check by
-//! `Checkers`. The manager gives both the same schedule, retries and states.
+//! Backends of this example answer `PING` with `PONG`. A TCP check that sends `PING` is probed
+//! here, any other check by `Checkers`. The manager gives both the same schedule, retries and
+//! states.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! The whole manager in 30 lines: checks on a schedule, their state, and a line for each change of health.
+//! The whole manager in 30 lines: checks on a schedule, their state, and a line for each change of
+//! health.
 //!
 //! `cargo run -p hc-manager --example whole-manager -- 192.0.2.1:80 [2001:db8::1]:443`
 
@@ -18,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 /// How many changes may wait to be printed.
 pub(crate) const ROOM: usize = 1024;
 
-/// Writes each change of health as a line. A shard calls it, so it does not wait: what finds no room is lost.
+/// Writes each change of health as a line. A shard calls it, so it does not wait: what finds no
+/// room is lost.
 pub(crate) struct Lines(pub(crate) mpsc::Sender<String>);
 
 impl Sink for Lines {

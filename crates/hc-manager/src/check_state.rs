@@ -38,9 +38,9 @@ impl CheckState {
         self.machine.health() != Health::Unknown
     }
 
-    /// Whether it can be told. Health that was remembered cannot, until a probe has borne it out or it has changed: the
-    /// consumer keeps what it heard last, which may be newer than the memory. The process before may have told of a death
-    /// and been killed before it wrote that down.
+    /// Whether it can be told. Health that was remembered cannot, until a probe has borne it out or
+    /// it has changed: the consumer keeps what it heard last, which may be newer than the memory.
+    /// The process before may have told of a death and been killed before it wrote that down.
     pub(crate) fn is_confirmed(&self) -> bool {
         self.has_verdict() && self.confirmed
     }
@@ -61,9 +61,11 @@ impl CheckState {
         self.since.map(SystemTime::from)
     }
 
-    /// Keeps the latest result, after the machine has taken it; `changed` if that changed the health.
+    /// Keeps the latest result, after the machine has taken it; `changed` if that changed the
+    /// health.
     pub(crate) fn keep(&mut self, started: SystemTime, duration: Duration, outcome: Outcome, changed: bool) {
-        // Failures that the retries cover, and passes before the rise, leave a health that they speak against.
+        // Failures that the retries cover, and passes before the rise, leave a health that they
+        // speak against.
         let disputed = match outcome {
             Outcome::Fail(_) => self.machine.health() == Health::Healthy,
             _ => self.machine.health() == Health::Unhealthy,
@@ -93,7 +95,8 @@ impl CheckState {
         }
     }
 
-    /// What the next process is to know, under the name of what was checked. `None` before the first verdict.
+    /// What the next process is to know, under the name of what was checked. `None` before the
+    /// first verdict.
     pub(crate) fn remembered(&self, key: CheckKey) -> Option<Remembered> {
         Some(Remembered {
             key,

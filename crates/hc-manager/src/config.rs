@@ -16,24 +16,28 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ManagerConfig {
-    /// Threads that run probes. Default: one for each processor that the process may use. More than that gains nothing; one
-    /// alone is enough for some ten thousand probes a second.
+    /// Threads that run probes. Default: one for each processor that the process may use. More than
+    /// that gains nothing; one alone is enough for some ten thousand probes a second.
     pub shards: NonZeroUsize,
-    /// Probes in flight at once, over all shards; each shard has an equal part, and one at least. Default 4096. It must
-    /// leave the process enough file descriptors. Checks that are due beyond it wait, the one due first at the head: they
-    /// run late, which [`ManagerStats::lateness`](crate::ManagerStats::lateness) shows, and do not fail.
+    /// Probes in flight at once, over all shards; each shard has an equal part, and one at least.
+    /// Default 4096. It must leave the process enough file descriptors. Checks that are due beyond
+    /// it wait, the one due first at the head: they run late, which
+    /// [`ManagerStats::lateness`](crate::ManagerStats::lateness) shows, and do not fail.
     pub max_in_flight: NonZeroUsize,
-    /// First probes of new checks that are started in a second. Default 5000. Many new checks at once are spread evenly at
-    /// this rate, but none waits for longer than its interval.
+    /// First probes of new checks that are started in a second. Default 5000. Many new checks at
+    /// once are spread evenly at this rate, but none waits for longer than its interval.
     pub first_probes_per_second: NonZeroUsize,
-    /// How long the health of a removed check, or of one from an earlier process, is remembered. Default 60 s, zero turns it
-    /// off. A check with the same target and probe that comes back in time, under whatever id, goes on where it was.
+    /// How long the health of a removed check, or of one from an earlier process, is remembered.
+    /// Default 60 s, zero turns it off. A check with the same target and probe that comes back in
+    /// time, under whatever id, goes on where it was.
     pub remember: Duration,
-    /// How long a check keeps its state while this machine has no way to its backend (a local fault of
-    /// [`FaultClass::SharedWithTraffic`](hc_types::FaultClass)). Default 10 s, and never less than two intervals of the
-    /// check. After that it is unhealthy, since forwarded traffic is lost as well.
+    /// How long a check keeps its state while this machine has no way to its backend (a local fault
+    /// of [`FaultClass::SharedWithTraffic`](hc_types::FaultClass)). Default 10 s, and never less
+    /// than two intervals of the check. After that it is unhealthy, since forwarded traffic is lost
+    /// as well.
     pub hold_unreachable: Duration,
-    /// How long the shards may take to end. Default 2 s. A shard that takes longer is an error, and its thread is left behind.
+    /// How long the shards may take to end. Default 2 s. A shard that takes longer is an error, and
+    /// its thread is left behind.
     pub grace: Duration,
 }
 

@@ -1,8 +1,10 @@
-//! Checks that change their health again and again: summed up in the log instead of a line for each change.
+//! Checks that change their health again and again: summed up in the log instead of a line for each
+//! change.
 //!
-//! The first [`LINES`] changes of a check within a minute have a line each. Further ones are counted, and told in one
-//! line when the minute is over. While that goes on, each minute has one line for the check; after a minute without a
-//! change that was only counted, every change has its line again.
+//! The first [`LINES`] changes of a check within a minute have a line each. Further ones are
+//! counted, and told in one line when the minute is over. While that goes on, each minute has one
+//! line for the check; after a minute without a change that was only counted, every change has its
+//! line again.
 //!
 //! Example: 100 checks that change twice a second write 100 lines a minute, instead of 12,000.
 
@@ -29,7 +31,8 @@ struct Changes {
 #[derive(Debug, Default)]
 pub(crate) struct Flaps {
     changes: HashMap<u32, Changes>,
-    /// When the minute of each ends, the earliest first. Slots that were given to another check are in it twice.
+    /// When the minute of each ends, the earliest first. Slots that were given to another check are
+    /// in it twice.
     ends: VecDeque<(Nanos, u32)>,
 }
 
@@ -49,7 +52,8 @@ impl Flaps {
         false
     }
 
-    /// A slot whose minute is over, and how many changes were only counted, if any were. To be called until it gives none.
+    /// A slot whose minute is over, and how many changes were only counted, if any were. To be
+    /// called until it gives none.
     pub(crate) fn expire(&mut self, now: Nanos) -> Option<(u32, u32)> {
         while let Some((_, slot)) = self.ends.pop_front_if(|(end, _)| *end <= now) {
             let Some(changes) = self.changes.get_mut(&slot) else { continue };

@@ -42,7 +42,8 @@ impl Holding {
         (!given_up).then(|| Box::new(Held { fault, since }))
     }
 
-    /// Takes a probe from `began` to `ended` that came to a local fault, and gives what it amounts to.
+    /// Takes a probe from `began` to `ended` that came to a local fault, and gives what it amounts
+    /// to.
     pub(crate) fn note(
         &mut self,
         fault: LocalFault,

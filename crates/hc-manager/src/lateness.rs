@@ -31,7 +31,8 @@ impl Lateness {
         self.counts.iter().sum()
     }
 
-    /// The delay that a share `quantile` (0 to 1) of all delays does not exceed; zero when there are none.
+    /// The delay that a share `quantile` (0 to 1) of all delays does not exceed; zero when there
+    /// are none.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> Duration {
         let count = self.count();
@@ -63,7 +64,8 @@ impl Lateness {
         self.quantile(0.99)
     }
 
-    /// How many delays were at most `limit`; those that cannot be told from it by an eighth may be among them or not.
+    /// How many delays were at most `limit`; those that cannot be told from it by an eighth may be
+    /// among them or not.
     #[must_use]
     pub fn at_most(&self, limit: Duration) -> u64 {
         let limit = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);

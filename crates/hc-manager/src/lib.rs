@@ -1,8 +1,9 @@
 //! Schedules health checks and keeps their state.
 //!
-//! A [`Manager`] takes the set of checks ([`SetChange`](hc_types::SetChange)), runs their probes on a fixed-rate schedule
-//! through a [`Prober`](hc_types::Prober), moves a [`CheckMachine`] for each by what they find, and hands every status to a
-//! [`Sink`](hc_types::Sink). It opens no socket itself.
+//! A [`Manager`] takes the set of checks ([`SetChange`](hc_types::SetChange)), runs their probes on
+//! a fixed-rate schedule through a [`Prober`](hc_types::Prober), moves a [`CheckMachine`] for each
+//! by what they find, and hands every status to a [`Sink`](hc_types::Sink). It opens no socket
+//! itself.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -56,32 +57,39 @@
 //!
 //! # How it is cut
 //!
-//! [`ManagerTask`] holds the desired set and plans each change: which ids are new, which stand for something else now, which
-//! checks only changed their id or their timing. The work is done by *shards*, each a thread with a runtime and a table of
-//! its own; no lock is shared between them but the sink's.
+//! [`ManagerTask`] holds the desired set and plans each change: which ids are new, which stand for
+//! something else now, which checks only changed their id or their timing. The work is done by
+//! *shards*, each a thread with a runtime and a table of its own; no lock is shared between them
+//! but the sink's.
 //!
-//! **A shard is chosen by what is checked** ([`CheckKey`](hc_types::CheckKey)), not by the id. So a check that comes back under
-//! another id, which is what every check does when Seesaw's engine restarts, finds its health on the same thread.
+//! **A shard is chosen by what is checked** ([`CheckKey`](hc_types::CheckKey)), not by the id. So a
+//! check that comes back under another id, which is what every check does when Seesaw's engine
+//! restarts, finds its health on the same thread.
 //!
-//! The decisions (plan, schedule, state, what to make of a late loop) take the time as an argument; clocks and threads are in
-//! two files, `shard/task.rs` and `threads.rs`.
+//! The decisions (plan, schedule, state, what to make of a late loop) take the time as an argument;
+//! clocks and threads are in two files, `shard/task.rs` and `threads.rs`.
 //!
 //! # What holds
 //!
-//! - Nothing is told of a check before a probe of what it checks has ended. The first status of each life of an id is news.
-//! - The k-th probe is due at `first + k × interval`; two probes of one check never overlap; a late or long one does not move
-//!   the next. First probes of many new checks are spread by rate and none waits for longer than its interval.
-//! - What a stall of this process may have brought about is [`Inconclusive(Late)`](hc_types::LocalFault::Late), and no inconclusive
-//!   probe changes a state. It is tried again after 100 ms, then ever more rarely up to the interval.
-//! - The health of a check survives another id, another interval, and [`ManagerConfig::remember`] of absence. After an
-//!   absence it is told at once only if that was no longer than the check's interval; else a probe comes first, and while
-//!   probes contradict it, nothing is told until the retries are used up.
+//! - Nothing is told of a check before a probe of what it checks has ended. The first status of
+//!   each life of an id is news.
+//! - The k-th probe is due at `first + k × interval`; two probes of one check never overlap; a late
+//!   or long one does not move the next. First probes of many new checks are spread by rate and
+//!   none waits for longer than its interval.
+//! - What a stall of this process may have brought about is
+//!   [`Inconclusive(Late)`](hc_types::LocalFault::Late), and no inconclusive probe changes a state.
+//!   It is tried again after 100 ms, then ever more rarely up to the interval.
+//! - The health of a check survives another id, another interval, and [`ManagerConfig::remember`]
+//!   of absence. After an absence it is told at once only if that was no longer than the check's
+//!   interval; else a probe comes first, and while probes contradict it, nothing is told until the
+//!   retries are used up.
 //! - A removed check's probe is dropped, with its socket.
 //!
 //! # Panics in probes
 //!
-//! The release profile aborts on a panic, so a panic in a probe ends the process; what it knew is in the snapshot. Where
-//! panics unwind (tests), the probe counts as inconclusive, an error is logged, and all other checks run on.
+//! The release profile aborts on a panic, so a panic in a probe ends the process; what it knew is
+//! in the snapshot. Where panics unwind (tests), the probe counts as inconclusive, an error is
+//! logged, and all other checks run on.
 
 mod check_state;
 mod config;

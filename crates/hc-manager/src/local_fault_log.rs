@@ -8,7 +8,8 @@ use tracing::warn;
 use crate::schedule::Nanos;
 use crate::stats::{Gauges, label_index};
 
-/// An episode ends when its fault has held no check for this long. Faults that come and go faster are one episode.
+/// An episode ends when its fault has held no check for this long. Faults that come and go faster
+/// are one episode.
 const QUIET: Nanos = 10_000_000_000;
 
 #[derive(Debug)]

@@ -11,7 +11,8 @@ pub struct Transition {
     pub to: Health,
 }
 
-/// The state machine of one check (Seesaw: `healthcheck/core.go`, `Check.healthcheck`; `rise` is HAProxy's).
+/// The state machine of one check (Seesaw: `healthcheck/core.go`, `Check.healthcheck`; `rise` is
+/// HAProxy's).
 ///
 /// ```text
 ///             pass                     retries + 1 failures in a row
@@ -20,9 +21,9 @@ pub struct Transition {
 ///     └───────────────────────── one failure ───────────────────┘
 /// ```
 ///
-/// The first result decides at once, whatever `retries` and `rise` are. From then on only `rise` passes in a row make an
-/// unhealthy check healthy, and only a failure more than `retries` in a row makes a healthy one unhealthy. An inconclusive
-/// outcome changes nothing, not even the row.
+/// The first result decides at once, whatever `retries` and `rise` are. From then on only `rise`
+/// passes in a row make an unhealthy check healthy, and only a failure more than `retries` in a row
+/// makes a healthy one unhealthy. An inconclusive outcome changes nothing, not even the row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckMachine {
     health: Health,
@@ -39,18 +40,19 @@ impl CheckMachine {
     pub const NEW: Self =
         Self { health: Health::Unknown, passed: true, in_a_row: 0, failures: 0, successes: 0 };
 
-    /// A machine as it was left: `failed` failures in a row up to now, `failures` and `successes` in all. Passes towards
-    /// `rise` begin anew.
+    /// A machine as it was left: `failed` failures in a row up to now, `failures` and `successes`
+    /// in all. Passes towards `rise` begin anew.
     #[must_use]
     pub fn restored(health: Health, failed: u32, failures: u64, successes: u64) -> Self {
         Self { health, passed: failed == 0, in_a_row: failed, failures, successes }
     }
 
-    /// Takes one result. `retries` is the number of failures in a row that a healthy check survives, `rise` the number of
-    /// passes in a row after which an unhealthy one is healthy (0 counts as 1). Both may differ from call to call, and those
-    /// given now count.
+    /// Takes one result. `retries` is the number of failures in a row that a healthy check
+    /// survives, `rise` the number of passes in a row after which an unhealthy one is healthy (0
+    /// counts as 1). Both may differ from call to call, and those given now count.
     ///
-    /// The row is counted up to `u32::MAX` and stays there, so a check with that many retries never falls.
+    /// The row is counted up to `u32::MAX` and stays there, so a check with that many retries never
+    /// falls.
     pub fn observe(&mut self, outcome: &Outcome, retries: u32, rise: u32) -> Option<Transition> {
         let next = match outcome {
             Outcome::Inconclusive(_) => return None,
@@ -100,8 +102,8 @@ impl CheckMachine {
         if self.passed { 0 } else { self.in_a_row }
     }
 
-    /// Results in a row like the latest one, failures or passes. Passes before a [restored](Self::restored) state are
-    /// not among them.
+    /// Results in a row like the latest one, failures or passes. Passes before a
+    /// [restored](Self::restored) state are not among them.
     #[must_use]
     pub fn in_a_row(&self) -> u32 {
         self.in_a_row
@@ -152,8 +154,9 @@ mod tests {
         assert_eq!(counted, count);
     }
 
-    /// Seesaw's table, row by row. Its row 13, negative retries that make a check healthy for ever, cannot be built:
-    /// retries are a `u32`, and a check with negative ones is rejected where it is read.
+    /// Seesaw's table, row by row. Its row 13, negative retries that make a check healthy for ever,
+    /// cannot be built: retries are a `u32`, and a check with negative ones is rejected where it is
+    /// read.
     #[test]
     fn the_table_of_seesaw_holds() {
         row((Unknown, 0), Outcome::PASS, 0, (Healthy, 0), true); // 1
@@ -186,7 +189,8 @@ mod tests {
         row((Healthy, u32::MAX - 1), FAIL, u32::MAX - 1, (Unhealthy, u32::MAX), true);
     }
 
-    /// Seesaw's machine is the one with a rise of 1. Here: health and row of passes or failures (below 0) before and after.
+    /// Seesaw's machine is the one with a rise of 1. Here: health and row of passes or failures
+    /// (below 0) before and after.
     #[test]
     fn an_unhealthy_check_rises_after_its_passes_in_a_row() {
         let observed = |results: &[bool], retries, rise| {
@@ -236,8 +240,9 @@ mod tests {
     }
 
     proptest! {
-        /// The machine against the rule in one sentence, read off the whole history: the latest row of `rise` passes or of
-        /// more than `retries` failures decides, or the first result where there was no such row.
+        /// The machine against the rule in one sentence, read off the whole history: the latest row
+        /// of `rise` passes or of more than `retries` failures decides, or the first result where
+        /// there was no such row.
         #[test]
         fn health_follows_from_the_history(
             results in prop::collection::vec(any::<bool>(), 1..60), retries in 0u32..5, rise in 1u32..5,

@@ -75,8 +75,8 @@ impl std::fmt::Debug for SharedSink {
 }
 
 impl Manager {
-    /// Starts the threads that probe. No check runs before a set is applied, and none is applied before
-    /// [`ManagerTask::run`] is polled.
+    /// Starts the threads that probe. No check runs before a set is applied, and none is applied
+    /// before [`ManagerTask::run`] is polled.
     ///
     /// `make_prober` is called once on each thread, inside its runtime; `sink` takes what is found.
     ///
@@ -107,8 +107,9 @@ impl Manager {
 
     /// Changes the set of checks and waits until every shard has taken its share.
     ///
-    /// The sink hears of it in this order: [`forget`](Sink::forget) for each id that is no more, [`begin`](Sink::begin) for
-    /// each new life of an id, [`in_effect`](Sink::in_effect); only then statuses of the new lives.
+    /// The sink hears of it in this order: [`forget`](Sink::forget) for each id that is no more,
+    /// [`begin`](Sink::begin) for each new life of an id, [`in_effect`](Sink::in_effect); only then
+    /// statuses of the new lives.
     ///
     /// Of several checks with one id in one change the last one counts.
     ///
@@ -121,11 +122,13 @@ impl Manager {
         self.ask(|reply| Request::Apply { change, reply }).await
     }
 
-    /// Makes these checks due at once, and says how many of them are in the set. Ids that are not are no error.
+    /// Makes these checks due at once, and says how many of them are in the set. Ids that are not
+    /// are no error.
     ///
     /// Returns when every shard knows; the probes themselves start as there is room for them
-    /// ([`ManagerConfig::max_in_flight`]). What they find counts as always. Nothing else moves: the probes on the grid stay
-    /// where they are, and a check whose probe is in flight gets no second one.
+    /// ([`ManagerConfig::max_in_flight`]). What they find counts as always. Nothing else moves: the
+    /// probes on the grid stay where they are, and a check whose probe is in flight gets no second
+    /// one.
     ///
     /// # Errors
     /// [`Stopped`] when the manager has ended.
@@ -136,8 +139,9 @@ impl Manager {
         self.ask(|reply| Request::ProbeNow { ids, reply }).await
     }
 
-    /// What the next process should know: the health of the checks that run, and of those that were removed and are still
-    /// remembered. Where a key occurs twice the later entry is the newer. Costs a SHA-256 a check, on this thread.
+    /// What the next process should know: the health of the checks that run, and of those that were
+    /// removed and are still remembered. Where a key occurs twice the later entry is the newer.
+    /// Costs a SHA-256 a check, on this thread.
     ///
     /// # Errors
     /// [`Stopped`] when the manager has ended.
@@ -163,7 +167,8 @@ impl Manager {
         self.gauges.iter().map(|gauges| ManagerStats::collect(std::iter::once(&**gauges))).collect()
     }
 
-    /// A sign of life of each shard, in the order of the shards. Read without asking or locking anybody.
+    /// A sign of life of each shard, in the order of the shards. Read without asking or locking
+    /// anybody.
     #[must_use]
     pub fn heartbeats(&self) -> Vec<Heartbeat> {
         let now = self.clock.now();
@@ -183,16 +188,17 @@ impl Manager {
 }
 
 impl ManagerTask {
-    /// Takes what an earlier process exported. It is remembered as long as the health of a removed check is
-    /// ([`ManagerConfig::remember`]), counted from the start of this manager; nothing of it is told before a probe has
-    /// ended. Of several entries with one key the last one counts.
+    /// Takes what an earlier process exported. It is remembered as long as the health of a removed
+    /// check is ([`ManagerConfig::remember`]), counted from the start of this manager; nothing of
+    /// it is told before a probe has ended. Of several entries with one key the last one counts.
     #[must_use]
     pub fn with_remembered(self, remembered: Vec<Remembered>) -> Self {
         self.with_remembered_of_older(remembered, |_| None)
     }
 
-    /// The same, if a process of an older version may have exported it: `older_key` gives the key that such a process
-    /// derived from a check, or `None` for a check that it could not have. Called only while there are such entries.
+    /// The same, if a process of an older version may have exported it: `older_key` gives the key
+    /// that such a process derived from a check, or `None` for a check that it could not have.
+    /// Called only while there are such entries.
     #[must_use]
     pub fn with_remembered_of_older(
         mut self,
@@ -203,8 +209,9 @@ impl ManagerTask {
         self
     }
 
-    /// Runs until `stop` is cancelled; then the shards end, within [`ManagerConfig::grace`], and their threads are joined.
-    /// Probes in flight are dropped, and what was found before has been given to the sink.
+    /// Runs until `stop` is cancelled; then the shards end, within [`ManagerConfig::grace`], and
+    /// their threads are joined. Probes in flight are dropped, and what was found before has been
+    /// given to the sink.
     ///
     /// # Errors
     /// [`ManagerError`] names the shard that ended by itself, or that did not end in time.
@@ -227,7 +234,8 @@ impl ManagerTask {
                 biased;
                 // A shard that is stuck answers nothing; that must not keep us from ending.
                 () = stop.cancelled() => break,
-                // If one has ended, its exit is what comes next, and whoever asked hears that there is no answer.
+                // If one has ended, its exit is what comes next, and whoever asked hears that there
+                // is no answer.
                 Ok(()) | Err(Unanswered) = self.answer(request) => {}
             }
         }

@@ -1,15 +1,18 @@
 //! Where in its interval each check is probed.
 //!
-//! Checks that start together must not be probed together for ever: 400 checks of one backend would reach it within the
-//! same few milliseconds of every interval. So every check gets a *phase*, a fraction of its interval. Phases are the
-//! multiples of the golden ratio, modulo 1: any run of consecutive multiples is spread evenly over the interval, whether
-//! it has three members or a million. Checks get their multiples in the order of address, backend and port, so the
-//! checks of one address, of one backend, and all of them together are each even.
+//! Checks that start together must not be probed together for ever: 400 checks of one backend would
+//! reach it within the same few milliseconds of every interval. So every check gets a *phase*, a
+//! fraction of its interval. Phases are the multiples of the golden ratio, modulo 1: any run of
+//! consecutive multiples is spread evenly over the interval, whether it has three members or a
+//! million. Checks get their multiples in the order of address, backend and port, so the checks of
+//! one address, of one backend, and all of them together are each even.
 //!
-//! Example: 400 checks of 10 s on one backend have 4 probes in an average window of 100 ms, and 5 in the fullest one.
+//! Example: 400 checks of 10 s on one backend have 4 probes in an average window of 100 ms, and 5
+//! in the fullest one.
 //!
-//! A check with a fast or a down interval has a grid for each of its intervals. Its place in the sequence is the same in all
-//! three, so neighbours that fail together are also spread evenly over the interval that they follow then.
+//! A check with a fast or a down interval has a grid for each of its intervals. Its place in the
+//! sequence is the same in all three, so neighbours that fail together are also spread evenly over
+//! the interval that they follow then.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -19,7 +22,8 @@ use hc_types::{CheckKey, CheckSpec, Pace};
 
 use crate::schedule::{Nanos, nanos};
 
-/// 2^64 divided by the golden ratio (Knuth, The Art of Computer Programming, volume 3, section 6.4).
+/// 2^64 divided by the golden ratio (Knuth, The Art of Computer Programming, volume 3, section
+/// 6.4).
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The intervals of a check. Those that have the same ones share a sequence of phases.
@@ -37,8 +41,9 @@ impl Intervals {
         Self { steady, changing, down }
     }
 
-    /// Where the sequence of these checks begins, beside that of the checks that have one of these intervals alone: 0 for
-    /// such. The intervals are far from the low bits, so that two sequences do not begin a few numbers apart.
+    /// Where the sequence of these checks begins, beside that of the checks that have one of these
+    /// intervals alone: 0 for such. The intervals are far from the low bits, so that two sequences
+    /// do not begin a few numbers apart.
     fn salt(&self) -> u64 {
         match (self.changing ^ self.steady, self.down ^ self.steady) {
             (0, 0) => 0,
@@ -53,7 +58,8 @@ pub(crate) struct Number(u32);
 
 impl Number {
     pub(crate) fn phase(self, intervals: &Intervals) -> Phase {
-        // Each interval begins its sequence elsewhere, so that the first checks of many intervals are not in step.
+        // Each interval begins its sequence elsewhere, so that the first checks of many intervals
+        // are not in step.
         let begin = intervals.steady.wrapping_add(intervals.salt());
         Phase(begin.wrapping_add(u64::from(self.0)).wrapping_mul(GOLDEN))
     }
@@ -67,7 +73,8 @@ impl Phase {
     #[cfg(test)]
     pub(crate) const ZERO: Self = Self(0);
 
-    /// How far behind the beginning of an interval the probes are, in nanoseconds: below `interval`.
+    /// How far behind the beginning of an interval the probes are, in nanoseconds: below
+    /// `interval`.
     pub(crate) fn offset(self, interval: Nanos) -> Nanos {
         let offset = (u128::from(self.0) * u128::from(interval)) >> 64;
         u64::try_from(offset).unwrap_or_default()
@@ -84,8 +91,8 @@ pub(crate) struct Phases {
 #[derive(Debug, Default)]
 struct Sequence {
     next: u32,
-    /// Numbers of checks that are gone. The lowest is given out first, so that the numbers in use stay nearly
-    /// consecutive, and thereby even.
+    /// Numbers of checks that are gone. The lowest is given out first, so that the numbers in use
+    /// stay nearly consecutive, and thereby even.
     free: BinaryHeap<Reverse<u32>>,
 }
 
@@ -111,7 +118,8 @@ impl Phases {
     }
 }
 
-/// The order in which checks get their phases: neighbours share an address, then a backend, then a port.
+/// The order in which checks get their phases: neighbours share an address, then a backend, then a
+/// port.
 pub(crate) fn neighbourhood(spec: &CheckSpec, key: CheckKey) -> impl Ord + use<> {
     let target = spec.target();
     let number = |ip: IpAddr| match ip {
@@ -183,7 +191,8 @@ mod tests {
         assert!(fullest(both, 10 * SECOND) <= 12);
     }
 
-    /// Backends come and go; the numbers in use stay those of the first ones, and thereby consecutive.
+    /// Backends come and go; the numbers in use stay those of the first ones, and thereby
+    /// consecutive.
     #[test]
     fn phases_stay_consecutive_while_backends_are_replaced() {
         let interval = 10 * SECOND;

@@ -11,7 +11,8 @@ use crate::check_state::CheckState;
 use crate::phases::{Intervals, Number, Phase, Phases, neighbourhood};
 use crate::schedule::{Nanos, first_probe, nanos};
 
-/// What a change of the set came to. Every id of the set, and every one that left it, is counted once.
+/// What a change of the set came to. Every id of the set, and every one that left it, is counted
+/// once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Applied {
@@ -21,7 +22,8 @@ pub struct Applied {
     pub moved: usize,
     /// Ids that stand for another target or probe now, and start again.
     pub changed: usize,
-    /// Checks with another timing, such as another interval or number of retries; they keep their health.
+    /// Checks with another timing, such as another interval or number of retries; they keep their
+    /// health.
     pub retimed: usize,
     /// Ids that are no more, and whose check does not run on under another one.
     pub removed: usize,
@@ -32,12 +34,15 @@ pub struct Applied {
 /// One thing for a shard to do. Slots are places in its table, given out by the [`Registry`].
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// Start a check; its first probe is due `after` from now, and the start delay later if nothing is known of it. The
-    /// others are on the grids of its phase. `known` is what an earlier process left.
+    /// Start a check; its first probe is due `after` from now, and the start delay later if nothing
+    /// is known of it. The others are on the grids of its phase. `known` is what an earlier process
+    /// left.
     Add { slot: u32, check: Check, phase: Phase, after: Nanos, known: Option<Box<CheckState>> },
-    /// Let the check of this slot go on as `check`, which has the same key. A probe is due `after` from now.
+    /// Let the check of this slot go on as `check`, which has the same key. A probe is due `after`
+    /// from now.
     Move { slot: u32, check: Check, phase: Phase, after: Nanos },
-    /// Other timing or other addresses for the check of this slot. If it is overdue by that, a probe is due `after` from now.
+    /// Other timing or other addresses for the check of this slot. If it is overdue by that, a
+    /// probe is due `after` from now.
     Retime { slot: u32, spec: Arc<CheckSpec>, phase: Phase, after: Nanos },
     /// Stop the check of this slot.
     Remove { slot: u32 },
@@ -107,7 +112,8 @@ struct Inherited {
     older_key: Option<OlderKey>,
 }
 
-/// How a process of an older version derived the key of a check. `None` for a check that it could not have.
+/// How a process of an older version derived the key of a check. `None` for a check that it could
+/// not have.
 pub(crate) type OlderKey = fn(&CheckSpec) -> Option<CheckKey>;
 
 /// The desired set, and where each of its checks runs.
@@ -182,8 +188,8 @@ impl Registry {
         }
     }
 
-    /// Takes what an earlier process remembered; it counts up to `until`. Of several with one key the last one does.
-    /// `older_key` finds what a process of an older version remembered.
+    /// Takes what an earlier process remembered; it counts up to `until`. Of several with one key
+    /// the last one does. `older_key` finds what a process of an older version remembered.
     pub(crate) fn inherit(&mut self, remembered: Vec<Remembered>, until: Nanos, older_key: OlderKey) {
         let is_older = |known: &Remembered| known.key.version() != CheckKey::VERSION;
         let older_key = remembered.iter().any(is_older).then_some(older_key);
@@ -210,7 +216,8 @@ impl Registry {
         } else {
             removed.into_iter().filter(|id| !last.contains_key(id)).collect()
         };
-        // Which of several equal checks is matched below must not depend on the order of a hash map.
+        // Which of several equal checks is matched below must not depend on the order of a hash
+        // map.
         gone.sort_unstable();
 
         let mut applied = Applied::default();
@@ -368,8 +375,9 @@ impl Registry {
     }
 }
 
-/// The shard that runs the checks of this key. The order of the first probes is that of the keys' first bytes, which say
-/// nothing of their last ones: so at any moment of a start each shard has its share of the probes.
+/// The shard that runs the checks of this key. The order of the first probes is that of the keys'
+/// first bytes, which say nothing of their last ones: so at any moment of a start each shard has
+/// its share of the probes.
 fn shard_of(key: CheckKey, shards: usize) -> usize {
     // Below `shards`, so it fits.
     usize::try_from(key.low_bits() % (shards as u64).max(1)).unwrap_or_default()

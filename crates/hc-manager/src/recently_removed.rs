@@ -1,7 +1,7 @@
 //! Health of checks that were removed a moment ago, in case they return.
 //!
-//! A restarting engine hands over an empty or a partial set first. Whatever returns within the time given here goes on
-//! where it was.
+//! A restarting engine hands over an empty or a partial set first. Whatever returns within the time
+//! given here goes on where it was.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -40,7 +40,8 @@ impl RecentlyRemoved {
         Self { keep, limit: LEAST, entries: VecDeque::new(), first: 0, numbers: HashMap::new() }
     }
 
-    /// The set has `checks` checks now. Twice the largest set is remembered at most, holes included.
+    /// The set has `checks` checks now. Twice the largest set is remembered at most, holes
+    /// included.
     pub(crate) fn make_room(&mut self, checks: usize) {
         self.limit = self.limit.max(2 * checks);
     }
@@ -61,7 +62,8 @@ impl RecentlyRemoved {
         }
     }
 
-    /// What is remembered of what this check checks. It stays until its time is over: several checks may have the key.
+    /// What is remembered of what this check checks. It stays until its time is over: several
+    /// checks may have the key.
     pub(crate) fn recall(&mut self, spec: &CheckSpec, now: Nanos) -> Option<&Tombstone> {
         self.expire(now);
         if self.numbers.is_empty() {
@@ -81,7 +83,8 @@ impl RecentlyRemoved {
         }
     }
 
-    /// Entries from number `from` on, `most` of them at most, and the number to go on from unless that was all.
+    /// Entries from number `from` on, `most` of them at most, and the number to go on from unless
+    /// that was all.
     pub(crate) fn page(&self, from: u64, most: usize) -> (Vec<Tombstone>, Option<u64>) {
         let from = from.max(self.first);
         let begin = self.position(from).unwrap_or(self.entries.len());

@@ -20,10 +20,12 @@ pub(crate) fn nanos(duration: Duration) -> Nanos {
 /// The pause before a probe is tried again after an inconclusive one, doubled each time.
 const FIRST_RETRY: Nanos = 100_000_000;
 
-/// Two probes of a check start at least so far apart, or a quarter of its interval: more than the delay of a batch.
+/// Two probes of a check start at least so far apart, or a quarter of its interval: more than the
+/// delay of a batch.
 const CLOSE: Nanos = 250_000_000;
 
-/// Instants at which probes of one check are due: one interval apart, and each later by its share of the jitter.
+/// Instants at which probes of one check are due: one interval apart, and each later by its share
+/// of the jitter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grid {
     /// The first point.
@@ -48,8 +50,8 @@ impl Grid {
         (point, self.delay(steps))
     }
 
-    /// The delay of a point, from 0 to the jitter: the same each time it is asked for, and unlike that of the points around
-    /// it and of other checks.
+    /// The delay of a point, from 0 to the jitter: the same each time it is asked for, and unlike
+    /// that of the points around it and of other checks.
     fn delay(&self, step: u64) -> Nanos {
         if self.jitter == 0 {
             return 0;
@@ -60,8 +62,8 @@ impl Grid {
     }
 }
 
-/// A number that looks like chance and follows from `number`: the output function of SplitMix64 (Steele, Lea and Flood, Fast
-/// Splittable Pseudorandom Number Generators, 2014).
+/// A number that looks like chance and follows from `number`: the output function of SplitMix64
+/// (Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators, 2014).
 fn scatter(number: u64) -> u64 {
     let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -71,14 +73,17 @@ fn scatter(number: u64) -> u64 {
 
 /// The fixed-rate schedule of one check: a [`Grid`] that never drifts, one for each of its paces.
 ///
-/// The grid lies where the check's phase puts it ([`Phase`]). Single probes may come off the grid: the first one of a check,
-/// those brought forward, and those tried again. The next one after them is the next point of the grid, or half an interval
-/// behind it if that point is too close ([`CLOSE`]). So no two probes are further apart than the interval and its jitter,
-/// whichever grid the probe before was on: when the pace changes, the next probe is the next point of the other grid.
+/// The grid lies where the check's phase puts it ([`Phase`]). Single probes may come off the grid:
+/// the first one of a check, those brought forward, and those tried again. The next one after them
+/// is the next point of the grid, or half an interval behind it if that point is too close
+/// ([`CLOSE`]). So no two probes are further apart than the interval and its jitter, whichever grid
+/// the probe before was on: when the pace changes, the next probe is the next point of the other
+/// grid.
 ///
-/// A probe that starts late or runs long does not move the grid. Grid points that pass while no probe could start are
-/// skipped; the one that passes first while a probe is in flight is made up for when it ends, as Seesaw's ticker does, so
-/// that a timeout above the interval makes probes run back to back.
+/// A probe that starts late or runs long does not move the grid. Grid points that pass while no
+/// probe could start are skipped; the one that passes first while a probe is in flight is made up
+/// for when it ends, as Seesaw's ticker does, so that a timeout above the interval makes probes run
+/// back to back.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Schedule {
     /// Start of the latest probe; `None` before the first.
@@ -103,15 +108,16 @@ impl Schedule {
     pub(crate) fn next(&self, ended: Nanos, grid: &Grid) -> Nanos {
         let started = self.started.unwrap_or(ended);
         let (point, delay) = grid.after(started);
-        // Off the grid, a probe may have started just before a point of it. Two probes within the batch delay would be told
-        // as one, so the next one comes between this point and the one after it.
+        // Off the grid, a probe may have started just before a point of it. Two probes within the
+        // batch delay would be told as one, so the next one comes between this point and the one
+        // after it.
         let is_close = point.saturating_sub(started) < CLOSE.min(grid.interval / 4);
         let due = if is_close { point.saturating_add(grid.interval / 2) } else { point };
         due.saturating_add(delay).max(ended)
     }
 
-    /// When to try again, after the latest probe ended at `ended` and `tries` in a row were inconclusive: soon, then ever
-    /// more rarely, and never later than the grid.
+    /// When to try again, after the latest probe ended at `ended` and `tries` in a row were
+    /// inconclusive: soon, then ever more rarely, and never later than the grid.
     pub(crate) fn retry(&self, ended: Nanos, grid: &Grid, tries: u32) -> Nanos {
         let doublings = tries.saturating_sub(1);
         let pause = FIRST_RETRY.checked_shl(doublings).filter(|pause| pause >> doublings == FIRST_RETRY);
@@ -119,9 +125,10 @@ impl Schedule {
         self.next(ended, grid).min(ended.saturating_add(pause))
     }
 
-    /// When the next probe is due now that the check has another grid, at `now`: at the first point of it after the latest
-    /// start, or one interval after that start, if that point has passed. Where both have passed, or none has started, it is
-    /// due at `latest`, by which such checks are spread.
+    /// When the next probe is due now that the check has another grid, at `now`: at the first point
+    /// of it after the latest start, or one interval after that start, if that point has passed.
+    /// Where both have passed, or none has started, it is due at `latest`, by which such checks are
+    /// spread.
     pub(crate) fn retime(&self, now: Nanos, grid: &Grid, latest: Nanos) -> Nanos {
         let Some(started) = self.started else { return latest };
         let (point, delay) = grid.after(started);
@@ -130,8 +137,8 @@ impl Schedule {
     }
 }
 
-/// How long the first probe of the check at `rank` among `total` new ones waits: they start evenly, `per_second` of them,
-/// and none later than its own interval.
+/// How long the first probe of the check at `rank` among `total` new ones waits: they start evenly,
+/// `per_second` of them, and none later than its own interval.
 pub(crate) fn first_probe(rank: usize, total: usize, per_second: NonZeroUsize, interval: Nanos) -> Nanos {
     let window = total as u128 * 1_000_000_000 / per_second.get() as u128;
     let wait = window.min(u128::from(interval)) * rank as u128 / (total as u128).max(1);
@@ -190,7 +197,8 @@ mod tests {
 
     #[test]
     fn another_interval_counts_from_the_latest_start_and_has_its_own_grid() {
-        // The new grid is 40 behind the multiples of the interval. Gives the next probe and the one after it.
+        // The new grid is 40 behind the multiples of the interval. Gives the next probe and the one
+        // after it.
         let retimed = |started: Option<Nanos>, now, interval| {
             let mut schedule = Schedule { started };
             let due = schedule.retime(now, &grid(40, interval), now + 7);

@@ -1,4 +1,5 @@
-//! The whole of the decisions, registry and shards, in virtual time under sequences of sets, results and ticks.
+//! The whole of the decisions, registry and shards, in virtual time under sequences of sets,
+//! results and ticks.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
@@ -193,7 +194,8 @@ impl World {
             let flights = self.flights.iter().filter(|flying| flying.port == port).count();
             assert!(flights <= self.desired.values().filter(|spec| spec.target().port() == port).count());
         }
-        // The consumer knows exactly the lives that run, and the latest health of those it was told of.
+        // The consumer knows exactly the lives that run, and the latest health of those it was told
+        // of.
         assert_eq!(self.told.len(), self.desired.len());
         for (id, (_, health)) in &self.told {
             let (_, status) = &statuses[&id.0];
@@ -217,7 +219,8 @@ impl World {
     }
 }
 
-/// News must be of the present life, never unknown, and marked where it differs from what was told before.
+/// News must be of the present life, never unknown, and marked where it differs from what was told
+/// before.
 fn hear(told: &mut HashMap<CheckId, (Incarnation, Option<Health>)>, update: &StatusUpdate) {
     let (incarnation, health) = told.get_mut(&update.id).unwrap();
     assert_eq!(*incarnation, update.incarnation);

@@ -11,8 +11,8 @@ use crate::schedule::Nanos;
 
 const LABELS: usize = Outcome::LABELS.len();
 
-/// One shard's figures. Written by its thread alone, read by anybody, never locked; figures read together may be apart by
-/// a probe or two.
+/// One shard's figures. Written by its thread alone, read by anybody, never locked; figures read
+/// together may be apart by a probe or two.
 #[derive(Debug)]
 pub(crate) struct Gauges {
     pub(crate) checks: AtomicUsize,
@@ -20,7 +20,8 @@ pub(crate) struct Gauges {
     pub(crate) waiting: AtomicUsize,
     /// When the latest turn of the loop began.
     turned: AtomicU64,
-    /// When the loop should do something next: the begin of a turn that lasts, the time of the next one, or never.
+    /// When the loop should do something next: the begin of a turn that lasts, the time of the next
+    /// one, or never.
     expected: AtomicU64,
     started: AtomicU64,
     results: [AtomicU64; LABELS],
@@ -63,7 +64,8 @@ impl Gauges {
         self.expected.store(now, Relaxed);
     }
 
-    /// The turn is over, and the next one is due then; `None` while only a command or the end of a probe brings one about.
+    /// The turn is over, and the next one is due then; `None` while only a command or the end of a
+    /// probe brings one about.
     pub(crate) fn turn_ended(&self, next: Option<Nanos>) {
         self.expected.store(next.unwrap_or(Nanos::MAX), Relaxed);
     }
@@ -107,14 +109,17 @@ impl Gauges {
 pub struct Heartbeat {
     /// The shard, counted from 0.
     pub shard: usize,
-    /// How long ago its loop began its latest turn. A shard with nothing to do has none for as long as that lasts.
+    /// How long ago its loop began its latest turn. A shard with nothing to do has none for as long
+    /// as that lasts.
     pub last_turn: Duration,
-    /// How long its loop has been expected to do something and has not: zero while it waits for what is not due yet.
-    /// Milliseconds are usual under load. A shard that hangs has a value that grows for as long as it does.
+    /// How long its loop has been expected to do something and has not: zero while it waits for
+    /// what is not due yet. Milliseconds are usual under load. A shard that hangs has a value that
+    /// grows for as long as it does.
     pub overdue: Duration,
 }
 
-/// A local fault that is going on: probes of a shard end inconclusive because of it, or did so seconds ago.
+/// A local fault that is going on: probes of a shard end inconclusive because of it, or did so
+/// seconds ago.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Episode {
@@ -140,8 +145,8 @@ pub struct ManagerStats {
     pub waiting: usize,
     /// Probes started.
     pub started: u64,
-    /// Probes ended, by the label of their outcome: every one of [`Outcome::LABELS`], in that order. A probe of a check
-    /// that was removed meanwhile is not among them.
+    /// Probes ended, by the label of their outcome: every one of [`Outcome::LABELS`], in that
+    /// order. A probe of a check that was removed meanwhile is not among them.
     pub results: Vec<(&'static str, u64)>,
     /// How much later than due probes started, since the start or the last reset.
     pub lateness: Lateness,
@@ -151,7 +156,8 @@ pub struct ManagerStats {
     pub stalled: Duration,
     /// Local faults that are going on. Empty is what a server that is ready has.
     pub episodes: Vec<Episode>,
-    /// Episodes that began, over all shards, by the label of their fault: every local one of [`Outcome::LABELS`].
+    /// Episodes that began, over all shards, by the label of their fault: every local one of
+    /// [`Outcome::LABELS`].
     pub episodes_begun: Vec<(&'static str, u64)>,
 }
 

@@ -1,14 +1,18 @@
-//! A manager step by step: its cores under the caller's clock, without a thread, a runtime or a socket.
+//! A manager step by step: its cores under the caller's clock, without a thread, a runtime or a
+//! socket.
 //!
-//! [`Manager`](crate::Manager) and its shards drive the same cores with real clocks and queues between them. Whoever wants
-//! to choose every interleaving and every instant (a simulation, a test of hours in a second) drives them through
-//! [`Stepped`]. All times are nanoseconds since the start of this manager and must not run backwards.
+//! [`Manager`](crate::Manager) and its shards drive the same cores with real clocks and queues
+//! between them. Whoever wants to choose every interleaving and every instant (a simulation, a test
+//! of hours in a second) drives them through [`Stepped`]. All times are nanoseconds since the start
+//! of this manager and must not run backwards.
 //!
-//! A change of the set takes two steps, as it does between threads: [`plan`](Stepped::plan) it, then let each shard
-//! [`apply`](SteppedShard::apply) its orders, in the order in which they were planned. A turn of a shard is
-//! [`begin_turn`](SteppedShard::begin_turn), [`complete`](SteppedShard::complete) for each probe that has ended,
-//! [`start`](SteppedShard::start) until it gives none, [`updates`](SteppedShard::updates), [`end_turn`](SteppedShard::end_turn);
-//! the next one is due at [`next_wake`](SteppedShard::next_wake), or when an order or the report of a probe comes.
+//! A change of the set takes two steps, as it does between threads: [`plan`](Stepped::plan) it,
+//! then let each shard [`apply`](SteppedShard::apply) its orders, in the order in which they were
+//! planned. A turn of a shard is [`begin_turn`](SteppedShard::begin_turn),
+//! [`complete`](SteppedShard::complete) for each probe that has ended,
+//! [`start`](SteppedShard::start) until it gives none, [`updates`](SteppedShard::updates),
+//! [`end_turn`](SteppedShard::end_turn); the next one is due at
+//! [`next_wake`](SteppedShard::next_wake), or when an order or the report of a probe comes.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -53,13 +57,14 @@ pub struct Planned {
 #[derive(Debug)]
 pub struct Orders(Vec<Order>);
 
-/// One order, to look at. Slots are places in the table of one shard. The grid of a pace is `offsets` behind the multiples of
-/// its interval: those of [`Pace::Steady`], [`Pace::Changing`] and [`Pace::Down`].
+/// One order, to look at. Slots are places in the table of one shard. The grid of a pace is
+/// `offsets` behind the multiples of its interval: those of [`Pace::Steady`], [`Pace::Changing`]
+/// and [`Pace::Down`].
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "fields are named by their types")]
 pub enum Deed {
-    /// A check begins; its first probe is due `after` from when the order is applied, and the start delay later if nothing
-    /// is known of it.
+    /// A check begins; its first probe is due `after` from when the order is applied, and the start
+    /// delay later if nothing is known of it.
     Add {
         slot: u32,
         id: CheckId,
@@ -102,7 +107,8 @@ impl Stepped {
         }
     }
 
-    /// Takes what an earlier process exported; it is remembered for `keep` from the start of this one.
+    /// Takes what an earlier process exported; it is remembered for `keep` from the start of this
+    /// one.
     pub fn inherit(&mut self, remembered: Vec<Remembered>, keep: Duration) {
         self.registry.inherit(remembered, nanos(keep), |_| None);
     }
@@ -142,12 +148,14 @@ impl SteppedShard {
         self.core.begin_turn(now);
     }
 
-    /// A probe ended, with `outcome` at `ended`; it was first polled at `began`. Ignored when its check is no more.
+    /// A probe ended, with `outcome` at `ended`; it was first polled at `began`. Ignored when its
+    /// check is no more.
     pub fn complete(&mut self, Flight(flight): Flight, outcome: Outcome, began: u64, ended: u64) {
         self.core.complete(ProbeReport { flight, result: outcome.into(), began, ended });
     }
 
-    /// The next probe to start, if one is due and there is room for it. `wall` is what its status will say.
+    /// The next probe to start, if one is due and there is room for it. `wall` is what its status
+    /// will say.
     pub fn start(&mut self, now: u64, wall: SystemTime) -> Option<(Flight, Arc<CheckSpec>)> {
         self.core.start(now, wall, |_| false).map(|start| (Flight(start.flight), start.spec))
     }
@@ -168,7 +176,8 @@ impl SteppedShard {
         self.core.end_turn(now);
     }
 
-    /// When the next turn is due; `None` while only an order or the report of a probe gives one something to do.
+    /// When the next turn is due; `None` while only an order or the report of a probe gives one
+    /// something to do.
     #[must_use]
     pub fn next_wake(&self) -> Option<u64> {
         self.core.next_wake()

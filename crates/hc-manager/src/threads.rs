@@ -104,7 +104,8 @@ impl Threads {
             let notice = ExitNotice { shard, exits: notices.clone() };
             let (make_prober, sink, stop) = (Arc::clone(&make_prober), Arc::clone(sink), stop.clone());
             let made = made.clone();
-            // The thread first: a runtime that no thread takes would be dropped here, which panics inside of another one.
+            // The thread first: a runtime that no thread takes would be dropped here, which panics
+            // inside of another one.
             let (hand_over, handed_over) = sync_channel::<runtime::Runtime>(1);
             let thread = Builder::new()
                 .name(format!("hc-shard-{shard}"))
@@ -126,8 +127,8 @@ impl Threads {
             links.push(ShardLink { commands, gauges, thread: Some(thread) });
         }
         drop(made);
-        // What the probers open is open when this returns, so that a lack of descriptors shows now. One that panics is
-        // found out by whoever runs the manager.
+        // What the probers open is open when this returns, so that a lack of descriptors shows now.
+        // One that panics is found out by whoever runs the manager.
         for _ in 0..shards {
             let _ = is_made.recv();
         }
@@ -176,7 +177,8 @@ impl Threads {
         }
     }
 
-    /// Joins a thread that gave its notice, which is the last thing it does. The error is the message of its panic.
+    /// Joins a thread that gave its notice, which is the last thing it does. The error is the
+    /// message of its panic.
     fn join(&mut self, shard: usize) -> Result<(), String> {
         match self.links.get_mut(shard).and_then(|link| link.thread.take()) {
             Some(thread) => thread.join().map_err(|panic| panic_message(&*panic)),

@@ -1,9 +1,9 @@
 //! Which checks of a shard are due, and which one next.
 //!
-//! A heap of 16 bytes an entry, with entries that no longer hold left in it until they surface or outnumber the others.
-//! Against a timing wheel it keeps exact instants, wakes nobody for a cascade, and knows the next instant at once; at a
-//! million checks both cost some hundred nanoseconds a probe, mostly in cache misses, beside tens of microseconds for the
-//! probe itself.
+//! A heap of 16 bytes an entry, with entries that no longer hold left in it until they surface or
+//! outnumber the others. Against a timing wheel it keeps exact instants, wakes nobody for a
+//! cascade, and knows the next instant at once; at a million checks both cost some hundred
+//! nanoseconds a probe, mostly in cache misses, beside tens of microseconds for the probe itself.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -16,7 +16,8 @@ const NEVER: Nanos = Nanos::MAX;
 /// Entries that may be out of date before a sweep is thought of.
 const SLACK: usize = 1024;
 
-/// An instant at which a slot becomes due. `stamp` tells apart all entries that the slot ever had, up to 2^32 arms.
+/// An instant at which a slot becomes due. `stamp` tells apart all entries that the slot ever had,
+/// up to 2^32 arms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     at: Nanos,
@@ -31,7 +32,8 @@ struct Armed {
     stamp: u32,
 }
 
-/// At most one instant for each slot; slots that are due wait in a queue, the one that came first at its head.
+/// At most one instant for each slot; slots that are due wait in a queue, the one that came first
+/// at its head.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     slots: Vec<Armed>,

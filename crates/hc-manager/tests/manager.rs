@@ -357,7 +357,8 @@ async fn what_an_earlier_process_knew_counts_but_is_not_told_unheard() {
         .map(|update| (update.status.health, update.status.failures, update.transition))
         .take(1)
         .collect();
-    // Two failures are survived, and contradict what is remembered: nothing is told of it. The third is news.
+    // Two failures are survived, and contradict what is remembered: nothing is told of it. The
+    // third is news.
     assert_eq!(told, [(Health::Unhealthy, 10, true)]);
     assert_eq!(rig.journal.statuses(1)[0].status.successes, 100);
     rig.end().await.unwrap();
@@ -459,7 +460,8 @@ async fn stopping_drops_what_is_in_flight_and_ends_the_handle() {
     assert_eq!(manager.export().await.unwrap_err().to_string(), "the manager has ended");
 }
 
-/// A prober that does not come back, as none should be: it blocks its thread until the test lets go.
+/// A prober that does not come back, as none should be: it blocks its thread until the test lets
+/// go.
 struct Blocking(Arc<std::sync::Barrier>);
 
 impl hc_types::Prober for Blocking {

@@ -63,8 +63,9 @@ impl World {
         }
     }
 
-    /// The largest part of the arrivals of an interval, of those that `of` lets through, that lies in any 1 % of it: in
-    /// thousandths, over `rounds` intervals from `from` on. Every check is probed once an interval.
+    /// The largest part of the arrivals of an interval, of those that `of` lets through, that lies
+    /// in any 1 % of it: in thousandths, over `rounds` intervals from `from` on. Every check is
+    /// probed once an interval.
     fn fullest(&self, from: u64, rounds: u64, of: impl Fn(&Target) -> bool) -> usize {
         let until = from + rounds * INTERVAL;
         let at: Vec<u64> = self
@@ -104,7 +105,8 @@ fn check_evenness(addresses: u64, ports: u64) {
     world.run(3 * INTERVAL);
     let ten = world.now;
     world.run(10 * INTERVAL);
-    // An engine that restarts calls everything by another name, and everything is probed at once for it.
+    // An engine that restarts calls everything by another name, and everything is probed at once
+    // for it.
     world.set(set(1 << 40));
     let restarted = world.now + INTERVAL;
     world.run(3 * INTERVAL);
@@ -137,7 +139,8 @@ fn many_checks_arrive_evenly() {
     check_evenness(10_000, 1);
 }
 
-/// Checks of one backend that fail together are even over the down interval soon, and over the fast one while they rise.
+/// Checks of one backend that fail together are even over the down interval soon, and over the fast
+/// one while they rise.
 #[test]
 fn checks_that_fail_together_arrive_evenly_at_each_pace() {
     const COUNT: u64 = 400;

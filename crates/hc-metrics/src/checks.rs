@@ -47,8 +47,9 @@ impl Check {
         [("check", name.map_or_else(|| self.id.0.to_string().into(), Cow::from))]
     }
 
-    /// Everything that does not change while the check runs. Its own labels have `label_` before their names, so that they
-    /// cannot be taken for ours; signs that Prometheus does not allow become `_`.
+    /// Everything that does not change while the check runs. Its own labels have `label_` before
+    /// their names, so that they cannot be taken for ours; signs that Prometheus does not allow
+    /// become `_`.
     fn facts(&self) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
         let [(name, value)] = self.name();
         let target = self.spec.target();

@@ -1,7 +1,8 @@
 //! Metrics of hc-server, for Prometheus.
 //!
-//! [`Metrics`] counts what shards find, some atomic additions a probe. What is a state and no count is given at the time of a scrape, as a
-//! [`Snapshot`]. `docs/reference/metrics.md` lists every metric.
+//! [`Metrics`] counts what shards find, some atomic additions a probe. What is a state and no count
+//! is given at the time of a scrape, as a [`Snapshot`]. `docs/reference/metrics.md` lists every
+//! metric.
 //!
 //! ```
 //! use hc_metrics::{Format, Metrics, Snapshot};

@@ -37,7 +37,8 @@ pub struct Snapshot {
     pub held: Vec<(&'static str, u64)>,
     /// Changes of health since the start: to healthy, and to unhealthy.
     pub transitions: (u64, u64),
-    /// Failures that are held because a check that theirs depends on is down, or has said nothing yet.
+    /// Failures that are held because a check that theirs depends on is down, or has said nothing
+    /// yet.
     pub dependents_held: u64,
     /// Overrides that stand, by kind.
     pub overrides: Vec<(&'static str, u64)>,
@@ -101,8 +102,8 @@ pub struct Sandbox {
 /// Durations that were counted elsewhere.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Histogram {
-    /// Upper limits, rising, and how many durations are within each and above the one before. What is above the last one is
-    /// known from `count`.
+    /// Upper limits, rising, and how many durations are within each and above the one before. What
+    /// is above the last one is known from `count`.
     pub buckets: Vec<(Duration, u64)>,
     /// All together.
     pub sum: Duration,

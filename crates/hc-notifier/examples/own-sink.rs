@@ -1,7 +1,7 @@
 //! A sink of your own: where checks stand, written to a pipe, a socket or standard output.
 //!
-//! The notifier decides what is delivered when, and sends again what did not arrive; a sink only says whether it did.
-//! `cargo run -p hc-notifier --example own-sink` tells of one check.
+//! The notifier decides what is delivered when, and sends again what did not arrive; a sink only
+//! says whether it did. `cargo run -p hc-notifier --example own-sink` tells of one check.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -22,7 +22,8 @@ impl<W: Write + Send + 'static> Delivery for Lines<W> {
     /// Resolves when it can take a batch. A sink over the network connects here.
     async fn ready(&self) {}
 
-    /// An error means that the batch may not have arrived: it is sent again, with what is true by then.
+    /// An error means that the batch may not have arrived: it is sent again, with what is true by
+    /// then.
     async fn deliver(&self, batch: Batch) -> Result<(), DeliveryError> {
         let mut output = self.0.lock().map_err(|_| DeliveryError::new("an earlier write panicked"))?;
         for check in batch.statuses {
@@ -33,7 +34,8 @@ impl<W: Write + Send + 'static> Delivery for Lines<W> {
     }
 }
 
-/// Tells `output` of one check that is healthy. In a program the updates come from hc-manager, whose `Sink` the view is.
+/// Tells `output` of one check that is healthy. In a program the updates come from hc-manager,
+/// whose `Sink` the view is.
 pub(crate) async fn run<W: Write + Send + 'static>(
     output: Arc<Mutex<W>>,
 ) -> Result<(), Box<dyn std::error::Error>> {

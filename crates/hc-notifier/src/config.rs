@@ -17,10 +17,11 @@ use std::time::Duration;
 pub struct NotifierConfig {
     /// How long the first news of a batch waits for more. Default 100 ms; zero sends each at once.
     pub batch_delay: Duration,
-    /// At this many notifications a batch goes out at once; no batch holds more. Default 100; 1 means 1.
+    /// At this many notifications a batch goes out at once; no batch holds more. Default 100; 1
+    /// means 1.
     pub batch_size: NonZeroUsize,
-    /// Every check is told again within this time, changed or not. Default 15 s. Seven eighths of it are planned with,
-    /// so that the rest is left for the delivery.
+    /// Every check is told again within this time, changed or not. Default 15 s. Seven eighths of
+    /// it are planned with, so that the rest is left for the delivery.
     pub notify_interval: Duration,
 }
 

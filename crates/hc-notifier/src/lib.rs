@@ -1,13 +1,17 @@
 //! Delivers to one consumer where checks stand, without ever losing the latest state of one.
 //!
-//! The statuses are in a [`View`], once for all consumers. An [`Outbox`] keeps which of them its consumer has not got yet
-//! and decides what is delivered when; [`SharedOutbox`] follows the view as one of its outlets; [`NotifierTask`] empties it
-//! through a [`Delivery`], of which this crate does not know how it travels.
+//! The statuses are in a [`View`], once for all consumers. An [`Outbox`] keeps which of them its
+//! consumer has not got yet and decides what is delivered when; [`SharedOutbox`] follows the view
+//! as one of its outlets; [`NotifierTask`] empties it through a [`Delivery`], of which this crate
+//! does not know how it travels.
 //!
-//! - A transition waits at most `batch_delay` for company and is delivered oldest first, at most `batch_size` in a batch.
-//! - A batch that was not delivered is sent again, with what is true *then*, after a pause that doubles from 100 ms to 2 s.
+//! - A transition waits at most `batch_delay` for company and is delivered oldest first, at most
+//!   `batch_size` in a batch.
+//! - A batch that was not delivered is sent again, with what is true *then*, after a pause that
+//!   doubles from 100 ms to 2 s.
 //! - Every check is delivered again within `notify_interval`, evenly spread and never in a burst.
-//! - A consumer that is slow or hangs blocks nobody: 24 bytes a check is all that its outbox ever needs.
+//! - A consumer that is slow or hangs blocks nobody: 24 bytes a check is all that its outbox ever
+//!   needs.
 //! - Nothing of a check is delivered before its first report.
 //!
 //! ```

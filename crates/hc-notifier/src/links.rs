@@ -1,7 +1,7 @@
 //! The links of the outbox, one for each row of the table, and the queues that they stand in.
 //!
-//! A check is in at most one queue, so the queues are linked through the links: moving one costs a few writes and no
-//! memory, however many there are.
+//! A check is in at most one queue, so the queues are linked through the links: moving one costs a
+//! few writes and no memory, however many there are.
 
 use hc_view::Slot;
 
@@ -28,7 +28,8 @@ pub(crate) enum Place {
 /// One check. A million of them may exist.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Link {
-    /// In nanoseconds since the outbox began: when it became pending or was put in flight, when it was delivered.
+    /// In nanoseconds since the outbox began: when it became pending or was put in flight, when it
+    /// was delivered.
     pub(crate) since: u64,
     previous: u32,
     next: u32,
@@ -82,7 +83,8 @@ impl Links {
         self.links[index] = Link { place: Place::Unreported, ..Link::VACANT };
     }
 
-    /// The check of a slot, whose link is in no queue, has ended. Gives the memory back with the last one.
+    /// The check of a slot, whose link is in no queue, has ended. Gives the memory back with the
+    /// last one.
     pub(crate) fn forget(&mut self, at: u32) {
         self.links[at as usize] = Link::VACANT;
         self.used -= 1;
@@ -137,7 +139,8 @@ impl Links {
         queue.len += 1;
     }
 
-    /// Takes an entry out of the queue that it is in, which must be this one. Its place is then the caller's to say.
+    /// Takes an entry out of the queue that it is in, which must be this one. Its place is then the
+    /// caller's to say.
     pub(crate) fn unlink(&mut self, queue: &mut Queue, at: u32) {
         let Link { previous, next, place, .. } = *self.get(at);
         debug_assert_eq!(place, queue.place);

@@ -10,9 +10,9 @@
 //!   Delivered, InFlight ── in_effect(full) ──► Resend ── take() ──► InFlight
 //! ```
 //!
-//! A check that changes while a batch with it is in flight leaves `InFlight` for `Pending`, so the end of that batch finds
-//! it elsewhere and cannot count the change as delivered. Likewise a check that begins in the slot of another one is
-//! `Unreported` first.
+//! A check that changes while a batch with it is in flight leaves `InFlight` for `Pending`, so the
+//! end of that batch finds it elsewhere and cannot count the change as delivered. Likewise a check
+//! that begins in the slot of another one is `Unreported` first.
 
 use std::time::{Duration, Instant};
 
@@ -67,8 +67,9 @@ pub struct Stats {
 
 /// What one consumer has not got yet. The statuses themselves are in the [`Table`].
 ///
-/// One batch is in flight at a time: after [`take`](Self::take) comes [`delivered`](Self::delivered) or
-/// [`failed`](Self::failed). Instants that run backwards do no harm beyond a batch that comes early or late.
+/// One batch is in flight at a time: after [`take`](Self::take) comes
+/// [`delivered`](Self::delivered) or [`failed`](Self::failed). Instants that run backwards do no
+/// harm beyond a batch that comes early or late.
 #[derive(Debug)]
 pub struct Outbox {
     config: NotifierConfig,
@@ -81,7 +82,8 @@ pub struct Outbox {
     resend: Queue,
     delivered: Queue,
     in_flight: Vec<u32>,
-    /// The batch in flight was made before the latest full set: its failure says nothing about who sent that.
+    /// The batch in flight was made before the latest full set: its failure says nothing about who
+    /// sent that.
     outdated: bool,
     pace: Pace,
     generation: Option<u64>,
@@ -119,8 +121,8 @@ impl Outbox {
         }
     }
 
-    /// A check begins in this slot, or begins again: what was queued of it is void, and nothing is delivered before its
-    /// first report.
+    /// A check begins in this slot, or begins again: what was queued of it is void, and nothing is
+    /// delivered before its first report.
     pub fn begin(&mut self, slot: Slot) {
         self.void(slot.0);
         self.links.begin(slot);
@@ -134,8 +136,8 @@ impl Outbox {
         }
     }
 
-    /// A row has something new. A transition and the first report of a check are delivered at once, the rest with the next
-    /// refresh. Says whether [`due`](Self::due) may have come nearer.
+    /// A row has something new. A transition and the first report of a check are delivered at once,
+    /// the rest with the next refresh. Says whether [`due`](Self::due) may have come nearer.
     pub fn reported(&mut self, report: Report, now: Instant) -> bool {
         let Report { slot: Slot(at), transition } = report;
         match self.links.place(at) {
@@ -151,8 +153,9 @@ impl Outbox {
         self.pending.len() == 1 || self.waiting() == self.config.batch_size.get()
     }
 
-    /// A set of checks is in effect. A `full` one queues every known status for resending, behind pending transitions, and
-    /// ends any back-off, also when the batch in flight fails: its arrival proves that the consumer is connected.
+    /// A set of checks is in effect. A `full` one queues every known status for resending, behind
+    /// pending transitions, and ends any back-off, also when the batch in flight fails: its arrival
+    /// proves that the consumer is connected.
     pub fn in_effect(&mut self, generation: Option<u64>, full: bool, now: Instant) {
         self.generation = generation;
         if !full {
@@ -205,8 +208,8 @@ impl Outbox {
         Some(self.pace.due(self.known, batch_size, oldest.since))
     }
 
-    /// Makes a batch of what `table` says now, if one is due: transitions first, then what is sent once more, then the
-    /// checks whose turn of the refresh it is, while there is room.
+    /// Makes a batch of what `table` says now, if one is due: transitions first, then what is sent
+    /// once more, then the checks whose turn of the refresh it is, while there is room.
     pub fn take(&mut self, table: &Table, now: Instant) -> Option<Batch> {
         match self.due() {
             Due::At(due) if due <= now => {}
@@ -258,8 +261,9 @@ impl Outbox {
         self.resume();
     }
 
-    /// It is not certain that the consumer has the batch: all that is in it is pending again, in its order and before all
-    /// else, after a pause of 100 ms that doubles with each failure in a row up to 2 s.
+    /// It is not certain that the consumer has the batch: all that is in it is pending again, in
+    /// its order and before all else, after a pause of 100 ms that doubles with each failure in a
+    /// row up to 2 s.
     pub fn failed(&mut self, error: &DeliveryError, now: Instant) {
         for at in std::mem::take(&mut self.in_flight).into_iter().rev() {
             if matches!(self.links.place(at), Place::Vacant | Place::Unreported) {
@@ -278,8 +282,8 @@ impl Outbox {
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
     }
 
-    /// From now on transitions are due at once and nothing is refreshed; when all is delivered, [`due`](Self::due) says
-    /// [`Due::Never`].
+    /// From now on transitions are due at once and nothing is refreshed; when all is delivered,
+    /// [`due`](Self::due) says [`Due::Never`].
     pub fn drain(&mut self) {
         self.draining = true;
         self.resume();

@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-/// A refresh goes out when a sixteenth of the checks may be told, or a full batch: few batches, no bursts.
+/// A refresh goes out when a sixteenth of the checks may be told, or a full batch: few batches, no
+/// bursts.
 const SLICES: u64 = 16;
 
-/// Hands out the right to tell checks again, at so many in a second that all have their turn within one cycle.
+/// Hands out the right to tell checks again, at so many in a second that all have their turn within
+/// one cycle.
 ///
 /// Instants are nanoseconds since the outbox began.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     /// In this time each check has its turn.
     cycle: u64,
-    /// A check that had no turn for so long is told out of turn: the number of checks fell, and the pace with it.
+    /// A check that had no turn for so long is told out of turn: the number of checks fell, and the
+    /// pace with it.
     deadline: u64,
     /// The right to tell has been used up to here.
     used_to: u64,
@@ -29,7 +32,8 @@ impl Pace {
         self.used_to = now;
     }
 
-    /// When the next refresh of `checks` checks is due, of which the one told longest ago was told at `oldest`.
+    /// When the next refresh of `checks` checks is due, of which the one told longest ago was told
+    /// at `oldest`.
     pub(crate) fn due(&self, checks: usize, batch_size: usize, oldest: u64) -> u64 {
         let checks = (checks as u64).max(1);
         let slice = (checks / SLICES).clamp(1, batch_size as u64);
@@ -42,7 +46,8 @@ impl Pace {
         told.saturating_add(self.deadline)
     }
 
-    /// How many of `checks` checks may be told now. Rights that were not used while nothing could be delivered expire.
+    /// How many of `checks` checks may be told now. Rights that were not used while nothing could
+    /// be delivered expire.
     pub(crate) fn allowed(&mut self, checks: usize, now: u64) -> u64 {
         let checks = (checks as u64).max(1);
         let kept = (self.cycle / SLICES).max(muldiv_up(1, self.cycle, checks));

@@ -9,7 +9,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{DeliveryError, Due, NotifierConfig, Outbox, Stats};
 
-/// An [`Outbox`] behind one lock, which is held for as long as it takes to move a few links; never for a delivery.
+/// An [`Outbox`] behind one lock, which is held for as long as it takes to move a few links; never
+/// for a delivery.
 ///
 /// Where both locks are needed, that of the [`View`] is taken first.
 #[derive(Debug)]
@@ -38,7 +39,8 @@ impl SharedOutbox {
     /// Dropping the future has no effect.
     pub(crate) async fn due(&self) -> bool {
         loop {
-            // `notify_one` leaves a permit behind, so a change between the look and the wait is not missed.
+            // `notify_one` leaves a permit behind, so a change between the look and the wait is not
+            // missed.
             let due = self.lock().due();
             match due {
                 Due::Never => return false,
@@ -52,7 +54,8 @@ impl SharedOutbox {
         }
     }
 
-    /// A batch of what the view says now, if one is due. Under both locks, so that no set comes into effect in between.
+    /// A batch of what the view says now, if one is due. Under both locks, so that no set comes
+    /// into effect in between.
     pub(crate) fn take(&self, view: &View) -> Option<Batch> {
         view.read(|table| self.lock().take(table, now()))
     }
@@ -70,7 +73,8 @@ impl SharedOutbox {
         self.changed.notify_one();
     }
 
-    /// The outbox is whole after each of its calls' single steps, so a panic elsewhere is no reason to stop.
+    /// The outbox is whole after each of its calls' single steps, so a panic elsewhere is no reason
+    /// to stop.
     fn lock(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }

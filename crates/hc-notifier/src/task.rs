@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Delivery, DeliveryError, SharedOutbox};
 
-/// Takes batches from a [`SharedOutbox`] and gives them to a [`Delivery`], one at a time, until it is told to end.
+/// Takes batches from a [`SharedOutbox`] and gives them to a [`Delivery`], one at a time, until it
+/// is told to end.
 #[derive(Debug)]
 pub struct NotifierTask<D> {
     view: Arc<View>,
@@ -22,8 +23,9 @@ pub struct NotifierTask<D> {
 }
 
 impl<D: Delivery> NotifierTask<D> {
-    /// A task that delivers from `view` what `outbox`, which must be one of its outlets, has queued. It ends after `shutdown`. It then tells at once what is left to tell, for at most `grace`, and does not
-    /// wait for a consumer that is not there.
+    /// A task that delivers from `view` what `outbox`, which must be one of its outlets, has
+    /// queued. It ends after `shutdown`. It then tells at once what is left to tell, for at most
+    /// `grace`, and does not wait for a consumer that is not there.
     #[must_use]
     pub fn new(
         view: Arc<View>,
@@ -42,7 +44,8 @@ impl<D: Delivery> NotifierTask<D> {
         self
     }
 
-    /// Runs until the shutdown is done; never ends before. Says how many checks had news that could not be told.
+    /// Runs until the shutdown is done; never ends before. Says how many checks had news that could
+    /// not be told.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the batch under way in the outbox for ever: end it by `shutdown`.
@@ -85,7 +88,8 @@ impl<D: Delivery> NotifierTask<D> {
         }
     }
 
-    /// The first failure in a row is loud, and so is the end of the row; each one between is in the statistics.
+    /// The first failure in a row is loud, and so is the end of the row; each one between is in the
+    /// statistics.
     fn log(&self, result: &Result<(), DeliveryError>, notifications: usize) {
         let consumer = self.name();
         match (result, self.outbox.stats().failures_in_a_row) {

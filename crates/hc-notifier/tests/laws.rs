@@ -220,8 +220,8 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
-    /// Whatever fails in between: when all is quiet, the consumer knows the latest state of each check, soon, and the
-    /// latest counts within the interval.
+    /// Whatever fails in between: when all is quiet, the consumer knows the latest state of each
+    /// check, soon, and the latest counts within the interval.
     #[test]
     fn the_latest_state_is_never_lost(
         batch_size in 1usize..8,
@@ -282,7 +282,8 @@ fn change() -> impl Strategy<Value = Change> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
-    /// While deliveries work, no check goes undelivered for longer than the interval, however the set grows and shrinks.
+    /// While deliveries work, no check goes undelivered for longer than the interval, however the
+    /// set grows and shrinks.
     #[test]
     fn every_check_is_told_within_the_interval(
         changes in prop::collection::vec((change(), 0u64..20_000), 1..12),

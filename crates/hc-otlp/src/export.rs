@@ -21,7 +21,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Carries requests to a collector.
 pub trait Transport: Send + Sync + 'static {
-    /// Sends the bytes of an `ExportTraceServiceRequest`; gives those of the `ExportTraceServiceResponse`.
+    /// Sends the bytes of an `ExportTraceServiceRequest`; gives those of the
+    /// `ExportTraceServiceResponse`.
     ///
     /// # Errors
     /// [`TransportError`] when it is not certain that the collector has them.
@@ -68,8 +69,9 @@ impl<T: Transport> Exporter<T> {
         Self { spans, service, transport, failures: 0 }
     }
 
-    /// Sends spans in batches of up to 512, each at most a second after its first span, until `stop`; then what is queued, for at
-    /// most `grace`. While the collector is away the batch waits and the queue fills up.
+    /// Sends spans in batches of up to 512, each at most a second after its first span, until
+    /// `stop`; then what is queued, for at most `grace`. While the collector is away the batch
+    /// waits and the queue fills up.
     ///
     /// # Cancel safety
     /// Dropping the future loses the batch that is under way, uncounted.
@@ -89,8 +91,8 @@ impl<T: Transport> Exporter<T> {
         self.dropped(left);
     }
 
-    /// Takes spans until the batch is full or its first one has waited long enough. Says whether there are any: not when all
-    /// tracers are gone.
+    /// Takes spans until the batch is full or its first one has waited long enough. Says whether
+    /// there are any: not when all tracers are gone.
     async fn fill(&mut self, batch: &mut Vec<Span>) -> bool {
         if batch.is_empty() {
             let Some(probe) = self.spans.queue.recv().await else { return false };
@@ -128,7 +130,8 @@ impl<T: Transport> Exporter<T> {
         }
     }
 
-    /// Sends the batch once. It is empty afterwards unless it is to be sent again after a pause, which is the error.
+    /// Sends the batch once. It is empty afterwards unless it is to be sent again after a pause,
+    /// which is the error.
     async fn send(&mut self, batch: &mut Vec<Span>) -> Result<(), Duration> {
         let count = batch.len();
         match self.transport.send(self.request(batch)).await {

@@ -1,8 +1,9 @@
 //! Spans of probes for an OpenTelemetry collector.
 //!
-//! A [`Tracer`] observes updates of checks and queues a span for each probe of a check that is sampled. It never waits: a span for
-//! which the queue has no room is dropped and counted. An [`Exporter`] takes spans from the queue and gives them to a [`Transport`] as
-//! requests of OTLP 1.x in protobuf (`ExportTraceServiceRequest`); what its transport is, is the caller's part.
+//! A [`Tracer`] observes updates of checks and queues a span for each probe of a check that is
+//! sampled. It never waits: a span for which the queue has no room is dropped and counted. An
+//! [`Exporter`] takes spans from the queue and gives them to a [`Transport`] as requests of OTLP
+//! 1.x in protobuf (`ExportTraceServiceRequest`); what its transport is, is the caller's part.
 //!
 //! ```
 //! use hc_otlp::{Sampling, queue};
@@ -39,7 +40,8 @@ pub struct Sampling {
 type Chosen = Box<dyn Fn(Option<&Metadata>) -> bool + Send + Sync>;
 
 impl Sampling {
-    /// This share of all checks, from 0 to 1. Which ones is decided by their ids, so it is the same after a restart.
+    /// This share of all checks, from 0 to 1. Which ones is decided by their ids, so it is the same
+    /// after a restart.
     #[must_use]
     pub const fn ratio(ratio: f64) -> Self {
         Self { ratio, chosen: None }

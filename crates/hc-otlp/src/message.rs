@@ -1,6 +1,7 @@
-//! The messages of OTLP 1.x, as far as spans of probes need them: `opentelemetry/proto/trace/v1/trace.proto` and
-//! `collector/trace/v1/trace_service.proto` of open-telemetry/opentelemetry-proto. Fields keep their numbers for ever there, and a
-//! reader takes a field that is missing for its default.
+//! The messages of OTLP 1.x, as far as spans of probes need them:
+//! `opentelemetry/proto/trace/v1/trace.proto` and `collector/trace/v1/trace_service.proto` of
+//! open-telemetry/opentelemetry-proto. Fields keep their numbers for ever there, and a reader takes
+//! a field that is missing for its default.
 
 use prost::{Message, Oneof};
 
@@ -140,7 +141,8 @@ mod tests {
         (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
     }
 
-    /// The bytes were made by Google's protobuf for Python from the descriptors that opentelemetry-proto 0.33.1 has.
+    /// The bytes were made by Google's protobuf for Python from the descriptors that
+    /// opentelemetry-proto 0.33.1 has.
     #[test]
     fn a_request_is_what_other_writers_make_of_it() {
         let expected = concat!(

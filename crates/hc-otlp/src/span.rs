@@ -58,7 +58,8 @@ impl Probe {
         }
     }
 
-    /// A trace of its own: nothing called the probe. Phases are events at their ends, each with its length.
+    /// A trace of its own: nothing called the probe. Phases are events at their ends, each with its
+    /// length.
     pub(crate) fn span(&self) -> Span {
         let start = WallTime::from(self.start).nanos();
         let after =
@@ -119,7 +120,8 @@ impl Probe {
         attributes
     }
 
-    /// Unset for a probe that passed, as the specification of traces wants it of what is no application's own judgement.
+    /// Unset for a probe that passed, as the specification of traces wants it of what is no
+    /// application's own judgement.
     fn status(&self) -> Option<Status> {
         let message = match &self.found {
             Found::Verdict(Outcome::Pass(_)) => return None,

@@ -65,13 +65,14 @@ impl Arena {
         Self { seesaw, roots, next: AtomicU64::new(1), passed: AtomicU64::new(0) }
     }
 
-    /// Runs all cases, many at once, and returns every difference, and how many cases passed on both sides.
+    /// Runs all cases, many at once, and returns every difference, and how many cases passed on
+    /// both sides.
     ///
     /// # Errors
     /// When a case cannot be run.
     pub(crate) fn run(self, cases: Vec<Case>) -> Result<(Vec<Difference>, u64)> {
-        // Seesaw's ping hears every ICMP packet of the host, those of other cases included, and takes a longer one before
-        // its reply for a wrong checksum.
+        // Seesaw's ping hears every ICMP packet of the host, those of other cases included, and
+        // takes a longer one before its reply for a wrong checksum.
         let (pings, others): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| case.kind() == "icmp");
         let us = Arc::new(self);
         let mut differences = us.run_some(others, PARALLEL)?;
@@ -165,7 +166,8 @@ fn requests(case: &Case, server: &Running, from: usize) -> (String, String) {
         "http" => (http_words(&theirs), http_words(&ours)),
         "dns" => (dns_words(&theirs), dns_words(&ours)),
         "udp" => (byte_words(&theirs), byte_words(&ours)),
-        // A bare connect of ours is reset before it is accepted, and how much of a request is read depends on the script.
+        // A bare connect of ours is reset before it is accepted, and how much of a request is read
+        // depends on the script.
         _ => (String::new(), String::new()),
     }
 }
@@ -209,7 +211,8 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Holds the differences against the list. Only a run of all cases can say that an exception was not seen.
+    /// Holds the differences against the list. Only a run of all cases can say that an exception
+    /// was not seen.
     pub(crate) fn new(differences: Vec<Difference>, exceptions: &Exceptions, all: bool) -> Self {
         let counts = exceptions.count(&differences);
         Self {

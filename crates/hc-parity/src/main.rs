@@ -1,5 +1,6 @@
-//! Holds our probes against Seesaw's own: both run the same checks against the same scripted servers, and the verdicts and the
-//! requests must be equal, but for the exceptions that `docs/seesaw-parity.md` lists with their reasons.
+//! Holds our probes against Seesaw's own: both run the same checks against the same scripted
+//! servers, and the verdicts and the requests must be equal, but for the exceptions that
+//! `docs/seesaw-parity.md` lists with their reasons.
 
 mod case;
 mod cases;
@@ -58,7 +59,8 @@ fn main() -> ExitCode {
         Ok(None) => return say(USAGE, 0),
         Err(error) => return say(&format!("hc-parity: {error}\n{USAGE}"), 2),
     };
-    // The loopback of a namespace of our own: no foreign packets, no lack of ports, and the kernel does not answer pings.
+    // The loopback of a namespace of our own: no foreign packets, no lack of ports, and the kernel
+    // does not answer pings.
     match hc_testkit::network::in_own_network(move || run(&wanted)) {
         Ok(text) => say(&text, 0),
         Err(error) => say(&format!("hc-parity: {error:#}"), 1),

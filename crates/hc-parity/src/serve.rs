@@ -98,7 +98,8 @@ impl Server {
             }
             Self::Refusing => Running::Refusing(ClosedPort::reserve(ip)?),
             Self::RefusingDatagrams => {
-                // Bound, so that nobody else gets the port, and connected to another peer, so that what comes is refused.
+                // Bound, so that nobody else gets the port, and connected to another peer, so that
+                // what comes is refused.
                 let socket = UdpSocket::bind((ip, 0))?;
                 socket.connect((ip, 9))?;
                 Running::RefusingDatagrams { address: socket.local_addr()?, _held: socket }

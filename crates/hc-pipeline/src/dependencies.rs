@@ -11,8 +11,9 @@
 //!      └──(from any of them)── NextProbe ──────────────────────────────────────────────┘
 //! ```
 //!
-//! Every stage behind this one sees the failure only when it is passed on. What counts of a gateway is what its probes find, whatever consumers hear of
-//! it, but for health that an operator forces. A gateway that is paused holds nothing.
+//! Every stage behind this one sees the failure only when it is passed on. What counts of a gateway
+//! is what its probes find, whatever consumers hear of it, but for health that an operator forces.
+//! A gateway that is paused holds nothing.
 
 mod graph;
 
@@ -32,10 +33,12 @@ use graph::{Dependant, Gateway, Held, Wait};
 /// The name of the stage.
 pub(crate) const NAME: &str = "dependency";
 
-/// How soon a gateway that has failed, and is not down yet, is asked again while somebody waits for it.
+/// How soon a gateway that has failed, and is not down yet, is asked again while somebody waits for
+/// it.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// A check that is probed more rarely is asked at once when its gateways are back: its failure would be held until its next probe.
+/// A check that is probed more rarely is asked at once when its gateways are back: its failure
+/// would be held until its next probe.
 const LONG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The stage of dependencies. It costs nothing while no check depends on another.

@@ -24,7 +24,8 @@ pub struct Effects {
     pub(crate) decided: Vec<StatusUpdate>,
     /// Whose word consumers hear of these checks from now on, for all other stages.
     pub(crate) overruled: Vec<(CheckId, Word)>,
-    /// Checks that have just been muted, with the number of the override: it is to know what consumers have.
+    /// Checks that have just been muted, with the number of the override: it is to know what
+    /// consumers have.
     pub(crate) muted: Vec<(CheckId, u64)>,
     /// What happened to overrides, for the journal.
     pub(crate) changes: Vec<OverrideChange>,
@@ -34,7 +35,8 @@ pub struct Effects {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// Too many of its checks failed at once: their verdicts are held, a sample is probed. The alarm stands from here on.
+    /// Too many of its checks failed at once: their verdicts are held, a sample is probed. The
+    /// alarm stands from here on.
     Tripped {
         /// The group.
         group: Group,
@@ -54,7 +56,8 @@ pub enum Event {
         /// Why.
         cause: Cause,
     },
-    /// The sample passes, or few enough checks are down by now: the next probe of each held check decides.
+    /// The sample passes, or few enough checks are down by now: the next probe of each held check
+    /// decides.
     Recovered {
         /// The group.
         group: Group,

@@ -10,7 +10,8 @@ use hc_types::{CheckSpec, Mode};
 pub enum Grouping {
     /// All checks are one group.
     All,
-    /// Backends with the same first bits of their address. Numbers above the length of an address mean the whole of it.
+    /// Backends with the same first bits of their address. Numbers above the length of an address
+    /// mean the whole of it.
     Subnet {
         /// Bits of an IPv4 address.
         v4: u8,

@@ -11,8 +11,8 @@
 //!      └─────────────────────────────── NextProbe ───────────────────────────────────────────┘
 //! ```
 //!
-//! Only failures in `Window` count towards the share: those of the last `window`. When a group trips, they are released or
-//! rechecked with the others that it holds.
+//! Only failures in `Window` count towards the share: those of the last `window`. When a group
+//! trips, they are released or rechecked with the others that it holds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -30,8 +30,9 @@ pub(crate) const NAME: &str = "guard";
 
 /// Holds the verdicts of groups in which too many checks fail at once.
 ///
-/// A verdict is the step from healthy to unhealthy of a check that whoever is told takes for healthy. Everything else passes.
-/// Memory is bounded by the number of checks. Instants must not run backwards.
+/// A verdict is the step from healthy to unhealthy of a check that whoever is told takes for
+/// healthy. Everything else passes. Memory is bounded by the number of checks. Instants must not
+/// run backwards.
 #[derive(Debug)]
 pub struct Guard {
     config: GuardConfig,
@@ -330,7 +331,8 @@ impl Guard {
             }
             awaiting += 1;
             self.wait_for(id, Wait::NextProbe, cap);
-            // A verdict of which doubt is left should not be told just because the check is rarely probed.
+            // A verdict of which doubt is left should not be told just because the check is rarely
+            // probed.
             if later(now, spec.longest_interval() + spec.timeout()) >= cap {
                 out.probe.insert(id);
             }

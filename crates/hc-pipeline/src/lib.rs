@@ -1,40 +1,47 @@
 //! What consumers get of the statuses that shards find.
 //!
-//! A [`Pipeline`] stands between the shards and a [`View`](hc_view::View). [Observers](hc_types::Observer) see every update as
-//! it is. Then a chain of [`Stage`]s decides what is reported to consumers: a stage passes an update on, holds it back, or
-//! changes it. Readers of the view see both, where a check stands and what consumers get of it. Without a stage, and while all
-//! of them are idle, updates go straight into the view.
+//! A [`Pipeline`] stands between the shards and a [`View`](hc_view::View).
+//! [Observers](hc_types::Observer) see every update as it is. Then a chain of [`Stage`]s decides
+//! what is reported to consumers: a stage passes an update on, holds it back, or changes it.
+//! Readers of the view see both, where a check stands and what consumers get of it. Without a
+//! stage, and while all of them are idle, updates go straight into the view.
 //!
-//! To add a stage: implement [`Stage`] in a file of its own, and add it to the list that hc-server gives to
-//! [`Pipeline::new`].
+//! To add a stage: implement [`Stage`] in a file of its own, and add it to the list that hc-server
+//! gives to [`Pipeline::new`].
 //!
 //! # The guard
 //!
-//! Everything down at once is more often the checker's own network than all backends. When more than a share of the healthy
-//! checks of a [`Group`] fails within a window, the [`Guard`]
+//! Everything down at once is more often the checker's own network than all backends. When more
+//! than a share of the healthy checks of a [`Group`] fails within a window, the [`Guard`]
 //!
-//! 1. holds their verdicts, and those that follow in the group: consumers go on getting that they are healthy;
+//! 1. holds their verdicts, and those that follow in the group: consumers go on getting that they
+//!    are healthy;
 //! 2. has a sample of them probed at once, in a few quick rounds, and logs an alarm;
-//! 3. passes the held verdicts on if the sample fails in every round, or when [`GuardConfig::max_hold`] is over; if the sample
-//!    recovers, the next probe of each held check decides.
+//! 3. passes the held verdicts on if the sample fails in every round, or when
+//!    [`GuardConfig::max_hold`] is over; if the sample recovers, the next probe of each held check
+//!    decides.
 //!
-//! After verdicts were passed on, nothing is held again until the alarm is over: when no more than the share of the group is
-//! down, as the group is by then, without the checks that were down before the alarm and still are.
+//! After verdicts were passed on, nothing is held again until the alarm is over: when no more than
+//! the share of the group is down, as the group is by then, without the checks that were down
+//! before the alarm and still are.
 //!
-//! A verdict that has left cannot be called back, so every step from healthy to unhealthy waits for [`GuardConfig::window`],
-//! also that of a lone failure. Detection takes that much longer, all the time. Everything else, a recovery above all, passes
-//! at once. Failures that come more slowly than the window are never held.
+//! A verdict that has left cannot be called back, so every step from healthy to unhealthy waits for
+//! [`GuardConfig::window`], also that of a lone failure. Detection takes that much longer, all the
+//! time. Everything else, a recovery above all, passes at once. Failures that come more slowly than
+//! the window are never held.
 //!
-//! The guard remembers nothing across processes, and the first status of each life of an id passes, since a new consumer
-//! needs to know where checks stand. Inconclusive probes count neither as failed nor as passed.
+//! The guard remembers nothing across processes, and the first status of each life of an id passes,
+//! since a new consumer needs to know where checks stand. Inconclusive probes count neither as
+//! failed nor as passed.
 //!
 //! # Overrides
 //!
-//! What operators say goes before what probes find ([`Overrides`], always the stage before the guard): `force` gives consumers
-//! another health, `mute` lets them keep what they have, `pause` lets no probe begin. Each has an end or none, and a mute may
-//! stand in a part of each week. The machine of the check goes on learning the truth, which consumers get when the override is
-//! over. An override is of a name, or of what is checked: it waits for its check and finds it under another id. The guard neither
-//! holds what is forced nor takes it for evidence.
+//! What operators say goes before what probes find ([`Overrides`], always the stage before the
+//! guard): `force` gives consumers another health, `mute` lets them keep what they have, `pause`
+//! lets no probe begin. Each has an end or none, and a mute may stand in a part of each week. The
+//! machine of the check goes on learning the truth, which consumers get when the override is over.
+//! An override is of a name, or of what is checked: it waits for its check and finds it under
+//! another id. The guard neither holds what is forced nor takes it for evidence.
 //!
 //! [`Stages`] is all of this without locks, clock and task.
 //!

@@ -8,8 +8,8 @@
 //!   pause ──► no probe begins, so there is no news                    ──► over: probed at once
 //! ```
 //!
-//! A force goes before a mute, and of two forces the later one counts. Where the truth is not known when an override ends, since no
-//! probe has ended, consumers keep what they have until one has.
+//! A force goes before a mute, and of two forces the later one counts. Where the truth is not known
+//! when an override ends, since no probe has ended, consumers keep what they have until one has.
 
 mod book;
 mod window;
@@ -47,7 +47,8 @@ pub trait Names: Send + Sync + 'static {
         None
     }
 
-    /// The checks that depend on others, and a number that is another one after each change; `None` if it is still `seen`.
+    /// The checks that depend on others, and a number that is another one after each change; `None`
+    /// if it is still `seen`.
     fn dependants(&self, seen: u64) -> Option<(u64, Known)> {
         let _ = seen;
         None
@@ -100,8 +101,9 @@ impl std::fmt::Debug for Overrides {
 }
 
 impl Overrides {
-    /// With these overrides, from an earlier process; of those that are over at `wall`, which is now, the journal says so, and
-    /// they do nothing else. Checks that are paused are kept in `paused`.
+    /// With these overrides, from an earlier process; of those that are over at `wall`, which is
+    /// now, the journal says so, and they do nothing else. Checks that are paused are kept in
+    /// `paused`.
     #[must_use]
     pub fn new(
         names: Arc<dyn Names>,
@@ -147,7 +149,8 @@ impl Overrides {
         &self.book
     }
 
-    /// Adds overrides, all or none. Checks that have others already follow at once, others with [`know`](Self::know).
+    /// Adds overrides, all or none. Checks that have others already follow at once, others with
+    /// [`know`](Self::know).
     ///
     /// # Errors
     /// [`Refused`].
@@ -184,7 +187,8 @@ impl Overrides {
         ended
     }
 
-    /// What the journal is to say of overrides that were just set. Those that are over again are left out.
+    /// What the journal is to say of overrides that were just set. Those that are over again are
+    /// left out.
     pub(crate) fn set(&self, numbers: &[u64]) -> Vec<OverrideChange> {
         numbers.iter().filter_map(|number| self.change(*number, OverrideStep::Set)).collect()
     }
@@ -198,8 +202,9 @@ impl Overrides {
     /// A check that runs, which an override may be of.
     pub(crate) fn know(&mut self, check: &CheckView, now: Instant, out: &mut Effects) {
         let is_told = !matches!(check.reported, Reported::Nothing);
-        // Consumers get another status while no override is of the check. If the stage behind this one is not the reason, what
-        // the probes found has not come here: a stage before holds it back, also where an override that ended was told last.
+        // Consumers get another status while no override is of the check. If the stage behind this
+        // one is not the reason, what the probes found has not come here: a stage before holds it
+        // back, also where an override that ended was told last.
         let status = match &check.reported {
             Reported::Other(other) if other.by != guard::NAME => &other.status,
             _ => &check.status,

@@ -19,11 +19,13 @@ use crate::stages::{Moment, Stages};
 /// Overrides, or checks of them, that are gone through under the locks in one go.
 const AT_ONCE: usize = 64;
 
-/// What the shards write to. Observers see every update; then the stages decide what consumers get of it.
+/// What the shards write to. Observers see every update; then the stages decide what consumers get
+/// of it.
 ///
-/// Readers of the view see the status itself at once, also while a stage holds it back. What is held comes out again only
-/// while a [`PipelineTask`](crate::PipelineTask) runs. Without a stage, or while all of them are idle, updates go straight into
-/// the view: there is no further lock, table or copy.
+/// Readers of the view see the status itself at once, also while a stage holds it back. What is
+/// held comes out again only while a [`PipelineTask`](crate::PipelineTask) runs. Without a stage,
+/// or while all of them are idle, updates go straight into the view: there is no further lock,
+/// table or copy.
 pub struct Pipeline {
     view: Arc<View>,
     observers: Vec<Arc<dyn Observer>>,
@@ -105,14 +107,16 @@ impl Pipeline {
         self
     }
 
-    /// Whether there is a stage, so that a [`PipelineTask`](crate::PipelineTask) has something to do.
+    /// Whether there is a stage, so that a [`PipelineTask`](crate::PipelineTask) has something to
+    /// do.
     #[must_use]
     pub fn has_stages(&self) -> bool {
         self.has_stages
     }
 
-    /// Adds overrides, all or none, and gives their numbers. One takes the place of another one of its kind and subject. Those of
-    /// checks that have no override yet reach them with [`bind`](Self::bind); checks that begin later find theirs.
+    /// Adds overrides, all or none, and gives their numbers. One takes the place of another one of
+    /// its kind and subject. Those of checks that have no override yet reach them with
+    /// [`bind`](Self::bind); checks that begin later find theirs.
     ///
     /// # Errors
     /// [`Refused`]; then nothing has changed.
@@ -128,8 +132,9 @@ impl Pipeline {
         }
     }
 
-    /// The journal of the view says that these overrides were set: to be called after [`bind`](Self::bind), so that it knows
-    /// of which checks they are. Their end, and when they begin to stand and no longer do, is in the journal by itself.
+    /// The journal of the view says that these overrides were set: to be called after
+    /// [`bind`](Self::bind), so that it knows of which checks they are. Their end, and when they
+    /// begin to stand and no longer do, is in the journal by itself.
     pub fn announce(&self, numbers: &[u64]) {
         for numbers in numbers.chunks(AT_ONCE) {
             self.step(|stages, table, _, at| stages.announce(numbers, table, at));
@@ -163,7 +168,8 @@ impl Pipeline {
         Arc::clone(&known)
     }
 
-    /// The overrides as they are to be written down, and a number that is another one after each change of them.
+    /// The overrides as they are to be written down, and a number that is another one after each
+    /// change of them.
     #[must_use]
     pub fn overrides_to_keep(&self) -> (u64, Vec<Override>) {
         let stages = lock(&self.stages);
@@ -187,8 +193,8 @@ impl Pipeline {
             Some(due) if due <= Instant::now() => {
                 self.step(|stages, table, reports, at| stages.expire(table, reports, at));
             }
-            // `notify_one` leaves a permit behind, so a change between the look and the wait is not missed. Whether time
-            // came or a change did: the caller looks again.
+            // `notify_one` leaves a permit behind, so a change between the look and the wait is not
+            // missed. Whether time came or a change did: the caller looks again.
             Some(due) => drop(timeout_at(due, self.changed.notified()).await),
             None => self.changed.notified().await,
         }
@@ -247,7 +253,8 @@ impl Pipeline {
 
 impl Sink for Pipeline {
     fn begin(&self, id: CheckId, incarnation: Incarnation, spec: &Arc<CheckSpec>) {
-        // From here on the table drops updates of the life before, so none of them comes to a stage after this.
+        // From here on the table drops updates of the life before, so none of them comes to a stage
+        // after this.
         self.view.begin(id, incarnation, spec);
         if self.has_stages && !self.is_idle.load(Ordering::Acquire) {
             let check = (id, incarnation, spec);

@@ -31,7 +31,8 @@ pub(crate) enum Decision {
 }
 
 impl Recheck {
-    /// A recheck whose first round begins now. Of `failed`, which is sorted, the sample is taken evenly.
+    /// A recheck whose first round begins now. Of `failed`, which is sorted, the sample is taken
+    /// evenly.
     pub(crate) fn new(failed: &[CheckId], config: &GuardConfig) -> Self {
         let size = config.sample.get().min(failed.len());
         let sample = (0..size).filter_map(|place| failed.get(place * failed.len() / size));
@@ -51,7 +52,8 @@ impl Recheck {
         self.sample.values_mut().for_each(|answer| *answer = None);
     }
 
-    /// A probe of a check has ended with a verdict; of no interest unless the check is in the sample.
+    /// A probe of a check has ended with a verdict; of no interest unless the check is in the
+    /// sample.
     pub(crate) fn answer(
         &mut self,
         id: CheckId,

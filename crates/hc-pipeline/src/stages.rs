@@ -1,4 +1,5 @@
-//! The stages with what they have to do: everything that happens under the locks, without a lock, a clock or a task.
+//! The stages with what they have to do: everything that happens under the locks, without a lock, a
+//! clock or a task.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ pub struct Moment {
     pub wall: SystemTime,
 }
 
-/// The stages, the first one first, in front of a table. What they add to the reports, consumers are to get.
+/// The stages, the first one first, in front of a table. What they add to the reports, consumers
+/// are to get.
 #[derive(Default)]
 pub struct Stages {
     chain: Chain,
@@ -167,7 +169,8 @@ impl Stages {
         }
     }
 
-    /// The journal of the table says that these overrides were set. To be called when they are bound to their checks.
+    /// The journal of the table says that these overrides were set. To be called when they are
+    /// bound to their checks.
     pub fn announce(&mut self, numbers: &[u64], table: &mut Table, at: Moment) {
         self.chain.tick(at.wall);
         let changes = self.chain.overrides().map(|overrides| overrides.set(numbers)).unwrap_or_default();

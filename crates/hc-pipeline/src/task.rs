@@ -9,8 +9,8 @@ use crate::Pipeline;
 
 /// Has checks probed out of their turn.
 pub trait Reprobe: Send + Sync + 'static {
-    /// Makes these checks due at once; returns when that is arranged. Ids that are not in the set are no error. What the
-    /// probes find comes back through the pipeline, as always.
+    /// Makes these checks due at once; returns when that is arranged. Ids that are not in the set
+    /// are no error. What the probes find comes back through the pipeline, as always.
     fn probe_now(&self, ids: Vec<CheckId>) -> impl Future<Output = ()> + Send;
 }
 
@@ -28,14 +28,15 @@ impl<R: Reprobe> PipelineTask<R> {
         Self { pipeline, reprobe }
     }
 
-    /// Runs until `stop` is cancelled. Statuses that are held then do not reach consumers: they are in doubt, and the next
-    /// process finds out.
+    /// Runs until `stop` is cancelled. Statuses that are held then do not reach consumers: they are
+    /// in doubt, and the next process finds out.
     ///
     /// # Cancel safety
     /// Dropping the future is as good as cancelling `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let Self { pipeline, reprobe } = self;
-        // Side by side, so that no status is held for longer because arranging a probe takes its time.
+        // Side by side, so that no status is held for longer because arranging a probe takes its
+        // time.
         let keep_time = async {
             loop {
                 pipeline.expire().await;

@@ -1,4 +1,5 @@
-//! The pipeline with its task, under a paused clock that jumps to the next instant at which anything happens.
+//! The pipeline with its task, under a paused clock that jumps to the next instant at which
+//! anything happens.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::{Arc, Mutex};
@@ -16,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What reached an outlet, with the time. Slots are those of the ids, since they begin in this order.
+/// What reached an outlet, with the time. Slots are those of the ids, since they begin in this
+/// order.
 #[derive(Default)]
 struct Journal(Mutex<Vec<(String, Instant)>>);
 
@@ -179,7 +181,8 @@ async fn sample_is_probed_in_rounds_and_then_all_is_released() {
     .await;
 }
 
-/// A verdict that is held is void when its check begins again or ends, and a late update of the life before is dropped.
+/// A verdict that is held is void when its check begins again or ends, and a late update of the
+/// life before is dropped.
 #[tokio::test(start_paused = true)]
 async fn held_verdict_does_not_outlive_its_check() {
     with_guard(Duration::ZERO, async |rig| {

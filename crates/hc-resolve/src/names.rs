@@ -1,4 +1,5 @@
-//! Which addresses each name has, and when it is asked for again: the decisions, without a clock or a socket.
+//! Which addresses each name has, and when it is asked for again: the decisions, without a clock or
+//! a socket.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,9 +11,11 @@ use crate::{Answer, ResolveError};
 /// How long answers are believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamesConfig {
-    /// A name is asked for again no sooner than this after an answer, however short its TTL. Default 5 s.
+    /// A name is asked for again no sooner than this after an answer, however short its TTL.
+    /// Default 5 s.
     pub min_age: Duration,
-    /// A name is asked for again no later than this after an answer, however long its TTL. Default 5 min.
+    /// A name is asked for again no later than this after an answer, however long its TTL. Default
+    /// 5 min.
     pub max_age: Duration,
     /// How long after a failure a name is asked for again. Default 5 s.
     pub retry: Duration,
@@ -73,7 +76,8 @@ impl Names {
         Self { config, entries: BTreeMap::new() }
     }
 
-    /// These names are followed from now on, and no others. What is known of those that stay is kept; new ones are due at once.
+    /// These names are followed from now on, and no others. What is known of those that stay is
+    /// kept; new ones are due at once.
     pub fn set(&mut self, names: impl IntoIterator<Item = Arc<str>>, now: Instant) {
         let mut before = std::mem::take(&mut self.entries);
         for name in names {
@@ -93,7 +97,8 @@ impl Names {
         self.entries.values().filter_map(|entry| entry.next).min()
     }
 
-    /// The names that are due. Each must be given to [`answered`](Self::answered) before it is due again.
+    /// The names that are due. Each must be given to [`answered`](Self::answered) before it is due
+    /// again.
     pub fn due(&mut self, now: Instant) -> Vec<Arc<str>> {
         let due = self.entries.iter_mut().filter(|(_, entry)| entry.next.is_some_and(|next| next <= now));
         due.map(|(name, entry)| {
@@ -103,7 +108,8 @@ impl Names {
         .collect()
     }
 
-    /// What came of asking for a name. `Some` when its addresses are others now. Ignored for a name that is not followed any more.
+    /// What came of asking for a name. `Some` when its addresses are others now. Ignored for a name
+    /// that is not followed any more.
     pub fn answered(
         &mut self,
         name: &str,

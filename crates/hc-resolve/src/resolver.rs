@@ -25,8 +25,9 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Names that are known without asking.
 const HOSTS: &str = "/etc/hosts";
 
-/// Directories that must stay readable for [`Resolver::system`] in a sandbox: those of the system's files and of what these are
-/// links to. Not the files themselves, since one that is replaced by a rename is another one.
+/// Directories that must stay readable for [`Resolver::system`] in a sandbox: those of the system's
+/// files and of what these are links to. Not the files themselves, since one that is replaced by a
+/// rename is another one.
 #[must_use]
 pub fn system_reach() -> Vec<PathBuf> {
     let files = [RESOLV_CONF, HOSTS].map(PathBuf::from).into_iter();
@@ -65,14 +66,15 @@ pub struct Resolver(Arc<Mutex<Configured>>);
 
 struct Configured {
     library: Library,
-    /// What the files looked like when they were read; `None` for name servers that were given by hand.
+    /// What the files looked like when they were read; `None` for name servers that were given by
+    /// hand.
     files: Option<[(PathBuf, Stamp); 2]>,
     /// That they cannot be read has been logged.
     is_warned: bool,
 }
 
-/// The library's resolver, once for each family: asked for both, it takes an answer for one as a whole answer although
-/// nothing is known of the other.
+/// The library's resolver, once for each family: asked for both, it takes an answer for one as a
+/// whole answer although nothing is known of the other.
 #[derive(Clone)]
 struct Library {
     v4: TokioResolver,
@@ -95,8 +97,8 @@ impl std::fmt::Debug for Resolver {
 }
 
 impl Resolver {
-    /// By `/etc/resolv.conf` and `/etc/hosts`, which are read again when they change. Without the former the server on this machine is
-    /// asked, as resolv.conf(5) has it.
+    /// By `/etc/resolv.conf` and `/etc/hosts`, which are read again when they change. Without the
+    /// former the server on this machine is asked, as resolv.conf(5) has it.
     ///
     /// # Errors
     /// When the file cannot be read or names no server that can be asked.
@@ -123,11 +125,13 @@ impl Resolver {
         Ok(Self::new(build(&config, &ResolverOpts::default(), Hosts::default())?, None))
     }
 
-    /// The addresses of `host`, IPv4 and IPv6: those of `/etc/hosts` if it has the name, else what the servers say for both
-    /// families. A name without a dot at its end is also looked for in the search domains.
+    /// The addresses of `host`, IPv4 and IPv6: those of `/etc/hosts` if it has the name, else what
+    /// the servers say for both families. A name without a dot at its end is also looked for in the
+    /// search domains.
     ///
     /// # Errors
-    /// [`ResolveError`] when nothing can be said about the name, or about one family of its addresses.
+    /// [`ResolveError`] when nothing can be said about the name, or about one family of its
+    /// addresses.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
@@ -165,7 +169,8 @@ impl Resolver {
                         }
                         tracing::info!("the resolver's configuration has changed and was read again");
                     }
-                    // Perhaps half written, or out of descriptors: what is known stands, and the next question tries again.
+                    // Perhaps half written, or out of descriptors: what is known stands, and the
+                    // next question tries again.
                     Err(error) if !*is_warned => {
                         *is_warned = true;
                         tracing::warn!(%error, "the resolver's configuration cannot be read: the old one stands");

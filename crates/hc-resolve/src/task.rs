@@ -25,8 +25,8 @@ impl Handle {
     }
 }
 
-/// Follows names: every change goes to `changes`, the first addresses of a name included, and all that are known after each
-/// [`Handle::set`]. The future runs until `shutdown`.
+/// Follows names: every change goes to `changes`, the first addresses of a name included, and all
+/// that are known after each [`Handle::set`]. The future runs until `shutdown`.
 ///
 /// What is logged: the first failure of a name, and its end.
 pub fn follow(

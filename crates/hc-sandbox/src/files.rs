@@ -7,7 +7,8 @@ use landlock::{
 
 use crate::{Files, SandboxError};
 
-/// The rights that are taken away where they are not given: those of Linux 6.10. Older kernels confine what they know of.
+/// The rights that are taken away where they are not given: those of Linux 6.10. Older kernels
+/// confine what they know of.
 const ABI_WANTED: ABI = ABI::V5;
 
 /// How far the kernel confines the files.

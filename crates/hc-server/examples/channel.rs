@@ -1,6 +1,7 @@
 //! A server inside another program: checks from a channel, changes of health to standard output.
 //!
-//! `cargo run -p hc-server --example channel -- 192.0.2.1:80 [2001:db8::1]:443` checks these addresses by TCP.
+//! `cargo run -p hc-server --example channel -- 192.0.2.1:80 [2001:db8::1]:443` checks these
+//! addresses by TCP.
 
 use std::collections::HashMap;
 use std::io::{self, Write};

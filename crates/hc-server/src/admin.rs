@@ -34,7 +34,8 @@ const TCP_CONNECTIONS: usize = 256;
 /// Descriptors that all of them need, and the thread's runtime.
 pub(crate) const DESCRIPTORS: u64 = (UNIX_CONNECTIONS + TCP_CONNECTIONS + 8) as u64;
 
-/// Opens the sockets. One that cannot be had is logged and done without: a checker that nobody can look into still checks.
+/// Opens the sockets. One that cannot be had is logged and done without: a checker that nobody can
+/// look into still checks.
 pub(crate) async fn open(config: &AdminConfig, beside: &std::path::Path) -> Doors {
     let mut doors = Doors::default();
     if !config.enabled {
@@ -83,7 +84,8 @@ pub(crate) fn serve(
     thread::Builder::new()
         .name("hc-admin".to_owned())
         .spawn(move || {
-            // In here, since a runtime must not be dropped where another one runs, as it would be if there were no thread.
+            // In here, since a runtime must not be dropped where another one runs, as it would be
+            // if there were no thread.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let (runtime, result) = match runtime {
                 Ok(runtime) => (Some(runtime), Ok(())),

@@ -1,4 +1,5 @@
-//! The life of the server: what starts in which order, what is waited for, what ends in which order.
+//! The life of the server: what starts in which order, what is waited for, what ends in which
+//! order.
 
 use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
@@ -36,9 +37,9 @@ use crate::traces::Traces;
 use crate::wiring::{ChangeFlag, DirectoryNames, IpcDelivery, ManagerReprobe, node};
 use crate::{FileChecks, dump, logging, sandbox, sets, source, startup};
 
-/// Threads beside the shards: the main one, and those of the log, the signals, the snapshots, the socket, the root certificates
-/// and the admin API. Files of checks have one more, and so has the watchdog where a
-/// service manager listens.
+/// Threads beside the shards: the main one, and those of the log, the signals, the snapshots, the
+/// socket, the root certificates and the admin API. Files of checks have one more, and so has the
+/// watchdog where a service manager listens.
 const OWN_THREADS: usize = 7;
 
 /// Runs the server: see [`Server::run`].
@@ -270,8 +271,8 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     } else {
         parts.wait_for_end(&shutdown).await;
     }
-    // Whatever the reason: the last snapshot while there is a manager to ask, then the probes, then the last news while
-    // there is a socket to tell it through, then the socket.
+    // Whatever the reason: the last snapshot while there is a manager to ask, then the probes, then
+    // the last news while there is a socket to tell it through, then the socket.
     shutdown.cancel();
     parts.wait_for(Part::Admin).await;
     parts.wait_for(Part::Snapshots).await;
@@ -364,7 +365,8 @@ fn overrides_stage(names: Arc<DirectoryNames>, paused: Arc<Paused>, overrides: V
     Overrides::new(names, paused, overrides, SystemTime::now(), std::time::Instant::now())
 }
 
-/// What stands between the overrides and the consumers, the first one first. A new stage is a line here.
+/// What stands between the overrides and the consumers, the first one first. A new stage is a line
+/// here.
 fn stages(guard: &GuardConfig) -> Vec<Box<dyn Stage>> {
     let guard = guard_config(guard).map(|config| Box::new(Guard::new(config)) as Box<dyn Stage>);
     guard.into_iter().collect()

@@ -28,8 +28,8 @@ pub(crate) fn override_event(change: &OverrideChange, directory: &Directory) -> 
     OverrideEvent::new(*sequence, *at, label, state).of(metadata.name.as_deref(), labels).ended_by(ended_by)
 }
 
-/// What the check of an override is called. Of a check that does not run only the name is known. Checks without a name have
-/// nothing in common but what they check.
+/// What the check of an override is called. Of a check that does not run only the name is known.
+/// Checks without a name have nothing in common but what they check.
 pub(crate) fn metadata(change: &OverrideChange, directory: &Directory) -> Metadata {
     let Override { subject: Subject::Name(name), .. } = &*change.order else { return Metadata::default() };
     let known = change.checks.first().and_then(|id| directory.get(*id));

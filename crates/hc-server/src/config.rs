@@ -1,7 +1,8 @@
 //! The configuration: a TOML file, then the environment, then the command line.
 //!
-//! A configuration that does not parse stops the program; there is no fallback to defaults. Only a missing file at the
-//! default place is no error. `docs/configuration.md` is the operator's page of the same keys.
+//! A configuration that does not parse stops the program; there is no fallback to defaults. Only a
+//! missing file at the default place is no error. `docs/configuration.md` is the operator's page of
+//! the same keys.
 
 mod admin;
 mod environment;
@@ -126,11 +127,12 @@ pub struct ChecksConfig {
     /// What the answers of backends may hold of memory, over all probes, in bytes. Default 64 MiB.
     #[serde(deserialize_with = "values::probe_memory")]
     pub probe_memory: usize,
-    /// How long the health of a check that was removed is remembered, in case it returns. Default 60 s.
+    /// How long the health of a check that was removed is remembered, in case it returns. Default
+    /// 60 s.
     #[serde(with = "humantime_serde")]
     pub remember: Duration,
-    /// How long a check keeps its state while this machine has no way to its backend; never less than two intervals of the
-    /// check. After that it is told unhealthy. Default 10 s.
+    /// How long a check keeps its state while this machine has no way to its backend; never less
+    /// than two intervals of the check. After that it is told unhealthy. Default 10 s.
     #[serde(with = "humantime_serde")]
     pub hold_unreachable: Duration,
 }
@@ -152,7 +154,8 @@ pub enum LogFormat {
 pub struct LogConfig {
     /// `"text"` or `"json"`. Default `"text"`.
     pub format: LogFormat,
-    /// Level, or levels by part of the program: `"info"`, `"info,hc_manager=debug"`. Default `"info"`.
+    /// Level, or levels by part of the program: `"info"`, `"info,hc_manager=debug"`. Default
+    /// `"info"`.
     #[serde(deserialize_with = "values::log_filter")]
     pub level: String,
 }
@@ -163,7 +166,8 @@ pub struct LogConfig {
 pub struct StateConfig {
     /// Directory for what survives a restart. Default `/var/lib/seesaw-hc`.
     pub dir: PathBuf,
-    /// Longest time between two snapshots of the health of all checks; a change of state is written sooner. Default 5 s.
+    /// Longest time between two snapshots of the health of all checks; a change of state is written
+    /// sooner. Default 5 s.
     #[serde(deserialize_with = "values::above_zero")]
     pub interval: Duration,
     /// Older snapshots are not used at the start. Default 5 minutes.
@@ -175,8 +179,8 @@ pub struct StateConfig {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ShutdownConfig {
-    /// How long the last news may take to be delivered, and the threads to end. Default 2 s: below the 5 s that Seesaw's
-    /// watchdog waits between SIGTERM and SIGKILL.
+    /// How long the last news may take to be delivered, and the threads to end. Default 2 s: below
+    /// the 5 s that Seesaw's watchdog waits between SIGTERM and SIGKILL.
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
 }
@@ -286,7 +290,8 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// Whether the system lacked descriptors or memory to read the file, which says nothing about what is in it.
+    /// Whether the system lacked descriptors or memory to read the file, which says nothing about
+    /// what is in it.
     #[must_use]
     pub fn is_shortage(&self) -> bool {
         use nix::errno::Errno;
@@ -297,10 +302,12 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Reads the configuration: `file`, or the default place if that exists, then `HC_SERVER_…` from `variables`.
+    /// Reads the configuration: `file`, or the default place if that exists, then `HC_SERVER_…`
+    /// from `variables`.
     ///
     /// # Errors
-    /// [`ConfigError`] when a file that was named is missing, and when anything in it or in the environment is wrong.
+    /// [`ConfigError`] when a file that was named is missing, and when anything in it or in the
+    /// environment is wrong.
     pub fn load(
         file: Option<&Path>,
         variables: impl Iterator<Item = (String, String)>,
@@ -320,7 +327,8 @@ impl Config {
             }
         };
         let config = Self::parse(path, &text, variables)?;
-        // Their files, too: a secret that is not there is found out now and not when the first change is told.
+        // Their files, too: a secret that is not there is found out now and not when the first
+        // change is told.
         config.sinks_with(path, &text, |plan| plan.clone().prepare().map(drop))?;
         Ok(config)
     }
@@ -343,7 +351,8 @@ impl Config {
         })
     }
 
-    /// Reads the configuration from the text of a file, then `HC_SERVER_…` from `variables`. `path` is for the words of errors.
+    /// Reads the configuration from the text of a file, then `HC_SERVER_…` from `variables`. `path`
+    /// is for the words of errors.
     ///
     /// # Errors
     /// [`ConfigError`] when anything in the text or in the environment is wrong.

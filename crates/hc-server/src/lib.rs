@@ -1,8 +1,10 @@
-//! The health check server of a layer-4 load balancer, as a library that the binary is a few lines around.
+//! The health check server of a layer-4 load balancer, as a library that the binary is a few lines
+//! around.
 //!
-//! It joins the cores, which know `hc-types` and not each other: `hc-ipc` brings sets of checks in, `hc-manager` runs
-//! them with the probes of `hc-checkers`, `hc-notifier` tells through `hc-ipc` what was found, `hc-snapshot` keeps health
-//! on disk. Here is only what belongs to the whole process: configuration, wiring, the order of shutdown.
+//! It joins the cores, which know `hc-types` and not each other: `hc-ipc` brings sets of checks in,
+//! `hc-manager` runs them with the probes of `hc-checkers`, `hc-notifier` tells through `hc-ipc`
+//! what was found, `hc-snapshot` keeps health on disk. Here is only what belongs to the whole
+//! process: configuration, wiring, the order of shutdown.
 //!
 //! ```no_run
 //! use hc_server::{Config, Server};

@@ -4,18 +4,19 @@ use crate::admin;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors kept for everything but shards and probes: connections of hc-proxy and readers, logs, libraries, snapshots,
-/// and the admin API.
+/// Descriptors kept for everything but shards and probes: connections of hc-proxy and readers,
+/// logs, libraries, snapshots, and the admin API.
 const RESERVED: u64 = 64 + admin::DESCRIPTORS;
 
-/// Descriptors of a shard beside its probes: three of its runtime, two that watch paths, two for ICMP, and one to look a
-/// route up.
+/// Descriptors of a shard beside its probes: three of its runtime, two that watch paths, two for
+/// ICMP, and one to look a route up.
 const PER_SHARD: u64 = 8;
 
 /// Probes in flight that an unlimited process still is given.
 const CEILING: u64 = 65_536;
 
-/// Connections that outlive their probes (`max_lingering` of hc-checkers), where there is no shortage.
+/// Connections that outlive their probes (`max_lingering` of hc-checkers), where there is no
+/// shortage.
 const LINGERING: usize = 512;
 
 /// What descriptors are for, those of the rest of the process left out.
@@ -27,9 +28,12 @@ pub(crate) struct Descriptors {
     pub(crate) lingering: usize,
 }
 
-/// Raises the limit of open files as far as the process may, and says how many descriptors probes can have at once.
+/// Raises the limit of open files as far as the process may, and says how many descriptors probes
+/// can have at once.
 ///
-/// `shards`: the threads that probe. `beside`: descriptors that are kept for what not every server has. With very few descriptors half of them stay for the rest of the process, and one probe at a time can always run.
+/// `shards`: the threads that probe. `beside`: descriptors that are kept for what not every server
+/// has. With very few descriptors half of them stay for the rest of the process, and one probe at a
+/// time can always run.
 pub(crate) fn descriptors(shards: usize, beside: u64) -> Descriptors {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {

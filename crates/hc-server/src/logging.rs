@@ -1,8 +1,8 @@
 //! The log: to standard error, as text or as JSON.
 //!
-//! Whoever reads the log may stop reading, and a full disk or a stopped journal must not stop the checks. So, once
-//! [`detach`] was called, lines are written by a thread of their own; what it does not get rid of in time is lost, counted,
-//! and told.
+//! Whoever reads the log may stop reading, and a full disk or a stopped journal must not stop the
+//! checks. So, once [`detach`] was called, lines are written by a thread of their own; what it does
+//! not get rid of in time is lost, counted, and told.
 
 mod limit;
 mod lines;
@@ -24,14 +24,16 @@ use tracing_subscriber::{Layer as _, fmt, registry, reload};
 use self::limit::{HeldBack, Limiter, Limits};
 use crate::config::{LogConfig, LogFormat, values};
 
-/// Lines that wait to be written. Together with [`lines::LONGEST`] it bounds what a log that nobody reads costs.
+/// Lines that wait to be written. Together with [`lines::LONGEST`] it bounds what a log that nobody
+/// reads costs.
 const WAITING: usize = 4096;
 
-/// Starts logging for the whole process. Lines are written by whoever logs, until [`detach`] is called.
+/// Starts logging for the whole process. Lines are written by whoever logs, until [`detach`] is
+/// called.
 ///
 /// # Errors
-/// When the level does not parse (a [`Config`](crate::Config) that was read has been checked for that), or when the
-/// process logs already.
+/// When the level does not parse (a [`Config`](crate::Config) that was read has been checked for
+/// that), or when the process logs already.
 pub fn start(config: &LogConfig) -> anyhow::Result<()> {
     let LogConfig { format, level } = config;
     let filter: Targets = level.parse()?;
@@ -91,7 +93,8 @@ fn held() -> std::sync::MutexGuard<'static, Vec<Vec<u8>>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on nobody who logs waits for the log. Starts a thread, so it has its place behind the sandbox's begin.
+/// From now on nobody who logs waits for the log. Starts a thread, so it has its place behind the
+/// sandbox's begin.
 ///
 /// # Errors
 /// When the system gives no thread; lines are then written by whoever logs, as before.
@@ -167,8 +170,8 @@ fn write_all_of(jobs: &Receiver<Job>) {
     }
 }
 
-/// Gives a line to the thread that writes, or writes it if there is none yet. What cannot be written is lost: nobody could
-/// be told.
+/// Gives a line to the thread that writes, or writes it if there is none yet. What cannot be
+/// written is lost: nobody could be told.
 fn pass(line: Vec<u8>) {
     if QUEUE.get().is_some() {
         send(Job::Line(line));

@@ -40,7 +40,8 @@ impl Parts {
 
     /// Waits until the server is told to end, or a part ends by itself, which is an error.
     pub(crate) async fn wait_for_end(&mut self, shutdown: &CancellationToken) {
-        // Both are cancel safe. A part that ends because it was told to, like the server, is no failure.
+        // Both are cancel safe. A part that ends because it was told to, like the server, is no
+        // failure.
         tokio::select! {
             biased;
             () = shutdown.cancelled() => {}

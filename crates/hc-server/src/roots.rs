@@ -11,7 +11,8 @@ use tracing::{info, warn};
 /// How often the files are looked at. That costs a `stat(2)` for each.
 const PERIOD: Duration = Duration::from_secs(5);
 
-/// A thread of its own, since a disk may hang. Dropping this ends it once it no longer waits for one.
+/// A thread of its own, since a disk may hang. Dropping this ends it once it no longer waits for
+/// one.
 #[derive(Debug)]
 pub(crate) struct RootsWatch {
     _running: SyncSender<()>,

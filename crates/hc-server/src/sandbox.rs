@@ -9,17 +9,18 @@ use tracing::{info, warn};
 
 use crate::sinks::Reach;
 
-/// Gives up the rest. The directories of `sockets` stay writable, so that their files can be removed at the end and be made
-/// again.
+/// Gives up the rest. The directories of `sockets` stay writable, so that their files can be
+/// removed at the end and be made again.
 ///
-/// Landlock knows directories, not paths: one that is made anew, by a cleaner or a restore, is another. So sockets may be
-/// made in the directory above as well. The state needs more than that, which is given where the rights of files keep
-/// this process out of what is not its own: where it is not root.
+/// Landlock knows directories, not paths: one that is made anew, by a cleaner or a restore, is
+/// another. So sockets may be made in the directory above as well. The state needs more than that,
+/// which is given where the rights of files keep this process out of what is not its own: where it
+/// is not root.
 ///
 /// Says how far that went.
 ///
-/// `roots`: where the root certificates are read again. `chown`: the socket's file is given to another user or group, each
-/// time that it is bound. `sinks`: what these need.
+/// `roots`: where the root certificates are read again. `chown`: the socket's file is given to
+/// another user or group, each time that it is bound. `sinks`: what these need.
 pub(crate) fn enter(
     sockets: &[&Path],
     state: Option<&Path>,
@@ -28,7 +29,8 @@ pub(crate) fn enter(
     sinks: Reach,
 ) -> Result<Sandbox> {
     let mut writable: Vec<PathBuf> = sockets.iter().copied().chain(state).map(Path::to_owned).collect();
-    // The range of ephemeral ports, which the first TCP probe reads, and whether IPv6 is switched off.
+    // The range of ephemeral ports, which the first TCP probe reads, and whether IPv6 is switched
+    // off.
     let mut readable: Vec<PathBuf> = vec!["/proc/sys/net/ipv4".into(), "/proc/sys/net/ipv6".into()];
     readable.extend(roots);
     readable.extend(sinks.readable);

@@ -44,8 +44,8 @@ pub(crate) struct Outlet {
 
 /// A health check server: what it is made of, until it [runs](Server::run).
 ///
-/// hc-proxy's socket is a source and a consumer of every server that is not made [`without_socket`](Server::without_socket) and has
-/// no [`files`](Server::files).
+/// hc-proxy's socket is a source and a consumer of every server that is not made
+/// [`without_socket`](Server::without_socket) and has no [`files`](Server::files).
 ///
 /// ```no_run
 /// use hc_server::{Config, Server};
@@ -95,8 +95,9 @@ impl Server {
         }
     }
 
-    /// One more source of checks. Its checks run beside those of other sources; of an id or a name that two use, the first
-    /// has it, and the other hears why its check does not run, under this `name` of the first.
+    /// One more source of checks. Its checks run beside those of other sources; of an id or a name
+    /// that two use, the first has it, and the other hears why its check does not run, under this
+    /// `name` of the first.
     ///
     /// A source that ends leaves its checks running.
     pub fn source<S: Source>(mut self, name: impl Into<Arc<str>>, source: S) -> Self {
@@ -104,9 +105,9 @@ impl Server {
         self
     }
 
-    /// Checks from files that have been read, in place of hc-proxy's socket. They are read again on SIGHUP, over the admin API,
-    /// and when they change if `[source] watch` says so. A server whose configuration has `kind = "file"` and that is not
-    /// given any reads them at its start.
+    /// Checks from files that have been read, in place of hc-proxy's socket. They are read again on
+    /// SIGHUP, over the admin API, and when they change if `[source] watch` says so. A server whose
+    /// configuration has `kind = "file"` and that is not given any reads them at its start.
     pub fn files(mut self, files: FileChecks) -> Self {
         self.files = Some(files);
         self
@@ -130,8 +131,8 @@ impl Server {
         self
     }
 
-    /// Gives up what checking does not need, once everything is open (`hc-sandbox`). Sources and consumers must have open by
-    /// then what they use.
+    /// Gives up what checking does not need, once everything is open (`hc-sandbox`). Sources and
+    /// consumers must have open by then what they use.
     pub fn confined(mut self, confine: bool) -> Self {
         self.confine = confine;
         self
@@ -143,7 +144,8 @@ impl Server {
         self
     }
 
-    /// The link to the process that runs the commands of sinks, from [`sinks::commands::start`](crate::sinks::commands::start).
+    /// The link to the process that runs the commands of sinks, from
+    /// [`sinks::commands::start`](crate::sinks::commands::start).
     pub fn command_runner(mut self, link: Option<UnixStream>) -> Self {
         self.command_runner = link;
         self
@@ -163,7 +165,8 @@ impl Server {
     /// When something cannot be opened or started, and when a part of the server ends by itself.
     ///
     /// # Cancel safety
-    /// Dropping the future ends everything at once: no last snapshot is written, and nothing more is delivered.
+    /// Dropping the future ends everything at once: no last snapshot is written, and nothing more
+    /// is delivered.
     pub async fn run(self) -> Result<()> {
         app::run(self).await
     }

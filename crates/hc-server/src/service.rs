@@ -1,14 +1,16 @@
-//! What the service manager hears of the server (`sd_notify(3)`): that it is ready, how its checks stand, that it stops, and that
-//! it makes progress (`WatchdogSec=` of the unit).
+//! What the service manager hears of the server (`sd_notify(3)`): that it is ready, how its checks
+//! stand, that it stops, and that it makes progress (`WatchdogSec=` of the unit).
 //!
-//! The watchdog is fed by a thread of its own that asks nobody and takes no lock of the cores: it compares what the shards and the
-//! main loop have written down since its last look. Example with `WatchdogSec=30s`: it looks every 7.5 s. A shard that has been due
-//! for the whole time between two looks has not moved; after four such looks in a row it hangs, the watchdog is not fed any more,
-//! and systemd kills the process 30 s after the last time it was.
+//! The watchdog is fed by a thread of its own that asks nobody and takes no lock of the cores: it
+//! compares what the shards and the main loop have written down since its last look. Example with
+//! `WatchdogSec=30s`: it looks every 7.5 s. A shard that has been due for the whole time between
+//! two looks has not moved; after four such looks in a row it hangs, the watchdog is not fed any
+//! more, and systemd kills the process 30 s after the last time it was.
 //!
-//! Looks are counted, not time: a machine that was suspended, or a process that was stopped, finds after an hour that one look went
-//! by, and the watchdog is fed at once. For the same reason a machine that is only busy is not mistaken for one that hangs:
-//! where this thread gets no processor, no look is counted either.
+//! Looks are counted, not time: a machine that was suspended, or a process that was stopped, finds
+//! after an hour that one look went by, and the watchdog is fed at once. For the same reason a
+//! machine that is only busy is not mistaken for one that hangs: where this thread gets no
+//! processor, no look is counted either.
 
 use std::ffi::OsString;
 use std::io;
@@ -24,7 +26,8 @@ use hc_manager::Manager;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-/// Looks between two expiries of the watchdog, and looks without progress after which something hangs.
+/// Looks between two expiries of the watchdog, and looks without progress after which something
+/// hangs.
 const LOOKS: u32 = 4;
 
 /// How often the status is told where no watchdog asks for more.
@@ -35,7 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The service manager that started us.
 ///
-/// Its socket is opened once: a server whose probes use up all descriptors must still be able to say that it lives.
+/// Its socket is opened once: a server whose probes use up all descriptors must still be able to
+/// say that it lives.
 #[derive(Debug)]
 pub(crate) struct ServiceManager {
     socket: UnixDatagram,
@@ -44,8 +48,8 @@ pub(crate) struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// The one that `NOTIFY_SOCKET` names, with the watchdog of `WATCHDOG_USEC` and `WATCHDOG_PID`. `None` where there is none, or
-    /// where it cannot be talked to, which the log says.
+    /// The one that `NOTIFY_SOCKET` names, with the watchdog of `WATCHDOG_USEC` and `WATCHDOG_PID`.
+    /// `None` where there is none, or where it cannot be talked to, which the log says.
     pub(crate) fn from_env() -> Option<Self> {
         let name = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())?;
         let variable = |name| std::env::var(name).ok();
@@ -65,7 +69,8 @@ impl ServiceManager {
 
     /// Sends assignments, one a line.
     fn tell(&self, state: &str) {
-        // Nothing can be done about a manager that does not listen, and the server runs well without it.
+        // Nothing can be done about a manager that does not listen, and the server runs well
+        // without it.
         let _ = self.socket.send_to_addr(state.as_bytes(), &self.address);
     }
 
@@ -84,7 +89,8 @@ fn open(name: &OsString) -> io::Result<(UnixDatagram, SocketAddr)> {
     Ok((socket, address))
 }
 
-/// The time within which the watchdog must be fed, as sd_watchdog_enabled(3) reads it: none for another process's.
+/// The time within which the watchdog must be fed, as sd_watchdog_enabled(3) reads it: none for
+/// another process's.
 fn watchdog(usec: Option<String>, pid: Option<String>, own: u32) -> Result<Option<Duration>, String> {
     let Some(usec) = usec else { return Ok(None) };
     if let Some(pid) = pid {
@@ -124,7 +130,8 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts the thread, which watches the shards of `shards` and the main loop. It tells nothing before [`Watchdog::ready`].
+    /// Starts the thread, which watches the shards of `shards` and the main loop. It tells nothing
+    /// before [`Watchdog::ready`].
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -147,14 +154,15 @@ impl Watchdog {
         self.unpark();
     }
 
-    /// The server stops. From now on the watchdog is fed without a look, because what is watched ends: `TimeoutStopSec=` is
-    /// what bounds a stop.
+    /// The server stops. From now on the watchdog is fed without a look, because what is watched
+    /// ends: `TimeoutStopSec=` is what bounds a stop.
     pub(crate) fn stopping(&self) {
         self.pulse.stopping.store(true, Relaxed);
         self.manager.tell("STOPPING=1\nSTATUS=stopping");
     }
 
-    /// Runs `main`, and meanwhile writes down that the main loop gets to its work, and how the checks stand.
+    /// Runs `main`, and meanwhile writes down that the main loop gets to its work, and how the
+    /// checks stand.
     pub(crate) async fn beat<T>(&self, status: impl Fn() -> String, main: impl Future<Output = T>) -> T {
         // Twice as often as is looked, so that each look finds a new one.
         let mut beats = interval((self.manager.look_every() / 2).max(Duration::from_millis(1)));
@@ -251,7 +259,8 @@ impl std::fmt::Display for Watched {
 struct Looks(Vec<u32>);
 
 impl Looks {
-    /// Takes what has moved since the last look, in the same order each time. Returns the first that hangs.
+    /// Takes what has moved since the last look, in the same order each time. Returns the first
+    /// that hangs.
     fn look(&mut self, watched: impl Iterator<Item = (Watched, bool)>) -> Option<Watched> {
         let mut hangs = None;
         for (place, (watched, moved)) in watched.enumerate() {

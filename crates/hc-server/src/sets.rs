@@ -18,8 +18,9 @@ use crate::admin::Sources;
 /// Rejected checks of one set that the log names.
 const NAMED: usize = 100;
 
-/// Slots of the view that one message covers. A message is made when it is written, so that the statuses of a million
-/// checks do not hold up everything else on this thread for more than a second.
+/// Slots of the view that one message covers. A message is made when it is written, so that the
+/// statuses of a million checks do not hold up everything else on this thread for more than a
+/// second.
 const PAGE: usize = 500;
 
 /// The statuses of all checks, page by page.
@@ -57,7 +58,8 @@ impl Iterator for Pages {
 
 impl ExactSizeIterator for Pages {}
 
-/// Where the proposals of one source are judged and take effect. Those of all sources do so one after the other.
+/// Where the proposals of one source are judged and take effect. Those of all sources do so one
+/// after the other.
 pub(crate) struct Intake {
     admission: Arc<Mutex<Admission>>,
     source: SourceId,
@@ -67,7 +69,8 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    /// For each of these sources one. What readers want to know of them and of their checks is kept in `known`.
+    /// For each of these sources one. What readers want to know of them and of their checks is kept
+    /// in `known`.
     pub(crate) fn open(names: Vec<Arc<str>>, known: &Arc<Sources>, manager: &Manager) -> Vec<Self> {
         let mut admission = Admission::new(known.directory());
         let sources: Vec<_> = names.into_iter().map(|name| (admission.add(name.clone()), name)).collect();
@@ -108,8 +111,8 @@ pub(crate) async fn pump(mut source: impl Source, intake: Intake, stop: Cancella
     stop.cancelled().await;
 }
 
-/// Takes the sets of hc-proxy and answers questions from the view, until the socket is closed. One after the other, so
-/// that an answer shows the set that was sent before the question.
+/// Takes the sets of hc-proxy and answers questions from the view, until the socket is closed. One
+/// after the other, so that an answer shows the set that was sent before the question.
 pub(crate) async fn serve(mut events: IpcEvents, intake: Intake, view: Arc<View>) -> Result<()> {
     while let Some(event) = events.recv().await {
         match event {

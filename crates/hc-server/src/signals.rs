@@ -1,7 +1,8 @@
-//! Signals: all of them are blocked from the first line of `main` on and read by one thread, so none has its default
-//! effect, which for most is to end the process without its last snapshot.
+//! Signals: all of them are blocked from the first line of `main` on and read by one thread, so
+//! none has its default effect, which for most is to end the process without its last snapshot.
 //!
-//! Example: SIGTERM that arrives while the server starts waits until the thread runs, and then ends the server in order.
+//! Example: SIGTERM that arrives while the server starts waits until the thread runs, and then ends
+//! the server in order.
 
 use std::io;
 use std::sync::Arc;
@@ -47,7 +48,8 @@ enum Action {
 }
 
 impl Signals {
-    /// Blocks all signals of this thread and of those that it starts. To be called first, while there are no threads.
+    /// Blocks all signals of this thread and of those that it starts. To be called first, while
+    /// there are no threads.
     ///
     /// # Errors
     /// When the system refuses, for example because no descriptor is left.
@@ -57,8 +59,9 @@ impl Signals {
         Ok(Self(SignalFd::new(&all)?))
     }
 
-    /// Starts the thread that reads the signals. The first SIGTERM, SIGINT or SIGQUIT cancels `shutdown`; a second one
-    /// ends the process at once with status 1. SIGUSR1 notifies `dump`, and SIGHUP `reload` if there is anything to read again.
+    /// Starts the thread that reads the signals. The first SIGTERM, SIGINT or SIGQUIT cancels
+    /// `shutdown`; a second one ends the process at once with status 1. SIGUSR1 notifies `dump`,
+    /// and SIGHUP `reload` if there is anything to read again.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -141,8 +144,8 @@ fn action(number: u32) -> Action {
         Some(Signal::SIGHUP) => Action::Reload,
         Some(Signal::SIGUSR1) => Action::Dump,
         Some(Signal::SIGCHLD | Signal::SIGURG | Signal::SIGWINCH | Signal::SIGCONT) => Action::Silent,
-        // Those of faults, too, when somebody sends them. A fault of the process itself still ends it: the kernel
-        // does not let a thread block that.
+        // Those of faults, too, when somebody sends them. A fault of the process itself still ends
+        // it: the kernel does not let a thread block that.
         _ => Action::Ignore,
     }
 }

@@ -1,7 +1,8 @@
 //! The sinks of the configuration: consumers beside hc-proxy, on a thread of their own.
 //!
-//! `SinkPlan` is one of them as the configuration has it, `Sinks` are all of them with what they need open, and
-//! `Sinks::serve` runs them. Each is a consumer like hc-proxy, with an outbox of its own.
+//! `SinkPlan` is one of them as the configuration has it, `Sinks` are all of them with what they
+//! need open, and `Sinks::serve` runs them. Each is a consumer like hc-proxy, with an outbox of its
+//! own.
 
 pub mod commands;
 mod delivery;
@@ -64,7 +65,8 @@ pub(crate) struct Reach {
 }
 
 impl Sinks {
-    /// Opens what the sinks need of files and privileges. `runner` leads to the process that runs commands.
+    /// Opens what the sinks need of files and privileges. `runner` leads to the process that runs
+    /// commands.
     ///
     /// # Errors
     /// When a sink does not make sense, or cannot have what it needs.

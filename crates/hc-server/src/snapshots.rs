@@ -25,8 +25,8 @@ use crate::wiring::ChangeFlag;
 /// How soon a changed state is on the disk, if the disk can.
 const SOON: Duration = Duration::from_millis(250);
 
-/// A snapshot that took so long is followed by a pause this many times as long: a slow disk and a large set cost one
-/// part in twenty of a processor at most.
+/// A snapshot that took so long is followed by a pause this many times as long: a slow disk and a
+/// large set cost one part in twenty of a processor at most.
 const REST: u32 = 20;
 
 /// How long somebody waits for a snapshot, and how many do so at once.
@@ -86,7 +86,8 @@ impl Flush {
 }
 
 impl Snapshots {
-    /// Makes the directory if it is missing, and locks it. Without one the server runs, and says that it will not remember.
+    /// Makes the directory if it is missing, and locks it. Without one the server runs, and says
+    /// that it will not remember.
     ///
     /// # Errors
     /// When another server uses the directory.
@@ -107,7 +108,8 @@ impl Snapshots {
         self.state.as_ref().map(StateDir::path)
     }
 
-    /// What an earlier process knew, and what operators said to it. A snapshot that cannot be used is one warning and a clean start.
+    /// What an earlier process knew, and what operators said to it. A snapshot that cannot be used
+    /// is one warning and a clean start.
     pub(crate) fn read(&self) -> (Vec<Remembered>, Vec<Override>) {
         let Some(dir) = self.dir() else { return Default::default() };
         let contents = hc_snapshot::read(dir, SystemTime::now(), self.max_age);
@@ -179,8 +181,8 @@ impl Keeper {
         self.ask.clone()
     }
 
-    /// Writes the snapshot soon after a change of state, at once when somebody asks, at least once in the interval, and at
-    /// the end.
+    /// Writes the snapshot soon after a change of state, at once when somebody asks, at least once
+    /// in the interval, and at the end.
     #[allow(clippy::disallowed_methods, reason = "the driver of the snapshots reads the clock")]
     pub(crate) async fn keep(
         mut self,
@@ -199,7 +201,8 @@ impl Keeper {
         let mut written = Instant::now();
         let mut pause = SOON;
         loop {
-            // All three are cancel safe: nothing is lost with a sleep, and who has asked is in the queue or here.
+            // All three are cancel safe: nothing is lost with a sleep, and who has asked is in the
+            // queue or here.
             let mut waiting = Vec::new();
             select! {
                 biased;
@@ -216,7 +219,8 @@ impl Keeper {
                 continue;
             }
             let begin = Instant::now();
-            // At the end too it is waited for, lest two writers meet in one temporary file; but not for ever.
+            // At the end too it is waited for, lest two writers meet in one temporary file; but not
+            // for ever.
             let too_late = async {
                 shutdown.cancelled().await;
                 sleep(LAST).await;

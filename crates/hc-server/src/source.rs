@@ -18,7 +18,8 @@ use crate::config::{SourceConfig, SourceKind};
 /// The name of this source, as rejections and the log give it.
 pub(crate) const NAME: &str = "file";
 
-/// Descriptors that it needs beside those of probes: names that are asked for at once, over two families, and a file.
+/// Descriptors that it needs beside those of probes: names that are asked for at once, over two
+/// families, and a file.
 pub(crate) const DESCRIPTORS: u64 = 130;
 
 /// Files of checks that have been read, for a server that runs them.
@@ -31,7 +32,8 @@ pub struct FileChecks {
 }
 
 impl FileChecks {
-    /// Reads the files of checks that the configuration names. `None` when checks come from Seesaw's engine.
+    /// Reads the files of checks that the configuration names. `None` when checks come from
+    /// Seesaw's engine.
     ///
     /// # Errors
     /// Everything that is wrong with the files.
@@ -65,8 +67,8 @@ impl FileChecks {
         self.len() == 0
     }
 
-    /// What must stay readable. Directories, since a file that is replaced by a rename is another one to the sandbox; those of
-    /// files that the checks name, and of links' targets, too.
+    /// What must stay readable. Directories, since a file that is replaced by a rename is another
+    /// one to the sandbox; those of files that the checks name, and of links' targets, too.
     pub(crate) fn reach(&self) -> Vec<PathBuf> {
         let mut directories: BTreeSet<PathBuf> = BTreeSet::new();
         if self.servers.is_empty() {
@@ -81,8 +83,8 @@ impl FileChecks {
         directories.into_iter().filter_map(|directory| std::fs::canonicalize(directory).ok()).collect()
     }
 
-    /// Starts the thread that reads the files again. The future that is returned follows the addresses of host names until
-    /// `shutdown`.
+    /// Starts the thread that reads the files again. The future that is returned follows the
+    /// addresses of host names until `shutdown`.
     ///
     /// # Errors
     /// When no thread can be had, or the resolver's configuration makes no sense.
@@ -106,7 +108,8 @@ fn directory_of(file: &Path) -> Option<PathBuf> {
     Some(if directory.as_os_str().is_empty() { ".".into() } else { directory.to_owned() })
 }
 
-/// Reads the files again each time that `wanted` is notified, until `shutdown`. What comes of it is logged.
+/// Reads the files again each time that `wanted` is notified, until `shutdown`. What comes of it is
+/// logged.
 pub(crate) async fn reload_when(
     wanted: Arc<Notify>,
     reloads: Reloads,

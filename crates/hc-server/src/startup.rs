@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result};
 
-/// Descriptors that must be free once everything is open: for a connection of hc-proxy, the snapshot and a few probes.
+/// Descriptors that must be free once everything is open: for a connection of hc-proxy, the
+/// snapshot and a few probes.
 const SPARE_DESCRIPTORS: usize = 8;
 
 /// Address space for the sets of checks, the roots of TLS and whatever else a small server needs.
@@ -17,8 +18,8 @@ const MEMORY_PER_THREAD: usize = 4 << 20;
 
 static STARTED: AtomicBool = AtomicBool::new(false);
 
-/// Until `started` is called, a panic is one line and status 1, like every other failure of a start. Libraries panic
-/// where the system refuses what they never expect it to.
+/// Until `started` is called, a panic is one line and status 1, like every other failure of a
+/// start. Libraries panic where the system refuses what they never expect it to.
 pub fn one_line_for_panics() {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
@@ -38,12 +39,13 @@ pub(crate) fn started() {
 
 /// A line on standard error that no log format applies to. One that cannot be written is lost.
 pub fn say(text: &str) {
-    // In one call, so that it stays one line; and not `eprintln!`, which panics when standard error is a full disk.
+    // In one call, so that it stays one line; and not `eprintln!`, which panics when standard error
+    // is a full disk.
     let _ = io::stderr().write_all(format!("hc-server: {text}\n").as_bytes());
 }
 
-/// Whether the memory limit of the process (`ulimit -v`, RLIMIT_AS) leaves room for so many threads. An allocation that
-/// fails later would abort the process.
+/// Whether the memory limit of the process (`ulimit -v`, RLIMIT_AS) leaves room for so many
+/// threads. An allocation that fails later would abort the process.
 ///
 /// # Errors
 /// When it does not.

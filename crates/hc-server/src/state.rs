@@ -1,4 +1,5 @@
-//! The state directory: one server uses it at a time, and it may be moved away, replaced or made read-only meanwhile.
+//! The state directory: one server uses it at a time, and it may be moved away, replaced or made
+//! read-only meanwhile.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -11,8 +12,8 @@ use hc_snapshot::WriteError;
 use hc_types::{Override, Remembered};
 use nix::errno::Errno;
 
-/// How often, and at what distance, a lock that is held is tried again at the start: systemd-tmpfiles holds it for a
-/// moment, and so does a server that is just ending.
+/// How often, and at what distance, a lock that is held is tried again at the start:
+/// systemd-tmpfiles holds it for a moment, and so does a server that is just ending.
 const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -44,20 +45,22 @@ fn holder(pid: Option<u32>) -> String {
     pid.map_or("another process".to_owned(), |pid| format!("process {pid}"))
 }
 
-/// The directory, and the lock on it. The lock is one of flock(2) on the directory itself: no file can be deleted or be
-/// left behind or come back from a backup, and the kernel takes it back from a process that was killed.
+/// The directory, and the lock on it. The lock is one of flock(2) on the directory itself: no file
+/// can be deleted or be left behind or come back from a backup, and the kernel takes it back from a
+/// process that was killed.
 #[derive(Debug)]
 pub(crate) struct StateDir {
     path: PathBuf,
     /// The directory that is locked, as long as it is.
     locked: Option<File>,
-    /// The directory of the start, by device and inode. The sandbox may let the process into that one only.
+    /// The directory of the start, by device and inode. The sandbox may let the process into that
+    /// one only.
     first: (u64, u64),
 }
 
 impl StateDir {
-    /// Makes the directory if it is missing, and locks it. A lock that is held by a process which has ended, but whose
-    /// disk hangs, is waited for by [`write`](Self::write) instead.
+    /// Makes the directory if it is missing, and locks it. A lock that is held by a process which
+    /// has ended, but whose disk hangs, is waited for by [`write`](Self::write) instead.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -89,7 +92,8 @@ impl StateDir {
         &self.path
     }
 
-    /// Writes a snapshot into the directory that is at the path now, once that is locked, and says how many bytes.
+    /// Writes a snapshot into the directory that is at the path now, once that is locked, and says
+    /// how many bytes.
     ///
     /// # Errors
     /// [`Problem`].

@@ -70,7 +70,8 @@ impl Traces {
         }
     }
 
-    /// Starts the thread. The future ends when the last spans are sent, at most `grace` after `stop`.
+    /// Starts the thread. The future ends when the last spans are sent, at most `grace` after
+    /// `stop`.
     ///
     /// # Errors
     /// When the system has no thread or no runtime.

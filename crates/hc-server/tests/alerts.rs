@@ -1,5 +1,5 @@
-//! The alerts of `packaging/prometheus` in Prometheus itself: it reads the metrics of the real program, and tells a receiver in the
-//! place of its Alertmanager when backends die.
+//! The alerts of `packaging/prometheus` in Prometheus itself: it reads the metrics of the real
+//! program, and tells a receiver in the place of its Alertmanager when backends die.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic and read the clock")]
 
 mod rig;

@@ -1,4 +1,5 @@
-//! Checks behind a gateway, with the real program and checks from files: one alarm, and not a cascade.
+//! Checks behind a gateway, with the real program and checks from files: one alarm, and not a
+//! cascade.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic and read the clock")]
 
 mod chain;

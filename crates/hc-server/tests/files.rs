@@ -284,7 +284,8 @@ fn watched_files_are_read_when_they_stand_still() {
 fn name_server(addresses: &Arc<Mutex<Vec<Ipv4Addr>>>) -> DnsServer {
     let known = addresses.clone();
     DnsServer::udp(IpAddr::V4(Ipv4Addr::LOCALHOST), move |query| {
-        // The type is the second last word of a query without EDNS; with it, it stands behind the name.
+        // The type is the second last word of a query without EDNS; with it, it stands behind the
+        // name.
         let end = 12 + query[12..].iter().position(|byte| *byte == 0).unwrap();
         let is_v4 = query[end + 2] == 1;
         let question = query[..end + 5].to_vec();

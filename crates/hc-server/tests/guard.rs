@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 const BACKENDS: u64 = 20;
 
-/// Starts all three programs with this section for the guard, and waits until the engine has heard of every check.
+/// Starts all three programs with this section for the guard, and waits until the engine has heard
+/// of every check.
 fn start(guard: &str, interval: &str, backends: &[Backend]) -> Chain {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path();

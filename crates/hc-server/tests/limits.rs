@@ -46,7 +46,8 @@ fn start(dir: &Path, user: u32, limits: &[String]) -> Child {
         .unwrap()
 }
 
-/// Whether the server runs with these limits. If it does not, it ends with one line and status 1 and has left nothing behind.
+/// Whether the server runs with these limits. If it does not, it ends with one line and status 1
+/// and has left nothing behind.
 #[track_caller]
 fn runs(dir: &Path, user: u32, limits: &[String]) -> bool {
     let mut server = start(dir, user, limits);

@@ -1,4 +1,5 @@
-//! The log as JSON keeps one schema, `docs/log.schema.json`: over a life of the real program, and in each place that logs.
+//! The log as JSON keeps one schema, `docs/log.schema.json`: over a life of the real program, and
+//! in each place that logs.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic and read the clock")]
 
 mod rig;
@@ -21,8 +22,8 @@ fn schema() -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// What is wrong with `value` by `schema`, whose keywords are those that the schema of the log has: one that is not known here
-/// ends the test, since it would say nothing.
+/// What is wrong with `value` by `schema`, whose keywords are those that the schema of the log has:
+/// one that is not known here ends the test, since it would say nothing.
 fn problems(schema: &Value, value: &Value, at: &str) -> Vec<String> {
     let mut problems = Vec::new();
     for (keyword, says) in schema.as_object().unwrap() {
@@ -63,7 +64,8 @@ fn problems(schema: &Value, value: &Value, at: &str) -> Vec<String> {
     problems
 }
 
-/// Holds one line against the schema. A line of hc-server itself has no field that the schema does not have.
+/// Holds one line against the schema. A line of hc-server itself has no field that the schema does
+/// not have.
 #[track_caller]
 fn is_valid(schema: &Value, line: &str) -> Value {
     let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));

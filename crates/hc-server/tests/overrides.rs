@@ -1,4 +1,5 @@
-//! What operators say of checks, with the real programs: the engine hears it, and it outlives kill -9.
+//! What operators say of checks, with the real programs: the engine hears it, and it outlives kill
+//! -9.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic and read the clock")]
 
 mod chain;
@@ -182,7 +183,8 @@ fn what_makes_no_sense_is_refused() {
     assert_eq!(chain.told(1), ["healthy"]);
 }
 
-/// An override of a check that was removed is kept, so its name is known; to set another one of it does nothing.
+/// An override of a check that was removed is kept, so its name is known; to set another one of it
+/// does nothing.
 #[test]
 fn a_check_that_does_not_run_is_named_where_overrides_are_set() {
     let (first, second) = (Backend::start("127.0.0.1:0", b"hello"), Backend::start("127.0.0.1:0", b"hello"));

@@ -1,4 +1,5 @@
-//! The socket's file and the state directory, when somebody moves, replaces or shares them while the server runs.
+//! The socket's file and the state directory, when somebody moves, replaces or shares them while
+//! the server runs.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic and read the clock")]
 
 mod chain;

@@ -1,4 +1,5 @@
-//! hc-server as a process: what it says and how it ends when something is wrong, or when it is told to.
+//! hc-server as a process: what it says and how it ends when something is wrong, or when it is told
+//! to.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic and read the clock")]
 
 mod chain;
@@ -129,7 +130,8 @@ fn a_state_directory_that_cannot_be_made_costs_the_memory_and_not_the_checks() {
     assert_eq!(server.terminate().code(), Some(0));
 }
 
-/// A server whose `fsync` does not come back: a filter hands the call to whoever listens, and nobody answers.
+/// A server whose `fsync` does not come back: a filter hands the call to whoever listens, and
+/// nobody answers.
 #[test]
 fn a_disk_that_hangs_keeps_nobody_from_ending() {
     // A filter is for good, so it gets a thread of its own, from which the server has it.
@@ -237,7 +239,8 @@ fn root_certificates_are_read_again_in_the_sandbox() {
     assert!(server.terminate().success());
 }
 
-/// Whoever reads the log has stopped. Checks run on, and all is told; the log says later what it lacks.
+/// Whoever reads the log has stopped. Checks run on, and all is told; the log says later what it
+/// lacks.
 #[test]
 fn a_log_that_nobody_reads_stops_no_check() {
     const CHECKS: u64 = 8000;

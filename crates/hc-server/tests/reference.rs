@@ -22,7 +22,8 @@ fn the_pages_are_current() {
     }
 }
 
-/// The words that the program itself would take there, from its complaint about one that it does not.
+/// The words that the program itself would take there, from its complaint about one that it does
+/// not.
 fn known(text: &str) -> Vec<String> {
     let error = Config::parse(Path::new("f"), text, std::iter::empty()).unwrap_err().to_string();
     let (_, expected) = error.split_once("expected ").unwrap_or_else(|| panic!("{error}"));

@@ -50,7 +50,8 @@ fn a_state_dump_is_bounded() {
     assert!(lines < 48, "{lines}");
 }
 
-/// Whenever it comes, SIGTERM ends the server in order: before there is a socket, when there is one, and at the end.
+/// Whenever it comes, SIGTERM ends the server in order: before there is a socket, when there is
+/// one, and at the end.
 #[test]
 fn a_signal_during_the_start_ends_it_with_0_and_its_socket_is_gone() {
     for delay in 0..40_u64 {

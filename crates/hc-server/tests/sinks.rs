@@ -118,7 +118,8 @@ fn every_kind_at_once_beside_the_engine() {
     assert_eq!(rig.server.terminate().code(), Some(0), "{}", rig.log());
 }
 
-/// Overrides are events of a kind of their own: those who ask for them get them, and nobody else. State files have them too.
+/// Overrides are events of a kind of their own: those who ask for them get them, and nobody else.
+/// State files have them too.
 #[test]
 fn what_happens_to_overrides_is_told_to_those_who_ask_for_it() {
     let receiver = Receiver::start(&[Answer::Status(503)]);

@@ -73,7 +73,8 @@ fn the_examples_work_together() {
         source + &local(&blocks("toml").join("\n"), &dir)
     });
 
-    // HAProxy by the page's lines, once with those of the agent checks and once with those of the runtime API.
+    // HAProxy by the page's lines, once with those of the agent checks and once with those of the
+    // runtime API.
     let haproxy = |text: &'static str, dir: &std::path::Path| {
         let lines = text.split("backend web\n").nth(1).unwrap();
         let webs = [web("s1").address.to_string(), web("s2").address.to_string()];

@@ -250,7 +250,8 @@ fn sinks_that_hang_delay_nobody() {
             slowest = slowest.max(begun.elapsed());
         }
     }
-    // An interval of the check, two batch delays, and a busy machine. Every timeout of a sink is far longer.
+    // An interval of the check, two batch delays, and a busy machine. Every timeout of a sink is
+    // far longer.
     assert!(slowest < Duration::from_secs(4), "{slowest:?}");
     let metrics = rig.get("/metrics");
     for sink in ["hangs", "deaf", "sleeps", "silent"] {

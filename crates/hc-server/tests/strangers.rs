@@ -20,8 +20,8 @@ use serde_json::Value;
 
 const ADMIN: &str = "127.0.0.1:9109";
 
-/// A server with one check of a backend that says `220 `, its admin API open over TCP and, as far as
-/// the mode of the socket's file says, to all.
+/// A server with one check of a backend that says `220 `, its admin API open over TCP and, as far
+/// as the mode of the socket's file says, to all.
 struct Site {
     dir: tempfile::TempDir,
     backend: Backend,
@@ -77,9 +77,9 @@ fn ask(head: &str) -> (u16, String) {
     (status, answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned()))
 }
 
-/// Ten thousand connections to the admin port, some with half a request, held for as long as they may
-/// be: the check goes on, is never told to be anything but healthy, and whoever comes after them is
-/// answered.
+/// Ten thousand connections to the admin port, some with half a request, held for as long as they
+/// may be: the check goes on, is never told to be anything but healthy, and whoever comes after
+/// them is answered.
 #[test]
 fn ten_thousand_connections_disturb_no_probe() {
     const CONNECTIONS: usize = 10_000;

@@ -25,7 +25,8 @@ fn start_server(dir: &Path) -> Process {
     Process::start(&mut command, &dir.join("server.log"))
 }
 
-/// The status of every check, by its id in `checks.json`, from a server that starts with this snapshot.
+/// The status of every check, by its id in `checks.json`, from a server that starts with this
+/// snapshot.
 fn statuses_after_start_with(snapshot: &[u8]) -> Vec<(u64, Value)> {
     // The ids are others than in the process that wrote the snapshot.
     const OFFSET: u64 = 1 << 40;
@@ -55,13 +56,15 @@ fn statuses_after_start_with(snapshot: &[u8]) -> Vec<(u64, Value)> {
     }
 }
 
-/// Written by commit 34e9b75: every check healthy after `1000 + id` passes, but 14 unhealthy after 9 failures.
+/// Written by commit 34e9b75: every check healthy after `1000 + id` passes, but 14 unhealthy after
+/// 9 failures.
 #[test]
 fn health_is_restored_from_a_snapshot_of_version_1() {
     check_restored(include_bytes!("upgrade/version-1.snapshot"));
 }
 
-/// Written by commit abdf742 of the same health: sections and keys of version 2, and nothing about since when.
+/// Written by commit abdf742 of the same health: sections and keys of version 2, and nothing about
+/// since when.
 #[test]
 fn health_is_restored_from_a_snapshot_of_version_2_without_since() {
     check_restored(include_bytes!("upgrade/version-2-without-since.snapshot"));
@@ -72,7 +75,8 @@ fn check_restored(snapshot: &[u8]) {
     let statuses = statuses_after_start_with(snapshot);
     assert_eq!(statuses.len(), 14);
     for (id, status) in statuses {
-        // Some probes may have ended already, on a slow machine several. A check that started from unknown would have only those.
+        // Some probes may have ended already, on a slow machine several. A check that started from
+        // unknown would have only those.
         assert_eq!(status["state"], if id == 14 { "unhealthy" } else { "healthy" }, "{id}: {status}");
         assert!(matches!(status["successes"].as_u64().unwrap() - id, 1000..1100), "{id}: {status}");
         let failed_before = if id == 14 { 9 } else { 0 };

@@ -121,7 +121,8 @@ fn while_stopped(thread: Pid, meanwhile: impl FnOnce()) {
     ptrace::detach(thread, None).unwrap();
 }
 
-/// One thread stands still: the watchdog starves, and says of whom; when it runs again, it is fed again.
+/// One thread stands still: the watchdog starves, and says of whom; when it runs again, it is fed
+/// again.
 #[track_caller]
 fn starves_while_stopped(name: &str, what: &str) {
     let dir = tempfile::tempdir().unwrap();
@@ -153,7 +154,8 @@ fn a_hung_main_loop_starves_the_watchdog() {
     starves_while_stopped("hc-server", "the main loop");
 }
 
-/// A process that was stopped for longer than the watchdog waits, as by a suspended machine, feeds it with its first look.
+/// A process that was stopped for longer than the watchdog waits, as by a suspended machine, feeds
+/// it with its first look.
 #[test]
 fn a_suspended_process_is_not_hung() {
     let dir = tempfile::tempdir().unwrap();
@@ -177,7 +179,8 @@ fn a_suspended_process_is_not_hung() {
     assert_eq!(server.terminate().code(), Some(0));
 }
 
-/// What is watched ends during a stop, and a consumer that answers nothing may make it last: the watchdog is fed all the same.
+/// What is watched ends during a stop, and a consumer that answers nothing may make it last: the
+/// watchdog is fed all the same.
 #[test]
 fn a_stop_that_lasts_is_not_hung() {
     let dir = tempfile::tempdir().unwrap();
@@ -199,7 +202,8 @@ fn a_stop_that_lasts_is_not_hung() {
     server.kill();
 }
 
-/// Without a watchdog, or with that of another process, systemd hears of the state alone. Its socket may be an abstract one.
+/// Without a watchdog, or with that of another process, systemd hears of the state alone. Its
+/// socket may be an abstract one.
 #[test]
 fn the_watchdog_of_another_process_is_not_fed() {
     let dir = tempfile::tempdir().unwrap();

@@ -62,8 +62,8 @@ pub(crate) struct Chaos {
 }
 
 impl Chaos {
-    /// In some simulations nearly nothing happens, in some one thing, in some all of them all the time. With `churn` the
-    /// configuration is edited every few seconds.
+    /// In some simulations nearly nothing happens, in some one thing, in some all of them all the
+    /// time. With `churn` the configuration is edited every few seconds.
     pub(crate) fn draw(churn: bool, rng: &mut Rng) -> Self {
         let likely = [1, 3, 6, 10][rng.usize(..4)];
         let pace = [1, 4, 10][rng.usize(..3)];

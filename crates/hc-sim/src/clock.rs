@@ -69,8 +69,9 @@ impl<E> Agenda<E> {
         self.heap.pop().map(|Reverse(entry)| (entry.number, entry.event))
     }
 
-    /// Puts an event back for later. It keeps its number: what waits for one and the same process happens in the order in
-    /// which it came, however often it was put off. Lines of one stream cannot overtake each other.
+    /// Puts an event back for later. It keeps its number: what waits for one and the same process
+    /// happens in the order in which it came, however often it was put off. Lines of one stream
+    /// cannot overtake each other.
     pub(crate) fn postpone(&mut self, at: Nanos, number: u64, event: E) {
         self.heap.push(Reverse(Entry { at, number, event }));
     }
@@ -80,8 +81,8 @@ impl<E> Agenda<E> {
 mod tests {
     use super::*;
 
-    /// The first is put off to the end of one stall, the second, which comes later, to the end of a longer one, and then
-    /// the first again.
+    /// The first is put off to the end of one stall, the second, which comes later, to the end of a
+    /// longer one, and then the first again.
     #[test]
     fn what_is_put_off_twice_is_not_overtaken() {
         let mut agenda = Agenda::new();

@@ -1,4 +1,5 @@
-//! What every part of the simulation shares: the clocks, the chances, the truth, and what is going to happen.
+//! What every part of the simulation shares: the clocks, the chances, the truth, and what is going
+//! to happen.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -86,9 +87,11 @@ pub(crate) struct Context<'a> {
     pub(crate) faults_until: Nanos,
     pub(crate) fault_share: u8,
     pub(crate) faults: Faults,
-    /// When the latest faults of the path are over: what was told unhealthy for them is then to be told healthy.
+    /// When the latest faults of the path are over: what was told unhealthy for them is then to be
+    /// told healthy.
     pub(crate) cut_until: Nanos,
-    /// Servers are killed right after they have found news, too: before or after it is told, or written down.
+    /// Servers are killed right after they have found news, too: before or after it is told, or
+    /// written down.
     pub(crate) crashes_after_news: bool,
     pub(crate) subjects: HashMap<CheckKey, Subject>,
     /// The latest arrivals at server and proxy: what is sent over a stream stays in order.

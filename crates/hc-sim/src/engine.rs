@@ -53,7 +53,8 @@ impl Wanted {
     }
 }
 
-/// Some timing or other, sometimes with a timeout above the interval. Half of them use nothing that Seesaw does not have.
+/// Some timing or other, sometimes with a timeout above the interval. Half of them use nothing that
+/// Seesaw does not have.
 pub(crate) fn timing(rng: &mut Rng) -> Timing {
     let interval = [1000, 1000, 1500, 2000, 3000, 5000, 5000, 10_000][rng.usize(..8)];
     let timeout = match rng.u8(..10) {
@@ -98,7 +99,8 @@ fn beyond_seesaw(timing: &mut Timing, rng: &mut Rng) {
 }
 
 impl Engine {
-    /// A new process with ids from `base` on. It builds its checks in an order of its own, and not all at once.
+    /// A new process with ids from `base` on. It builds its checks in an order of its own, and not
+    /// all at once.
     pub(crate) fn start(life: u32, base: u64, wanted: &Wanted, now: Nanos, rng: &mut Rng) -> Self {
         let nil_until = now + if rng.bool() { rng.u64(..3 * SECOND) } else { 0 };
         let mut engine =

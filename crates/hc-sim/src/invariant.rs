@@ -8,13 +8,16 @@ use crate::clock::Nanos;
 /// One thing that must always hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Invariant {
-    /// The engine hears of a check only after a probe of its subject has ended, and never `unknown`.
+    /// The engine hears of a check only after a probe of its subject has ended, and never
+    /// `unknown`.
     NothingBeforeAProbe,
     /// No failure is counted against a backend that was up and answered in time.
     NoFalseFailure,
-    /// A backend that stayed up is never told unhealthy after it was told healthy; nor the other way round.
+    /// A backend that stayed up is never told unhealthy after it was told healthy; nor the other
+    /// way round.
     NoFalseTransition,
-    /// An inconclusive probe, or one during which the process stood still, is no verdict; every other one is.
+    /// An inconclusive probe, or one during which the process stood still, is no verdict; every
+    /// other one is.
     VerdictsOnly,
     /// A status is what its verdicts amount to, counters, instants and texts included.
     StatusIsTrue,
@@ -38,8 +41,8 @@ pub enum Invariant {
     NoLongGap,
     /// Of a check of which nothing is known, no probe starts before its start delay is over.
     StartDelay,
-    /// Health changes by the first result, by `rise` passes in a row or by more failures in a row than `retries`, and then
-    /// at once.
+    /// Health changes by the first result, by `rise` passes in a row or by more failures in a row
+    /// than `retries`, and then at once.
     RiseAndFall,
     /// Every check is told again within `notify_interval` while delivery works.
     Refresh,
@@ -53,7 +56,8 @@ pub enum Invariant {
     ViewIsTrue,
     /// While an override stands, consumers have what it says.
     OverridesAreHeard,
-    /// Within a bound after an override, or an outage of a gateway, is over, consumers have what probes find.
+    /// Within a bound after an override, or an outage of a gateway, is over, consumers have what
+    /// probes find.
     TruthReturns,
     /// While a gateway is down, no check behind it is told to be down.
     BehindAGateway,

@@ -1,12 +1,14 @@
 //! Hours of trouble in a fraction of a second: the health checker under one seed, in virtual time.
 //!
-//! The real decisions of hc-manager (plan, schedule, state machine, memory, stalls), hc-notifier (the outbox) and hc-ipc
-//! (the assembly of sets) run here as they do in hc-server, between models of hc-proxy, of the engine and of the backends.
-//! Processes crash, stand still and come back, connections break, acknowledgements get lost or come twice, clocks jump,
-//! local faults come and go, and every id may mean something else after the engine has restarted. After each step
+//! The real decisions of hc-manager (plan, schedule, state machine, memory, stalls), hc-notifier
+//! (the outbox) and hc-ipc (the assembly of sets) run here as they do in hc-server, between models
+//! of hc-proxy, of the engine and of the backends. Processes crash, stand still and come back,
+//! connections break, acknowledgements get lost or come twice, clocks jump, local faults come and
+//! go, and every id may mean something else after the engine has restarted. After each step
 //! [`Invariant`]s are checked; the first that does not hold ends the run with its name.
 //!
-//! Everything follows from the seed: no thread, no clock, no socket, no order of a hash map. A seed that fails fails again.
+//! Everything follows from the seed: no thread, no clock, no socket, no order of a hash map. A seed
+//! that fails fails again.
 //!
 //! ```
 //! use std::time::Duration;
@@ -44,7 +46,8 @@ use crate::world::World;
 /// How long and how large simulations are.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Virtual time. Default one hour; in the last three minutes nothing goes wrong, so shorter than ten is of little use.
+    /// Virtual time. Default one hour; in the last three minutes nothing goes wrong, so shorter
+    /// than ten is of little use.
     pub length: Duration,
     /// The most checks that an engine begins with. Default 40.
     pub checks: usize,

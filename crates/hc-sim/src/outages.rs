@@ -23,7 +23,8 @@ impl Outages {
         self.spans.extend(later.into_iter().rev());
     }
 
-    /// How much of the time between the two was good, when each outage in it cost `extra` beyond its length.
+    /// How much of the time between the two was good, when each outage in it cost `extra` beyond
+    /// its length.
     pub(crate) fn good(&self, from: Nanos, to: Nanos, extra: Nanos) -> Nanos {
         if from >= to {
             return 0;

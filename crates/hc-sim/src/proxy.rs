@@ -1,4 +1,5 @@
-//! hc-proxy's decisions: which sets and deltas it sends, and what an engine may hear (`proxy/internal/bridge/core.go`).
+//! hc-proxy's decisions: which sets and deltas it sends, and what an engine may hear
+//! (`proxy/internal/bridge/core.go`).
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -1,6 +1,7 @@
 //! What a server must know and do, worked out a second time and in the plainest way.
 //!
-//! The simulation tells this model what it hands to the shards, and holds what comes out of them against it.
+//! The simulation tells this model what it hands to the shards, and holds what comes out of them
+//! against it.
 
 mod timing;
 
@@ -120,7 +121,8 @@ const CROWD: usize = 64;
 impl Standing {
     const NEW: Self = Self { status: Status::NEW, began: None, failed: 0, passed: 0, due: 0, certain: false };
 
-    /// Takes a verdict: the first one decides, then `rise` passes in a row, or more failures in a row than `retries`.
+    /// Takes a verdict: the first one decides, then `rise` passes in a row, or more failures in a
+    /// row than `retries`.
     fn judge(
         &mut self,
         outcome: &Outcome,
@@ -150,12 +152,13 @@ impl Standing {
         // The clock may have been set back.
         self.began = self.began.min(Some(wall));
         status.outcome = Some(outcome.clone());
-        // A failure that the retries cover says nothing for the health that it leaves, nor does a pass before the rise.
+        // A failure that the retries cover says nothing for the health that it leaves, nor does a
+        // pass before the rise.
         self.certain |= (self.failed == 0) == (status.health == Health::Healthy);
     }
 
-    /// Which of the three intervals counts: the usual one, the fast one while the latest result speaks against the health, or
-    /// that of a check that is down.
+    /// Which of the three intervals counts: the usual one, the fast one while the latest result
+    /// speaks against the health, or that of a check that is down.
     fn pace(&self) -> usize {
         match self.status.health {
             Health::Unknown => 0,
@@ -253,8 +256,8 @@ impl Run {
         self.silences
     }
 
-    /// A probe ended at `ended` in a local fault. Gives the failure that it counts as, if this machine has had no path for
-    /// too long, and whether a status is to say that the check is held.
+    /// A probe ended at `ended` in a local fault. Gives the failure that it counts as, if this
+    /// machine has had no path for too long, and whether a status is to say that the check is held.
     pub(crate) fn held(
         &mut self,
         fault: LocalFault,
@@ -318,10 +321,11 @@ impl Run {
         !self.standings.is_empty()
     }
 
-    /// A probe ended at `ended` with a verdict. Gives whether the status that follows, or that none does, is right.
+    /// A probe ended at `ended` with a verdict. Gives whether the status that follows, or that none
+    /// does, is right.
     ///
-    /// What was remembered is told when a probe has borne it out, or when it has changed; failures that the retries cover
-    /// leave it in doubt.
+    /// What was remembered is told when a probe has borne it out, or when it has changed; failures
+    /// that the retries cover leave it in doubt.
     pub(crate) fn judged(
         &mut self,
         outcome: &Outcome,
@@ -353,7 +357,8 @@ impl Run {
         !self.standings.is_empty()
     }
 
-    /// What the shard says of it after a verdict, told or not: its health, and how many of the latest results were alike.
+    /// What the shard says of it after a verdict, told or not: its health, and how many of the
+    /// latest results were alike.
     pub(crate) fn stands_so(&mut self, update: &StatusUpdate) -> bool {
         let said = (update.status.health, update.progress.in_a_row);
         self.standings.retain(|standing| (standing.status.health, standing.in_a_row()) == said);
@@ -392,8 +397,8 @@ impl Reference {
 
     /// Follows an order that a shard applies at `now` and that was planned at `planned`.
     ///
-    /// Gives the place if a check runs there now, whether a status follows, and the flight that must be dropped; or what
-    /// is wrong with the order.
+    /// Gives the place if a check runs there now, whether a status follows, and the flight that
+    /// must be dropped; or what is wrong with the order.
     pub(crate) fn apply(
         &mut self,
         shard: usize,
@@ -460,7 +465,8 @@ impl Reference {
                 self.places.remove(&Arc::as_ptr(&run.spec));
                 if run.standings.iter().any(Standing::is_something) && self.remember > 0 {
                     let mut standings = run.standings;
-                    // If it knew nothing, what was remembered before is remembered still, and may be older.
+                    // If it knew nothing, what was remembered before is remembered still, and may
+                    // be older.
                     if standings.iter().any(|standing| !standing.is_something())
                         && let Some((older, _)) = self.memory.remove(&run.subject)
                     {
@@ -477,7 +483,8 @@ impl Reference {
         }
     }
 
-    /// Whether something remembered is true: of a check that runs, that was removed, or from before.
+    /// Whether something remembered is true: of a check that runs, that was removed, or from
+    /// before.
     pub(crate) fn knows(&self, subject: Subject, remembered: &Remembered) -> bool {
         let running = self.runs.values().filter(|run| run.subject == subject).flat_map(|run| &run.standings);
         let kept = self.memory.get(&subject).into_iter().flat_map(|(standings, _)| standings);

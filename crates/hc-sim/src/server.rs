@@ -1,4 +1,5 @@
-//! One process of hc-server: the cores, joined as its drivers join them, with every step held against the reference.
+//! One process of hc-server: the cores, joined as its drivers join them, with every step held
+//! against the reference.
 
 mod delivery;
 mod shard;
@@ -166,7 +167,8 @@ impl Server {
         Ok(())
     }
 
-    /// Plans the next change, tells the outbox, and sends the shards their orders, as `ManagerTask` does.
+    /// Plans the next change, tells the outbox, and sends the shards their orders, as `ManagerTask`
+    /// does.
     fn next_change(&mut self, ctx: &mut Context<'_>) -> Step {
         if self.obeying.is_some() {
             return Ok(());
@@ -205,7 +207,8 @@ impl Server {
         self.check_outbox(full, ctx)?;
         self.obeying = Some((conn, orders.len()));
         for (shard, orders) in orders.into_iter().enumerate() {
-            // A shard that is busy reads its orders late, and finds results of the old set meanwhile.
+            // A shard that is busy reads its orders late, and finds results of the old set
+            // meanwhile.
             let longest = if ctx.rng.u8(..8) == 0 { 800 } else { 2 };
             let at = ctx.now + ctx.rng.u64(..longest * MILLISECOND);
             ctx.agenda.put(at, Event::Orders { life: self.life, shard, orders, planned });

@@ -1,8 +1,11 @@
-//! What stands between the machines and the consumers, under one seed: overrides, dependencies and the guard in virtual time.
+//! What stands between the machines and the consumers, under one seed: overrides, dependencies and
+//! the guard in virtual time.
 //!
-//! Checks, some behind gateways, go up and down; operators force, mute and pause them at random, for a while, for ever or for a part
-//! of each week; checks are removed and come back under other ids, and the process restarts with what it has written down. From time to
-//! time everything fails at once, for a moment or for minutes. A model that knows nothing of the stages says what consumers must have.
+//! Checks, some behind gateways, go up and down; operators force, mute and pause them at random,
+//! for a while, for ever or for a part of each week; checks are removed and come back under other
+//! ids, and the process restarts with what it has written down. From time to time everything fails
+//! at once, for a moment or for minutes. A model that knows nothing of the stages says what
+//! consumers must have.
 
 mod audit;
 mod outage;
@@ -25,12 +28,13 @@ use self::said::{Part, Said};
 use crate::invariant::Step;
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Checks; the first two are gateways, the second of them behind the first. More than half of them are behind none.
+/// Checks; the first two are gateways, the second of them behind the first. More than half of them
+/// are behind none.
 const CHECKS: u64 = 24;
 /// Later than any wait for a gateway, and for the guard behind it.
 const BOUND: Duration = Duration::from_secs(110);
-/// So many seconds: some wild ones, and calm ones with an outage of everything late enough for all to be healthy before it, and
-/// early enough for the bound after it.
+/// So many seconds: some wild ones, and calm ones with an outage of everything late enough for all
+/// to be healthy before it, and early enough for the bound after it.
 const CYCLE: u32 = 700;
 const WILD: u32 = 400;
 const OUTAGE: u32 = 560;
@@ -126,7 +130,8 @@ struct Check {
     truth: Option<Health>,
     /// Since when that, and whatever else decides, is as it is.
     calm: Duration,
-    /// Since it is down there was a moment at which no gateway was in the way, so the failure may have been let through.
+    /// Since it is down there was a moment at which no gateway was in the way, so the failure may
+    /// have been let through.
     let_through: bool,
 }
 

@@ -28,7 +28,8 @@ pub(crate) struct Backend {
     pub(crate) state: State,
     /// Since when it is up, or down.
     pub(crate) since: Nanos,
-    /// Of a hundred probes, so many fail while it is up. Above 0 there is no truth to hold a verdict against.
+    /// Of a hundred probes, so many fail while it is up. Above 0 there is no truth to hold a
+    /// verdict against.
     pub(crate) flaky: u8,
     /// In thousandths of the timeout: the longest that an answer takes.
     slowness: u64,
@@ -101,7 +102,8 @@ impl Truth {
                 state: [State::Up, State::Up, State::Up, State::Refusing, State::Silent][rng.usize(..5)],
                 since: 0,
                 flaky: if rng.u8(..8) == 0 { rng.u8(1..40) } else { 0 },
-                // Answers that come later than this are no longer "in time": a loop may be late by a tenth.
+                // Answers that come later than this are no longer "in time": a loop may be late by
+                // a tenth.
                 slowness: [5, 50, 200, 700][rng.usize(..4)],
                 flips_every: (rng.u8(..3) > 0).then(|| rng.u64(5..300) * 1000 * MILLISECOND),
             })
@@ -161,7 +163,8 @@ impl Truth {
     pub(crate) fn probe(&self, subject: Subject, timeout: Duration, rng: &mut Rng) -> Probe {
         let backend = &self.backends[subject];
         let timeout = nanos(timeout);
-        // 30 ms and the tenth of the timeout that a loop may be late stay between the slowest answer and the deadline.
+        // 30 ms and the tenth of the timeout that a loop may be late stay between the slowest
+        // answer and the deadline.
         let longest =
             (timeout / 1000 * backend.slowness).min(timeout.saturating_sub(31 * MILLISECOND)).max(1);
         let answer = rng.u64(longest / 2..=longest);

@@ -1,4 +1,5 @@
-//! A few seeds in every run of the tests; `cargo run --release -p hc-sim` runs as many as one likes.
+//! A few seeds in every run of the tests; `cargo run --release -p hc-sim` runs as many as one
+//! likes.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::time::Duration;

@@ -15,7 +15,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// The longest that a consumer may ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(600);
 
-/// A pause that doubles with each failure in a row, from 1 s to 60 s, or is as long as the consumer asked for.
+/// A pause that doubles with each failure in a row, from 1 s to 60 s, or is as long as the consumer
+/// asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     state: Mutex<State>,
@@ -35,7 +36,8 @@ impl Backoff {
         loop {
             let until = self.lock().until;
             match until {
-                // `notify_one` leaves a permit behind, so a success between the look and the wait is not missed.
+                // `notify_one` leaves a permit behind, so a success between the look and the wait
+                // is not missed.
                 Some(until) if until > Instant::now() => {
                     drop(timeout_at(until, self.succeeded.notified()).await)
                 }

@@ -7,7 +7,8 @@ use hc_types::{CheckId, Health};
 
 use crate::{Report, Template};
 
-/// Which names there are, and the health of the checks behind each. A name is healthy when all its checks are.
+/// Which names there are, and the health of the checks behind each. A name is healthy when all its
+/// checks are.
 #[derive(Debug)]
 pub(crate) struct Board {
     template: Template,

@@ -1,7 +1,8 @@
 //! Events as the standard input of a command.
 //!
-//! hc-server gives up the right to start programs (`hc-sandbox`). So commands are started by a process of their own, the
-//! [runner], which is started before, knows the configured commands and starts nothing else.
+//! hc-server gives up the right to start programs (`hc-sandbox`). So commands are started by a
+//! process of their own, the [runner], which is started before, knows the configured commands and
+//! starts nothing else.
 
 mod exec;
 mod link;
@@ -44,9 +45,10 @@ pub struct CommandConfig {
     pub node: String,
 }
 
-/// Runs a command for events, one run at a time. Its standard input is the same JSON as that of a webhook; in mode
-/// [`Each`](CommandMode::Each) the variables `HC_EVENT`, `HC_ID`, `HC_NAME`, `HC_TARGET`, `HC_HEALTH`, `HC_REASON` and `HC_MESSAGE`
-/// say the same to a shell script. Exit status 0 means that it has them; after any other the events are given to it again.
+/// Runs a command for events, one run at a time. Its standard input is the same JSON as that of a
+/// webhook; in mode [`Each`](CommandMode::Each) the variables `HC_EVENT`, `HC_ID`, `HC_NAME`,
+/// `HC_TARGET`, `HC_HEALTH`, `HC_REASON` and `HC_MESSAGE` say the same to a shell script. Exit
+/// status 0 means that it has them; after any other the events are given to it again.
 pub struct Command {
     config: CommandConfig,
     runner: Arc<RunnerHandle>,
@@ -61,7 +63,8 @@ impl Command {
         Self { config, runner, sent: Sent::default(), backoff: Backoff::default() }
     }
 
-    /// Resolves when a run may be tried: at once, or after a pause that doubles from 1 s to 60 s with each failure in a row.
+    /// Resolves when a run may be tried: at once, or after a pause that doubles from 1 s to 60 s
+    /// with each failure in a row.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
@@ -72,7 +75,8 @@ impl Command {
     /// Runs the command for what of `reports` is news.
     ///
     /// # Errors
-    /// [`SinkError`] when a run did not end with exit status 0 in time. What other runs got is not given to it again.
+    /// [`SinkError`] when a run did not end with exit status 0 in time. What other runs got is not
+    /// given to it again.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the run to the runner, which ends it by its time limit.
@@ -99,7 +103,8 @@ impl Command {
         self.sent.forget(ids);
     }
 
-    /// Runs the command for changes of overrides. Gives how many of them it has taken, from the first on.
+    /// Runs the command for changes of overrides. Gives how many of them it has taken, from the
+    /// first on.
     ///
     /// # Errors
     /// As [`deliver`](Self::deliver), beside the number.

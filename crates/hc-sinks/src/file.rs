@@ -22,7 +22,8 @@ use crate::{Report, SinkError};
 
 /// What is done with reports on the thread of a file.
 pub trait FileWriter: Send + 'static {
-    /// Writes the reports down, or notes them and says in [`due`](Self::due) when they are. May block.
+    /// Writes the reports down, or notes them and says in [`due`](Self::due) when they are. May
+    /// block.
     ///
     /// # Errors
     /// [`SinkError::File`] when the disk does not take them.
@@ -81,7 +82,8 @@ impl FileSink {
         Ok(Self { jobs, backoff: Backoff::default() })
     }
 
-    /// Resolves when a delivery may be tried: at once, or after a pause that doubles from 1 s to 60 s with each failure in a row.
+    /// Resolves when a delivery may be tried: at once, or after a pause that doubles from 1 s to 60
+    /// s with each failure in a row.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.

@@ -1,4 +1,5 @@
-//! HAProxy, in two ways: it asks ([agent checks](Agent)), or is told over its [runtime API](Runtime).
+//! HAProxy, in two ways: it asks ([agent checks](Agent)), or is told over its [runtime
+//! API](Runtime).
 
 mod agent;
 mod runtime;

@@ -1,9 +1,9 @@
-//! Tells the health of backends to others: [HAProxy](haproxy), [webhooks](Webhook), [commands](command::Command) and
-//! [files](mod@file).
+//! Tells the health of backends to others: [HAProxy](haproxy), [webhooks](Webhook),
+//! [commands](command::Command) and [files](mod@file).
 //!
-//! Each sink has `ready`, which waits out the pause after a failure, and `deliver`, which says whether the consumer has the
-//! reports. Whoever drives a sink keeps what was not delivered and delivers what is true by then: every sink is content
-//! with the latest state of each check.
+//! Each sink has `ready`, which waits out the pause after a failure, and `deliver`, which says
+//! whether the consumer has the reports. Whoever drives a sink keeps what was not delivered and
+//! delivers what is true by then: every sink is content with the latest state of each check.
 //!
 //! ```
 //! # use hc_sinks::haproxy::{Agent, AgentConfig};

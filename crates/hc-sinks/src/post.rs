@@ -41,13 +41,15 @@ pub struct Poster {
 }
 
 impl Poster {
-    /// `timeout` is the deadline of one POST, from resolving the host to the last byte of the answer.
+    /// `timeout` is the deadline of one POST, from resolving the host to the last byte of the
+    /// answer.
     #[must_use]
     pub fn new(url: Url, tls: TlsClient, resolve: Arc<dyn Resolve>, timeout: Duration) -> Self {
         Self { url, tls, resolve, timeout }
     }
 
-    /// Sends a body, with one more field of the header if there is one, and gives the answer, cut off after 4 KiB.
+    /// Sends a body, with one more field of the header if there is one, and gives the answer, cut
+    /// off after 4 KiB.
     ///
     /// # Errors
     /// [`SinkError`] when there is no answer in time, or its status is not 2xx.

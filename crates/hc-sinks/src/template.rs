@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use crate::Report;
 
-/// A text with places for what is known of a check: `{name}`, `{id}`, `{ip}` (the backend's, also behind a VIP), `{port}` and
-/// `{label.KEY}`.
+/// A text with places for what is known of a check: `{name}`, `{id}`, `{ip}` (the backend's, also
+/// behind a VIP), `{port}` and `{label.KEY}`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Template(Vec<Part>);
 

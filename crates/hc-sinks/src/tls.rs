@@ -33,7 +33,8 @@ impl TlsClient {
     /// Trusts the certificates in `ca_file`, or those of the system.
     ///
     /// # Errors
-    /// [`TlsClientError`] when `ca_file` cannot be used. Certificates of the system that cannot be read are left out.
+    /// [`TlsClientError`] when `ca_file` cannot be used. Certificates of the system that cannot be
+    /// read are left out.
     pub fn load(ca_file: Option<&Path>) -> Result<Self, TlsClientError> {
         let mut roots = RootCertStore::empty();
         match ca_file {

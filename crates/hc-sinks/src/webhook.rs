@@ -29,7 +29,8 @@ pub struct WebhookConfig {
     pub node: String,
 }
 
-/// Sends events to a URL. A delivery is done when the answer has a 2xx status; redirects are not followed.
+/// Sends events to a URL. A delivery is done when the answer has a 2xx status; redirects are not
+/// followed.
 pub struct Webhook {
     poster: Poster,
     secret: Option<Secret>,
@@ -47,7 +48,8 @@ impl Webhook {
         Self { poster, secret, node, sent: Sent::default(), backoff: Backoff::default() }
     }
 
-    /// Resolves when a delivery may be tried: at once, or after a pause that doubles from 1 s to 60 s with each failure in a row.
+    /// Resolves when a delivery may be tried: at once, or after a pause that doubles from 1 s to 60
+    /// s with each failure in a row.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.

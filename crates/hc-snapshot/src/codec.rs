@@ -7,10 +7,11 @@
 //! | | version 2: sections; version 1: the body of section 1 alone |
 //! | 32 | SHA-256 of everything before |
 //!
-//! A section is a tag (16 bits), the length of its body (32 bits), both with the least significant byte first, and the
-//! body. Section 1, [`HEALTH`], must be there once; section 2, [`OVERRIDES`], is there while there are any; section 3,
-//! [`SINCE`], is missing in files of older programs. **The format grows by sections**: what is new gets a tag of its own, and
-//! a program that does not know a tag skips the section. The version changes only if an older program must not read the file.
+//! A section is a tag (16 bits), the length of its body (32 bits), both with the least significant
+//! byte first, and the body. Section 1, [`HEALTH`], must be there once; section 2, [`OVERRIDES`],
+//! is there while there are any; section 3, [`SINCE`], is missing in files of older programs. **The
+//! format grows by sections**: what is new gets a tag of its own, and a program that does not know
+//! a tag skips the section. The version changes only if an older program must not read the file.
 
 use std::time::{Duration, SystemTime};
 
@@ -35,8 +36,8 @@ const HEALTH: u16 = 1;
 /// Tag of the section with what operators say of checks: a list of [`Override`] in postcard.
 const OVERRIDES: u16 = 2;
 
-/// Tag of the section that says since when each check has its health: an [`Option<SystemTime>`] for each record of
-/// [`HEALTH`], in their order, in postcard.
+/// Tag of the section that says since when each check has its health: an [`Option<SystemTime>`] for
+/// each record of [`HEALTH`], in their order, in postcard.
 const SINCE: u16 = 3;
 
 /// Magic, version.
@@ -68,7 +69,8 @@ struct Body {
     records: Vec<Record>,
 }
 
-/// A [`Remembered`] as [`HEALTH`] has it. Its fields do not change any more: what is new is in a section of its own.
+/// A [`Remembered`] as [`HEALTH`] has it. Its fields do not change any more: what is new is in a
+/// section of its own.
 #[derive(Serialize, Deserialize)]
 struct Record {
     key: CheckKey,
@@ -164,7 +166,8 @@ fn section(tag: u16, body: &impl Serialize, mut bytes: Vec<u8>) -> Result<Vec<u8
     Ok(bytes)
 }
 
-/// Reads a snapshot. The keys in one of version 1 are made by [`version_1_key`](crate::version_1_key).
+/// Reads a snapshot. The keys in one of version 1 are made by
+/// [`version_1_key`](crate::version_1_key).
 ///
 /// # Errors
 /// [`DecodeError`]; nothing of a damaged snapshot is used.
@@ -206,8 +209,8 @@ fn read_body(body: &[u8]) -> Result<Body, DecodeError> {
     postcard::from_bytes(body).map_err(|_| DecodeError::Corrupt)
 }
 
-/// Since when each of so many records has its health. Nothing if the section is not what this program writes: the
-/// checksum is right, so this is no damage, and it costs no health.
+/// Since when each of so many records has its health. Nothing if the section is not what this
+/// program writes: the checksum is right, so this is no damage, and it costs no health.
 fn read_since(section: &[u8], records: usize) -> Vec<Option<SystemTime>> {
     let since: Vec<_> = postcard::from_bytes(section).unwrap_or_default();
     if since.len() == records { since } else { Vec::new() }
@@ -383,7 +386,8 @@ mod tests {
         assert_eq!((found.records.len(), found.overrides.len(), found.overrides_unknown), (1, 0, true));
     }
 
-    /// What the program before wrote does not say since when; what another one says of other checks is not used.
+    /// What the program before wrote does not say since when; what another one says of other checks
+    /// is not used.
     #[test]
     fn health_of_which_it_is_not_known_since_when_is_read() {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(7);

@@ -13,10 +13,12 @@ use crate::codec::{self, DecodeError, Decoded, EncodeError};
 /// Name of the snapshot in the state directory.
 pub const FILE_NAME: &str = "health.snapshot";
 
-/// The most that is read: two million checks, and as many overrides as there may be with the longest texts. A larger file is not ours.
+/// The most that is read: two million checks, and as many overrides as there may be with the
+/// longest texts. A larger file is not ours.
 const MAX_BYTES: u64 = 320 * 1024 * 1024;
 
-/// How far a clock may have been set back between two runs without making the snapshot one from the future.
+/// How far a clock may have been set back between two runs without making the snapshot one from the
+/// future.
 pub const TOLERANCE: Duration = Duration::from_secs(10);
 
 /// Why a snapshot was not written. The old one is still there.
@@ -72,8 +74,8 @@ pub enum Found {
         /// When it was written.
         written: SystemTime,
     },
-    /// There is one that was written later than now: the clock was set back, or the machine restored. How old it is
-    /// cannot be known.
+    /// There is one that was written later than now: the clock was set back, or the machine
+    /// restored. How old it is cannot be known.
     FromTheFuture {
         /// When it says it was written.
         written: SystemTime,
@@ -98,10 +100,11 @@ pub struct Contents {
     pub overrides_unknown: bool,
 }
 
-/// Replaces the snapshot in `dir`, which must exist. The file has mode 0600 and is on the disk when this returns.
+/// Replaces the snapshot in `dir`, which must exist. The file has mode 0600 and is on the disk when
+/// this returns.
 ///
-/// Blocks on the disk: call it where that harms nobody. A kill during the call leaves the old snapshot, and at worst a
-/// hidden temporary file beside it, which the next call removes.
+/// Blocks on the disk: call it where that harms nobody. A kill during the call leaves the old
+/// snapshot, and at worst a hidden temporary file beside it, which the next call removes.
 ///
 /// # Errors
 /// [`WriteError`], for example on a full disk; the old snapshot is then as it was.
@@ -145,8 +148,9 @@ fn create(path: &Path) -> io::Result<File> {
     fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Reads the snapshot in `dir`. Only a regular file is read, and nothing is followed or waited for. One that was written more than `max_age` before `now` is too old; one from the future
-/// (the clock was set back), by more than [`TOLERANCE`], is not used either, since its age cannot be known.
+/// Reads the snapshot in `dir`. Only a regular file is read, and nothing is followed or waited for.
+/// One that was written more than `max_age` before `now` is too old; one from the future (the clock
+/// was set back), by more than [`TOLERANCE`], is not used either, since its age cannot be known.
 ///
 /// # Errors
 /// [`ReadError`] for a file that is there and cannot be used.
@@ -175,8 +179,8 @@ pub fn read(dir: &Path, now: SystemTime, max_age: Duration) -> Result<Contents, 
     Ok(Contents { health, overrides, overrides_unknown })
 }
 
-/// The clock may have been set back, by up to [`TOLERANCE`] since the file was written, by any time before that: nothing
-/// can have begun after `now`, nor after the latest probe.
+/// The clock may have been set back, by up to [`TOLERANCE`] since the file was written, by any time
+/// before that: nothing can have begun after `now`, nor after the latest probe.
 fn not_in_the_future(mut records: Vec<Remembered>, now: SystemTime) -> Vec<Remembered> {
     for record in &mut records {
         record.last_check = record.last_check.min(now);

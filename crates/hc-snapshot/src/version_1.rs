@@ -16,10 +16,11 @@ use sha2::{Digest as _, Sha256};
 /// The version of these keys.
 pub(crate) const VERSION: u8 = 1;
 
-/// The key that a snapshot of version 1 has for this check, or `None` if there was no such check then.
+/// The key that a snapshot of version 1 has for this check, or `None` if there was no such check
+/// then.
 ///
-/// Give it to whoever looks for a check among the records that [`read`](crate::read) found: those of version 1 have a
-/// [`CheckKey::version`] of 1.
+/// Give it to whoever looks for a check among the records that [`read`](crate::read) found: those
+/// of version 1 have a [`CheckKey::version`] of 1.
 #[must_use]
 pub fn version_1_key(spec: &CheckSpec) -> Option<CheckKey> {
     let json = serde_json::to_vec(&Subject(spec)).ok()?;
@@ -126,8 +127,8 @@ fn write_http<M: SerializeMap>(map: &mut M, http: &HttpProbe) -> Result<(), M::E
     if request_target.as_slice() != b"/" {
         map.serialize_entry("path", &Bytes(request_target.as_slice()))?;
     }
-    // In version 1 a path named these, too. Such a check starts without health, and must not take that
-    // of another one.
+    // In version 1 a path named these, too. Such a check starts without health, and must not take
+    // that of another one.
     if let Some(overrides) = overrides {
         let HttpOverrides { host, server_name, authorization, error, request } = &**overrides;
         if request.is_some() {
@@ -224,7 +225,8 @@ mod tests {
         Target::plain(ip.parse().unwrap(), port)
     }
 
-    /// What the program of version 1 (commit 34e9b75) derived; the same checks as in the upgrade test of hc-server.
+    /// What the program of version 1 (commit 34e9b75) derived; the same checks as in the upgrade
+    /// test of hc-server.
     #[test]
     fn keys_are_those_of_version_1() {
         let backend = || at("127.83.67.1", 1);

@@ -33,13 +33,14 @@ struct Member {
 
 /// Judges proposals for all sources, and joins them into one set.
 ///
-/// Ids and names are one space for all sources: the first source that uses one has it until it gives it back. With one source
-/// nothing is kept of its checks but their names, if they have any.
+/// Ids and names are one space for all sources: the first source that uses one has it until it
+/// gives it back. With one source nothing is kept of its checks but their names, if they have any.
 #[derive(Debug)]
 pub struct Admission {
     members: Vec<Member>,
     directory: Arc<Directory>,
-    /// The latest generation that any source gave: consumers know sets by it, also after a change by a source that gives none.
+    /// The latest generation that any source gave: consumers know sets by it, also after a change
+    /// by a source that gives none.
     generation: Option<u64>,
 }
 
@@ -50,13 +51,15 @@ impl Admission {
         Self { members: Vec::new(), directory, generation: None }
     }
 
-    /// A source, under the name that rejections give for it. All sources are added before the first proposal.
+    /// A source, under the name that rejections give for it. All sources are added before the first
+    /// proposal.
     pub fn add(&mut self, name: impl Into<Arc<str>>) -> SourceId {
         self.members.push(Member { name: name.into(), checks: Specs::new() });
         SourceId(self.members.len() - 1)
     }
 
-    /// Judges a proposal. The reply is to be answered with [`Admitted::rejected`] when the change is in effect.
+    /// Judges a proposal. The reply is to be answered with [`Admitted::rejected`] when the change
+    /// is in effect.
     pub fn admit(&mut self, source: SourceId, proposal: Proposal) -> (Admitted, Reply) {
         let Proposal { change, metadata, rejected, reply } = proposal;
         let metadata: HashMap<CheckId, Arc<Metadata>> = metadata.into_iter().collect();

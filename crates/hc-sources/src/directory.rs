@@ -34,8 +34,8 @@ impl Directory {
         self.read(|entries| entries.by_name.get(name).copied())
     }
 
-    /// The checks that depend on others, and a number that is another one after each change that may matter to them; `None` if it
-    /// is still `seen`. Begin with 0.
+    /// The checks that depend on others, and a number that is another one after each change that
+    /// may matter to them; `None` if it is still `seen`. Begin with 0.
     #[must_use]
     pub fn dependants(&self, seen: u64) -> Option<(u64, Known)> {
         self.read(|entries| {
@@ -45,8 +45,8 @@ impl Directory {
         })
     }
 
-    /// The checks that ask for series of their own in the metrics, at most `most` of them and always the same while they run,
-    /// and how many there are.
+    /// The checks that ask for series of their own in the metrics, at most `most` of them and
+    /// always the same while they run, and how many there are.
     #[must_use]
     pub fn metered(&self, most: usize) -> (Known, usize) {
         self.read(|entries| {
@@ -56,8 +56,8 @@ impl Directory {
         })
     }
 
-    /// Replaces all entries: those of checks that `keep` takes stay, and beside them is what `checks` are called. Readers see
-    /// what was before or what is then, and never less.
+    /// Replaces all entries: those of checks that `keep` takes stay, and beside them is what
+    /// `checks` are called. Readers see what was before or what is then, and never less.
     pub(crate) fn replace(
         &self,
         keep: impl Fn(CheckId) -> bool,
@@ -104,7 +104,8 @@ impl Directory {
         entries.version += u64::from(!entries.dependants.is_empty());
     }
 
-    /// Each entry is whole after every single step, so a panic elsewhere is no reason to stop reading.
+    /// Each entry is whole after every single step, so a panic elsewhere is no reason to stop
+    /// reading.
     fn read<T>(&self, read: impl FnOnce(&Entries) -> T) -> T {
         read(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,7 +1,8 @@
 //! Joins what [sources](hc_types::Source) propose into one set of checks.
 //!
-//! [`Admission`] is the one place where checks are judged that more than one party could claim: an id that comes more than
-//! once, an id or a name that another source uses. [`Directory`] keeps names and labels for readers. Neither does I/O.
+//! [`Admission`] is the one place where checks are judged that more than one party could claim: an
+//! id that comes more than once, an id or a name that another source uses. [`Directory`] keeps
+//! names and labels for readers. Neither does I/O.
 //!
 //! ```
 //! use std::sync::Arc;

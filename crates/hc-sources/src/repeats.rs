@@ -9,8 +9,8 @@ use hc_types::{CheckId, CheckSpec, Rejection, cut};
 /// What is kept of a reason for a rejection, in bytes: it may quote a field of any length.
 const LONGEST_REASON: usize = 1024;
 
-/// Keeps the checks that run, and adds those that do not to `rejected`, each id once. Of an id that comes more than once no
-/// copy runs unless all are equal; of one that was rejected none does.
+/// Keeps the checks that run, and adds those that do not to `rejected`, each id once. Of an id that
+/// comes more than once no copy runs unless all are equal; of one that was rejected none does.
 pub(crate) fn judge(
     checks: Vec<(CheckId, Arc<CheckSpec>)>,
     rejected: Vec<Rejection>,

@@ -15,8 +15,8 @@ use crate::script::{Ended, Step, Wire};
 /// How long a test waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A TCP server, perhaps with TLS, that plays the same script on every connection. Ends when it is dropped, and its
-/// connections with it.
+/// A TCP server, perhaps with TLS, that plays the same script on every connection. Ends when it is
+/// dropped, and its connections with it.
 #[derive(Debug)]
 pub struct Backend {
     address: SocketAddr,
@@ -116,7 +116,8 @@ impl Backend {
         self.shared.lock().seen.clone()
     }
 
-    /// Waits until the connections satisfy `condition`, for ten seconds at most, and gives them back.
+    /// Waits until the connections satisfy `condition`, for ten seconds at most, and gives them
+    /// back.
     ///
     /// # Panics
     /// When they do not.

@@ -143,7 +143,8 @@ impl Identity {
         Ok(Self::new(certificate.der().clone(), key.into()))
     }
 
-    /// A self-signed certificate of version 1, which names nobody: what `openssl x509 -req` makes without extensions.
+    /// A self-signed certificate of version 1, which names nobody: what `openssl x509 -req` makes
+    /// without extensions.
     ///
     /// # Panics
     /// Never: it is built in.

@@ -1,4 +1,5 @@
-//! The chain as it runs on a node, three processes: fake-engine in the place of Seesaw's engine, hc-proxy and hc-server.
+//! The chain as it runs on a node, three processes: fake-engine in the place of Seesaw's engine,
+//! hc-proxy and hc-server.
 
 use std::fs;
 use std::io;
@@ -9,8 +10,8 @@ use serde_json::Value;
 
 use crate::process::Process;
 
-/// Where the programs are. Each command runs one of them on the files of a directory: `checks.json`, the sockets
-/// `engine.sock` and `hc.sock`, and hc-server's state.
+/// Where the programs are. Each command runs one of them on the files of a directory:
+/// `checks.json`, the sockets `engine.sock` and `hc.sock`, and hc-server's state.
 #[derive(Clone, Debug)]
 pub struct Programs {
     /// hc-server.
@@ -26,7 +27,8 @@ impl Programs {
         Self { server: directory.join("hc-server"), go: directory.to_owned() }
     }
 
-    /// This server, and the Go programs from `HC_BIN`, or built into `directory` if that is not set.
+    /// This server, and the Go programs from `HC_BIN`, or built into `directory` if that is not
+    /// set.
     ///
     /// # Errors
     /// When the Go programs cannot be built.

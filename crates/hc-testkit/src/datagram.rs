@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-/// Answers datagrams as its script says: each one that comes gives any number of datagrams back to its sender, in order.
-/// Ends when it is dropped.
+/// Answers datagrams as its script says: each one that comes gives any number of datagrams back to
+/// its sender, in order. Ends when it is dropped.
 #[derive(Debug)]
 pub struct DatagramServer {
     address: SocketAddr,

@@ -1,5 +1,5 @@
-//! A DNS server that says what a test wants, right or wrong. Messages are put together by hand, so that they share no
-//! mistake with the code under test.
+//! A DNS server that says what a test wants, right or wrong. Messages are put together by hand, so
+//! that they share no mistake with the code under test.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -9,7 +9,8 @@ use std::thread::{self, JoinHandle};
 
 use crate::datagram::DatagramServer;
 
-/// A name on the wire: the labels of `name` between its dots, without compression and without escapes.
+/// A name on the wire: the labels of `name` between its dots, without compression and without
+/// escapes.
 ///
 /// # Panics
 /// When a label is longer than 255 bytes.
@@ -107,7 +108,8 @@ impl DnsMessage {
         self.record(0, name, kind, 1, data)
     }
 
-    /// One more record: section 0 is the answer, 1 the authority, 2 the additional. Give them in that order.
+    /// One more record: section 0 is the answer, 1 the authority, 2 the additional. Give them in
+    /// that order.
     ///
     /// # Panics
     /// When the data is longer than 65,535 bytes.
@@ -181,8 +183,8 @@ impl DnsServer {
         Ok(Self { datagrams, stop: Arc::default(), thread: None })
     }
 
-    /// Answers over both. What the script gives back for TCP is written as it is, so that a test can also send a wrong
-    /// length: see [`framed`].
+    /// Answers over both. What the script gives back for TCP is written as it is, so that a test
+    /// can also send a wrong length: see [`framed`].
     ///
     /// # Errors
     /// When no port can be bound.

@@ -1,6 +1,6 @@
-//! A host that answers pings as a script says. The kernel's own answers have to be switched off first
-//! (`net.ipv4.icmp_echo_ignore_all`, `net.ipv6.icmp.echo_ignore_all`), so this is for a network of a test's own; see
-//! [`in_own_network`](crate::network::in_own_network).
+//! A host that answers pings as a script says. The kernel's own answers have to be switched off
+//! first (`net.ipv4.icmp_echo_ignore_all`, `net.ipv6.icmp.echo_ignore_all`), so this is for a
+//! network of a test's own; see [`in_own_network`](crate::network::in_own_network).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -97,8 +97,8 @@ pub struct EchoServer {
 }
 
 impl EchoServer {
-    /// Answers each request to `host`, an address of this machine, with what the script makes of it, until the script
-    /// gives `None`.
+    /// Answers each request to `host`, an address of this machine, with what the script makes of
+    /// it, until the script gives `None`.
     ///
     /// # Errors
     /// When the raw socket cannot be opened.

@@ -1,4 +1,5 @@
-//! Scripted backends that misbehave on command, and the programs of the hc health checker as processes, for its tests.
+//! Scripted backends that misbehave on command, and the programs of the hc health checker as
+//! processes, for its tests.
 //!
 //! Everything listens on a free port and ends when it is dropped. Nothing here ships.
 //!

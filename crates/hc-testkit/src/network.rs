@@ -1,4 +1,5 @@
-//! A network of its own for a test: nothing that the host does can disturb it, and nothing of it stays.
+//! A network of its own for a test: nothing that the host does can disturb it, and nothing of it
+//! stays.
 
 use std::fs;
 use std::io;
@@ -11,8 +12,9 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::gettid;
 
-/// Runs `test` on a thread in a new network namespace, whose loopback is up. Programs that it starts, and files below
-/// `/proc/sys/net` that it writes, belong to that namespace; it goes away when the last socket in it does.
+/// Runs `test` on a thread in a new network namespace, whose loopback is up. Programs that it
+/// starts, and files below `/proc/sys/net` that it writes, belong to that namespace; it goes away
+/// when the last socket in it does.
 ///
 /// # Panics
 /// When `test` does. Without root: such a test must not pass by being skipped.
@@ -25,14 +27,15 @@ pub fn in_own_network<R: Send + 'static>(test: impl FnOnce() -> R + Send + 'stat
     thread.join().unwrap_or_else(|cause| panic::resume_unwind(cause))
 }
 
-/// Waits until the state of every link that is up agrees with its carrier. The kernel sets the carrier at once,
-/// and the state, of which it sends a notice, up to a second later; on a busy machine a probe that began
-/// meanwhile would see that as a change of its path.
+/// Waits until the state of every link that is up agrees with its carrier. The kernel sets the
+/// carrier at once, and the state, of which it sends a notice, up to a second later; on a busy
+/// machine a probe that began meanwhile would see that as a change of its path.
 ///
 /// # Panics
 /// When the links do not settle within 10 s.
 pub fn await_links() {
-    // `LOWER_UP` is the carrier, `NO-CARRIER` the state. A link that has just come up has both for a moment.
+    // `LOWER_UP` is the carrier, `NO-CARRIER` the state. A link that has just come up has both for
+    // a moment.
     let is_settled = |link: &str| link.contains("LOWER_UP") != link.contains("NO-CARRIER");
     for _ in 0..1000 {
         if run("ip -o link show up").lines().all(is_settled) {
@@ -43,8 +46,8 @@ pub fn await_links() {
     panic!("the links do not settle");
 }
 
-/// Another network beside this thread's, with a thread that lives in it. It goes away when this is dropped and the last
-/// socket in it is closed.
+/// Another network beside this thread's, with a thread that lives in it. It goes away when this is
+/// dropped and the last socket in it is closed.
 #[derive(Debug)]
 pub struct Network {
     jobs: Option<mpsc::SyncSender<Job>>,
@@ -86,7 +89,8 @@ impl Network {
         finds.recv().expect("the job has ended well")
     }
 
-    /// Lays a cable between the calling thread's network and this one: the interface `here`, and `there` at the other end.
+    /// Lays a cable between the calling thread's network and this one: the interface `here`, and
+    /// `there` at the other end.
     ///
     /// # Panics
     /// When there are such interfaces already.

@@ -15,8 +15,8 @@ pub struct OpensslServer {
 }
 
 impl OpensslServer {
-    /// Starts it on a port of its own. With `-www` among the arguments it answers HTTP requests with 200, one connection after
-    /// the other.
+    /// Starts it on a port of its own. With `-www` among the arguments it answers HTTP requests
+    /// with 200, one connection after the other.
     ///
     /// # Errors
     /// When openssl is missing or refuses the arguments; then with its own words.

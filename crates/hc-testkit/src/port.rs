@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
-/// A TCP port that is ours and on which nobody listens: connections are refused, and no other process can take it.
+/// A TCP port that is ours and on which nobody listens: connections are refused, and no other
+/// process can take it.
 #[derive(Debug)]
 pub struct ClosedPort {
     address: SocketAddr,

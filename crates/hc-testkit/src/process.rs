@@ -42,7 +42,8 @@ impl Output {
 }
 
 impl Process {
-    /// Starts a program whose standard output is read and kept, and whose standard error is appended to `log`.
+    /// Starts a program whose standard output is read and kept, and whose standard error is
+    /// appended to `log`.
     ///
     /// # Panics
     /// When the program cannot be started; [`try_start`](Self::try_start) does not.
@@ -51,7 +52,8 @@ impl Process {
         Self::try_start(command, log).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Starts a program whose standard output is read and kept, and whose standard error is appended to `log`.
+    /// Starts a program whose standard output is read and kept, and whose standard error is
+    /// appended to `log`.
     ///
     /// # Errors
     /// When the program cannot be started or the log not be opened.

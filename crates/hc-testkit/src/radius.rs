@@ -1,5 +1,5 @@
-//! RADIUS responses, right or wrong, and a reader of requests: a second writing of RFC 2865 that shares nothing with the
-//! code under test but the digests.
+//! RADIUS responses, right or wrong, and a reader of requests: a second writing of RFC 2865 that
+//! shares nothing with the code under test but the digests.
 
 use hmac::{Hmac, Mac as _};
 use md5::{Digest as _, Md5};

@@ -185,8 +185,8 @@ pub struct PostgresqlDialogue {
 /// What a MySQL check says. With TLS, the login begins with an SSLRequest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MysqlDialogue {
-    /// A user without a password, who must be let in. Empty: nobody in particular, and a server that
-    /// denies access passes.
+    /// A user without a password, who must be let in. Empty: nobody in particular, and a server
+    /// that denies access passes.
     pub username: Box<str>,
 }
 

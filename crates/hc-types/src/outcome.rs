@@ -208,7 +208,8 @@ pub enum Failure {
     Reset(Phase),
     /// The peer reset the connection after a part of its answer.
     ResetAfter(Box<Heard>),
-    /// HTTP/2: the peer ended the stream (RST_STREAM) or the connection (GOAWAY); the text says why.
+    /// HTTP/2: the peer ended the stream (RST_STREAM) or the connection (GOAWAY); the text says
+    /// why.
     StreamReset(Box<str>),
     /// The peer closed the connection before its answer was complete.
     Closed {

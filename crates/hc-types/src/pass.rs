@@ -22,8 +22,8 @@ pub enum Pass {
     Dns(Box<DnsAnswer>),
     /// RADIUS: the code of the response.
     Radius(u8),
-    /// A dialogue: what the peer said of itself, in words such as `it asks for SCRAM-SHA-256`. Behind
-    /// two pointers, so that an [`Outcome`](crate::Outcome) stays at 24 bytes.
+    /// A dialogue: what the peer said of itself, in words such as `it asks for SCRAM-SHA-256`.
+    /// Behind two pointers, so that an [`Outcome`](crate::Outcome) stays at 24 bytes.
     Answer(Box<Box<str>>),
     /// It passed, and somebody should look at it.
     Warned(Box<Warned>),

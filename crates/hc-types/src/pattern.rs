@@ -18,8 +18,8 @@ use crate::text;
 ///
 /// The syntax is that of the crate `regex`: no look-around and no back-references. Two things are
 /// smaller here: `\b` and `\B` look at ASCII letters, digits and `_` only, and a text compiles to
-/// [`Pattern::MAX_COMPILED`] at most. It is searched in bytes: `.` matches a character of UTF-8, and
-/// text that is not UTF-8 is no error.
+/// [`Pattern::MAX_COMPILED`] at most. It is searched in bytes: `.` matches a character of UTF-8,
+/// and text that is not UTF-8 is no error.
 ///
 /// The time of a search grows with the length of what is searched and with nothing else: a search
 /// that would need more, since the pattern has too many states, is given up ([`TooManyStates`]).
@@ -206,7 +206,8 @@ impl Compiled {
 
     fn search(&self, input: &Input<'_>) -> Result<bool, TooManyStates> {
         let mut states = self.states.get();
-        // The count is of the memory, which searches share: one that used it up must not take it from those after it.
+        // The count is of the memory, which searches share: one that used it up must not take it
+        // from those after it.
         if states.clear_count() > 0 {
             states.reset(&self.automaton);
         }

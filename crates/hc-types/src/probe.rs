@@ -110,8 +110,8 @@ pub struct HttpProbe {
     pub tls: Option<Tls>,
     /// The method as it is written in the request: an RFC 9110 token.
     pub method: Box<str>,
-    /// The request target (RFC 9112 section 3.2), sent as it stands: a path with a query, or `*`, or
-    /// what else a server may take.
+    /// The request target (RFC 9112 section 3.2), sent as it stands: a path with a query, or `*`,
+    /// or what else a server may take.
     pub request_target: RawBytes,
     /// Status codes that pass. Empty: any.
     pub expected_codes: StatusCodes,
@@ -152,7 +152,8 @@ pub struct HttpOverrides {
     /// The name in SNI and in the certificate; an address is looked for in the certificate and not
     /// sent. Default: the address of the target. Used with TLS only.
     pub server_name: Option<Box<str>>,
-    /// The value of the `Authorization` field, such as `Basic dXNlcjpwYXNz`. Default: no such field.
+    /// The value of the `Authorization` field, such as `Basic dXNlcjpwYXNz`. Default: no such
+    /// field.
     pub authorization: Option<Secret>,
     /// Why the request of this check cannot be sent. The probe then sends nothing and fails with
     /// this text: hc-proxy reports so what Go's HTTP client refuses. Default: it can be sent.
@@ -349,8 +350,8 @@ impl RecordClass {
     const NAMES: &[(u16, &'static str)] = &[(1, "IN"), (3, "CH"), (4, "HS"), (255, "ANY")];
 }
 
-/// A DNS response code by number, extended ones included (RFC 6895 section 2.3). Prints as its name,
-/// or as `RCODE12`.
+/// A DNS response code by number, extended ones included (RFC 6895 section 2.3). Prints as its
+/// name, or as `RCODE12`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rcode(pub u16);
 

@@ -134,7 +134,8 @@ pub enum SpecError {
     /// A request target, or a use as a proxy, that HTTP/2 does not have.
     #[error("version: {0} is not possible with HTTP/2")]
     Http2(&'static str),
-    /// The name of a gRPC service that is longer than [`GrpcProbe::MAX_SERVICE`](crate::GrpcProbe::MAX_SERVICE).
+    /// The name of a gRPC service that is longer than
+    /// [`GrpcProbe::MAX_SERVICE`](crate::GrpcProbe::MAX_SERVICE).
     #[error("service: {length} bytes; at most {}", crate::GrpcProbe::MAX_SERVICE)]
     Service {
         /// Its length in bytes.
@@ -262,11 +263,12 @@ impl CheckSpec {
     ///
     /// # Errors
     /// [`SpecError`] names the first field whose value makes no sense: a period of zero or above
-    /// [`MAX_PERIOD`](crate::MAX_PERIOD), an interval below [`MIN_INTERVAL`](crate::MIN_INTERVAL), a
-    /// fast interval above the interval, a jitter above half of an interval, a rise of 0, port 0 for
-    /// anything but ICMP, an address that no backend can have, mode DSR or TUN without a mark, an HTTP method that is no token, a
-    /// request target, a `Host` or credentials that would break the request, a
-    /// status code outside 100–999, an expected address that the query type cannot yield.
+    /// [`MAX_PERIOD`](crate::MAX_PERIOD), an interval below [`MIN_INTERVAL`](crate::MIN_INTERVAL),
+    /// a fast interval above the interval, a jitter above half of an interval, a rise of 0, port 0
+    /// for anything but ICMP, an address that no backend can have, mode DSR or TUN without a mark,
+    /// an HTTP method that is no token, a request target, a `Host` or credentials that would break
+    /// the request, a status code outside 100–999, an expected address that the query type cannot
+    /// yield.
     pub fn new(target: Target, probe: ProbeSpec, timing: Timing) -> Result<Self, SpecError> {
         if let Some(reason) = backend::impossible(target.ip()) {
             return Err(SpecError::Address { ip: target.ip(), reason });
@@ -309,8 +311,8 @@ impl CheckSpec {
         Ok(Self { target, host_name, probe, timing })
     }
 
-    /// Where the probe goes. Of a check of a host name: with the first of its addresses, or with the
-    /// unspecified one if none is known.
+    /// Where the probe goes. Of a check of a host name: with the first of its addresses, or with
+    /// the unspecified one if none is known.
     #[must_use]
     pub fn target(&self) -> &Target {
         &self.target

@@ -179,8 +179,8 @@ pub struct StatusUpdate {
 }
 
 impl StatusUpdate {
-    /// Whether a probe that ended has brought it about. Otherwise the set of checks has changed: the check goes on under another
-    /// id or timing, or its health was restored.
+    /// Whether a probe that ended has brought it about. Otherwise the set of checks has changed:
+    /// the check goes on under another id or timing, or its health was restored.
     #[must_use]
     pub fn is_of_probe(&self) -> bool {
         self.progress.next_due.is_some()

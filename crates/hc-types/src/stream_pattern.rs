@@ -25,10 +25,10 @@ const MAX_LENGTH: usize = 1024;
 
 /// A regular expression (the syntax of Rust's `regex` crate) over bytes that come in pieces.
 ///
-/// It matches bytes, not characters: `.` is any byte but a line feed, and `\w` and `\d` are ASCII. It
-/// takes as little as it can: the match ends at the first byte at which one is complete, so that it
-/// does not depend on how the bytes come. It begins anywhere unless the pattern begins with `^`. A
-/// matcher whose states outgrow its memory again and again gives up, and matches nothing.
+/// It matches bytes, not characters: `.` is any byte but a line feed, and `\w` and `\d` are ASCII.
+/// It takes as little as it can: the match ends at the first byte at which one is complete, so that
+/// it does not depend on how the bytes come. It begins anywhere unless the pattern begins with `^`.
+/// A matcher whose states outgrow its memory again and again gives up, and matches nothing.
 ///
 /// Compiled once for all checks with the same text.
 #[derive(Clone)]
@@ -143,8 +143,8 @@ fn syntax_config() -> syntax::Config {
     syntax::Config::new().unicode(false).utf8(false)
 }
 
-/// How often the memory for states may be used up and cleared by one matcher. Then it gives up, and nothing matches: each byte
-/// would take microseconds of a thread that many probes share.
+/// How often the memory for states may be used up and cleared by one matcher. Then it gives up, and
+/// nothing matches: each byte would take microseconds of a thread that many probes share.
 const CLEARED: usize = 64;
 
 fn automaton(text: &str) -> Option<DFA> {

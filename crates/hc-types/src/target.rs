@@ -115,7 +115,8 @@ impl Target {
         second_source.filter(|second| second.is_ipv4() == self.ip.is_ipv4()).or(*source)
     }
 
-    /// Whether packets to this address can be sent from a source that the way says, or it says none.
+    /// Whether packets to this address can be sent from a source that the way says, or it says
+    /// none.
     #[must_use]
     pub fn has_source_for(&self, ip: IpAddr) -> bool {
         let source = self.clone().with_ip(ip).source();

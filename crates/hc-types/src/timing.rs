@@ -35,8 +35,8 @@ pub enum PeriodError {
 
 /// How often a check probes its target, and how many results change its health.
 ///
-/// The default is Seesaw's: an interval of 10 s, a timeout of 5 s, no retries, and one pass makes an
-/// unhealthy check healthy. The names are HAProxy's where Seesaw has none: `rise` and `fall`,
+/// The default is Seesaw's: an interval of 10 s, a timeout of 5 s, no retries, and one pass makes
+/// an unhealthy check healthy. The names are HAProxy's where Seesaw has none: `rise` and `fall`,
 /// `fastinter` and `downinter`.
 ///
 /// The first result of a check decides at once, whatever rise and fall are, as in Seesaw.
@@ -68,8 +68,8 @@ pub struct Timing {
     pub down_interval: Option<Duration>,
     /// How much later than planned a probe may start, chosen for each probe. Default none.
     pub jitter: Jitter,
-    /// How long after the check begins its first probe starts, at the earliest. Until then the check
-    /// is unknown and nothing is reported of it. It does not apply to a check whose health is
+    /// How long after the check begins its first probe starts, at the earliest. Until then the
+    /// check is unknown and nothing is reported of it. It does not apply to a check whose health is
     /// remembered, as after a restart of this program. Default 0.
     pub start_delay: Duration,
 }

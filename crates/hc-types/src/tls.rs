@@ -19,8 +19,8 @@ pub struct Tls {
     pub rsa_key_exchange: bool,
     /// Also take SHA-1 signatures, in the handshake and in certificates.
     pub sha1: bool,
-    /// What few checks ask for. Checks that are made together share it, so that what follows from it
-    /// (a configuration of the TLS library) is made once.
+    /// What few checks ask for. Checks that are made together share it, so that what follows from
+    /// it (a configuration of the TLS library) is made once.
     pub options: Option<Arc<TlsOptions>>,
 }
 
@@ -58,8 +58,8 @@ impl Tls {
     }
 }
 
-/// A name that SNI can hold (RFC 6066 section 3): letters, digits, hyphens and underscores in labels
-/// of at most 63 bytes, and no address.
+/// A name that SNI can hold (RFC 6066 section 3): letters, digits, hyphens and underscores in
+/// labels of at most 63 bytes, and no address.
 fn is_host_name(name: &str) -> bool {
     let fits = |label: &str| {
         (1..=63).contains(&label.len())
@@ -83,16 +83,16 @@ pub struct TlsOptions {
     pub roots: Option<Box<[RawBytes]>>,
     /// What is sent to a server that asks for a certificate.
     pub identity: Option<TlsIdentity>,
-    /// SHA-256 of the `SubjectPublicKeyInfo` (RFC 7469 section 2.4) of which the server's certificate
-    /// must have one. Default: any key.
+    /// SHA-256 of the `SubjectPublicKeyInfo` (RFC 7469 section 2.4) of which the server's
+    /// certificate must have one. Default: any key.
     pub pins: Box<[KeyPin]>,
     /// The protocols that are offered by ALPN (RFC 7301), the preferred one first. A server that
     /// chooses none of them fails. Default: ALPN is not spoken.
     pub alpn: Box<[RawBytes]>,
     /// The lowest version that is spoken. Default: what `old_versions` says.
     pub min_version: Option<TlsVersion>,
-    /// A server's own certificate that is valid for fewer days than these fails. Days are whole ones:
-    /// one that ends in 30 hours is valid for 1.
+    /// A server's own certificate that is valid for fewer days than these fails. Days are whole
+    /// ones: one that ends in 30 hours is valid for 1.
     pub min_days_left: Option<u32>,
     /// A server's own certificate that is valid for fewer days than these passes with a warning.
     pub warn_days_left: Option<u32>,

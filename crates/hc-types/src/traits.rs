@@ -40,9 +40,9 @@ pub trait Sink: Send + Sync + 'static {
         let _ = (id, incarnation);
     }
 
-    /// Whether no probe of this check may begin: an operator has paused it. Asked before each probe, on
-    /// the thread of the shard, so it must neither block nor take long. A check that is not probed
-    /// because of this waits until it is probed out of its turn. False by default.
+    /// Whether no probe of this check may begin: an operator has paused it. Asked before each
+    /// probe, on the thread of the shard, so it must neither block nor take long. A check that is
+    /// not probed because of this waits until it is probed out of its turn. False by default.
     fn is_paused(&self, id: CheckId) -> bool {
         let _ = id;
         false

@@ -14,8 +14,8 @@ pub struct CheckView {
     pub incarnation: Incarnation,
     /// What is checked, and how.
     pub spec: Arc<CheckSpec>,
-    /// Where it stands by its latest probes, and whether that is held because of a local fault. [`Status::NEW`] before the
-    /// first probe has ended.
+    /// Where it stands by its latest probes, and whether that is held because of a local fault.
+    /// [`Status::NEW`] before the first probe has ended.
     pub status: Status,
     /// What is known beyond the status.
     pub progress: Progress,
@@ -95,7 +95,8 @@ pub struct Withheld {
 }
 
 impl CheckView {
-    /// The health that consumers were given, or will be as soon as they take it. `None` when that is none.
+    /// The health that consumers were given, or will be as soon as they take it. `None` when that
+    /// is none.
     #[must_use]
     pub fn reported_health(&self) -> Option<Health> {
         match &self.reported {
@@ -105,7 +106,8 @@ impl CheckView {
         }
     }
 
-    /// What the latest probe with a verdict found, in words. `None` before the first, and for health that was restored.
+    /// What the latest probe with a verdict found, in words. `None` before the first, and for
+    /// health that was restored.
     #[must_use]
     pub fn text(&self) -> Option<String> {
         self.status.outcome.as_ref().map(|outcome| self.spec.text(outcome))

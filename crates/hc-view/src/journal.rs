@@ -9,7 +9,8 @@ use hc_types::{CheckId, CheckSpec, Health, Operator, Outcome, Override};
 /// A change of health, as a probe brought it about.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transition {
-    /// Its number: the first change of a process is 1, the next 2. Changes of overrides are counted with those of health.
+    /// Its number: the first change of a process is 1, the next 2. Changes of overrides are counted
+    /// with those of health.
     pub sequence: u64,
     /// Start of the probe.
     pub at: SystemTime,
@@ -28,7 +29,8 @@ pub struct Transition {
 /// What happened to an override.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OverrideStep {
-    /// Somebody asked for it. It takes the place of the one before of its kind, if the check had one.
+    /// Somebody asked for it. It takes the place of the one before of its kind, if the check had
+    /// one.
     Set,
     /// It stands from now on: its beginning, or its part of the week, has come.
     Opened,
@@ -74,8 +76,8 @@ pub struct Transitions {
     pub last: u64,
 }
 
-/// Keeps the latest so many changes of each kind: a thousand overrides that one request sets do not drive out what is known
-/// of health, nor checks that flap what operators said.
+/// Keeps the latest so many changes of each kind: a thousand overrides that one request sets do not
+/// drive out what is known of health, nor checks that flap what operators said.
 #[derive(Debug)]
 pub(crate) struct Journal {
     epoch: u64,
@@ -86,7 +88,8 @@ pub(crate) struct Journal {
     last: u64,
     /// That of the latest change of an override.
     last_override: u64,
-    /// How many changes of health there were: to healthy, and to unhealthy. No check becomes unknown.
+    /// How many changes of health there were: to healthy, and to unhealthy. No check becomes
+    /// unknown.
     to: (u64, u64),
 }
 
@@ -103,7 +106,8 @@ impl Journal {
         }
     }
 
-    /// Adds a transition and gives it its number. The oldest is dropped when there is no room for it.
+    /// Adds a transition and gives it its number. The oldest is dropped when there is no room for
+    /// it.
     pub(crate) fn push(&mut self, transition: Transition) {
         self.last += 1;
         let (healthy, unhealthy) = &mut self.to;

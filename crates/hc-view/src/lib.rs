@@ -1,15 +1,16 @@
 //! The latest status of each check, for readers and for outboxes.
 //!
-//! A [`View`] is a table with one row for each check, behind one lock that is never held for long. Whatever runs the checks
-//! writes to it as a [`Sink`](hc_types::Sink). Readers get a [`CheckView`] by id, or page by page, and the latest
-//! transitions and changes of overrides from a bounded journal; they never ask a shard, so a shard that hangs keeps nobody waiting.
+//! A [`View`] is a table with one row for each check, behind one lock that is never held for long.
+//! Whatever runs the checks writes to it as a [`Sink`](hc_types::Sink). Readers get a [`CheckView`]
+//! by id, or page by page, and the latest transitions and changes of overrides from a bounded
+//! journal; they never ask a shard, so a shard that hangs keeps nobody waiting.
 //!
-//! A row has two sides: where the check stands, and what consumers get of it (`reported`). Both are the same unless a stage
-//! of the pipeline (`hc-pipeline`) holds a verdict back, or the health was restored from an earlier process and no probe has
-//! confirmed it yet.
+//! A row has two sides: where the check stands, and what consumers get of it (`reported`). Both are
+//! the same unless a stage of the pipeline (`hc-pipeline`) holds a verdict back, or the health was
+//! restored from an earlier process and no probe has confirmed it yet.
 //!
-//! Each consumer has an [`Outlet`], which notes the rows that its consumer has not got yet. It keeps slots, not statuses:
-//! however many consumers there are, a status is stored once.
+//! Each consumer has an [`Outlet`], which notes the rows that its consumer has not got yet. It
+//! keeps slots, not statuses: however many consumers there are, a status is stored once.
 //!
 //! ```
 //! use std::sync::Arc;

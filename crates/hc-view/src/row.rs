@@ -31,11 +31,13 @@ pub(crate) struct Row {
     aside: Option<Box<Aside>>,
     in_a_row: u32,
     health: Health,
-    /// Consumers get something of it: the reported status if one stands aside, else the status itself.
+    /// Consumers get something of it: the reported status if one stands aside, else the status
+    /// itself.
     is_reported: bool,
 }
 
-/// What a check has only while it is held, or while consumers get another status than the present one.
+/// What a check has only while it is held, or while consumers get another status than the present
+/// one.
 #[derive(Debug, Default)]
 struct Aside {
     held: Option<Held>,
@@ -147,7 +149,8 @@ impl Row {
         self.is_reported = true;
     }
 
-    /// The stage that is the reason why consumers get another status than the check's own, if they do.
+    /// The stage that is the reason why consumers get another status than the check's own, if they
+    /// do.
     pub(crate) fn withheld_by(&self) -> Option<&'static str> {
         self.withheld().map(|other| other.by)
     }
@@ -160,7 +163,8 @@ impl Row {
         self.write(update, before);
     }
 
-    /// Consumers get this from now on, whatever the check's own status is, because of the stage `by`.
+    /// Consumers get this from now on, whatever the check's own status is, because of the stage
+    /// `by`.
     pub(crate) fn report(&mut self, status: Status, by: &'static str) {
         let own = self.status();
         let Aside { held, last_probe, reported } = self.aside.take().map(|aside| *aside).unwrap_or_default();

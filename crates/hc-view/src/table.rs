@@ -40,8 +40,8 @@ pub struct Page {
     pub next: Option<Cursor>,
 }
 
-/// The bytes of failing answers that are kept in all: 64 MiB, for example those of 65,536 checks with a kilobyte each. Beyond it
-/// an answer is not kept; the rest of the evidence is.
+/// The bytes of failing answers that are kept in all: 64 MiB, for example those of 65,536 checks
+/// with a kilobyte each. Beyond it an answer is not kept; the rest of the evidence is.
 const MAX_ANSWERS: u64 = 64 << 20;
 
 /// What is counted over all rows.
@@ -66,7 +66,8 @@ impl Sums {
         *answers = step(*answers, row.answer_length());
     }
 
-    /// Drops the answer of an update for which there is no room, once that of the failure before it is taken out.
+    /// Drops the answer of an update for which there is no room, once that of the failure before it
+    /// is taken out.
     fn fit(&self, row: &Row, update: &mut StatusUpdate) {
         let others = self.answers.saturating_sub(row.answer_length());
         if let Some(seen) = &mut update.evidence.seen
@@ -89,7 +90,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty table. `epoch` tells this process from others in its journal, which keeps `transitions` of them.
+    /// An empty table. `epoch` tells this process from others in its journal, which keeps
+    /// `transitions` of them.
     #[must_use]
     pub fn new(epoch: u64, transitions: usize) -> Self {
         Self {
@@ -138,8 +140,8 @@ impl Table {
         Some(Slot(at))
     }
 
-    /// Takes an update as it is: where the check stands, and, if it is reportable, what consumers get. `None` when the
-    /// incarnation is not the current one, or consumers get nothing new.
+    /// Takes an update as it is: where the check stands, and, if it is reportable, what consumers
+    /// get. `None` when the incarnation is not the current one, or consumers get nothing new.
     pub fn record(&mut self, mut update: StatusUpdate) -> Option<Report> {
         let slot = self.slot(update.id, update.incarnation)?;
         if !update.reportable || update.status.health == Health::Unknown {
@@ -157,8 +159,8 @@ impl Table {
         Some(Report { slot, transition })
     }
 
-    /// Takes an update of which consumers get nothing: they go on getting what they got, because of the stage `by`. Ignored
-    /// when the incarnation is not the current one.
+    /// Takes an update of which consumers get nothing: they go on getting what they got, because of
+    /// the stage `by`. Ignored when the incarnation is not the current one.
     pub fn hold_back(&mut self, mut update: StatusUpdate, by: &'static str) {
         let Some(slot) = self.slot(update.id, update.incarnation) else { return };
         self.journalize(slot, &update);
@@ -168,8 +170,8 @@ impl Table {
         self.write(slot, |row| row.hold_back(update, by));
     }
 
-    /// Consumers get this of a check, because of the stage `by`, and readers go on seeing where it stands. `None` when the
-    /// incarnation is not the current one.
+    /// Consumers get this of a check, because of the stage `by`, and readers go on seeing where it
+    /// stands. `None` when the incarnation is not the current one.
     pub fn report(
         &mut self,
         id: CheckId,
@@ -216,8 +218,8 @@ impl Table {
         self.index.get(&id).and_then(|at| self.row(Slot(*at))).map(Row::view)
     }
 
-    /// Checks from `from` on, of at most `slots` slots. A check that is there from the first page to the last is in exactly
-    /// one of them.
+    /// Checks from `from` on, of at most `slots` slots. A check that is there from the first page
+    /// to the last is in exactly one of them.
     #[must_use]
     pub fn page(&self, Cursor(from): Cursor, slots: usize) -> Page {
         let from = from as usize;
@@ -227,7 +229,8 @@ impl Table {
         Page { checks: rows.iter().flatten().map(Row::view).collect(), next: next.map(Cursor) }
     }
 
-    /// At most `most` transitions and changes of overrides after the one with this number; 0 is before the first.
+    /// At most `most` transitions and changes of overrides after the one with this number; 0 is
+    /// before the first.
     #[must_use]
     pub fn transitions(&self, after: u64, most: usize) -> Transitions {
         self.journal.after(after, most)
@@ -292,8 +295,8 @@ impl Table {
         self.rows.len()
     }
 
-    /// A change of health goes into the journal when a probe brought it about. A check that goes on under another id, or
-    /// whose health was restored, has not changed.
+    /// A change of health goes into the journal when a probe brought it about. A check that goes on
+    /// under another id, or whose health was restored, has not changed.
     fn journalize(&mut self, slot: Slot, update: &StatusUpdate) {
         let Some(row) = self.row(slot) else { return };
         let (from, to) = (row.health(), update.status.health);

@@ -16,8 +16,8 @@ const ROWS_PER_LOCK: usize = 64;
 /// Settings of a view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ViewConfig {
-    /// Transitions that the journal keeps, some 100 bytes each, and as many changes of overrides, some 500 bytes each.
-    /// Default 1024. Zero keeps none.
+    /// Transitions that the journal keeps, some 100 bytes each, and as many changes of overrides,
+    /// some 500 bytes each. Default 1024. Zero keeps none.
     pub transitions: usize,
 }
 
@@ -29,7 +29,8 @@ impl Default for ViewConfig {
 
 /// The latest status of each check. Shared by shards, readers and consumers.
 ///
-/// As a [`Sink`] it passes every reportable update to the outlets at once; `hc-pipeline` puts stages in between.
+/// As a [`Sink`] it passes every reportable update to the outlets at once; `hc-pipeline` puts
+/// stages in between.
 pub struct View {
     state: Mutex<State>,
     outlets: Vec<Arc<dyn Outlet>>,
@@ -48,7 +49,8 @@ impl std::fmt::Debug for View {
 }
 
 impl View {
-    /// An empty view with one outlet for each consumer. The epoch of its journal is the time of this call.
+    /// An empty view with one outlet for each consumer. The epoch of its journal is the time of
+    /// this call.
     #[must_use]
     pub fn new(config: &ViewConfig, outlets: Vec<Arc<dyn Outlet>>) -> Self {
         let table = Table::new(WallTime::from(SystemTime::now()).nanos(), config.transitions);
@@ -61,10 +63,12 @@ impl View {
         self.lock().table.check(id)
     }
 
-    /// Checks from `from` on, of at most `slots` slots. Begin with [`Cursor::default`]. A check that is there from the
-    /// first page to the last is in exactly one of them; each row is true by itself, they are not of the same instant.
+    /// Checks from `from` on, of at most `slots` slots. Begin with [`Cursor::default`]. A check
+    /// that is there from the first page to the last is in exactly one of them; each row is true by
+    /// itself, they are not of the same instant.
     ///
-    /// The lock is given up in between, so a page may be as large as the caller has time for: some 100 ns a check.
+    /// The lock is given up in between, so a page may be as large as the caller has time for: some
+    /// 100 ns a check.
     #[must_use]
     pub fn page(&self, from: Cursor, slots: usize) -> Page {
         let mut page = Page { checks: Vec::new(), next: Some(from) };
@@ -79,8 +83,8 @@ impl View {
         page
     }
 
-    /// At most `most` transitions and changes of overrides after the one with this number; 0 is before the first. Ask again
-    /// after [`Transitions::last`].
+    /// At most `most` transitions and changes of overrides after the one with this number; 0 is
+    /// before the first. Ask again after [`Transitions::last`].
     #[must_use]
     pub fn transitions(&self, after: u64, most: usize) -> Transitions {
         self.lock().table.transitions(after, most)
@@ -109,7 +113,8 @@ impl View {
         read(&self.lock().table)
     }
 
-    /// Writes to the table. What `write` adds to the reports reaches every outlet before the lock is given up.
+    /// Writes to the table. What `write` adds to the reports reaches every outlet before the lock
+    /// is given up.
     pub fn write<T>(&self, write: impl FnOnce(&mut Table, &mut Vec<Report>) -> T) -> T {
         let State { table, reports } = &mut *self.lock();
         let before = table.last_override();
@@ -124,7 +129,8 @@ impl View {
         result
     }
 
-    /// A check has ended, as for [`Sink::forget`]. Says whether it did: not when `incarnation` is not the current one.
+    /// A check has ended, as for [`Sink::forget`]. Says whether it did: not when `incarnation` is
+    /// not the current one.
     pub fn remove(&self, id: CheckId, incarnation: Incarnation) -> bool {
         self.write(|table, _| {
             let slot = table.forget(id, incarnation);
@@ -133,7 +139,8 @@ impl View {
         })
     }
 
-    /// The table is whole after each of its calls' single steps, so a panic elsewhere is no reason to stop.
+    /// The table is whole after each of its calls' single steps, so a panic elsewhere is no reason
+    /// to stop.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,5 @@
-//! Bytes as JSON: a string when they are UTF-8, `{"base64":"…"}` (standard alphabet, padded) when they are not.
+//! Bytes as JSON: a string when they are UTF-8, `{"base64":"…"}` (standard alphabet, padded) when
+//! they are not.
 //!
 //! The functions are for `#[serde(with = "hc_wire::bytes")]` on a field of [`RawBytes`].
 

@@ -29,8 +29,8 @@ pub struct CheckLine {
     pub spec: Arc<CheckSpec>,
 }
 
-/// Reads one check from its JSON object. This is also the way from a file of checks, so that a check means the same
-/// wherever it comes from.
+/// Reads one check from its JSON object. This is also the way from a file of checks, so that a
+/// check means the same wherever it comes from.
 ///
 /// # Errors
 /// [`Rejection`], with the id if there is one, and a reason that names the field.
@@ -307,8 +307,8 @@ fn address(field: &'static str, text: &str) -> Result<IpAddr, FieldError> {
     text.parse().map_err(|_| FieldError::new(field, format!("{text:?} is not an IP address")))
 }
 
-/// Serde for the checks of a set: each entry is read on its own, so that an invalid one does not affect
-/// the others.
+/// Serde for the checks of a set: each entry is read on its own, so that an invalid one does not
+/// affect the others.
 pub(crate) mod entries {
     use super::*;
 

@@ -1,8 +1,10 @@
-//! The protocol between hc-proxy and hc-server, version 1: one JSON object a line, over a Unix stream socket.
+//! The protocol between hc-proxy and hc-server, version 1: one JSON object a line, over a Unix
+//! stream socket.
 //!
-//! `docs/protocol.md` is the reference; `wire/v1/*.json` in the repository holds one example of every message, which the
-//! Rust and the Go tests read and write back. This crate turns lines into values and values into lines; the socket, the
-//! handshake and the order of messages are in `hc-ipc`.
+//! `docs/protocol.md` is the reference; `wire/v1/*.json` in the repository holds one example of
+//! every message, which the Rust and the Go tests read and write back. This crate turns lines into
+//! values and values into lines; the socket, the handshake and the order of messages are in
+//! `hc-ipc`.
 //!
 //! ```
 //! use hc_wire::{ToServer, decode};

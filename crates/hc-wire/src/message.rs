@@ -80,8 +80,8 @@ impl DecodeError {
 /// Reads one line, with or without its `\n`. Unknown fields are ignored.
 ///
 /// # Errors
-/// [`DecodeError`] when the line is not JSON, has an unknown `type`, or lacks a field that the message needs. A bad
-/// *check* inside a set is no error: it becomes a rejected entry of its own.
+/// [`DecodeError`] when the line is not JSON, has an unknown `type`, or lacks a field that the
+/// message needs. A bad *check* inside a set is no error: it becomes a rejected entry of its own.
 pub fn decode<M: Message>(line: &[u8]) -> Result<M, DecodeError> {
     #[derive(Deserialize)]
     struct Tag<'a> {

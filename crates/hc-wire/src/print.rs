@@ -10,8 +10,8 @@ use serde::{Serialize, Serializer};
 use crate::CheckLine;
 use crate::bytes::AsJson;
 
-/// The fields stand in the order of `docs/protocol.md`, defaults left out. What a check asks for beyond what a Seesaw engine can
-/// is an error.
+/// The fields stand in the order of `docs/protocol.md`, defaults left out. What a check asks for
+/// beyond what a Seesaw engine can is an error.
 impl Serialize for CheckLine {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let spec = &*self.spec;

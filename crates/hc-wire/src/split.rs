@@ -1,6 +1,7 @@
 //! Lists that do not fit into one line.
 //!
-//! How long an element can become is reckoned, not tried: a bound is cheap, and nothing is written twice.
+//! How long an element can become is reckoned, not tried: a bound is cheap, and nothing is written
+//! twice.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +15,8 @@ const FRAME: usize = 1024;
 const ESCAPED: usize = 6;
 /// The longest text of a notification; what is longer is cut.
 const LONGEST_TEXT: usize = 16 * 1024;
-/// The longest text of a status in a page that would not fit otherwise: 500 × (400 + 6 × 280) are less than a line.
+/// The longest text of a status in a page that would not fit otherwise: 500 × (400 + 6 × 280) are
+/// less than a line.
 const CUT_TEXT: usize = 280;
 /// The seconds from 1970 to the year 10000, which RFC 3339 has no digits for.
 const YEAR_10000: Duration = Duration::from_secs(253_402_300_800);
@@ -27,7 +29,8 @@ pub trait Element {
 
 impl Element for Notification {
     fn bound(&self) -> usize {
-        // The names of the fields, two numbers of 20 digits, an id, an instant, the longest duration.
+        // The names of the fields, two numbers of 20 digits, an id, an instant, the longest
+        // duration.
         400 + self.status.message.len() * ESCAPED
     }
 }
@@ -38,7 +41,8 @@ impl Element for Rejection {
     }
 }
 
-/// Cuts a list into pieces of which each fits into one line. At least one piece, which may be empty.
+/// Cuts a list into pieces of which each fits into one line. At least one piece, which may be
+/// empty.
 pub fn pieces<T: Element>(items: Vec<T>) -> Vec<Vec<T>> {
     let mut pieces = Vec::new();
     let mut piece = Vec::new();
@@ -56,8 +60,9 @@ pub fn pieces<T: Element>(items: Vec<T>) -> Vec<Vec<T>> {
     pieces
 }
 
-/// Makes sure that each notification can be written: its text is cut to a length that always fits, and an instant that
-/// the protocol cannot express (before 1970, after 9999: a clock that is wrong) is left out. The state is what counts, and it is always sent.
+/// Makes sure that each notification can be written: its text is cut to a length that always fits,
+/// and an instant that the protocol cannot express (before 1970, after 9999: a clock that is wrong)
+/// is left out. The state is what counts, and it is always sent.
 #[must_use]
 pub fn writable<T: Into<Notification>>(statuses: Vec<T>) -> Vec<Notification> {
     let mut notifications: Vec<Notification> = statuses.into_iter().map(Into::into).collect();
@@ -71,7 +76,8 @@ pub fn writable<T: Into<Notification>>(statuses: Vec<T>) -> Vec<Notification> {
     notifications
 }
 
-/// Makes a list fit into one line, by cutting texts if it must be: 500 notifications always fit then.
+/// Makes a list fit into one line, by cutting texts if it must be: 500 notifications always fit
+/// then.
 #[must_use]
 pub fn fitting<T: Into<Notification>>(statuses: Vec<T>) -> Vec<Notification> {
     let mut notifications = writable(statuses);

@@ -21,8 +21,8 @@ pub struct StatusLine {
     pub successes: u64,
     /// The state.
     pub state: Health,
-    /// The latest result in words; of a check that is held, also since when and why; of one whose health
-    /// an operator has forced, who did so and why.
+    /// The latest result in words; of a check that is held, also since when and why; of one whose
+    /// health an operator has forced, who did so and why.
     #[serde(with = "crate::bytes")]
     pub message: RawBytes,
 }

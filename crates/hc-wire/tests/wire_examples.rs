@@ -80,7 +80,8 @@ fn the_given_messages_are_as_they_were() {
     );
 }
 
-/// Fields that hc-proxy does not write, since no Seesaw configuration can ask for them, and that a file of checks can.
+/// Fields that hc-proxy does not write, since no Seesaw configuration can ask for them, and that a
+/// file of checks can.
 #[test]
 fn fields_of_no_example_read_and_write_back() {
     let line = concat!(

@@ -31,7 +31,8 @@ struct Probed {
     probe: ProbeState,
 }
 
-/// Runs one probe and prints what it found. The status to exit with: 0 if it passed, 1 if it failed, 2 if it is inconclusive.
+/// Runs one probe and prints what it found. The status to exit with: 0 if it passed, 1 if it
+/// failed, 2 if it is inconclusive.
 pub(crate) async fn check(args: CheckArgs, timeout: Option<Duration>, json: bool) -> Result<u8> {
     let spec = match &args.file {
         Some(file) => from_file(file, &args.what, timeout).await?,

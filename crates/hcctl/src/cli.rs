@@ -14,20 +14,21 @@ pub(crate) const SOCKETS: [&str; 2] = ["/run/seesaw-hc/hc-admin.sock", "/var/run
 
 /// Asks hc-server what is down, since when, and why.
 ///
-/// Exit status: 0 if all checks that were asked for are healthy (or what was asked for was done), 1 if one is not, 2 if that cannot be
-/// told: no server, no such check, wrong usage.
+/// Exit status: 0 if all checks that were asked for are healthy (or what was asked for was done), 1
+/// if one is not, 2 if that cannot be told: no server, no such check, wrong usage.
 #[derive(Debug, Parser)]
 #[command(name = "hcctl", version, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// The server's admin socket. Without it, the first that is there: /run/seesaw-hc/hc-admin.sock, which the packaged
-    /// service has, or /var/run/seesaw/hc-admin.sock.
+    /// The server's admin socket. Without it, the first that is there:
+    /// /run/seesaw-hc/hc-admin.sock, which the packaged service has, or
+    /// /var/run/seesaw/hc-admin.sock.
     #[arg(long, global = true, env = "HCCTL_SOCKET", value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
     /// Ask over TCP instead, at this address; nothing can be changed there.
     #[arg(long, global = true, env = "HCCTL_ADDRESS", value_name = "HOST:PORT")]
     pub(crate) address: Option<String>,
-    /// How long the server may take for an answer (10s unless said otherwise), or the probe of `check` for all of it (5s, or
-    /// what the file says).
+    /// How long the server may take for an answer (10s unless said otherwise), or the probe of
+    /// `check` for all of it (5s, or what the file says).
     #[arg(long, global = true, value_parser = duration, value_name = "DURATION")]
     pub(crate) timeout: Option<Duration>,
     /// Print JSON.
@@ -62,13 +63,13 @@ pub(crate) enum Command {
         /// Begin with the changes that are still known.
         #[arg(long)]
         all: bool,
-        /// Only changes of this kind. With `--json` those of overrides have `change` and `override`, and those of health
-        /// `from` and `to`.
+        /// Only changes of this kind. With `--json` those of overrides have `change` and
+        /// `override`, and those of health `from` and `to`.
         #[arg(long, value_name = "KIND")]
         only: Option<WatchKind>,
     },
-    /// Run one probe now, from here and without a server. Exit status: 0 if it passed, 1 if it failed, 2 if it could not be
-    /// run.
+    /// Run one probe now, from here and without a server. Exit status: 0 if it passed, 1 if it
+    /// failed, 2 if it could not be run.
     Check(CheckArgs),
     /// Probe a check now; its result counts like any other.
     Run {
@@ -123,9 +124,11 @@ pub(crate) enum Command {
     Overrides,
     /// Read the checks from their source again.
     Reload,
-    /// Check files of checks, without a server: prints every problem with its place. Exit status 1 if there is one.
+    /// Check files of checks, without a server: prints every problem with its place. Exit status 1
+    /// if there is one.
     Validate(FilesArgs),
-    /// Show what files of checks would cost, how soon they would notice, and what would change against the running checks.
+    /// Show what files of checks would cost, how soon they would notice, and what would change
+    /// against the running checks.
     Plan(FilesArgs),
     /// Change what is logged until the next restart.
     LogLevel {
@@ -166,10 +169,12 @@ pub(crate) struct FilesArgs {
 /// One probe. The flags are short for keys of a file of checks.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct CheckArgs {
-    /// What to probe: `tcp://HOST:PORT`, `tls://HOST:PORT`, `http://HOST/PATH`, `https://HOST/PATH`, `grpc://HOST:PORT/SERVICE`,
-    /// `udp://HOST:PORT`, `dns://SERVER/NAME?type=A`, `icmp://HOST`, `radius://SERVER?username=NAME`, `redis://HOST`, `smtp://HOST`,
-    /// `postgresql://HOST`, `mysql://HOST`, `ldap://HOST`, `agent://HOST:PORT`; with TLS from the start `grpcs`, `rediss`, `smtps` and
-    /// `ldaps`; with --file the name of a check in it.
+    /// What to probe: `tcp://HOST:PORT`, `tls://HOST:PORT`, `http://HOST/PATH`,
+    /// `https://HOST/PATH`, `grpc://HOST:PORT/SERVICE`, `udp://HOST:PORT`,
+    /// `dns://SERVER/NAME?type=A`, `icmp://HOST`, `radius://SERVER?username=NAME`, `redis://HOST`,
+    /// `smtp://HOST`, `postgresql://HOST`, `mysql://HOST`, `ldap://HOST`, `agent://HOST:PORT`; with
+    /// TLS from the start `grpcs`, `rediss`, `smtps` and `ldaps`; with --file the name of a check
+    /// in it.
     pub(crate) what: String,
     /// A file of checks, TOML or a cluster.pb.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["mark", "host", "code", "body", "send", "receive", "insecure", "set"])]
@@ -183,8 +188,8 @@ pub(crate) struct CheckArgs {
     /// HTTP: the Host field, and with https the name for SNI and the certificate.
     #[arg(long)]
     pub(crate) host: Option<String>,
-    /// HTTP: a status that passes, a range such as 200-299, or a class such as 2xx; may be given several times. Without
-    /// it, 200.
+    /// HTTP: a status that passes, a range such as 200-299, or a class such as 2xx; may be given
+    /// several times. Without it, 200.
     #[arg(long, value_name = "CODE")]
     pub(crate) code: Vec<String>,
     /// HTTP: text with which the body must begin.
@@ -199,8 +204,8 @@ pub(crate) struct CheckArgs {
     /// TLS: take any certificate.
     #[arg(long)]
     pub(crate) insecure: bool,
-    /// Any other key of a check, as in a file: `--set http.proxy=true`, `--set 'radius.secret_file="secret"'`; may be given
-    /// several times.
+    /// Any other key of a check, as in a file: `--set http.proxy=true`,
+    /// `--set 'radius.secret_file="secret"'`; may be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
 }

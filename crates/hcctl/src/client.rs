@@ -136,8 +136,8 @@ where
     Ok(sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?)
 }
 
-/// Connects to the first socket that is there. One that is there and refuses is not passed over: what another server says
-/// would be mistaken for its word.
+/// Connects to the first socket that is there. One that is there and refuses is not passed over:
+/// what another server says would be mistaken for its word.
 async fn connect(sockets: &[PathBuf]) -> Result<UnixStream> {
     let is_absent = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     let mut result = Err(io::ErrorKind::NotFound.into());

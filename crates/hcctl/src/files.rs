@@ -1,4 +1,5 @@
-//! Files of checks, looked at without a server: whether they are right, and what would come of them.
+//! Files of checks, looked at without a server: whether they are right, and what would come of
+//! them.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -107,7 +108,8 @@ struct Plan {
     no_server: Option<String>,
 }
 
-/// Says what would come of the files. `running` are the checks of the server, or why it could not be asked.
+/// Says what would come of the files. `running` are the checks of the server, or why it could not
+/// be asked.
 pub(crate) fn plan(args: &FilesArgs, running: Result<Vec<CheckState>>, as_json: bool) -> Result<u8> {
     let checks = match read(args)? {
         Ok(checks) => checks,

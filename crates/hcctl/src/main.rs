@@ -201,7 +201,8 @@ async fn status(client: &Client, args: StatusArgs, json: bool, now: SystemTime) 
         }
     }
     if checks.is_empty() {
-        // That none of them is down is an answer; that there is none of them, as after a slip of the finger, is not.
+        // That none of them is down is an answer; that there is none of them, as after a slip of
+        // the finger, is not.
         let mut of_any_health = filter.clone();
         (of_any_health.health, of_any_health.held) = (Vec::new(), None);
         if of_any_health == filter || listed(client, &of_any_health).await?.is_empty() {

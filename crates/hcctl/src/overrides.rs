@@ -7,7 +7,8 @@ use hc_types::Health;
 
 use crate::cli::label;
 
-/// Which checks: some by id or name, or all that the options take. The options count once: checks that begin later are not in it.
+/// Which checks: some by id or name, or all that the options take. The options count once: checks
+/// that begin later are not in it.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 pub(crate) struct Which {

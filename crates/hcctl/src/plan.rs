@@ -14,11 +14,13 @@ use serde::Serialize;
 pub(crate) struct Cost {
     /// Checks whose targets are addresses.
     pub(crate) checks: usize,
-    /// Checks whose targets are host names. In the figures below each counts once, as if it had one address.
+    /// Checks whose targets are host names. In the figures below each counts once, as if it had one
+    /// address.
     pub(crate) host_names: usize,
     /// Probes that begin in a second, on average.
     pub(crate) probes_per_second: f64,
-    /// Sockets that are open at once while no backend answers: each probe then waits for its timeout. ICMP needs none.
+    /// Sockets that are open at once while no backend answers: each probe then waits for its
+    /// timeout. ICMP needs none.
     pub(crate) sockets: u64,
     /// From the moment when a healthy backend falls silent to the verdict.
     pub(crate) detection_seconds: Detection,
@@ -72,9 +74,10 @@ impl Cost {
 
 /// Mean and worst time, in seconds, from the moment when a backend falls silent to the verdict.
 ///
-/// Example: interval 5 s, timeout 1 s, 2 retries. At the worst moment a probe has just passed; those after 5, 10 and 15 s fail,
-/// the last of them at 16 s. A mean moment is half an interval later. Probes that follow a failure come at the fast interval, if
-/// there is one; jitter can delay the last of them.
+/// Example: interval 5 s, timeout 1 s, 2 retries. At the worst moment a probe has just passed;
+/// those after 5, 10 and 15 s fail, the last of them at 16 s. A mean moment is half an interval
+/// later. Probes that follow a failure come at the fast interval, if there is one; jitter can delay
+/// the last of them.
 fn detection(spec: &CheckSpec) -> (f64, f64) {
     let (interval, timeout) = (spec.interval().as_secs_f64(), spec.timeout().as_secs_f64());
     let fast = spec.interval_at(Pace::Changing);
@@ -101,7 +104,8 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
-    /// Compares by id, as the server does. The addresses of a host name are those that are checked now.
+    /// Compares by id, as the server does. The addresses of a host name are those that are checked
+    /// now.
     pub(crate) fn between(running: &[CheckState], checks: &Checks) -> Self {
         let by_id: HashMap<CheckId, &Check> = checks.checks.iter().map(|check| (check.id, check)).collect();
         let by_name: HashMap<&str, &HostCheck> =
@@ -148,7 +152,8 @@ fn labels(check: &Check) -> impl Iterator<Item = (&str, &str)> {
     check.labels.iter().map(|(key, value)| (&**key, &**value))
 }
 
-/// The host name that a running check checks, or one of its addresses, and that check as the files have it.
+/// The host name that a running check checks, or one of its addresses, and that check as the files
+/// have it.
 fn host_of<'c>(state: &CheckState, hosts: &HashMap<&str, &'c HostCheck>) -> Option<(&'c HostCheck, Check)> {
     if let Some(host) = hosts.get(state.name.as_deref()?).filter(|host| host.resolve != Resolve::Each) {
         let check = host.check_of_all(state.addresses.iter().copied()).ok()?;

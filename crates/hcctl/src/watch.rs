@@ -22,8 +22,8 @@ struct Event {
     data: String,
 }
 
-/// Calls `print` for each change until the program is interrupted. A server that goes away is waited for; `note` is called for
-/// what cannot be shown.
+/// Calls `print` for each change until the program is interrupted. A server that goes away is
+/// waited for; `note` is called for what cannot be shown.
 ///
 /// # Errors
 /// When the server cannot be reached at the beginning.
@@ -85,7 +85,8 @@ pub(crate) async fn watch(
     }
 }
 
-/// Server-sent events (HTML standard, section 9.2.6), as this server writes them: fields of one line.
+/// Server-sent events (HTML standard, section 9.2.6), as this server writes them: fields of one
+/// line.
 #[derive(Default)]
 struct Parser {
     line: Vec<u8>,

@@ -1,4 +1,5 @@
-//! hcctl, the API, the metrics, the state file, a webhook and the engine agree on the same counts, under 10,000 checks that flap.
+//! hcctl, the API, the metrics, the state file, a webhook and the engine agree on the same counts,
+//! under 10,000 checks that flap.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -23,7 +24,8 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 const CHECKS: u64 = 10_000;
-/// Each is a port on all addresses of the loopback network, and the backend of a quarter of the checks.
+/// Each is a port on all addresses of the loopback network, and the backend of a quarter of the
+/// checks.
 const PORTS: u64 = 4;
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -106,7 +108,8 @@ fn engine(socket: &Path, checks: &[Value]) -> (UnixStream, States) {
     (proxy, states)
 }
 
-/// A webhook's receiver: what it is told of each check, each change once. A repetition or a change that is none is a fault.
+/// A webhook's receiver: what it is told of each check, each change once. A repetition or a change
+/// that is none is a fault.
 fn webhook() -> (u16, States) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

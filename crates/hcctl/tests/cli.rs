@@ -165,7 +165,8 @@ fn what_is_down_is_seen_and_explained() {
             2
         )
     );
-    // None of those that there are is so; and there is none of that name, as after a slip of the finger.
+    // None of those that there are is so; and there is none of that name, as after a slip of the
+    // finger.
     assert_eq!(server.hcctl(&["status", "--held"]).1, 0);
     assert_eq!(server.hcctl(&["status", "--health", "unhealthy", &alive.to_string()]).1, 0);
     assert_eq!(server.hcctl(&["status", "--health", "unhealthy", "--name", "wbe"]).1, 2);

@@ -1,4 +1,5 @@
-//! The commands that `hcctl explain` gives are run, against real sockets: the tools do what the probe does.
+//! The commands that `hcctl explain` gives are run, against real sockets: the tools do what the
+//! probe does.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -234,7 +235,8 @@ fn questions_by_dig() {
     };
     let text = check(&spec(server.address(), ProbeSpec::Dns(Box::new(fresh))), 0);
     assert!(text.contains("status: NXDOMAIN"), "{text}");
-    // Both asked the same, but for id and label: recursion off, CD set, one additional record with DO.
+    // Both asked the same, but for id and label: recursion off, CD set, one additional record with
+    // DO.
     let questions = server.seen();
     let [first, second] = &questions[..] else { panic!("{questions:?}") };
     let label = 13..29;

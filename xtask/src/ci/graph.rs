@@ -4,8 +4,8 @@ use serde_json::Value;
 
 /// For each crate the crates of ours that its normal and build dependencies may name.
 ///
-/// The four in the middle know the vocabulary and not each other; the server joins them. A new crate is
-/// entered here when it is made, so that its place is a decision.
+/// The four in the middle know the vocabulary and not each other; the server joins them. A new
+/// crate is entered here when it is made, so that its place is a decision.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hc-types", &[]),
     ("hc-libssl", &[]),

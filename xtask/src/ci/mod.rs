@@ -17,8 +17,8 @@ use crate::setup::{self, Need};
 use crate::workspace::Workspace;
 use crate::{api, build, chaos, command, dist, docs, integration, page, parity, proxy, sim};
 
-/// One step: its group and name, what it shows, what it needs on the machine, and how it is done. A step that runs tests
-/// returns their tally.
+/// One step: its group and name, what it shows, what it needs on the machine, and how it is done. A
+/// step that runs tests returns their tally.
 struct Step {
     group: &'static str,
     name: &'static str,
@@ -201,7 +201,8 @@ fn run(workspace: &Workspace, steps: &[&Step], keep_going: bool) -> Report {
 }
 
 impl Report {
-    /// Runs a step on a machine that has what it needs. One that lacks it and cannot get it fails this step alone.
+    /// Runs a step on a machine that has what it needs. One that lacks it and cannot get it fails
+    /// this step alone.
     fn step(&mut self, workspace: &Workspace, step: &Step) -> Result<()> {
         setup::ensure(workspace, step.needs)?;
         match step.run {
@@ -216,7 +217,8 @@ impl Report {
         }
     }
 
-    /// The end of the output is what people and machines read: steps, what failed, results of the test runners, totals.
+    /// The end of the output is what people and machines read: steps, what failed, results of the
+    /// test runners, totals.
     fn print(&self) {
         println!("\n=== results");
         for done in &self.done {
@@ -265,7 +267,8 @@ fn graph(workspace: &Workspace) -> Result<()> {
 }
 
 fn deny(workspace: &Workspace) -> Result<()> {
-    // The database of advisories is fetched from elsewhere; the workflow has a step of its own for it.
+    // The database of advisories is fetched from elsewhere; the workflow has a step of its own for
+    // it.
     command::run(workspace.cargo().args(["deny", "--workspace", "check", "bans", "licenses", "sources"]))
 }
 
@@ -273,7 +276,8 @@ fn units(workspace: &Workspace) -> Result<()> {
     units::check(&workspace.root().join("packaging/systemd"))
 }
 
-/// What every command that compiles the whole workspace selects. Equal words, so that nothing is compiled twice.
+/// What every command that compiles the whole workspace selects. Equal words, so that nothing is
+/// compiled twice.
 pub(crate) const EVERYTHING: &[&str] = &["--workspace", "--all-features", "--locked"];
 
 fn clippy(workspace: &Workspace) -> Result<()> {

@@ -77,8 +77,9 @@ impl AddAssign for Tally {
     }
 }
 
-/// Runs the tests of the packages that `selection` selects: the test programs, `at_once` at a time, then the examples of the
-/// documentation. `cargo test` runs one program after the other, and most of them wait most of the time.
+/// Runs the tests of the packages that `selection` selects: the test programs, `at_once` at a time,
+/// then the examples of the documentation. `cargo test` runs one program after the other, and most
+/// of them wait most of the time.
 pub(crate) fn cargo_tests(workspace: &Workspace, selection: &[&str], at_once: usize) -> Result<Tally> {
     let mut programs = Vec::new();
     let mut build = workspace.cargo();
@@ -189,8 +190,8 @@ pub(crate) fn go_test(command: &mut Command) -> Result<Tally> {
     Ok(events.tally)
 }
 
-/// Runs commands that write the events of `go test -json`, `at_once` at a time and in this order. A command that fails ends
-/// no other. Each has a name for the line that says how it went.
+/// Runs commands that write the events of `go test -json`, `at_once` at a time and in this order. A
+/// command that fails ends no other. Each has a name for the line that says how it went.
 #[allow(clippy::disallowed_methods, reason = "we show how long tests take")]
 pub(crate) fn go_tests(commands: Vec<(String, Command)>, at_once: usize) -> Result<Tally> {
     in_parallel(commands, at_once, |(name, mut command)| {
@@ -301,7 +302,8 @@ impl CargoOutput {
 #[derive(Default)]
 struct GoEvents {
     tally: Tally,
-    /// The output of the tests that have not ended, by package and test: shown if they fail, dropped if they pass.
+    /// The output of the tests that have not ended, by package and test: shown if they fail,
+    /// dropped if they pass.
     open: BTreeMap<(String, String), Vec<String>>,
 }
 
@@ -344,12 +346,14 @@ impl GoEvents {
         if line.starts_with("ok  ") || line.starts_with("FAIL\t") {
             self.tally.lines.push(line.to_owned());
         }
-        // "PASS" and "FAIL" alone say nothing that the package's line does not say; "?" is a package without tests.
+        // "PASS" and "FAIL" alone say nothing that the package's line does not say; "?" is a
+        // package without tests.
         let silent = ["PASS", "FAIL"].contains(&line) || line.starts_with("?   \t");
         if silent { String::new() } else { output }
     }
 
-    /// What a failed test said. Where the package failed: what its tests said that never ended, as after a panic.
+    /// What a failed test said. Where the package failed: what its tests said that never ended, as
+    /// after a panic.
     fn failed(&mut self, package: &str, test: Option<&String>) -> String {
         let of_failed = |(of, name): &(String, String)| of == package && test.is_none_or(|test| test == name);
         let keys: Vec<_> = self.open.keys().filter(|key| of_failed(key)).cloned().collect();

@@ -12,13 +12,14 @@ use crate::command;
 const UNITS: &[(&str, &str)] =
     &[("hc-server.service", "/usr/sbin/hc-server"), ("hc-proxy.service", "/usr/sbin/hc-proxy")];
 
-/// The most that `systemd-analyze security` may give a unit, in tenths. 100 is no confinement at all.
+/// The most that `systemd-analyze security` may give a unit, in tenths. 100 is no confinement at
+/// all.
 const MOST_EXPOSURE: u32 = 20;
 
 /// Checks the units in `directory`.
 ///
-/// They are checked as copies in which a program that exists takes the place of ours, since `verify` looks for the
-/// program and ours is not installed here.
+/// They are checked as copies in which a program that exists takes the place of ours, since
+/// `verify` looks for the program and ours is not installed here.
 pub(super) fn check(directory: &Path) -> Result<()> {
     let copies = tempfile::tempdir().context("cannot make a temporary directory")?;
     for (unit, program) in UNITS {

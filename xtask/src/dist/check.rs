@@ -1,4 +1,5 @@
-//! The packages in a clean root of Debian: installed, upgraded, removed, installed again and purged, while checks run.
+//! The packages in a clean root of Debian: installed, upgraded, removed, installed again and
+//! purged, while checks run.
 
 use std::ffi::OsString;
 use std::fs;
@@ -18,7 +19,8 @@ use crate::workspace::Workspace;
 /// The command by which we run ourselves again inside the namespaces. Not for people.
 pub(crate) const INSIDE: &str = "dist-inside";
 
-/// The version that is upgraded from: the same programs, with another default file and another number.
+/// The version that is upgraded from: the same programs, with another default file and another
+/// number.
 const BEFORE: &str = "0.0.9";
 
 /// Tries the packages out.
@@ -40,7 +42,8 @@ pub(super) fn packages(workspace: &Workspace, made: &Made) -> Result<()> {
     for (from, to) in [(&before, "before"), (&made.directory, "now")] {
         super::copy_tree(from, &root.path().join(to))?;
     }
-    // Namespaces of network and mounts, and in them one of processes, so that nothing is left behind, whatever happens.
+    // Namespaces of network and mounts, and in them one of processes, so that nothing is left
+    // behind, whatever happens.
     let words = namespace_words()?;
     let mut inside = Command::new(&words[0]);
     inside.args(&words[1..]).args(["unshare", "--pid", "--fork", "--kill-child"]);
@@ -87,7 +90,8 @@ fn clean_root(work: &Path, packages: &Path) -> Result<PathBuf> {
         command::run(
             Command::new("mmdebstrap")
                 .args(["--quiet", "--mode=root", "--variant=essential", "--format=tar"])
-                // Otherwise a package with much of Perl merges /usr, and each file is written to the disk before the next.
+                // Otherwise a package with much of Perl merges /usr, and each file is written to
+                // the disk before the next.
                 .args(["--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", "--dpkgopt=force-unsafe-io"])
                 .arg(format!("--include={}", wanted.join(",")))
                 // Neither is read by anybody.

@@ -50,8 +50,8 @@ pub(super) fn build(
     let mut rules = Command::new("debian/rules");
     rules.arg("binary").current_dir(stage);
     rules.env("SOURCE_DATE_EPOCH", epoch.to_string()).env("DEB_RULES_REQUIRES_ROOT", "no");
-    // Debugging information for the packages of tests would take longer than all the rest. What is released keeps the line tables in
-    // packages of their own.
+    // Debugging information for the packages of tests would take longer than all the rest. What is
+    // released keeps the line tables in packages of their own.
     rules.env("DEB_BUILD_OPTIONS", if compress == Compress::Little { "noautodbgsym" } else { "" });
     if compress == Compress::Little {
         rules.env("DPKG_DEB_COMPRESSOR_TYPE", "gzip").env("DPKG_DEB_COMPRESSOR_LEVEL", "1");

@@ -1,7 +1,9 @@
-//! `cargo xtask dist`: what is handed to others: a tarball, Debian packages, a list of what is in them, and checksums.
+//! `cargo xtask dist`: what is handed to others: a tarball, Debian packages, a list of what is in
+//! them, and checksums.
 //!
-//! The same commit gives the same bytes, in whatever directory it is built: paths are mapped away, times are that of the commit, and
-//! archives are sorted and belong to root. `--reproduce` shows it.
+//! The same commit gives the same bytes, in whatever directory it is built: paths are mapped away,
+//! times are that of the commit, and archives are sorted and belong to root. `--reproduce` shows
+//! it.
 
 mod check;
 mod debian;
@@ -32,7 +34,8 @@ pub(crate) const NEEDS: &[Need] = &[Need::Rust, Need::Go, Need::Dist];
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// How much the compiler optimises. `dev` takes the programs that are built anyway, for tests of the packages.
+    /// How much the compiler optimises. `dev` takes the programs that are built anyway, for tests
+    /// of the packages.
     #[arg(long, value_enum, default_value = "release")]
     profile: Build,
     /// Install, upgrade, remove and purge the packages in a clean root, with checks that run (root)
@@ -75,7 +78,8 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The step of CI: packages of the programs that the other steps have built, looked at and tried out.
+/// The step of CI: packages of the programs that the other steps have built, looked at and tried
+/// out.
 pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
     crate::need_root("ci dist")?;
     let made = make(workspace, Profile::Dev)?;

@@ -10,14 +10,15 @@ use crate::workspace::{Package, Workspace};
 
 /// Builds the programs and returns the directory that has them.
 ///
-/// Of the profile `dev`, those of `cargo xtask build` serve as they are. They have paths of this machine in them, which does not matter
-/// for a test of the packages.
+/// Of the profile `dev`, those of `cargo xtask build` serve as they are. They have paths of this
+/// machine in them, which does not matter for a test of the packages.
 pub(super) fn build(workspace: &Workspace, profile: Profile, epoch: u64) -> Result<PathBuf> {
     if profile == Profile::Dev {
         build::all(workspace, profile)?;
         return Ok(workspace.bin());
     }
-    // A directory of its own: the flags are others, and would make cargo build everything anew in either one.
+    // A directory of its own: the flags are others, and would make cargo build everything anew in
+    // either one.
     let target = workspace.target().join("dist/build");
     let root = path(workspace.root())?;
     let home = cargo_home()?;

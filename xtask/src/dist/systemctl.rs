@@ -1,8 +1,9 @@
-//! A stand-in for `systemctl` in the root in which packages are tried out, where no systemd runs. It is what the maintainer scripts of the
-//! packages call, by way of Debian's `deb-systemd-invoke`.
+//! A stand-in for `systemctl` in the root in which packages are tried out, where no systemd runs.
+//! It is what the maintainer scripts of the packages call, by way of Debian's `deb-systemd-invoke`.
 //!
-//! It reads the real units and starts their `ExecStart=` as the real user with the real capabilities, directories and
-//! environment, and waits for `READY=1`. It knows the few directives that our units need, and no confinement.
+//! It reads the real units and starts their `ExecStart=` as the real user with the real
+//! capabilities, directories and environment, and waits for `READY=1`. It knows the few directives
+//! that our units need, and no confinement.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

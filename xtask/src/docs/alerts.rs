@@ -1,4 +1,5 @@
-//! The alert rules and the dashboard: their metrics exist, each alert has a unit test and a page, and promtool agrees.
+//! The alert rules and the dashboard: their metrics exist, each alert has a unit test and a page,
+//! and promtool agrees.
 
 use std::collections::BTreeSet;
 use std::fs;

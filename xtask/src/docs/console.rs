@@ -1,4 +1,5 @@
-//! Runs the console blocks of a page as they stand, in one shell, in namespaces of its own, since pages have ports.
+//! Runs the console blocks of a page as they stand, in one shell, in namespaces of its own, since
+//! pages have ports.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -44,7 +45,8 @@ fn steps(page: &Page) -> Vec<Step> {
     steps
 }
 
-/// Whether a line is as the page shows it: `…` stands for anything, and blanks for any number of them.
+/// Whether a line is as the page shows it: `…` stands for anything, and blanks for any number of
+/// them.
 fn is_as_shown(line: &str, shown: &str) -> bool {
     let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let (line, shown) = (plain(line), plain(shown));
@@ -63,10 +65,12 @@ fn is_as_shown(line: &str, shown: &str) -> bool {
     })
 }
 
-/// Runs the commands of a page with the programs of `bin` before all others, and returns how many there are.
+/// Runs the commands of a page with the programs of `bin` before all others, and returns how many
+/// there are.
 ///
 /// # Errors
-/// When one does not print what the page shows. How a command ends is not looked at: pages show failures, too.
+/// When one does not print what the page shows. How a command ends is not looked at: pages show
+/// failures, too.
 pub(super) fn run(page: &Page, bin: &Path) -> Result<usize> {
     let steps = steps(page);
     if steps.is_empty() {

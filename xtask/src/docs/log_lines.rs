@@ -1,4 +1,5 @@
-//! The warnings and errors that the programs can log, found in their sources, and the page that explains each.
+//! The warnings and errors that the programs can log, found in their sources, and the page that
+//! explains each.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -37,7 +37,8 @@ pub(crate) fn main(only_check: bool) -> Result<()> {
     Ok(())
 }
 
-/// Links, anchors, the table of contents, lines of the log, metrics of alerts and dashboard; then promtool and the console blocks.
+/// Links, anchors, the table of contents, lines of the log, metrics of alerts and dashboard; then
+/// promtool and the console blocks.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     crate::need_root("docs --check")?;
     let pages = pages(workspace.root())?;

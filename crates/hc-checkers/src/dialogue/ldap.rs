@@ -50,8 +50,8 @@ pub type Element<'b> = (u8, &'b [u8]);
 /// complete.
 ///
 /// # Errors
-/// In words, for a length of more than 64 KiB, and for one that is written as LDAP forbids (RFC 4511
-/// section 5.1).
+/// In words, for a length of more than 64 KiB, and for one that is written as LDAP forbids (RFC
+/// 4511 section 5.1).
 pub fn read(bytes: &[u8]) -> Result<Option<(Element<'_>, &[u8])>, &'static str> {
     let [tag, first, rest @ ..] = bytes else { return Ok(None) };
     if tag & 0x1f == 0x1f {
@@ -191,9 +191,9 @@ impl<'p> Ldap<'p> {
                 element(BIND_REQUEST, &[&[INTEGER, 1, 3][..], &name, &password].concat())
             }
             At::Search => {
-                // The base "", this object alone, aliases as they are, one entry, no time limit, all
-                // of the attributes, objectClass=*; and of the attributes none (RFC 4511 section
-                // 4.5.1.8).
+                // The base "", this object alone, aliases as they are, one entry, no time limit,
+                // all of the attributes, objectClass=*; and of the attributes none (RFC 4511
+                // section 4.5.1.8).
                 let scope = [
                     OCTET_STRING,
                     0,

@@ -2,8 +2,8 @@
 //! (<https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase.html>).
 //!
 //! A connection that is closed before the login counts as an error of its host, and after
-//! `max_connect_errors` of them the server blocks the host. So a login is always brought to its end,
-//! as HAProxy's `mysql-check user` does it; a denied one does not count.
+//! `max_connect_errors` of them the server blocks the host. So a login is always brought to its
+//! end, as HAProxy's `mysql-check user` does it; a denied one does not count.
 
 use hc_types::{Failure, MysqlDialogue, Pass};
 
@@ -174,8 +174,8 @@ impl<'p> Mysql<'p> {
         body
     }
 
-    /// How a client of the plugin says that it has no password. Servers take a packet of no bytes for that too, but with
-    /// `sha256_password` those before MySQL 8 do not.
+    /// How a client of the plugin says that it has no password. Servers take a packet of no bytes
+    /// for that too, but with `sha256_password` those before MySQL 8 do not.
     fn no_password(&self) -> &'static [u8] {
         match &*self.plugin {
             b"caching_sha2_password" | b"sha256_password" => &[0],

@@ -76,7 +76,8 @@ pub trait Talk: Send {
     /// Why the peer fails.
     fn next(&mut self, received: &mut Received<'_>) -> Result<Next, Failure>;
 
-    /// Whether what the peer says at this step may have secrets of ours in it, so that it is not kept.
+    /// Whether what the peer says at this step may have secrets of ours in it, so that it is not
+    /// kept.
     fn may_repeat_secrets(&self) -> bool {
         false
     }

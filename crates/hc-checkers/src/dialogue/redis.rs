@@ -34,7 +34,8 @@ pub enum Bad {
     TooLong,
 }
 
-/// Reads the reply that the bytes begin with, and says how many it takes. `None`: it is not complete.
+/// Reads the reply that the bytes begin with, and says how many it takes. `None`: it is not
+/// complete.
 ///
 /// # Errors
 /// [`Bad`] if they are no reply, or one of more than 16 KiB.

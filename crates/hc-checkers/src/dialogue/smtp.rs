@@ -7,7 +7,8 @@ use super::received::{Next, Received, Talk, malformed, mismatch};
 /// The longest reply, in bytes. RFC 5321 section 4.5.3.1.5 allows 512 for a line.
 const MAX_REPLY: usize = 16 * 1024;
 
-/// Reads the reply that the bytes begin with, and says how many it takes. `None`: it is not complete.
+/// Reads the reply that the bytes begin with, and says how many it takes. `None`: it is not
+/// complete.
 ///
 /// # Errors
 /// With the line that is none of a reply; an empty one for a reply of more than 16 KiB.

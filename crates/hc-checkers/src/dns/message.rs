@@ -112,8 +112,8 @@ impl Question {
     ///
     /// In this order: another id or another question is ignored; a message that is not a response,
     /// or breaks the format, fails; a response code other than the expected ones fails, and an
-    /// expected one other than NOERROR passes, whatever else is in the message; a truncated one (TC)
-    /// is to be asked for again; and the answer section must hold what is expected.
+    /// expected one other than NOERROR passes, whatever else is in the message; a truncated one
+    /// (TC) is to be asked for again; and the answer section must hold what is expected.
     ///
     /// A response with an error code may lack the question, as FORMERR and REFUSED often do.
     #[must_use]
@@ -164,8 +164,8 @@ impl Question {
         }
     }
 
-    /// The response code with the eight bits that an OPT record adds (RFC 6891 section 6.1.3). It is
-    /// looked for only if we have spoken EDNS. Records that break the format hide it.
+    /// The response code with the eight bits that an OPT record adds (RFC 6891 section 6.1.3). It
+    /// is looked for only if we have spoken EDNS. Records that break the format hide it.
     fn full_code(&self, low: u16, counts: &HeaderCounts, packet: &[u8], records_at: usize) -> Rcode {
         let high = || {
             self.options.edns_payload?;

@@ -75,7 +75,8 @@ pub fn request(service: &str) -> Vec<u8> {
 pub struct Messages(Vec<u8>);
 
 impl Messages {
-    /// The longest message that is read, its prefix included. The protocol's own takes seven bytes at most.
+    /// The longest message that is read, its prefix included. The protocol's own takes seven bytes
+    /// at most.
     pub const LONGEST: u32 = 4096;
 
     /// How many bytes are held.
@@ -192,7 +193,8 @@ mod tests {
         assert_eq!(read(&[b"\0\0\0\0\0"]), Ok(ServingStatus::Unknown));
         assert_eq!(read(&[b"\0\0\0\0\x02\x08\x03"]), Ok(ServingStatus::ServiceUnknown));
         assert_eq!(read(&[b"\0\0\0\0\x02\x08\x63"]), Ok(ServingStatus::Other(99)));
-        // Fields of a later version are skipped: a string, a double, a float; the last status counts.
+        // Fields of a later version are skipped: a string, a double, a float; the last status
+        // counts.
         let later = b"\0\0\0\0\x16\x08\x02\x12\x02ab\x19\0\0\0\0\0\0\0\0\x25\0\0\0\0\x08\x01";
         assert_eq!(read(&[later]), Ok(ServingStatus::Serving));
     }

@@ -1,4 +1,5 @@
-//! The body of a response: its framing undone (RFC 9112 sections 6 and 7), decompressed, and compared as it comes.
+//! The body of a response: its framing undone (RFC 9112 sections 6 and 7), decompressed, and
+//! compared as it comes.
 
 use std::io::Write as _;
 
@@ -20,7 +21,8 @@ pub enum BodyError {
 /// The longest line between chunks, as in Go.
 const MAX_CHUNK_LINE: usize = 4096;
 
-/// Reads as much of a body as is needed to say whether it begins as expected. Holds no more than that.
+/// Reads as much of a body as is needed to say whether it begins as expected. Holds no more than
+/// that.
 #[derive(Debug)]
 pub struct Body {
     framing: Frames,
@@ -107,7 +109,8 @@ impl Body {
 
     /// How many bytes of memory it takes, about.
     pub(crate) fn size(&self) -> usize {
-        /// The window of an inflater (RFC 1951: 32 KiB) with its tables, and the decoder's own buffer of 32 KiB.
+        /// The window of an inflater (RFC 1951: 32 KiB) with its tables, and the decoder's own
+        /// buffer of 32 KiB.
         const DECODER: usize = 80 * 1024;
 
         let content = match &self.content {
@@ -128,7 +131,8 @@ impl Body {
         got.len() == *wanted
     }
 
-    /// Takes bytes from the connection. What follows the end of the body is ignored, and so is what follows the wanted bytes.
+    /// Takes bytes from the connection. What follows the end of the body is ignored, and so is what
+    /// follows the wanted bytes.
     ///
     /// # Errors
     /// [`BodyError`] if they break the framing or the compression before enough has come.
@@ -159,8 +163,8 @@ impl Body {
     /// The connection has ended, and with it the body: what a compressor held back comes out.
     ///
     /// # Errors
-    /// [`BodyError::Gzip`] if the compressed data is no such data and not enough has come out of it. If it ends too early it is just
-    /// shorter.
+    /// [`BodyError::Gzip`] if the compressed data is no such data and not enough has come out of
+    /// it. If it ends too early it is just shorter.
     pub fn finish(&mut self) -> Result<(), BodyError> {
         let finished = match &mut self.content {
             Content::Gzip(decoder) => decoder.try_finish(),
@@ -175,7 +179,8 @@ impl Body {
     }
 
     fn give(content: &mut Content, data: &[u8]) -> Result<usize, BodyError> {
-        /// Compressed bytes can become a thousand times as many: a few at a time, until there are enough.
+        /// Compressed bytes can become a thousand times as many: a few at a time, until there are
+        /// enough.
         const AT_ONCE: usize = 512;
 
         match content {
@@ -184,8 +189,9 @@ impl Body {
             Content::Gzip(decoder) => {
                 for piece in data.chunks(AT_ONCE) {
                     let taken = decoder.write_all(piece);
-                    // The decoder keeps what came out of the last bytes, those before an error too, until it is flushed; and a
-                    // server that leaves the connection open sends no more to push it out.
+                    // The decoder keeps what came out of the last bytes, those before an error too,
+                    // until it is flushed; and a server that leaves the connection open sends no
+                    // more to push it out.
                     let flushed = decoder.flush();
                     let Prefix { got, wanted } = decoder.get_ref();
                     if got.len() == *wanted {
@@ -233,7 +239,8 @@ impl Chunk {
     }
 }
 
-/// The size in a chunk's line, which must end in CR LF (the LF is gone already). Extensions are ignored.
+/// The size in a chunk's line, which must end in CR LF (the LF is gone already). Extensions are
+/// ignored.
 fn chunk_size(line: &[u8]) -> Result<u64, BodyError> {
     let line = line.strip_suffix(b"\r").ok_or(BodyError::Chunk)?;
     if line.contains(&b'\r') {

@@ -1,4 +1,5 @@
-//! One value of a JSON text, without the others: what a backend sends must not become a tree of many times its size.
+//! One value of a JSON text, without the others: what a backend sends must not become a tree of
+//! many times its size.
 
 use std::fmt;
 
@@ -29,8 +30,8 @@ impl fmt::Display for Found {
     }
 }
 
-/// Looks up `pointer` (RFC 6901) in `text`, which must be JSON as a whole. Where an object has a name several times the last one
-/// counts.
+/// Looks up `pointer` (RFC 6901) in `text`, which must be JSON as a whole. Where an object has a
+/// name several times the last one counts.
 ///
 /// # Errors
 /// Why the text is not JSON.

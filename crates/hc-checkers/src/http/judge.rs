@@ -124,7 +124,8 @@ impl<'p> BodyJudge<'p> {
         self.body.size()
     }
 
-    /// Takes bytes from the connection. Gives whether the body is known to be right, whatever follows.
+    /// Takes bytes from the connection. Gives whether the body is known to be right, whatever
+    /// follows.
     ///
     /// # Errors
     /// [`Failure::BodyMismatch`] as soon as the body cannot become right; [`BodyError`] as
@@ -203,7 +204,8 @@ impl<'p> BodyJudge<'p> {
     }
 }
 
-/// Says how the body does not meet the condition. `longer`: only so many bytes of it were read, and it is longer.
+/// Says how the body does not meet the condition. `longer`: only so many bytes of it were read, and
+/// it is longer.
 fn judge_condition(condition: &BodyCondition, got: &[u8], longer: Option<usize>) -> Result<(), String> {
     let part = fmt::from_fn(|f| match longer {
         None => Ok(()),

@@ -1,11 +1,13 @@
-//! The head of a response (RFC 9112), read as leniently as Go reads it (`net/http`, `net/textproto`): a parser that is stricter, or
-//! lenient in other ways, takes backends down that Seesaw finds healthy.
+//! The head of a response (RFC 9112), read as leniently as Go reads it (`net/http`,
+//! `net/textproto`): a parser that is stricter, or lenient in other ways, takes backends down that
+//! Seesaw finds healthy.
 
 use std::borrow::Cow;
 
 use hc_types::HeaderCondition;
 
-/// The longest head that is read, all interim responses included, in bytes. Go's limit is 10 MB; no backend needs either.
+/// The longest head that is read, all interim responses included, in bytes. Go's limit is 10 MB; no
+/// backend needs either.
 pub const MAX_HEAD: usize = 256 * 1024;
 
 /// How much of what a backend says an error quotes, in bytes. Quoting costs more than parsing.
@@ -71,22 +73,26 @@ pub struct ResponseHead {
     pub framing: Framing,
     /// Whether the body is compressed with gzip.
     pub gzip: bool,
-    /// Whether there is a `Location` that is not empty. It is not followed, so where it leads does not matter.
+    /// Whether there is a `Location` that is not empty. It is not followed, so where it leads does
+    /// not matter.
     pub has_location: bool,
     /// The Content-Encoding, if it is one that is not undone.
     pub encoding: Option<Box<[u8]>>,
-    /// Those fields that conditions are about: names in lower case, values without the blanks around them.
+    /// Those fields that conditions are about: names in lower case, values without the blanks
+    /// around them.
     pub fields: Vec<(Box<str>, Box<[u8]>)>,
 }
 
 impl ResponseHead {
     /// Reads a head from the first bytes of a response to `method`. `None`: it is not all there.
     ///
-    /// Any version of one digit, a point and one digit, folded fields, lines without CR, several spaces before the status, any
-    /// reason or none, and spaces in the names of fields are fine, as in Go.
+    /// Any version of one digit, a point and one digit, folded fields, lines without CR, several
+    /// spaces before the status, any reason or none, and spaces in the names of fields are fine, as
+    /// in Go.
     ///
     /// # Errors
-    /// [`ResponseError`] as soon as a whole line cannot be part of a head, or the head names a body that cannot be read.
+    /// [`ResponseError`] as soon as a whole line cannot be part of a head, or the head names a body
+    /// that cannot be read.
     pub fn parse(bytes: &[u8], method: &str) -> Result<Option<Self>, ResponseError> {
         Self::parse_for(bytes, method, &[])
     }
@@ -106,8 +112,8 @@ impl ResponseHead {
         }
     }
 
-    /// Whether another response follows this one (RFC 9110 section 15.2). 101 is the last word: who switches protocols does
-    /// not come back.
+    /// Whether another response follows this one (RFC 9110 section 15.2). 101 is the last word: who
+    /// switches protocols does not come back.
     #[must_use]
     pub fn is_interim(&self) -> bool {
         (100..200).contains(&self.status) && self.status != 101
@@ -220,7 +226,8 @@ impl<'b> Fields<'b> {
         conditions: &[HeaderCondition],
     ) -> Result<Option<(Self, &'b [u8])>, ResponseError> {
         let mut fields = Self { known: Vec::new(), judged: Vec::new() };
-        // A line that begins with a blank continues another one, and there is none before the first.
+        // A line that begins with a blank continues another one, and there is none before the
+        // first.
         if bytes.first().is_some_and(is_blank) {
             return Err(wrong(bytes, HeadProblem::Field));
         }

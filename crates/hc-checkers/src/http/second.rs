@@ -55,7 +55,8 @@ where
     .await
 }
 
-/// The request, unless it cannot be sent. What makes no request was refused with the check; what is left is an odd host.
+/// The request, unless it cannot be sent. What makes no request was refused with the check; what is
+/// left is an odd host.
 fn request(probe: &HttpProbe, target: &Target, user_agent: &UserAgent) -> Result<Exchange, ProbeError> {
     let overrides = probe.overrides.as_deref();
     if let Some(error) = overrides.and_then(|overrides| overrides.error.clone()) {
@@ -93,7 +94,8 @@ fn request(probe: &HttpProbe, target: &Target, user_agent: &UserAgent) -> Result
     Ok(Exchange { request, body: Bytes::copy_from_slice(body), wanted })
 }
 
-/// The head in the form that is judged. HTTP/2 has no text of a status; the usual one is easier to read than a number.
+/// The head in the form that is judged. HTTP/2 has no text of a status; the usual one is easier to
+/// read than a number.
 fn head(probe: &HttpProbe, parts: &http::response::Parts) -> ResponseHead {
     let reason = parts.status.canonical_reason().map_or(String::new(), |reason| format!(" {reason}"));
     let encoding = parts.headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);

@@ -1,8 +1,9 @@
 //! Handshakes of checks that ask for more than others: [`TlsOptions`].
 //!
-//! Such a handshake takes any certificate whose key the peer holds, and [`Client::inspect`] judges the
-//! certificates when it is over and before anything is sent: the name that they are verified against
-//! is one of the handshake, while the configuration of the library is shared by many checks.
+//! Such a handshake takes any certificate whose key the peer holds, and [`Client::inspect`] judges
+//! the certificates when it is over and before anything is sent: the name that they are verified
+//! against is one of the handshake, while the configuration of the library is shared by many
+//! checks.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -104,8 +105,8 @@ impl Client {
             .map_err(Clone::clone)
     }
 
-    /// Judges what the peer has shown: the chain for `name`, and what the options ask for. Returns what
-    /// somebody should look at.
+    /// Judges what the peer has shown: the chain for `name`, and what the options ask for. Returns
+    /// what somebody should look at.
     ///
     /// # Errors
     /// Why it is not good, in words.

@@ -199,8 +199,8 @@ impl Healthcheck {
         })
     }
 
-    /// What `send` asks for, a path or an `http://` URL with a host. The engine reads it by Go's rules,
-    /// which know more forms; those are refused here, and go through hc-proxy.
+    /// What `send` asks for, a path or an `http://` URL with a host. The engine reads it by Go's
+    /// rules, which know more forms; those are refused here, and go through hc-proxy.
     fn request(&self) -> Result<(RawBytes, Option<Box<HttpOverrides>>), String> {
         let send = text("send", &self.send)?;
         if send.is_empty() {

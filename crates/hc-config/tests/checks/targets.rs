@@ -159,7 +159,8 @@ fn one_check_of_a_host_name_has_a_source_for_each_family() {
         let spec = host.check_of_all(both).unwrap().spec;
         let expected = [(both[0], "192.0.2.9".parse().unwrap()), (both[1], "2001:db8::9".parse().unwrap())];
         assert_eq!(sources(&spec), expected);
-        // It is the same check whatever the addresses are, and whatever the order of the sources is.
+        // It is the same check whatever the addresses are, and whatever the order of the sources
+        // is.
         let swapped = file("['192.0.2.9', '2001:db8::9']", resolve);
         assert_eq!(swapped.check_of_all([]).unwrap().spec.key(), spec.key());
         for (source, left) in [("'192.0.2.9'", 0), ("'2001:db8::9'", 1)] {

@@ -129,8 +129,8 @@ impl ShardCore {
         }
     }
 
-    /// A turn of the loop begins. To be called before the probes that ended are handed in: it finds out whether time was
-    /// lost while they were in flight.
+    /// A turn of the loop begins. To be called before the probes that ended are handed in: it finds
+    /// out whether time was lost while they were in flight.
     pub(crate) fn begin_turn(&mut self, now: Nanos) {
         if let Some(length) = self.stalls.tick(now) {
             self.gauges.stalled(length);
@@ -154,7 +154,8 @@ impl ShardCore {
         self.gauges.waiting.store(self.timers.due_count(), Relaxed);
     }
 
-    /// When the next turn is due. `None` while there is nothing to wait for but orders and reports of probes.
+    /// When the next turn is due. `None` while there is nothing to wait for but orders and reports
+    /// of probes.
     pub(crate) fn next_wake(&self) -> Option<Nanos> {
         let flaps = self.flaps.next();
         [self.timers.next(), self.stalls.expected(), self.local_faults.next(), flaps]
@@ -168,8 +169,8 @@ impl ShardCore {
         self.timers.due_count() > 0 && self.flights.len() < self.max_in_flight
     }
 
-    /// The next probe to start, if one is due and there is room for it. A check that `is_paused` names is due no more until
-    /// [`probe_now`](Self::probe_now).
+    /// The next probe to start, if one is due and there is room for it. A check that `is_paused`
+    /// names is due no more until [`probe_now`](Self::probe_now).
     pub(crate) fn start(
         &mut self,
         now: Nanos,
@@ -245,7 +246,8 @@ impl ShardCore {
         self.timers.arm(slot, due);
     }
 
-    /// Carries out orders at `now`. Probes in flight whose check is no more are put into `cancelled`.
+    /// Carries out orders at `now`. Probes in flight whose check is no more are put into
+    /// `cancelled`.
     pub(crate) fn apply(&mut self, orders: Vec<Order>, now: Nanos, cancelled: &mut Vec<FlightId>) {
         for order in orders {
             match order {
@@ -263,8 +265,8 @@ impl ShardCore {
         }
     }
 
-    /// Makes the check of this slot due now, a start delay notwithstanding. Its grid stays, and a probe in flight is as good
-    /// as a new one.
+    /// Makes the check of this slot due now, a start delay notwithstanding. Its grid stays, and a
+    /// probe in flight is as good as a new one.
     pub(crate) fn probe_now(&mut self, slot: u32, now: Nanos) {
         self.unpark(slot, now);
         if let Some(due) = self.timers.armed_at(slot).filter(|due| *due > now) {
@@ -290,7 +292,8 @@ impl ShardCore {
         &mut self.updates
     }
 
-    /// Statuses from slot `from` on, of `most` slots at most, and the slot to go on from unless that was all.
+    /// Statuses from slot `from` on, of `most` slots at most, and the slot to go on from unless
+    /// that was all.
     #[cfg(any(test, feature = "stepped"))]
     pub(crate) fn statuses(&self, from: usize, most: usize) -> (Vec<Standing>, Option<usize>) {
         self.page(from, most, |record| {
@@ -335,7 +338,8 @@ impl ShardCore {
     ) {
         // What this process saw is newer than what the one before left.
         if let Some(Tombstone { known, since, .. }) = self.recently_removed.recall(&record.check.spec, now) {
-            // As fresh as that of a check that ran on. If it is older, the first probe is heard before anything is told.
+            // As fresh as that of a check that ran on. If it is older, the first probe is heard
+            // before anything is told.
             let interval = record.check.spec.interval_at(known.machine.pace());
             let fresh = now.saturating_sub(*since) <= nanos(interval);
             record.known = if fresh { known.clone() } else { known.clone().unconfirmed() };
@@ -358,7 +362,8 @@ impl ShardCore {
         self.timers.arm(slot, first.saturating_add(nanos(delay)));
     }
 
-    /// An update that comes from a change of the set; consumers get it if it is `reportable` and certain.
+    /// An update that comes from a change of the set; consumers get it if it is `reportable` and
+    /// certain.
     fn announce(&mut self, slot: u32, reportable: bool) {
         if let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) {
             let reportable = reportable && record.known.is_confirmed();
@@ -397,7 +402,8 @@ impl Record {
         }
     }
 
-    /// Takes a probe that ended in a local fault, and gives what it amounts to: see [`Holding::note`].
+    /// Takes a probe that ended in a local fault, and gives what it amounts to: see
+    /// [`Holding::note`].
     fn hold(
         &mut self,
         fault: LocalFault,
@@ -466,7 +472,8 @@ impl Record {
         );
     }
 
-    /// The update that says where the check stands. The first reportable one of a life is a transition whatever it says.
+    /// The update that says where the check stands. The first reportable one of a life is a
+    /// transition whatever it says.
     fn update(&mut self, transition: bool, reportable: bool, of_probe: Option<Ended>) -> StatusUpdate {
         let first = reportable && !self.told;
         self.told |= reportable;

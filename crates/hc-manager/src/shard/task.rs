@@ -1,4 +1,5 @@
-//! The loop that drives one shard: the only place with its clock, its probes in flight and its `select!`.
+//! The loop that drives one shard: the only place with its clock, its probes in flight and its
+//! `select!`.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -18,8 +19,8 @@ use crate::plan::Order;
 use crate::recently_removed::Tombstone;
 use crate::schedule::{Nanos, nanos};
 
-/// Probes started before those that were started get to run: their deadlines begin with their first poll, and their
-/// connections should not all be made at the same instant.
+/// Probes started before those that were started get to run: their deadlines begin with their first
+/// poll, and their connections should not all be made at the same instant.
 const STARTS_PER_TURN: usize = 64;
 
 /// Rows copied in one turn, so that a snapshot of very many checks makes no probe late.
@@ -73,8 +74,8 @@ pub(crate) struct Shard<P, S: ?Sized> {
 }
 
 impl<P: Prober, S: Sink + ?Sized> Shard<P, S> {
-    /// Runs until `stop` is cancelled or nobody can send commands any more. What was found is handed to the sink before;
-    /// probes in flight are dropped.
+    /// Runs until `stop` is cancelled or nobody can send commands any more. What was found is
+    /// handed to the sink before; probes in flight are dropped.
     ///
     /// Must be polled inside a [`LocalSet`](tokio::task::LocalSet).
     pub(crate) async fn run(self) {
@@ -104,8 +105,9 @@ impl<P: Prober, S: Sink + ?Sized> Shard<P, S> {
             let next = core.next_wake();
             core.gauges().turn_ended(if busy { Some(turn) } else { next });
             set(sleep.as_mut(), next.map(|at| clock.instant(at)));
-            // Each branch may be dropped at any moment: a command or report that was not taken stays where it
-            // is, a timer that was not awaited to its end is looked at again in the next turn.
+            // Each branch may be dropped at any moment: a command or report that was not taken
+            // stays where it is, a timer that was not awaited to its end is looked at again in the
+            // next turn.
             tokio::select! {
                 biased;
                 () = &mut stopped => break,
@@ -125,8 +127,8 @@ impl<P: Prober, S: Sink + ?Sized> Shard<P, S> {
     }
 }
 
-/// Sets a timer that may go off early and must not go off late: an earlier instant than needed costs one idle turn, setting
-/// it anew each turn costs more.
+/// Sets a timer that may go off early and must not go off late: an earlier instant than needed
+/// costs one idle turn, setting it anew each turn costs more.
 fn set(sleep: std::pin::Pin<&mut Sleep>, wake: Option<Instant>) {
     match wake {
         Some(wake) if sleep.is_elapsed() || wake < sleep.deadline() => sleep.reset(wake),
@@ -221,7 +223,8 @@ impl Flights {
                 let (flight, _) = self.handles.iter().find(|(_, handle)| handle.id() == error.id())?;
                 let flight = *flight;
                 self.handles.remove(&flight);
-                // Only where panics unwind; the release profile aborts. A defect of ours is no verdict.
+                // Only where panics unwind; the release profile aborts. A defect of ours is no
+                // verdict.
                 error!(%error, "a probe panicked");
                 let now = self.clock.now();
                 let outcome = Outcome::from(LocalFault::Other(0));

@@ -1,4 +1,5 @@
-//! The loop of a shard on one thread under a paused clock, which jumps to the next instant at which anything happens.
+//! The loop of a shard on one thread under a paused clock, which jumps to the next instant at which
+//! anything happens.
 
 #[path = "../../tests/fakes/mod.rs"]
 #[allow(dead_code, reason = "each crate of tests uses a part")]
@@ -255,7 +256,8 @@ async fn a_failure_while_the_process_stood_still_is_no_verdict() {
     .await;
 }
 
-/// A quota of processor time that is used up again and again, say: there is no flight without a stall.
+/// A quota of processor time that is used up again and again, say: there is no flight without a
+/// stall.
 #[tokio::test(start_paused = true)]
 async fn a_silent_backend_is_found_out_by_a_shard_that_always_stalls() {
     with_shard(10, async |rig| {
@@ -273,7 +275,8 @@ async fn a_silent_backend_is_found_out_by_a_shard_that_always_stalls() {
             probed = rig.backends.started(1);
             assert!(probed < 20, "not found out");
         }
-        // One passed, two were excused, and then two count, one of them for the retry. The next may have begun.
+        // One passed, two were excused, and then two count, one of them for the retry. The next may
+        // have begun.
         let ended = 1 + 2 + 2;
         assert!((ended..=ended + 1).contains(&probed), "{probed}");
         assert_eq!(rig.journal.statuses(0).last().unwrap().status.health, Health::Unhealthy);
@@ -293,7 +296,8 @@ async fn inconclusive_probes_are_tried_again_soon() {
         rig.apply(vec![add(0, tcp(1, SECOND, 0))]).await;
         rig.until(2_050).await;
         let starts = rig.starts(1);
-        // After 100, 200, 400 ms; then the pause of 800 ms is cut by the grid, and the next one by the interval.
+        // After 100, 200, 400 ms; then the pause of 800 ms is cut by the grid, and the next one by
+        // the interval.
         let expected = [0, 100, 300, 700, 1000, 2000];
         assert_eq!(starts.len(), expected.len(), "{starts:?}");
         assert!(starts.iter().zip(expected).all(|(start, due)| (due..due + 9).contains(start)), "{starts:?}");

@@ -70,7 +70,8 @@ impl Rig {
         self.core.can_start()
     }
 
-    /// Lets the next probe start when it is due, and end at once. Gives when that was, in seconds, and the health.
+    /// Lets the next probe start when it is due, and end at once. Gives when that was, in seconds,
+    /// and the health.
     fn probe(&mut self, outcome: &Outcome) -> (u64, Health) {
         let start = loop {
             self.core.begin_turn(self.now);
@@ -142,7 +143,8 @@ fn a_start_delay_holds_back_the_first_probe_alone() {
     rig.probes(&Outcome::PASS, &[(0, Health::Unhealthy)]);
 }
 
-/// Neither another name nor another timing brings it forward; another delay counts from the beginning.
+/// Neither another name nor another timing brings it forward; another delay counts from the
+/// beginning.
 #[test]
 fn a_check_that_waits_for_its_start_goes_on_waiting() {
     let mut rig = Rig::new(timing().start_delay(seconds(25)), None);

@@ -80,7 +80,8 @@ impl Rig {
     }
 }
 
-/// Health, whether it is a transition, whether it is reportable, results in a row, seconds since the health changed.
+/// Health, whether it is a transition, whether it is reportable, results in a row, seconds since
+/// the health changed.
 fn shown(update: &StatusUpdate) -> (Health, bool, bool, u32, Option<u64>) {
     let since = update.progress.since.map(|at| at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
     (update.status.health, update.transition, update.reportable, update.progress.in_a_row, since)
@@ -162,7 +163,8 @@ fn another_timing_does_not_change_when_the_latest_probe_was() {
     assert_eq!(update.progress.last_probe, held.progress.last_probe);
 }
 
-/// A check that is paused when it is due waits, whatever its grid says, until it is asked for; and another id may not be paused.
+/// A check that is paused when it is due waits, whatever its grid says, until it is asked for; and
+/// another id may not be paused.
 #[test]
 fn a_paused_check_is_probed_no_more_until_it_is_asked_for() {
     let mut rig = Rig::new(None, 0);

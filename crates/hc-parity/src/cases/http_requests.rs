@@ -11,7 +11,8 @@ use crate::trust::Trust;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// What a check may ask for. Nothing here names another host: with that, Seesaw in plain mode goes elsewhere.
+/// What a check may ask for. Nothing here names another host: with that, Seesaw in plain mode goes
+/// elsewhere.
 const PATHS: &[&[u8]] = &[
     b"/healthz?x=1",
     b"/",

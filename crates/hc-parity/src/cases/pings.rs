@@ -1,4 +1,5 @@
-//! ICMP echo, against hosts that answer in their own way. The kernel's own answers are switched off.
+//! ICMP echo, against hosts that answer in their own way. The kernel's own answers are switched
+//! off.
 
 use hc_testkit::icmp::{EchoReply, EchoRequest};
 use serde_json::json;

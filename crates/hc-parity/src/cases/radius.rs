@@ -147,7 +147,8 @@ fn broken() -> Vec<Case> {
     ]
 }
 
-/// User names, passwords and secrets that the protocol has limits for. The server accepts whoever shows the right password.
+/// User names, passwords and secrets that the protocol has limits for. The server accepts whoever
+/// shows the right password.
 fn credentials() -> Vec<Case> {
     let case = |name: &str, user: String, password: String, secret: &'static str| {
         let expected = password.clone();

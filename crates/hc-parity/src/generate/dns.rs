@@ -29,8 +29,8 @@ pub(super) fn case(n: usize, rng: &mut Rng) -> Case {
     let records: Vec<(usize, Record)> =
         (0..rng.usize(..5)).map(|_| (0, RECORDS[rng.usize(..RECORDS.len())])).collect();
     let rcode = [0, 0, 0, 0, 0, 2, 3, 5][rng.usize(..8)];
-    // Only behind the header and the question: with another id, another question or TC the sides differ by design, and the
-    // cases written by hand are about that.
+    // Only behind the header and the question: with another id, another question or TC the sides
+    // differ by design, and the cases written by hand are about that.
     let changed = rng.bool();
     let seed = rng.u64(..);
     let server = Server::datagrams(move |query| {

@@ -18,7 +18,8 @@ type Maker = fn(usize, &mut Rng) -> Case;
 const MAKERS: &[Maker] =
     &[http::case, dns::case, http::case, radius::case, http::case, bytes::case, requests::case];
 
-/// So many cases. Each has its own stream of random numbers: the 1000th is the same, however many there are.
+/// So many cases. Each has its own stream of random numbers: the 1000th is the same, however many
+/// there are.
 pub(crate) fn all(seed: u64, count: usize) -> impl Iterator<Item = Case> {
     (0..count).map(move |n| {
         let mut rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(n as u64));

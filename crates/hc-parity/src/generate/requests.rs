@@ -60,7 +60,8 @@ const PIECES: &[&str] = &[
     "\u{7f}",
 ];
 
-/// Nothing outside ASCII, since in a host it is an exception. Always in DSR mode, where both sides go to the target whatever the request names.
+/// Nothing outside ASCII, since in a host it is an exception. Always in DSR mode, where both sides
+/// go to the target whatever the request names.
 pub(super) fn case(n: usize, rng: &mut Rng) -> Case {
     let mut request = String::new();
     for _ in 0..rng.usize(1..8) {

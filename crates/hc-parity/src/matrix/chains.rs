@@ -159,7 +159,8 @@ fn shapes(workshop: &Workshop) -> Result<Vec<Case>> {
     let leaf = workshop.certificate(&Order::leaf("shape-leaf", &middles[7]), &key)?;
     let short = workshop.certificate(&Order::leaf("shape-short", &middles[0]), &key)?;
     let stranger = authority("stranger", None)?;
-    // The same name and key as `shape-0`, by somebody whom nobody trusts, and by another trusted one.
+    // The same name and key as `shape-0`, by somebody whom nobody trusts, and by another trusted
+    // one.
     let again = |name: &'static str, issuer: &Pair| -> Result<Pair> {
         let pair = workshop.certificate(&Order::authority("shape-0", Some(issuer)), &middles[0].key)?;
         let kept = workshop.chain(name, &[&pair.certificate])?;

@@ -1,5 +1,5 @@
-//! TLS with real servers: protocol versions, cipher suites, groups, keys, signatures and chains, by `openssl s_server`, and by a
-//! server of Go for what the openssl of this machine does not have.
+//! TLS with real servers: protocol versions, cipher suites, groups, keys, signatures and chains, by
+//! `openssl s_server`, and by a server of Go for what the openssl of this machine does not have.
 
 mod authorities;
 mod chains;

@@ -158,7 +158,8 @@ impl Workshop {
         Ok(all)
     }
 
-    /// One case for each way of verification: an HTTPS exchange with an `s_server` of this pair and these options.
+    /// One case for each way of verification: an HTTPS exchange with an `s_server` of this pair and
+    /// these options.
     pub(super) fn both(&self, name: &str, pair: &Pair, chain: Option<&Path>, options: &[&str]) -> Vec<Case> {
         [true, false]
             .into_iter()

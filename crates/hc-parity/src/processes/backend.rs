@@ -1,5 +1,5 @@
-//! A backend whose answers change from check to check, as its script says, and not with the clock: so both sides meet the same
-//! answers in the same order, however fast they ask.
+//! A backend whose answers change from check to check, as its script says, and not with the clock:
+//! so both sides meet the same answers in the same order, however fast they ask.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -38,7 +38,8 @@ pub(super) enum Protocol {
 impl Protocol {
     pub(super) const ALL: [Self; 3] = [Self::Tcp, Self::Http, Self::Udp];
 
-    /// A check of a backend, but for its id, address and periods. What it sends and expects is no text.
+    /// A check of a backend, but for its id, address and periods. What it sends and expects is no
+    /// text.
     pub(super) fn check(self) -> Value {
         match self {
             Self::Tcp => json!({"checker_type": "tcp", "receive": crate::case::bytes(RIGHT)}),

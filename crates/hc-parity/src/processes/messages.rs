@@ -103,7 +103,8 @@ impl MessageTable {
 fn wanted(trust: &Trust) -> Vec<Case> {
     let is_wanted = |case: &Case| {
         let named = CASES.iter().any(|pattern| matches(pattern, &case.name));
-        // What cannot be asked from here is held on our side, and what no backend can be is rejected: nothing is told.
+        // What cannot be asked from here is held on our side, and what no backend can be is
+        // rejected: nothing is told.
         let is_untold = case.name.ends_with("/no-route") || case.name.contains("/no-backend/");
         case.family == Family::V4 && named && !is_untold
     };

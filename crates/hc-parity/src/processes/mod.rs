@@ -1,6 +1,7 @@
-//! Whole programs: the real `seesaw_healthcheck`, and hc-proxy with hc-server, take the same checks from an engine and meet the
-//! same scripted backends. What they tell the engine must agree: the states in their order, the counters, the time and the
-//! length of the check, and the message but for the differences that are listed.
+//! Whole programs: the real `seesaw_healthcheck`, and hc-proxy with hc-server, take the same checks
+//! from an engine and meet the same scripted backends. What they tell the engine must agree: the
+//! states in their order, the counters, the time and the length of the check, and the message but
+//! for the differences that are listed.
 
 mod backend;
 mod messages;

@@ -1,4 +1,5 @@
-//! The state machine: each row is a script of answers, and the states that Seesaw's table makes of it.
+//! The state machine: each row is a script of answers, and the states that Seesaw's table makes of
+//! it.
 
 use std::path::Path;
 
@@ -59,7 +60,8 @@ fn replies(script: &str) -> Vec<Reply> {
     script.chars().map(reply).collect()
 }
 
-/// All rows over all protocols; an id above 2^63 for each, as an engine with a high process id gives.
+/// All rows over all protocols; an id above 2^63 for each, as an engine with a high process id
+/// gives.
 fn checks() -> impl Iterator<Item = (u64, Protocol, &'static Row)> {
     const FIRST: u64 = (1 << 63) + 1;
 
@@ -131,11 +133,12 @@ pub(super) fn run(kind: Kind, programs: &Path) -> Result<Told> {
     Ok(told)
 }
 
-/// `last_check` is when the last check began, `duration` how long it took: it began before the backend had answered, and not
-/// before the answer to the check before it.
+/// `last_check` is when the last check began, `duration` how long it took: it began before the
+/// backend had answered, and not before the answer to the check before it.
 fn times_are_right(event: &Event, row: &Row, backend: &Backend) -> Result<()> {
     let n = event.probes();
-    // Where a deadline decides, a probe may be repeated that does not count, and the backend's log has one more.
+    // Where a deadline decides, a probe may be repeated that does not count, and the backend's log
+    // has one more.
     if n == 0 || row.script.contains('n') {
         return Ok(());
     }

@@ -60,7 +60,8 @@ fn changes(kind: Kind, programs: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Gives the engine a set without this check. Once it has taken effect everywhere, nothing more is told of the check.
+/// Gives the engine a set without this check. Once it has taken effect everywhere, nothing more is
+/// told of the check.
 fn set_without(kind: Kind, side: &Side, checks: &[Value], id: u64) -> Result<()> {
     /// The set is fetched, put into effect, and a batch may be on its way: two seconds.
     const FETCHES: usize = 4;
@@ -77,8 +78,8 @@ fn set_without(kind: Kind, side: &Side, checks: &[Value], id: u64) -> Result<()>
     Ok(())
 }
 
-/// An id that comes to mean another backend. Seesaw keeps the state, and until the next check puts a dead backend where a
-/// living one was; we begin again. Both end at the truth.
+/// An id that comes to mean another backend. Seesaw keeps the state, and until the next check puts
+/// a dead backend where a living one was; we begin again. Both end at the truth.
 fn same_id_other_backend(programs: &Path) -> Result<()> {
     let told = both(|kind| {
         let living = Backend::start(Protocol::Tcp, &[Reply::Right])?;
@@ -108,8 +109,8 @@ fn same_id_other_backend(programs: &Path) -> Result<()> {
     verdict(&problems)
 }
 
-/// Checks that make no sense. Each ends Seesaw's process, or is never healthy or never unhealthy there; here each is left out
-/// alone, and the check beside it goes on.
+/// Checks that make no sense. Each ends Seesaw's process, or is never healthy or never unhealthy
+/// there; here each is left out alone, and the check beside it goes on.
 fn bad_checks(programs: &Path) -> Result<()> {
     let mut problems = Vec::new();
     for (name, seesaw_ends, fields) in [

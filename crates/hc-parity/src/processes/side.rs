@@ -74,13 +74,15 @@ pub(super) struct Side {
     kind: Kind,
     /// The engine is the first. They end in reverse order.
     programs: Vec<(&'static str, Process)>,
-    /// What the engine printed, as far as it was read. A line that cannot be read is an event without a name.
+    /// What the engine printed, as far as it was read. A line that cannot be read is an event
+    /// without a name.
     heard: RefCell<Vec<Event>>,
     directory: TempDir,
 }
 
 impl Side {
-    /// Starts an engine with these checks, and who runs them. Everything is told again within a second.
+    /// Starts an engine with these checks, and who runs them. Everything is told again within a
+    /// second.
     pub(super) fn start(kind: Kind, programs: &Path, roots: Option<&Path>, checks: &[Value]) -> Result<Self> {
         let directory = TempDir::new().context("no directory")?;
         let mut side = Self { kind, programs: Vec::new(), heard: RefCell::default(), directory };
@@ -98,8 +100,9 @@ impl Side {
             }
             Kind::Ours => {
                 let config = path.join("hc-server.toml");
-                // The second probe of a check may come a quarter of the interval after the first. With the delay of a batch
-                // below that, each is told by itself, as Seesaw tells them a whole interval apart.
+                // The second probe of a check may come a quarter of the interval after the first.
+                // With the delay of a batch below that, each is told by itself, as Seesaw tells
+                // them a whole interval apart.
                 fs::write(&config, "[notify]\ninterval = \"1s\"\nbatch_delay = \"10ms\"\n")?;
                 side.spawn("hc-server", chain.server(&path).arg("--config").arg(&config), roots)?;
                 side.spawn("hc-proxy", chain.proxy(&path).args(["-fetch_interval", "500ms"]), roots)?;

@@ -75,7 +75,8 @@ impl Gateway {
         }
     }
 
-    /// How long to wait for its answer: it is asked once a second, and may fail as often as its retries say before it is down.
+    /// How long to wait for its answer: it is asked once a second, and may fail as often as its
+    /// retries say before it is down.
     pub(super) fn patience(&self) -> Duration {
         let needed = self.spec.as_ref().map(|spec| {
             let times = spec.retries().saturating_add(1);

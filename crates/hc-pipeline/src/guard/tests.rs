@@ -321,7 +321,8 @@ fn groups_stand_for_themselves() {
     assert_eq!(rig.guard.held(), 10);
 }
 
-/// A verdict that two groups hold is told when either is sure, and awaits its next probe when neither holds it.
+/// A verdict that two groups hold is told when either is sure, and awaits its next probe when
+/// neither holds it.
 #[test]
 fn a_check_in_two_groups() {
     let groups = vec![Grouping::All, Grouping::Subnet { v4: 24, v6: 64 }, Grouping::All];

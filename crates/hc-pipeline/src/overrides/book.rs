@@ -122,8 +122,8 @@ impl Book {
         Ok(())
     }
 
-    /// Adds an override in place of the one before of its kind; a weekly one and one that is for once stand side by side. `None`
-    /// if it is over already.
+    /// Adds an override in place of the one before of its kind; a weekly one and one that is for
+    /// once stand side by side. `None` if it is over already.
     pub(super) fn add(&mut self, order: Override, wall: SystemTime) -> Result<Option<u64>, Refused> {
         let window = order.weekly.as_ref().map(Window::new).transpose()?;
         // One that is over takes the place of none.
@@ -219,8 +219,9 @@ impl Book {
         rulings
     }
 
-    /// What consumers have of the check that this mute is of. All mutes of a subject that stand keep the same, so that it is known
-    /// still when this one ends before the others, or before a force that goes before them all.
+    /// What consumers have of the check that this mute is of. All mutes of a subject that stand
+    /// keep the same, so that it is known still when this one ends before the others, or before a
+    /// force that goes before them all.
     pub(super) fn keep(&mut self, number: u64, health: Health) {
         let Some(subject) = self.get(number).map(|order| order.subject.clone()) else { return };
         let numbers = self.subjects.get(&subject).map(|said| said.numbers.clone()).unwrap_or_default();

@@ -19,8 +19,8 @@ pub enum WeeklyError {
     Zone(String),
 }
 
-/// Reads `Sun 02:00-04:00` or `Sat 22:00-Sun 04:00`. Without a second day, an end that is not after the beginning is on the next
-/// day.
+/// Reads `Sun 02:00-04:00` or `Sat 22:00-Sun 04:00`. Without a second day, an end that is not after
+/// the beginning is on the next day.
 ///
 /// # Errors
 /// [`WeeklyError`].
@@ -95,17 +95,19 @@ impl Window {
 
     /// Whether the window is open at `now`.
     ///
-    /// It opens when the clock first shows its beginning, or first shows a later time where it shows that never; it closes when the
-    /// clock last shows its end. So no window is shorter than what the clock on the wall shows. In Berlin, on the Sunday in March
-    /// on which 03:00 follows 01:59, `Sun 02:30-04:00` is open from 03:00 to 04:00; on the one in October on which 02:00 to
-    /// 02:59 come twice, `Sun 02:00-02:30` is open for an hour and a half.
+    /// It opens when the clock first shows its beginning, or first shows a later time where it
+    /// shows that never; it closes when the clock last shows its end. So no window is shorter than
+    /// what the clock on the wall shows. In Berlin, on the Sunday in March on which 03:00 follows
+    /// 01:59, `Sun 02:30-04:00` is open from 03:00 to 04:00; on the one in October on which 02:00
+    /// to 02:59 come twice, `Sun 02:00-02:30` is open for an hour and a half.
     pub(crate) fn at(&self, now: SystemTime) -> Span {
         // Far from any year that a calendar has; looked at again then.
         let never = Span { open: false, until: now + Duration::from_secs(7 * 24 * 60 * 60) };
         let Ok(here) = Timestamp::try_from(now) else { return never };
         let today = self.zone.to_datetime(here).date();
         let back = i64::from(today.weekday().to_monday_zero_offset()) - i64::from(self.from.day);
-        // That of the week before may still be open, and that of next week is the next one if this week's is over.
+        // That of the week before may still be open, and that of next week is the next one if this
+        // week's is over.
         let weeks = (-2_i64..=2).filter_map(|week| today.checked_add((week * 7 - back).days()).ok());
         let spans = weeks.filter_map(|day| self.beginning_on(day));
         let Some((begin, end)) = spans.into_iter().find(|(_, end)| *end > here) else { return never };
@@ -113,7 +115,8 @@ impl Window {
         Span { open, until: SystemTime::from(if open { end } else { begin }) }
     }
 
-    /// The window that begins on this day; `None` if a clock that is set forward leaves nothing of it.
+    /// The window that begins on this day; `None` if a clock that is set forward leaves nothing of
+    /// it.
     fn beginning_on(&self, day: Date) -> Option<(Timestamp, Timestamp)> {
         let ahead = |WeekTime { day, minute }: WeekTime| i64::from(day) * 1440 + i64::from(minute);
         let length = (ahead(self.to) - ahead(self.from)).rem_euclid(7 * 1440);
@@ -188,7 +191,8 @@ mod tests {
         always("2026-11-30T06:00:00Z", true, "2026-12-07T06:00:00Z");
     }
 
-    /// In Berlin 2026-03-29 has no times from 02:00 to 02:59: 01:59 CET (UTC+1) is followed by 03:00 CEST (UTC+2), at 01:00Z.
+    /// In Berlin 2026-03-29 has no times from 02:00 to 02:59: 01:59 CET (UTC+1) is followed by
+    /// 03:00 CEST (UTC+2), at 01:00Z.
     #[test]
     fn a_clock_that_is_set_forward_shortens_what_it_leaves_out() {
         let now = "2026-03-28T12:00:00Z";
@@ -207,7 +211,8 @@ mod tests {
         closes("Sun 00:00-06:00", "2026-03-28T23:00:00Z", "2026-03-29T04:00:00Z");
     }
 
-    /// In Berlin 2026-10-25 has the times from 02:00 to 02:59 twice: CEST from 00:00Z, CET from 01:00Z.
+    /// In Berlin 2026-10-25 has the times from 02:00 to 02:59 twice: CEST from 00:00Z, CET from
+    /// 01:00Z.
     #[test]
     fn a_clock_that_is_set_back_lengthens_what_it_repeats() {
         let now = "2026-10-24T12:00:00Z";
@@ -237,7 +242,8 @@ mod tests {
         check("Sun 02:00-04:00", "Asia/Kolkata", "2026-03-28T12:00:00Z", false, "2026-03-28T20:30:00Z");
     }
 
-    /// Wherever the clock is: what is said to be so until an instant is so right before it, and another thing at it.
+    /// Wherever the clock is: what is said to be so until an instant is so right before it, and
+    /// another thing at it.
     #[test]
     fn spans_lie_end_to_end_for_years() {
         for (weekly, zone) in [

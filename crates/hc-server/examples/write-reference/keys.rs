@@ -1,5 +1,5 @@
-//! The keys of the configuration, read from the source code: names, types and words come from the structs that the program
-//! itself reads the file into.
+//! The keys of the configuration, read from the source code: names, types and words come from the
+//! structs that the program itself reads the file into.
 
 use std::collections::BTreeMap;
 use std::path::Path;

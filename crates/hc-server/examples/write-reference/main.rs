@@ -1,5 +1,5 @@
-//! Writes the pages of `docs/reference` that tests of this crate hold against the program: its settings, the admin API and
-//! the metrics.
+//! Writes the pages of `docs/reference` that tests of this crate hold against the program: its
+//! settings, the admin API and the metrics.
 
 mod keys;
 mod pages;

@@ -113,7 +113,8 @@ fn admin_api() -> String {
     text
 }
 
-/// What the server has to say when there is one of everything. Every field is named, so that nobody adds one and forgets the page.
+/// What the server has to say when there is one of everything. Every field is named, so that nobody
+/// adds one and forgets the page.
 fn snapshot() -> Snapshot {
     let now = SystemTime::UNIX_EPOCH;
     Snapshot {
@@ -202,7 +203,8 @@ fn families(text: &str) -> BTreeMap<String, Family> {
                 let Some((name, rest)) = line.split_once('{') else { continue };
                 // What is behind `#` is an exemplar.
                 let labels = rest.split_once('}').map_or("", |(labels, _)| labels);
-                // The family of `hc_probes_total` is `hc_probes`: the longest name that the sample begins with.
+                // The family of `hc_probes_total` is `hc_probes`: the longest name that the sample
+                // begins with.
                 let family =
                     families.iter_mut().filter(|(family, _)| name.starts_with(family.as_str())).last();
                 let Some((_, family)) = family else { continue };

@@ -183,8 +183,8 @@ impl Overriding {
         Ok(chosen)
     }
 
-    /// The checks that run and are meant, and those of them that are named, do not run, and of which an override stands. One
-    /// that is named and of which nothing is known is an error.
+    /// The checks that run and are meant, and those of them that are named, do not run, and of
+    /// which an override stands. One that is named and of which nothing is known is an error.
     async fn chosen_ids(&self, of: &Selection) -> Result<(BTreeSet<CheckId>, Vec<String>), ActionError> {
         let (mut ids, mut gone) = (BTreeSet::new(), Vec::new());
         for check in &of.checks {

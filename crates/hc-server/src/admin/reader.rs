@@ -215,7 +215,8 @@ impl Reader for ViewReader {
             let queue = outbox.stats();
             if queue.failures_in_a_row > 0 {
                 let error = queue.last_error.unwrap_or_default();
-                // Checks run all the same, and to take this server out of service would mend no sink.
+                // Checks run all the same, and to take this server out of service would mend no
+                // sink.
                 let words = if *required { &mut reasons } else { &mut warnings };
                 words.push(format!("changes cannot be delivered to {name}: {error}"));
             }
@@ -290,7 +291,8 @@ impl Reader for ViewReader {
             if left == 0 {
                 break;
             }
-            // Not more than may be wanted: what is read and not shown would be lost for the next page.
+            // Not more than may be wanted: what is read and not shown would be lost for the next
+            // page.
             let rows = self.view.page(from, left.min(ROWS));
             checks.extend(
                 rows.checks

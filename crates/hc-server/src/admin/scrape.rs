@@ -1,7 +1,7 @@
 //! The states that metrics show beside counts, as of a scrape.
 //!
-//! What it costs does not grow with the number of checks: sums are kept with each change, and of single checks only those are
-//! looked at that have series of their own.
+//! What it costs does not grow with the number of checks: sums are kept with each change, and of
+//! single checks only those are looked at that have series of their own.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-/// The users that the machine itself knows, read before the sandbox keeps this process out of that file.
+/// The users that the machine itself knows, read before the sandbox keeps this process out of that
+/// file.
 #[derive(Debug, Default)]
 pub(crate) struct Users(HashMap<u32, Box<str>>);
 
 impl Users {
-    /// Those of `/etc/passwd`; none if it cannot be read. Of users that only a directory service knows there is the number.
+    /// Those of `/etc/passwd`; none if it cannot be read. Of users that only a directory service
+    /// knows there is the number.
     pub(crate) fn read() -> Self {
         Self::parse(&std::fs::read(Path::new("/etc/passwd")).unwrap_or_default())
     }

@@ -26,8 +26,8 @@ pub struct AdminConfig {
     pub allowed_users: Vec<String>,
     /// Groups whose processes may connect.
     pub allowed_groups: Vec<String>,
-    /// Address and port of the read-only API, for Prometheus and probes of the server itself. Default: none, since Seesaw's
-    /// program listens nowhere either.
+    /// Address and port of the read-only API, for Prometheus and probes of the server itself.
+    /// Default: none, since Seesaw's program listens nowhere either.
     pub listen: Option<SocketAddr>,
     /// Changes of health that are kept for readers, some 100 bytes each. Default 10,000.
     pub journal: usize,

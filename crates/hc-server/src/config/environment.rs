@@ -27,12 +27,14 @@ pub(super) fn overrides(variables: impl Iterator<Item = (String, String)>) -> Ve
     overrides
 }
 
-/// Puts the overrides over the file, one by one, so that an error is that of the variable just applied.
+/// Puts the overrides over the file, one by one, so that an error is that of the variable just
+/// applied.
 pub(super) fn apply(mut table: toml::Table, overrides: Vec<Override>) -> Result<Config, ConfigError> {
     let mut config = Err(String::new());
     for Override { variable, section, key, text } in overrides {
         config = Err("names no setting".to_owned());
-        // A number or a list is written as in the file; anything else is a string and needs no quotes.
+        // A number or a list is written as in the file; anything else is a string and needs no
+        // quotes.
         let number_or_list = toml::from_str::<toml::Table>(&format!("value = {text}")).ok();
         let values = number_or_list.and_then(|mut table| table.remove("value")).into_iter();
         for value in values.chain([toml::Value::String(text)]) {

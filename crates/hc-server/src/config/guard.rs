@@ -25,7 +25,8 @@ pub enum GroupConfig {
 pub struct GuardConfig {
     /// Whether there is a guard. Default: no, since it delays every verdict by `window`.
     pub enabled: bool,
-    /// A group trips when more than this share of its healthy checks fails within `window`. Default 0.5.
+    /// A group trips when more than this share of its healthy checks fails within `window`. Default
+    /// 0.5.
     #[serde(deserialize_with = "values::share")]
     pub share: f64,
     /// How long each verdict waits for company before it is told. Default 2 s.

@@ -63,7 +63,8 @@ pub struct SinkConfig {
     pub name: String,
     /// What it is.
     pub kind: SinkKind,
-    /// Only checks whose name is like one of these, with `*` for any text and `?` for any character. Default: all.
+    /// Only checks whose name is like one of these, with `*` for any text and `?` for any
+    /// character. Default: all.
     #[serde(default)]
     pub names: Vec<Glob>,
     /// Only checks that have all these labels. Default: all.
@@ -72,19 +73,22 @@ pub struct SinkConfig {
     /// Only checks of these groups. Default: all.
     #[serde(default)]
     pub groups: Vec<String>,
-    /// Which kinds of changes a log, a webhook or a command hears of: `"health"`, `"override"`. Default `["health"]`.
+    /// Which kinds of changes a log, a webhook or a command hears of: `"health"`, `"override"`.
+    /// Default `["health"]`.
     pub events: Option<Vec<EventKind>>,
-    /// Whether the server is not ready (`/readyz`) while the sink fails. Default: it is, and says so.
+    /// Whether the server is not ready (`/readyz`) while the sink fails. Default: it is, and says
+    /// so.
     #[serde(default)]
     pub required: bool,
     /// How long the first news of a batch waits for more. Default 100 ms.
     #[serde(default, with = "humantime_serde")]
     pub batch_delay: Option<Duration>,
-    /// The most checks in a batch. Default 100; 1000 for files, and 1 for a command that runs for each.
+    /// The most checks in a batch. Default 100; 1000 for files, and 1 for a command that runs for
+    /// each.
     #[serde(default, deserialize_with = "values::some_batch_size")]
     pub batch_size: Option<NonZeroUsize>,
-    /// Each check is looked at again within this time: a state file and HAProxy get it again, the others only what has changed.
-    /// Default 15 s.
+    /// Each check is looked at again within this time: a state file and HAProxy get it again, the
+    /// others only what has changed. Default 15 s.
     #[serde(default, deserialize_with = "values::some_above_zero")]
     pub interval: Option<Duration>,
     /// The file of a log or of the state.
@@ -112,7 +116,8 @@ pub struct SinkConfig {
     /// HAProxy's `stats socket`: a path, or address and port.
     #[serde(default, deserialize_with = "values::some_parsed")]
     pub socket: Option<RuntimeAddress>,
-    /// What HAProxy calls the server of a check. Default `"{label.group}/{name}"`; for agent checks `"{name}"`.
+    /// What HAProxy calls the server of a check. Default `"{label.group}/{name}"`; for agent checks
+    /// `"{name}"`.
     #[serde(default, deserialize_with = "values::some_parsed")]
     pub server: Option<Template>,
     /// Where agent checks are answered.

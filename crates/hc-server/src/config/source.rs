@@ -28,15 +28,18 @@ pub struct SourceConfig {
     pub kind: SourceKind,
     /// Files of checks, as globs; each must match at least one.
     pub files: Vec<String>,
-    /// Directories that stay readable in the sandbox beside those of the files and of what they name at the start.
+    /// Directories that stay readable in the sandbox beside those of the files and of what they
+    /// name at the start.
     pub directories: Vec<PathBuf>,
-    /// Whether the files are read again when they change; else on SIGHUP and `hcctl reload` only. Default false.
+    /// Whether the files are read again when they change; else on SIGHUP and `hcctl reload` only.
+    /// Default false.
     pub watch: bool,
     /// The most addresses that one CIDR range stands for. Default 65,536.
     pub max_range: NonZeroUsize,
     /// The most checks in all. Default 1,000,000.
     pub max_checks: NonZeroUsize,
-    /// Name servers that are asked for host names, in place of those of the system; then `/etc/hosts` is not read.
+    /// Name servers that are asked for host names, in place of those of the system; then
+    /// `/etc/hosts` is not read.
     pub dns_servers: Vec<SocketAddr>,
     /// A host name is asked for again no sooner than this after an answer. Default 5 s.
     #[serde(deserialize_with = "values::above_zero")]

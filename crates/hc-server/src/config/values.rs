@@ -1,4 +1,5 @@
-//! Values that TOML has no type for. Errors made here carry line and key, since the parser knows where it is.
+//! Values that TOML has no type for. Errors made here carry line and key, since the parser knows
+//! where it is.
 
 use std::fmt::Display;
 use std::num::NonZeroUsize;
@@ -9,7 +10,8 @@ use bytesize::ByteSize;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-/// The most notifications in a batch: a batch of them, each with a long message, stays far below the length of a few lines.
+/// The most notifications in a batch: a batch of them, each with a long message, stays far below
+/// the length of a few lines.
 const MAX_BATCH: usize = 10_000;
 
 pub(super) fn octal_mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
@@ -87,7 +89,8 @@ pub(super) fn log_filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<S
 
 /// What a level of the log lets pass.
 pub(crate) fn log_level(text: &str) -> Result<Targets, String> {
-    // A bare word that is no level would be taken for a part of the program: every part must say its level.
+    // A bare word that is no level would be taken for a part of the program: every part must say
+    // its level.
     let levels = text.split(',').map(|part| part.rsplit_once('=').map_or(part, |(_, level)| level));
     // No word at all would be taken for "error", and hide warnings.
     let is_wrong = |level: &&str| level.is_empty() || level.parse::<LevelFilter>().is_err();

@@ -1,8 +1,10 @@
-//! No kind of line may fill the disk: each has a budget, and what is beyond it is counted and reported.
+//! No kind of line may fill the disk: each has a budget, and what is beyond it is counted and
+//! reported.
 //!
-//! A kind is the place in the program that logs, so "health changed" is one kind for all checks. Each kind may write
-//! [`BURST`] lines at once and one line a second in the long run: at most 86,400 a day, some 25 MB. Lines at `debug` and
-//! `trace` are not limited, since somebody asked for them.
+//! A kind is the place in the program that logs, so "health changed" is one kind for all checks.
+//! Each kind may write [`BURST`] lines at once and one line a second in the long run: at most
+//! 86,400 a day, some 25 MB. Lines at `debug` and `trace` are not limited, since somebody asked for
+//! them.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,5 +1,5 @@
-//! Lines of the log that are one and stay one, of bounded length: what peers and backends say may be part of them, and must
-//! neither begin another line nor speak to a terminal.
+//! Lines of the log that are one and stay one, of bounded length: what peers and backends say may
+//! be part of them, and must neither begin another line nor speak to a terminal.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 /// The longest line in bytes; of a longer one something is cut off.
 pub(super) const LONGEST: usize = 16 * 1024;
 
-/// The longest value in bytes that is left alone; of such values no event has enough to make a long line.
+/// The longest value in bytes that is left alone; of such values no event has enough to make a long
+/// line.
 const SHORT: usize = 64;
 
 /// A line of text. A long one ends early.
@@ -47,7 +48,8 @@ pub(super) fn json(line: &[u8]) -> Vec<u8> {
     line.into_bytes()
 }
 
-/// Control characters stand in strings only, and JSON has escapes of its own for those below U+0020.
+/// Control characters stand in strings only, and JSON has escapes of its own for those below
+/// U+0020.
 fn escape(json: &str) -> String {
     let mut line = String::with_capacity(json.len() + 1);
     for c in json.chars() {

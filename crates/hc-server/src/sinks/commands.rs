@@ -1,8 +1,9 @@
 //! The process that runs commands for sinks.
 //!
-//! The server gives up the right to start programs. So it starts one, itself again, before: `hc-server --command-runner`, with one
-//! end of a pair of sockets as its standard input. That process knows the commands of the configuration and starts nothing
-//! else. It ends when the other end closes, however the server ends, and what it runs ends with it.
+//! The server gives up the right to start programs. So it starts one, itself again, before:
+//! `hc-server --command-runner`, with one end of a pair of sockets as its standard input. That
+//! process knows the commands of the configuration and starts nothing else. It ends when the other
+//! end closes, however the server ends, and what it runs ends with it.
 
 use std::io;
 use std::os::fd::{AsFd as _, IntoRawFd as _, OwnedFd};
@@ -21,8 +22,8 @@ use crate::config::{Config, SinkKind};
 /// The argument with which the server starts itself as a runner.
 pub const ARGUMENT: &str = "--command-runner";
 
-/// Starts the process if a sink of `config` runs a command. To be called before the sandbox is entered, of whose
-/// restrictions the commands would suffer.
+/// Starts the process if a sink of `config` runs a command. To be called before the sandbox is
+/// entered, of whose restrictions the commands would suffer.
 ///
 /// # Errors
 /// When the system has no process or no sockets to spare.
@@ -34,7 +35,8 @@ pub fn start(config: &Config) -> Result<Option<UnixStream>> {
     let (ours, theirs) = UnixStream::pair().context("cannot make a pair of sockets")?;
     // The file of the program may have been replaced, as by an upgrade.
     let mut command = Command::new("/proc/self/exe");
-    // In a process group of its own: a key at the terminal ends the server, which then still has something to tell.
+    // In a process group of its own: a key at the terminal ends the server, which then still has
+    // something to tell.
     command.arg0("hc-server").arg(ARGUMENT).process_group(0);
     command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
     // What systemd says is for the server alone.
@@ -48,11 +50,13 @@ pub fn start(config: &Config) -> Result<Option<UnixStream>> {
     Ok(Some(ours))
 }
 
-/// Marks the socket that systemd has handed over (sd_listen_fds(3)), which is inherited until then: a command would keep it.
+/// Marks the socket that systemd has handed over (sd_listen_fds(3)), which is inherited until then:
+/// a command would keep it.
 fn keep_socket() {
     let mut sockets = ListenFd::from_env();
     for index in 0..sockets.len() {
-        // To take it marks it. It is let go again, for the part that serves it, which also says what is wrong with it.
+        // To take it marks it. It is let go again, for the part that serves it, which also says
+        // what is wrong with it.
         if let Ok(Some(socket)) = sockets.take_unix_listener(index) {
             let _ = socket.into_raw_fd();
         }
@@ -86,8 +90,8 @@ fn link() -> io::Result<tokio::net::UnixStream> {
     tokio::net::UnixStream::from_std(link)
 }
 
-/// Signals to all processes of a service must not end this one before the server, which still tells what it knows. They are
-/// caught and not ignored, since what is ignored stays so in a command.
+/// Signals to all processes of a service must not end this one before the server, which still tells
+/// what it knows. They are caught and not ignored, since what is ignored stays so in a command.
 fn outlast_signals() -> io::Result<Vec<Signal>> {
     let kinds = [
         SignalKind::alarm(),

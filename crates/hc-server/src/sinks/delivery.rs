@@ -104,7 +104,8 @@ pub(super) struct Driven {
     pub(super) pipeline: Arc<Pipeline>,
     /// The number of the latest change of an override that the sink has.
     pub(super) overrides: Mutex<u64>,
-    /// What has ended is not forgotten while a delivery is under way, which would make it known again.
+    /// What has ended is not forgotten while a delivery is under way, which would make it known
+    /// again.
     pub(super) turn: Mutex<()>,
 }
 
@@ -133,7 +134,8 @@ impl Driven {
                 Ok(true) => is_failing = false,
                 Ok(false) => self.told.overruled().await,
                 Err(error) => {
-                    // Once for each time that it begins to fail. The sink itself knows when it may be tried again.
+                    // Once for each time that it begins to fail. The sink itself knows when it may
+                    // be tried again.
                     if !std::mem::replace(&mut is_failing, true) {
                         tracing::warn!(sink = &*self.name, %error, "a sink does not take changes of overrides; trying again");
                     }
@@ -184,13 +186,14 @@ impl Driven {
         if reports.is_empty() { Ok(()) } else { self.sink.deliver(&reports).await }
     }
 
-    /// What of a batch is for this sink, with names and labels, and what it is to forget before that. What ends later is forgotten
-    /// after it.
+    /// What of a batch is for this sink, with names and labels, and what it is to forget before
+    /// that. What ends later is forgotten after it.
     fn reports(&self, statuses: Vec<CheckStatus>) -> (Vec<Report>, Vec<CheckId>) {
         let overrides = self.pipeline.overrides();
         let mut reports: Vec<Report> =
             statuses.into_iter().filter_map(|status| self.report(status, &overrides)).collect();
-        // Told first and looked up then: one that ends in between is either taken back here or ended there.
+        // Told first and looked up then: one that ends in between is either taken back here or
+        // ended there.
         self.told.tell(reports.iter().map(|report| report.id));
         let is_current = |table: &hc_view::Table, report: &Report| {
             table.spec(report.id).is_some_and(|spec| spec.same_key(&report.spec))

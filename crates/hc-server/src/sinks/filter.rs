@@ -25,7 +25,8 @@ impl Glob {
     pub fn matches(&self, name: &str) -> bool {
         let (pattern, name): (Vec<char>, Vec<char>) = (self.0.chars().collect(), name.chars().collect());
         let (mut at, mut here) = (0, 0);
-        // The latest star, and how far the text that it stands for reaches: only that one is ever tried again.
+        // The latest star, and how far the text that it stands for reaches: only that one is ever
+        // tried again.
         let mut star = None;
         while here < name.len() {
             match pattern.get(at) {
@@ -45,7 +46,8 @@ impl Glob {
     }
 }
 
-/// Everything that is given must hold. A check without a name or labels passes only where none is asked for.
+/// Everything that is given must hold. A check without a name or labels passes only where none is
+/// asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Filter {
     pub(crate) names: Vec<Glob>,

@@ -7,7 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use hc_resolve::Resolver;
 use hc_sinks::Resolve;
 
-/// By the configuration of the system. One that cannot be read is tried again with the next question.
+/// By the configuration of the system. One that cannot be read is tried again with the next
+/// question.
 #[derive(Default)]
 pub(crate) struct SystemResolve(Mutex<Option<Resolver>>);
 

@@ -48,7 +48,8 @@ struct Running {
 }
 
 impl Sinks {
-    /// Starts the thread. The future ends when every sink has told the last that it could, which is within the grace.
+    /// Starts the thread. The future ends when every sink has told the last that it could, which is
+    /// within the grace.
     ///
     /// # Errors
     /// When the system has no thread, no runtime or no link to the process that runs commands.

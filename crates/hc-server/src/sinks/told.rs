@@ -8,10 +8,11 @@ use hc_types::CheckId;
 use hc_view::{Outlet, Report, Slot};
 use tokio::sync::Notify;
 
-/// The checks that a sink has heard of, and those of them that have ended and that it has yet to forget.
+/// The checks that a sink has heard of, and those of them that have ended and that it has yet to
+/// forget.
 ///
-/// Bounded by the number of checks: what has ended is kept only if the sink was told of it, and it is told of nothing more
-/// before it has forgotten.
+/// Bounded by the number of checks: what has ended is kept only if the sink was told of it, and it
+/// is told of nothing more before it has forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     state: Mutex<State>,

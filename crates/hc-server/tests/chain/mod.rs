@@ -54,7 +54,8 @@ impl Chain {
         write_checks(self.dir.path(), checks).unwrap();
     }
 
-    /// Waits until the engine hears, at or after `from`, that this check has this state. Returns the notification.
+    /// Waits until the engine hears, at or after `from`, that this check has this state. Returns
+    /// the notification.
     #[track_caller]
     pub(crate) fn wait_told(&self, from: usize, id: u64, state: &str) -> Value {
         let what = format!("{id} {state} (logs in {})", self.dir.path().display());

@@ -43,15 +43,16 @@ impl Run {
         self.started.is_none() && !standing.is_something()
     }
 
-    /// Keeps the standings whose probe may start at `now`, when nothing else is late than up to `excuse`. Whether there are
-    /// any.
+    /// Keeps the standings whose probe may start at `now`, when nothing else is late than up to
+    /// `excuse`. Whether there are any.
     pub(crate) fn starts_on_time(&mut self, now: Nanos, excuse: Nanos) -> bool {
         self.standings.retain(|standing| standing.due <= now && now <= standing.due.max(excuse));
         !self.standings.is_empty()
     }
 
-    /// Until when the next probe must start, whatever the grid is: the interval in force and the jitter after the latest start,
-    /// or the end of that probe. `None` before the first and after another timing.
+    /// Until when the next probe must start, whatever the grid is: the interval in force and the
+    /// jitter after the latest start, or the end of that probe. `None` before the first and after
+    /// another timing.
     pub(crate) fn latest_start(&self) -> Option<Nanos> {
         let started = self.started.filter(|started| *started >= self.since)?;
         let longest = |standing: &Standing| {
@@ -68,8 +69,8 @@ impl Run {
         awaits.then(|| self.began + nanos(self.spec.start_delay()))
     }
 
-    /// Plans the next probe, after one that ended at `ended`: the grid point after its start, or its end if it took longer; or
-    /// sooner where it was inconclusive.
+    /// Plans the next probe, after one that ended at `ended`: the grid point after its start, or
+    /// its end if it took longer; or sooner where it was inconclusive.
     pub(super) fn plan(&mut self, ended: Nanos) {
         let mut standings = std::mem::take(&mut self.standings);
         for standing in &mut standings {

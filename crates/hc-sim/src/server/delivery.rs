@@ -96,14 +96,16 @@ impl Server {
         Ok(())
     }
 
-    /// The view shows of every check what its shard says of it, unless it has just begun: then nothing.
+    /// The view shows of every check what its shard says of it, unless it has just begun: then
+    /// nothing.
     pub(super) fn check_view(&mut self, ctx: &Context<'_>) -> Step {
         hold(self.table.len() == self.desired.len(), Invariant::ViewIsTrue, ctx.now, || {
             format!("{} in the view of {}", self.table.len(), self.desired.len())
         })?;
         let table = &self.table;
         for (id, spec, status) in self.manager.shards().iter().flat_map(|core| core.statuses()) {
-            // A shard that has not read its orders yet runs what the set no longer has, or has under another life.
+            // A shard that has not read its orders yet runs what the set no longer has, or has
+            // under another life.
             let Some(check) = table.check(id).filter(|_| self.obeying.is_none()) else { continue };
             let latest = self.latest.get(&id);
             let lives = latest.is_some_and(|latest| latest.incarnation == check.incarnation);

@@ -15,7 +15,8 @@ use crate::truth::Probe;
 /// Probes started in one turn.
 const STARTS_PER_TURN: usize = 64;
 
-/// So many silences in a row count, whatever was lost, if they have taken so long, in milliseconds: a shard keeps no smaller ones.
+/// So many silences in a row count, whatever was lost, if they have taken so long, in milliseconds:
+/// a shard keeps no smaller ones.
 const PROOF: u32 = 3;
 const PROOF_TIME: u64 = 2000;
 
@@ -161,8 +162,8 @@ impl Server {
         let Some(begun) = run.flight.clone() else { return Ok(()) };
         let timeout = nanos(begun.timeout);
         let mut outcome = probe.outcome;
-        // Read after its deadline: asked too late for an answer, or the answer was lost while the whole machine stood still, which does
-        // not happen each time.
+        // Read after its deadline: asked too late for an answer, or the answer was lost while the
+        // whole machine stood still, which does not happen each time.
         let overdue = now > begun.started + timeout && !matches!(outcome, Outcome::Inconclusive(_));
         if overdue && outcome != Failure::silence(Phase::Connect).into() && ctx.rng.bool() {
             let lost = run.silences() + 1 < PROOF && ctx.rng.bool();
@@ -195,7 +196,8 @@ impl Server {
         let right = match &outcome {
             Outcome::Inconclusive(_) => true,
             Outcome::Fail(failure) if *failure != Failure::Refused => {
-                // Up to 10 ms of a stall count as the loop's rest, and short ones may not count at all.
+                // Up to 10 ms of a stall count as the loop's rest, and short ones may not count at
+                // all.
                 let must_not_count = lost > limit + 10 * MILLISECOND && !split && !proven;
                 if excused { lost > limit && !proven } else { !must_not_count }
             }

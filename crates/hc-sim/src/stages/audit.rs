@@ -22,7 +22,8 @@ impl World {
         [false, true].into_iter().filter_map(move |is_weekly| self.said.get(&(check, kind, is_weekly)))
     }
 
-    /// Mutes that count at the same time keep the same: what consumers had when the first of them began to.
+    /// Mutes that count at the same time keep the same: what consumers had when the first of them
+    /// began to.
     fn keep(&mut self, check: u64) {
         let now = self.now;
         let before = self.all_said(check, "mute").filter(|said| said.stands(now)).find_map(|said| said.kept);
@@ -41,7 +42,8 @@ impl World {
         self.all_said(check, "mute").find_map(|said| said.kept)
     }
 
-    /// Whether one of these stands, or stood a moment ago: the end of an override is heard after it.
+    /// Whether one of these stands, or stood a moment ago: the end of an override is heard after
+    /// it.
     fn is_or_was_said(&self, check: u64, kinds: &[&'static str]) -> bool {
         let stands = |said: &Said| said.stands(self.now) || said.stands(self.now - SECOND);
         kinds.iter().any(|kind| self.all_said(check, kind).any(stands))
@@ -137,7 +139,8 @@ impl World {
         })
     }
 
-    /// After minutes in which nothing happened: consumers have the truth of every check whose gateways are up.
+    /// After minutes in which nothing happened: consumers have the truth of every check whose
+    /// gateways are up.
     pub(super) fn at_the_end(&self) -> Step {
         for (number, check) in (0..).zip(&self.checks).filter(|(_, check)| check.id.is_some()) {
             let reported = self.reported(check);

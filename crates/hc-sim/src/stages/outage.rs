@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{CHECKS, World};
 use crate::invariant::Step;
 
-/// How long after the beginning of a short outage nobody may have been told of it: less than the guard's longest hold.
+/// How long after the beginning of a short outage nobody may have been told of it: less than the
+/// guard's longest hold.
 const QUIET: Duration = Duration::from_secs(20);
 
 impl World {
@@ -21,8 +22,8 @@ impl World {
         self.in_effect();
     }
 
-    /// Every probe of this second fails, and then all pass again: consumers hear nothing of it. All checks must have been healthy
-    /// for a while.
+    /// Every probe of this second fails, and then all pass again: consumers hear nothing of it. All
+    /// checks must have been healthy for a while.
     pub(super) fn blink(&mut self) -> Step {
         self.blink = Some(self.now + QUIET);
         self.set_all(false);

@@ -37,7 +37,8 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// One that begins within minutes, and how it is written in some zone. None of the zones has a summer time.
+    /// One that begins within minutes, and how it is written in some zone. None of the zones has a
+    /// summer time.
     pub(super) fn soon(now: Duration, forget_zone: bool, rng: &mut Rng) -> (Self, Weekly) {
         const ZONES: [(&str, u64); 4] =
             [("UTC", 0), ("Asia/Kolkata", 330), ("Asia/Tokyo", 540), ("America/Bogota", WEEK - 300)];

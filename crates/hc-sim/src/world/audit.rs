@@ -49,7 +49,8 @@ impl World<'_> {
             if run.is_changing() {
                 continue;
             }
-            // Probes are apart by the interval in force and its jitter; which one that is depends on what came before.
+            // Probes are apart by the interval in force and its jitter; which one that is depends
+            // on what came before.
             let apart = |interval: Duration| nanos(interval + meant.jitter().of(interval));
             let (interval, timeout) = (apart(meant.longest_interval()), nanos(meant.timeout()));
             let cycle = interval.max(timeout);
@@ -94,7 +95,8 @@ impl World<'_> {
                     )
                 })?;
             }
-            // Under a new name, or by a new process, it is told when a probe has borne out what was remembered.
+            // Under a new name, or by a new process, it is told when a probe has borne out what was
+            // remembered.
             let first = if told.is_some_and(|told| told.at >= since) { 0 } else { promised };
             let good = self.ctx.outages.good(told.map_or(since, |told| told.at.max(since)), now, extra);
             hold(good <= nanos(server.notify_interval()) + first + SLACK, Invariant::Refresh, now, || {

@@ -90,11 +90,13 @@ impl World<'_> {
             format!("{id}: {counted}, then {status:?}")
         })?;
         let backend = &ctx.truth.backends[subject];
-        // A probe that began before it turned over may still have been on its way when the status before was told.
+        // A probe that began before it turned over may still have been on its way when the status
+        // before was told.
         let slowest = clock::nanos(spec.timeout().max(status.duration)) + SECOND;
         let long_ago = ctx.outages.good(backend.since, at, 0) > slowest;
         let turned = match (health, status.health) {
-            // Out of reach from here is not down, but what cannot be reached must not get traffic either.
+            // Out of reach from here is not down, but what cannot be reached must not get traffic
+            // either.
             (Health::Healthy, Health::Unhealthy) => {
                 let out_of_reach = matches!(status.outcome, Some(Outcome::Fail(Failure::PathDown { .. })));
                 // It was, since the status before was told, and has not passed often enough since.
@@ -111,7 +113,8 @@ impl World<'_> {
         })
     }
 
-    /// Whether the engine stood still so lately that what it was told at `at` may have come out of order.
+    /// Whether the engine stood still so lately that what it was told at `at` may have come out of
+    /// order.
     fn engine_reorders(&self, at: u64) -> bool {
         self.engine_stalled_until > 0 && at < self.engine_stalled_until + SECOND
     }

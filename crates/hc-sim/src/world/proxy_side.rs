@@ -1,4 +1,5 @@
-//! One process of hc-proxy: its connections, its fetches and its one delivery at a time (`proxy/internal/bridge/run.go`).
+//! One process of hc-proxy: its connections, its fetches and its one delivery at a time
+//! (`proxy/internal/bridge/run.go`).
 
 use crate::clock::{MILLISECOND, Nanos, SECOND};
 use crate::context::{EngineConn, Event};

@@ -17,7 +17,8 @@ const STDERR: usize = 1024;
 /// Between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long standard error is read after the end: a process that the command left behind may hold it open for ever.
+/// How long standard error is read after the end: a process that the command left behind may hold
+/// it open for ever.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// The process group of a run. It is killed when this is dropped before the command has ended.
@@ -105,7 +106,8 @@ async fn drain(errors: &mut ChildStderr, kept: &mut Vec<u8>) {
     }
 }
 
-/// The child is waited for last: until then its number, which is that of the group, cannot be another's.
+/// The child is waited for last: until then its number, which is that of the group, cannot be
+/// another's.
 async fn end(mut group: Group, child: &mut Child) {
     group.kill(Signal::TERM);
     sleep(GRACE).await;

@@ -1,4 +1,5 @@
-//! How hc-server and the runner talk: frames of JSON over a pair of sockets, each with its length in four bytes before it.
+//! How hc-server and the runner talk: frames of JSON over a pair of sockets, each with its length
+//! in four bytes before it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -117,8 +118,8 @@ pub struct RunnerHandle {
 }
 
 impl RunnerHandle {
-    /// Tells the runner at the other end its commands. The future that is returned beside the handle must be driven; it ends when
-    /// the runner does.
+    /// Tells the runner at the other end its commands. The future that is returned beside the
+    /// handle must be driven; it ends when the runner does.
     ///
     /// # Errors
     /// When the runner is gone already.

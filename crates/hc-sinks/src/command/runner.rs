@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use super::exec;
 use super::link::{self, Answer, Ask, CommandSpec, Exit};
 
-/// Runs what the other end of `stream` asks for, of the commands that it named first, until it closes. Then every run is
-/// ended, and so is this.
+/// Runs what the other end of `stream` asks for, of the commands that it named first, until it
+/// closes. Then every run is ended, and so is this.
 ///
 /// # Errors
 /// When the link breaks.

@@ -24,7 +24,8 @@ pub struct EventLogConfig {
     pub node: String,
 }
 
-/// Appends a line of JSON for each change of health, and of overrides where it is given them. A file that was moved away or removed (log rotation) is made again.
+/// Appends a line of JSON for each change of health, and of overrides where it is given them. A
+/// file that was moved away or removed (log rotation) is made again.
 pub struct EventLog {
     config: EventLogConfig,
     sent: Sent,

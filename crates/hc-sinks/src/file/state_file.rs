@@ -36,8 +36,8 @@ pub struct StateFileConfig {
     pub node: String,
 }
 
-/// Writes the state of all checks: `{"version":1,"node":…,"written_at":…,"checks":[…]}`, in the order of ids. The file is
-/// replaced as a whole, so a reader sees the old or the new one.
+/// Writes the state of all checks: `{"version":1,"node":…,"written_at":…,"checks":[…]}`, in the
+/// order of ids. The file is replaced as a whole, so a reader sees the old or the new one.
 pub struct StateFile {
     config: StateFileConfig,
     checks: BTreeMap<CheckId, Report>,
@@ -89,7 +89,8 @@ impl FileWriter for StateFile {
     fn write(&mut self, reports: &[Report]) -> Result<(), SinkError> {
         self.checks.extend(reports.iter().map(|report| (report.id, report.clone())));
         self.dirty = true;
-        // After a failure each delivery tries at once, so that its result is the truth about the disk.
+        // After a failure each delivery tries at once, so that its result is the truth about the
+        // disk.
         if !self.failing && self.next.is_some_and(|next| next > Instant::now()) {
             return Ok(());
         }

@@ -1,4 +1,5 @@
-//! HAProxy's agent checks: for each server it connects, sends the text of `agent-send`, and reads `up` or `down`.
+//! HAProxy's agent checks: for each server it connects, sends the text of `agent-send`, and reads
+//! `up` or `down`.
 
 use std::io;
 use std::sync::Arc;
@@ -31,8 +32,8 @@ pub struct AgentConfig {
     pub name: Template,
 }
 
-/// Answers agent checks. Of a server that is not known, or has no verdict yet, it says nothing, and HAProxy leaves its
-/// state alone.
+/// Answers agent checks. Of a server that is not known, or has no verdict yet, it says nothing, and
+/// HAProxy leaves its state alone.
 pub struct Agent(Board);
 
 impl Agent {
@@ -90,7 +91,8 @@ impl Agent {
         let answer: &[u8] = match self.0.health(&name) {
             Some(Health::Healthy) => b"up\n",
             Some(Health::Unhealthy) => b"down\n",
-            // An empty line: HAProxy takes it for an answer that changes nothing, and an empty answer for an error.
+            // An empty line: HAProxy takes it for an answer that changes nothing, and an empty
+            // answer for an error.
             Some(Health::Unknown) | None => b"\n",
         };
         stream.write_all(answer).await?;

@@ -73,12 +73,14 @@ pub struct RuntimeConfig {
     pub server: Template,
 }
 
-/// Sets the health of HAProxy's servers. These must have no `check` of their own, which would undo it.
+/// Sets the health of HAProxy's servers. These must have no `check` of their own, which would undo
+/// it.
 pub struct Runtime {
     address: RuntimeAddress,
     board: Board,
     backoff: Backoff,
-    /// What was read from the board is set before it is read again, so that no older health is set over a newer one.
+    /// What was read from the board is set before it is read again, so that no older health is set
+    /// over a newer one.
     turn: AsyncMutex<()>,
     /// What was warned of, once each.
     warned: Mutex<HashSet<String>>,
@@ -93,7 +95,8 @@ impl Runtime {
         Self { address, board: Board::new(server), backoff, turn, warned }
     }
 
-    /// Resolves when a delivery may be tried: at once, or after a pause that doubles from 1 s to 60 s with each failure in a row.
+    /// Resolves when a delivery may be tried: at once, or after a pause that doubles from 1 s to 60
+    /// s with each failure in a row.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
@@ -101,7 +104,8 @@ impl Runtime {
         self.backoff.wait().await;
     }
 
-    /// Sets the health of the servers of these checks. A server that HAProxy does not know is logged once and passed over.
+    /// Sets the health of the servers of these checks. A server that HAProxy does not know is
+    /// logged once and passed over.
     ///
     /// # Errors
     /// [`SinkError`] when HAProxy cannot be reached or does not answer.
@@ -122,8 +126,8 @@ impl Runtime {
         self.board.forget(ids);
     }
 
-    /// Sets every server again whenever another HAProxy process answers, until `shutdown`: after a restart or a reload HAProxy
-    /// takes each server for healthy. Looks once a second.
+    /// Sets every server again whenever another HAProxy process answers, until `shutdown`: after a
+    /// restart or a reload HAProxy takes each server for healthy. Looks once a second.
     pub async fn watch(&self, shutdown: CancellationToken) {
         let mut process = None;
         loop {
@@ -232,7 +236,8 @@ impl Process {
         }
     }
 
-    /// Whether it is the process that was `known`. In a container each has the number 1, so how long it has run counts, too.
+    /// Whether it is the process that was `known`. In a container each has the number 1, so how
+    /// long it has run counts, too.
     fn is_later_of(&self, known: &Self) -> bool {
         self.pid == known.pid && self.uptime >= known.uptime
     }

@@ -10,8 +10,9 @@ use sha2::Sha256;
 /// The header with the signature.
 pub const SIGNATURE_HEADER: &str = "HC-Signature";
 
-/// The value of [`SIGNATURE_HEADER`]: `t=UNIX_SECONDS,v1=HEX`, where HEX is the HMAC-SHA-256 (RFC 2104) under the secret of the
-/// seconds, a full stop and the body. A receiver computes it again and refuses what is old.
+/// The value of [`SIGNATURE_HEADER`]: `t=UNIX_SECONDS,v1=HEX`, where HEX is the HMAC-SHA-256 (RFC
+/// 2104) under the secret of the seconds, a full stop and the body. A receiver computes it again
+/// and refuses what is old.
 ///
 /// ```
 /// use std::time::UNIX_EPOCH;

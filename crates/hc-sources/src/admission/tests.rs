@@ -207,7 +207,8 @@ fn proposals() -> impl Strategy<Value = Vec<Drawn>> {
 }
 
 proptest! {
-    /// The set that results from all changes is the union of what each source wants and may have, and no id is of two.
+    /// The set that results from all changes is the union of what each source wants and may have,
+    /// and no id is of two.
     #[test]
     fn the_set_is_the_union_of_the_sources(proposals in proposals()) {
         let mut rig = Rig::new(&["a", "b"]);

@@ -1,4 +1,5 @@
-//! The same backends checked by an hc-server without Seesaw, from a file, which writes what it finds to a log.
+//! The same backends checked by an hc-server without Seesaw, from a file, which writes what it
+//! finds to a log.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -19,7 +20,8 @@ pub(crate) struct Alone {
 }
 
 impl Alone {
-    /// Writes the files; the names of the checks are those of the backends. The command starts the server.
+    /// Writes the files; the names of the checks are those of the backends. The command starts the
+    /// server.
     pub(crate) fn prepare(
         directory: &Path,
         server: &Path,

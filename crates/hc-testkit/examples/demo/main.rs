@@ -29,7 +29,8 @@ const INTERVAL: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_millis(300);
 const RETRIES: u32 = 1;
 
-/// The time between the end of a probe and the engine's knowledge: the batch delay, the two sockets, some air.
+/// The time between the end of a probe and the engine's knowledge: the batch delay, the two
+/// sockets, some air.
 const DELIVERY: Duration = Duration::from_millis(300);
 
 /// How long nothing happens between two events, for people to read.
@@ -149,7 +150,8 @@ enum Turn {
 }
 
 struct Demo {
-    /// The hc-server without Seesaw, hc-proxy, hc-server and fake-engine. They end in this order, and before what they use.
+    /// The hc-server without Seesaw, hc-proxy, hc-server and fake-engine. They end in this order,
+    /// and before what they use.
     programs: Vec<Process>,
     backends: Vec<(SocketAddr, Option<Backend>)>,
     directory: TempDir,
@@ -390,7 +392,8 @@ impl Demo {
     }
 }
 
-/// Prints how long the engine waited for changes, worst first, and fails if that was longer than allowed.
+/// Prints how long the engine waited for changes, worst first, and fails if that was longer than
+/// allowed.
 fn sum_up(noticed: &[(Change, Duration)]) -> Result<()> {
     if noticed.is_empty() {
         println!("There was no time for a backend to die.");
@@ -411,9 +414,10 @@ fn sum_up(noticed: &[(Change, Duration)]) -> Result<()> {
     Ok(())
 }
 
-/// Starts a program in a process group of its own, so that Ctrl-C on the terminal reaches only the demo, which then ends things
-/// in their order. Should the demo itself be killed, `setpriv` has asked the kernel to kill the program, too; this holds for
-/// as long as the calling thread lives, so the main thread starts all programs.
+/// Starts a program in a process group of its own, so that Ctrl-C on the terminal reaches only the
+/// demo, which then ends things in their order. Should the demo itself be killed, `setpriv` has
+/// asked the kernel to kill the program, too; this holds for as long as the calling thread lives,
+/// so the main thread starts all programs.
 fn start(name: &str, program: &Command, directory: &Path) -> Result<Process> {
     use std::os::unix::process::CommandExt as _;
     let mut command = Command::new("setpriv");

@@ -42,7 +42,8 @@ pub struct HttpRequest {
     pub user_agent: Option<Box<str>>,
     /// Further fields, in this order, at most [`HttpRequest::MAX_HEADERS`].
     pub headers: Box<[HeaderField]>,
-    /// The body, at most [`HttpRequest::MAX_BODY`] bytes, sent with its Content-Length. Empty: none.
+    /// The body, at most [`HttpRequest::MAX_BODY`] bytes, sent with its Content-Length. Empty:
+    /// none.
     pub body: RawBytes,
 }
 
@@ -67,7 +68,8 @@ pub struct HeaderField {
 }
 
 /// Why a request field of this name is refused, in words. The checker writes these fields itself,
-/// or they would change how the connection is used (RFC 9110 section 7.6.1, RFC 9113 section 8.2.2).
+/// or they would change how the connection is used (RFC 9110 section 7.6.1, RFC 9113 section
+/// 8.2.2).
 pub(crate) fn field_problem(name: &str) -> Option<&'static str> {
     const OWN: &[(&str, &str)] = &[
         ("host", "is made of the address or of `host`"),

@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::{CheckSpec, HostName, ProbeSpec, SpecError, Target, Timing, backend};
 
 impl CheckSpec {
-    /// Builds one check of all addresses of a host name. The address of `target` has no meaning. Its
-    /// way may have a source for each family ([`Via::second_source`](crate::Via::second_source)).
+    /// Builds one check of all addresses of a host name. The address of `target` has no meaning.
+    /// Its way may have a source for each family
+    /// ([`Via::second_source`](crate::Via::second_source)).
     ///
     /// # Errors
     /// As of [`new`](Self::new); an address that no backend can have, or for which the way has a

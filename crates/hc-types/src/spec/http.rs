@@ -51,7 +51,8 @@ pub(super) fn checked(mut http: Box<HttpProbe>) -> Result<Box<HttpProbe>, SpecEr
     Ok(http)
 }
 
-/// The protocol that is spoken must be among those that are offered, and over HTTP/1.1 no server may choose HTTP/2.
+/// The protocol that is spoken must be among those that are offered, and over HTTP/1.1 no server
+/// may choose HTTP/2.
 fn check_alpn(tls: Option<&Tls>, is_http2: bool) -> Result<(), SpecError> {
     let Some(options) = tls.and_then(|tls| tls.options.as_ref()) else { return Ok(()) };
     let offers_http2 = options.alpn.iter().any(|name| name.as_slice() == b"h2");
@@ -83,8 +84,8 @@ pub(super) fn checked_grpc(mut grpc: Box<GrpcProbe>) -> Result<Box<GrpcProbe>, S
     Ok(grpc)
 }
 
-/// What would end the request target early, or the request line. Bytes outside ASCII are let through
-/// as Go sends them in a query, and as servers read them.
+/// What would end the request target early, or the request line. Bytes outside ASCII are let
+/// through as Go sends them in a query, and as servers read them.
 fn request_target_problem(target: &[u8]) -> Option<&'static str> {
     match target.iter().find(|byte| **byte <= b' ' || **byte == 0x7f || **byte == b'#') {
         None if target.is_empty() => Some("is empty"),

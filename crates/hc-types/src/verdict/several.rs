@@ -12,10 +12,10 @@ use crate::{AddressFailure, Failure, FaultClass, HostName, LocalFault, Outcome, 
 /// inconclusive: that address might have passed. With [`Rule::All`] one failure fails, and without
 /// one an inconclusive probe is inconclusive. Without an address it is [`LocalFault::Unresolved`].
 ///
-/// Of several failures the one is named on which the verdict rests: the best proven one where one is
-/// enough, the worst proven one where all are needed. So what is known later, such as a stall of the
-/// checker, takes the verdict back if and only if it takes back what the verdict rests on. Of several
-/// local faults it is that which holds the check as long as all of them do.
+/// Of several failures the one is named on which the verdict rests: the best proven one where one
+/// is enough, the worst proven one where all are needed. So what is known later, such as a stall of
+/// the checker, takes the verdict back if and only if it takes back what the verdict rests on. Of
+/// several local faults it is that which holds the check as long as all of them do.
 #[must_use]
 pub fn of_several(host: &HostName, results: Vec<ProbeResult>) -> ProbeResult {
     let failed = results.iter().filter(|result| matches!(result.outcome, Outcome::Fail(_))).count();

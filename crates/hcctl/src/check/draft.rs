@@ -9,7 +9,8 @@ use percent_encoding::percent_decode_str;
 
 use crate::cli::CheckArgs;
 
-/// The schemes: the kind of probe that each stands for, whether it speaks TLS, and the usual port of a `Host` field.
+/// The schemes: the kind of probe that each stands for, whether it speaks TLS, and the usual port
+/// of a `Host` field.
 const SCHEMES: [(&str, &str, bool, Option<u16>); 19] = [
     ("tcp", "tcp", false, None),
     ("tls", "tcp", true, None),

@@ -69,7 +69,8 @@ impl Record {
         Grid::of(&self.check.spec, self.phase, self.known.machine.pace())
     }
 
-    /// Whether nothing is known of it and its first probe has not started: the time of a start delay.
+    /// Whether nothing is known of it and its first probe has not started: the time of a start
+    /// delay.
     fn awaits_start(&self) -> bool {
         !self.schedule.has_started() && !self.known.has_verdict()
     }

@@ -4,7 +4,8 @@ use hc_types::Status;
 
 use super::*;
 
-/// The healths and labels of all statuses of a check; `held` and the fault for those that say that it is held.
+/// The healths and labels of all statuses of a check; `held` and the fault for those that say that
+/// it is held.
 fn told(rig: &Rig, id: u64) -> Vec<(Health, bool, String)> {
     let line = |update: StatusUpdate| {
         let Status { health, outcome, held, .. } = update.status;

@@ -192,7 +192,8 @@ proptest! {
         prop_assert!(all.rig.events.is_empty() && all.rig.probed.is_empty());
     }
 
-    /// Failures that never exceed the share within a window: each is told exactly when its window is over.
+    /// Failures that never exceed the share within a window: each is told exactly when its window
+    /// is over.
     #[test]
     fn a_lone_failure_waits_for_the_window_and_no_longer(
         size in 5..40_u64, failures in prop::collection::vec((0..40_u64, 0..3_000_u32), 0..40),

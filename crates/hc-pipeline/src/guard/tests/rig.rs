@@ -21,7 +21,8 @@ pub(super) struct Rig {
     pub(super) events: Vec<Event>,
 }
 
-/// Ten checks to a subnet of 24 bits; the interval is 1 s for ids below 1000, and an hour from there on.
+/// Ten checks to a subnet of 24 bits; the interval is 1 s for ids below 1000, and an hour from
+/// there on.
 pub(super) fn spec(id: u64) -> Arc<CheckSpec> {
     let [.., third, fourth] = u32::try_from(id / 10 * 256 + id % 10).unwrap().to_be_bytes();
     let target = Target::plain(Ipv4Addr::new(10, 0, third, fourth).into(), 0);
