@@ -25,33 +25,14 @@ use crate::stall::StallDetector;
 use crate::stats::Gauges;
 use crate::timers::Timers;
 
+mod flight;
 mod timing;
+
+pub(crate) use self::flight::{FlightId, ProbeReport, Start};
 
 /// Where a check stands.
 #[cfg(any(test, feature = "stepped"))]
 pub(crate) type Standing = (hc_types::CheckId, Arc<CheckSpec>, Status);
-
-/// The name of one probe in flight. Never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct FlightId(NonZeroU64);
-
-/// A probe to be started.
-#[derive(Debug)]
-pub(crate) struct Start {
-    pub(crate) flight: FlightId,
-    pub(crate) spec: Arc<CheckSpec>,
-}
-
-/// A probe that has ended.
-#[derive(Debug)]
-pub(crate) struct ProbeReport {
-    pub(crate) flight: FlightId,
-    pub(crate) result: ProbeResult,
-    /// When it was first polled.
-    pub(crate) began: Nanos,
-    /// When it resolved.
-    pub(crate) ended: Nanos,
-}
 
 /// A probe that has ended.
 #[derive(Debug)]
