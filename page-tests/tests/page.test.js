@@ -217,13 +217,20 @@ test("light and dark follow the system, or the switch", async () => {
 });
 
 test("every text has the contrast of WCAG AA, in both themes", async () => {
+  // What each page shows when all of it is there.
+  /** @type {Record<string, [string, string]>} */
+  const whole = {
+    "": ["#rows", "pay-2"], "?show=down": ["#rows", "pay-2"], "?view=heat": ["#link", "live"], "?view=changes": ["#changes", "search-2"],
+    "?view=overrides": ["#overrides", "4711"], "?view=checker": ["#checker", "on time"],
+    "?check=pay-2": ["#check", "hcctl explain"], "?check=img-1": ["#check", "hcctl explain"],
+  };
   for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
     const window = await open("/", { colorScheme });
     await isLive(window);
-    for (const query of ["", "?show=down", "?view=heat", "?view=changes", "?view=overrides", "?view=checker", "?check=pay-2", "?check=img-1"]) {
+    for (const [query, [part, text]] of Object.entries(whole)) {
       await window.page.goto(`${scene.server.url}/${query}`);
       await window.shows("#link", "live");
-      if (query.includes("check=")) await window.shows("#check", "hcctl explain");
+      await window.shows(part, text);
       const { texts, low } = await contrasts(window.page);
       assert(texts > 15, `${query}: ${texts} texts`);
       assert.deepEqual(low, [], `${colorScheme} ${query}`);
