@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use hc_types::{CheckId, CheckSpec, HostName, HttpOverrides, ProbeSpec, Rule, SpecError, TcpProbe, Tls};
+use hc_types::{
+    CheckId, CheckSpec, Dialogue, HostName, HttpOverrides, ProbeSpec, Rule, SpecError, TcpProbe, Tls,
+};
 
 use crate::probe::host_overrides;
 use crate::range::TargetItem;
@@ -134,7 +136,14 @@ pub(crate) fn probe_of(host: &str, port: u16, probe: &ProbeSpec) -> ProbeSpec {
             (grpc.host, grpc.server_name) = (named.host, named.server_name);
         }
         ProbeSpec::Tcp(TcpProbe { tls: Some(tls), .. }) => name_in(tls, host),
-        ProbeSpec::Dialogue(dialogue) => dialogue.tls.iter_mut().for_each(|tls| name_in(tls, host)),
+        ProbeSpec::Dialogue(probe) => {
+            // STARTTLS without a word about TLS means its defaults, to which the name belongs, too.
+            let negotiates = matches!(probe.dialogue, Dialogue::Postgresql(_) | Dialogue::Mysql(_));
+            if !negotiates && probe.dialogue.begins_tls() {
+                probe.tls.get_or_insert(Tls::new(true));
+            }
+            probe.tls.iter_mut().for_each(|tls| name_in(tls, host));
+        }
         _ => {}
     }
     probe

@@ -6,7 +6,7 @@ use hc_types::{
     BodyCondition, CheckSpec, DnsExpectation, DnsOptions, DnsProbe, GrpcProbe, HeaderCondition, HeaderField,
     HeaderTest, HttpConditions, HttpOverrides, HttpProbe, HttpRequest, HttpVersion, JsonCondition,
     JsonScalar, Mode, ProbeSpec, ProxyProtocol, RadiusExpectation, RadiusProbe, RadiusStatusProbe,
-    RecordClass, RecordType, Tls,
+    RecordClass, RecordType, Tls, TlsOptions,
 };
 use toml::{Table, Value};
 
@@ -85,6 +85,10 @@ fn host_table(check: &HostCheck) -> Result<Table, String> {
         Resolve::All => "all",
     };
     put(&mut table, "resolve", resolve);
+    let sources: Vec<Value> = check.ways.sources().map(|source| Value::from(source.to_string())).collect();
+    if !sources.is_empty() {
+        put(&mut table, "source", sources);
+    }
     if !check.excluded.is_empty() {
         let excluded = check.excluded.iter().map(|item| Value::from(item.to_string()));
         put(&mut table, "exclude", excluded.collect::<Vec<Value>>());
@@ -187,10 +191,20 @@ fn put_exchange(table: &mut Table, send: &[u8], receive: &[u8]) {
 
 fn put_tls(table: &mut Table, tls: Option<&Tls>) -> Result<(), String> {
     let Some(tls) = tls else { return Ok(()) };
-    if tls.options.is_some() {
-        return Err("options of TLS, of which some stand in files".to_owned());
-    }
     let mut settings = Table::new();
+    if let Some(options) = &tls.options {
+        let TlsOptions { sni, verify_name, .. } = &**options;
+        let mut named = TlsOptions::default();
+        (named.sni, named.verify_name) = (sni.clone(), verify_name.clone());
+        if **options != named {
+            return Err("options of TLS, of which some stand in files".to_owned());
+        }
+        for (key, name) in [("sni", sni), ("verify_name", verify_name)] {
+            if let Some(name) = name {
+                put(&mut settings, key, &**name);
+            }
+        }
+    }
     for (key, value, default) in [
         ("verify", tls.verify, true),
         ("old_versions", tls.old_versions, false),

@@ -51,6 +51,11 @@ impl Ways {
         Self { v4: from(v4.or(v6)), v6: from(v6.or(v4)), all: Arc::new(all), none: Arc::new(any) }
     }
 
+    /// The sources that the file names.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = IpAddr> {
+        [self.all.source, self.all.second_source].into_iter().flatten()
+    }
+
     /// The target by its way.
     pub(crate) fn to(&self, target: Target) -> Target {
         let way = if target.ip().is_ipv4() { &self.v4 } else { &self.v6 };

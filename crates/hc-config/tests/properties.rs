@@ -245,6 +245,17 @@ proptest! {
     }
 }
 
+/// What the property above has no keys for.
+#[test]
+fn host_names_with_sources_and_names_of_tls_are_printed() {
+    let text = "[[check]]\nname = 'a'\ntarget = 'www.example.com:443'\nresolve = 'any'\n\
+                source = ['192.0.2.8', '2001:db8::8']\ntcp.tls.sni = 'b.example'\n\
+                [[check]]\nname = 'b'\ntarget = 'www.example.com:443'\nsource = '192.0.2.8'\nredis = { tls = true }\n";
+    let first = read("a.toml", text).unwrap();
+    assert!(print(&first).is_ok());
+    prints_and_reads_back(&first);
+}
+
 #[test]
 fn a_cluster_becomes_a_file_of_its_own() {
     for (name, bytes) in seeds().into_iter().skip(1) {

@@ -124,7 +124,7 @@ fn too_little_address_space_is_one_line() {
     let dir = folder(USER + 2);
     let mut enough = false;
     // Below, the dynamic linker ends the program.
-    for mib in [48, 56, 64, 80, 100, 200, 400, 1000] {
+    for mib in [64, 72, 80, 100, 200, 400, 1000] {
         enough |= runs(dir.path(), USER + 2, &[format!("--as={0}:{0}", mib << 20)]);
     }
     assert!(enough);
