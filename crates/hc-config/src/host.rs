@@ -3,9 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use hc_types::{
-    CheckId, CheckSpec, Dialogue, HostName, HttpOverrides, ProbeSpec, Rule, SpecError, TcpProbe, Tls,
-};
+use hc_types::{CheckId, CheckSpec, HostName, HttpOverrides, ProbeSpec, Rule, SpecError, TcpProbe, Tls};
 
 use crate::probe::host_overrides;
 use crate::range::TargetItem;
@@ -137,11 +135,8 @@ pub(crate) fn probe_of(host: &str, port: u16, probe: &ProbeSpec) -> ProbeSpec {
         }
         ProbeSpec::Tcp(TcpProbe { tls: Some(tls), .. }) => name_in(tls, host),
         ProbeSpec::Dialogue(probe) => {
-            // STARTTLS without a word about TLS means its defaults, to which the name belongs, too.
-            let negotiates = matches!(probe.dialogue, Dialogue::Postgresql(_) | Dialogue::Mysql(_));
-            if !negotiates && probe.dialogue.begins_tls() {
-                probe.tls.get_or_insert(Tls::new(true));
-            }
+            // The name belongs to TLS that nothing but STARTTLS asks for, too.
+            probe.imply_tls();
             probe.tls.iter_mut().for_each(|tls| name_in(tls, host));
         }
         _ => {}

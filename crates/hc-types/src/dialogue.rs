@@ -14,6 +14,18 @@ pub struct DialogueProbe {
     pub dialogue: Dialogue,
 }
 
+impl DialogueProbe {
+    /// Gives a dialogue with STARTTLS and without settings of TLS the usual ones. A check of it has
+    /// them in any case.
+    pub fn imply_tls(&mut self) {
+        // These two ask for TLS in their own protocol, and may do without.
+        let may_lack_it = matches!(self.dialogue, Dialogue::Postgresql(_) | Dialogue::Mysql(_));
+        if !may_lack_it && self.dialogue.begins_tls() {
+            self.tls.get_or_insert(Tls::new(true));
+        }
+    }
+}
+
 /// What is said over a connection and what is expected.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Dialogue {
@@ -241,10 +253,7 @@ pub(crate) fn check(probe: &mut DialogueProbe) -> Result<(), (&'static str, Stri
         }
         Dialogue::Smtp(_) | Dialogue::Mysql(_) | Dialogue::Ldap(_) | Dialogue::Agent { .. } => {}
     }
-    let needs_tls = !matches!(probe.dialogue, Dialogue::Postgresql(_) | Dialogue::Mysql(_));
-    if needs_tls && probe.dialogue.begins_tls() {
-        probe.tls.get_or_insert(Tls::new(true));
-    }
+    probe.imply_tls();
     Ok(())
 }
 

@@ -174,12 +174,12 @@ impl Driven {
 
     /// Tells the sink how the checks stand that these overrides are of.
     async fn tell_states(&self, changes: &[OverrideChange]) -> Result<(), SinkError> {
-        let ids: BTreeSet<CheckId> = changes.iter().flat_map(|change| &change.checks).copied().collect();
-        let states = ids.into_iter().filter_map(|id| self.view.check(id)).filter_map(status);
-        let states: Vec<_> = states.collect();
         self.sink.ready().await;
         let _turn = self.turn.lock().await;
-        let (reports, gone) = self.reports(states);
+        // Read only now: while this waited, newer states may have been delivered.
+        let ids: BTreeSet<CheckId> = changes.iter().flat_map(|change| &change.checks).copied().collect();
+        let states = ids.into_iter().filter_map(|id| self.view.check(id)).filter_map(status);
+        let (reports, gone) = self.reports(states.collect());
         if !gone.is_empty() {
             self.sink.forget(&gone).await;
         }
@@ -251,7 +251,7 @@ impl Delivery for SinkDelivery {
 
     async fn deliver(&self, batch: Batch) -> Result<(), DeliveryError> {
         let Self(driven) = self;
-        if driven.hears == (Hears::Changes { health: false, overrides: true }) {
+        if matches!(driven.hears, Hears::Changes { health: false, .. }) {
             return Ok(());
         }
         let _turn = driven.turn.lock().await;
