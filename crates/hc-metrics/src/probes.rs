@@ -109,11 +109,8 @@ impl Probes {
     }
 
     pub(crate) fn count(&self, updates: &[StatusUpdate]) {
-        for update in updates.iter().filter(|update| update.is_of_probe()) {
-            // Counted by the manager.
-            if update.status.held.is_some() {
-                continue;
-            }
+        // Inconclusive probes are counted by the manager.
+        for update in updates.iter().filter(|update| update.is_of_verdict()) {
             let kind = update.spec.probe().type_name();
             let Some((_, of_type)) = self.types.iter().find(|(name, _)| *name == kind) else { continue };
             of_type.total.inc();

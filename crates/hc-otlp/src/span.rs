@@ -31,8 +31,8 @@ pub(crate) struct Probe {
 #[derive(Debug)]
 enum Found {
     Verdict(Outcome),
-    /// The fault was ours.
-    Inconclusive(LocalFault),
+    /// The fault was ours. Which one is not told once the health is not held any more.
+    Inconclusive(Option<LocalFault>),
 }
 
 impl Probe {
@@ -40,10 +40,11 @@ impl Probe {
     pub(crate) fn new(update: &StatusUpdate, metadata: Option<Arc<Metadata>>) -> Self {
         let StatusUpdate { id, spec, status, progress, evidence, transition, .. } = update;
         let phases = evidence.phases;
-        let (duration, found) = match (&status.held, &status.outcome) {
+        let (duration, found) = if update.is_of_verdict() {
+            (status.duration, Found::Verdict(status.outcome.clone().unwrap_or(Outcome::PASS)))
+        } else {
             // The status is that of the probe before.
-            (Some(held), _) => (phases.total(), Found::Inconclusive(held.fault)),
-            (None, outcome) => (status.duration, Found::Verdict(outcome.clone().unwrap_or(Outcome::PASS))),
+            (phases.total(), Found::Inconclusive(status.held.as_ref().map(|held| held.fault)))
         };
         Self {
             id: *id,
@@ -93,7 +94,7 @@ impl Probe {
         let target = self.spec.target();
         let label = match &self.found {
             Found::Verdict(outcome) => outcome.label(),
-            Found::Inconclusive(fault) => fault.label(),
+            Found::Inconclusive(fault) => fault.map_or("inconclusive", LocalFault::label),
         };
         let mut attributes = vec![
             // As text: an id has 64 bits without a sign.
@@ -126,7 +127,9 @@ impl Probe {
         let message = match &self.found {
             Found::Verdict(Outcome::Pass(_)) => return None,
             Found::Verdict(outcome) => self.spec.text(outcome),
-            Found::Inconclusive(fault) => fault.to_string(),
+            Found::Inconclusive(fault) => {
+                fault.map_or_else(|| "inconclusive".to_owned(), |fault| fault.to_string())
+            }
         };
         Some(Status { message, code: ERROR })
     }

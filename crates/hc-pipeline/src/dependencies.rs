@@ -120,7 +120,7 @@ impl Dependencies {
     fn of_dependant(&mut self, mut update: StatusUpdate, now: Instant, out: &mut Effects) {
         let id = update.id;
         let Some(known) = self.dependants.get_mut(&id) else { return out.pass.push(update) };
-        let is_verdict = update.is_of_probe() && update.status.held.is_none();
+        let is_verdict = update.is_of_verdict();
         if update.status.health != Health::Unhealthy {
             update.transition &= known.told != update.status.health;
             known.told = update.status.health;
@@ -240,7 +240,7 @@ impl Dependencies {
     fn of_gateway(&mut self, update: &StatusUpdate, now: Instant, out: &mut Effects) {
         let Some(gateway) = self.gateways.get_mut(&update.id) else { return };
         gateway.spec = Some(Arc::clone(&update.spec));
-        let is_verdict = update.is_of_probe() && update.status.held.is_none();
+        let is_verdict = update.is_of_verdict();
         let passes = is_verdict && matches!(update.status.outcome, Some(Outcome::Pass(_)));
         let before = std::mem::replace(&mut gateway.health, update.status.health);
         if passes {

@@ -342,8 +342,10 @@ impl World {
             until: length.map(|length| wall + length),
             weekly,
         };
-        let said = Said { ruling, until, weekly: part, kept: None };
-        self.said.insert((check, ruling.label(), part.is_some()), said);
+        let place = (check, ruling.label(), part.is_some());
+        // A mute that is set again keeps what it kept.
+        let kept = self.said.get(&place).filter(|said| said.stands(self.now)).and_then(|said| said.kept);
+        self.said.insert(place, Said { ruling, until, weekly: part, kept });
         let ids: Vec<CheckId> = self.check(check).id.into_iter().collect();
         self.audited("set", |world| {
             let numbers =

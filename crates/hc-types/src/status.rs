@@ -185,4 +185,14 @@ impl StatusUpdate {
     pub fn is_of_probe(&self) -> bool {
         self.progress.next_due.is_some()
     }
+
+    /// Whether that probe ended in a verdict, which [`status`](Self::status) then holds. After one
+    /// that was inconclusive it holds the verdict before, of a probe that began at another time,
+    /// also where the health is not held any more ([`Failure::PathDown`](crate::Failure::PathDown)).
+    #[must_use]
+    pub fn is_of_verdict(&self) -> bool {
+        let Progress { last_probe, .. } = self.progress;
+        let is_older = last_probe.is_some_and(|began| Some(began) != self.status.last_check);
+        self.is_of_probe() && self.status.held.is_none() && !is_older
+    }
 }

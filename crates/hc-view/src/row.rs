@@ -175,7 +175,7 @@ impl Row {
     }
 
     fn write(&mut self, update: StatusUpdate, reported: Option<Withheld>) {
-        let is_verdict = update.is_of_probe() && update.status.held.is_none();
+        let is_verdict = update.is_of_verdict();
         let StatusUpdate { spec, status, progress, evidence, .. } = update;
         if is_verdict {
             self.take(&status, evidence);

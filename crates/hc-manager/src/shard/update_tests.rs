@@ -189,3 +189,22 @@ fn a_paused_check_is_probed_no_more_until_it_is_asked_for() {
     rig.now += SECOND;
     assert!(start(&mut rig, true), "the new id is not paused");
 }
+
+/// The path was down for so long that the check failed; then a fault of the checker alone says
+/// nothing, and the status is still that of the failure.
+#[test]
+fn an_inconclusive_probe_of_a_check_that_is_not_held_any_more_is_no_verdict() {
+    let mut rig = Rig::new(None, 0);
+    assert!(rig.probe(Outcome::PASS).is_of_verdict());
+    let down = loop {
+        let update = rig.probe(LocalFault::NoRoute);
+        if update.status.held.is_none() {
+            break update;
+        }
+        assert!(!update.is_of_verdict());
+    };
+    assert!(down.is_of_verdict() && down.status.health == Health::Unhealthy);
+    let late = rig.probe(LocalFault::Late);
+    assert!(late.is_of_probe() && late.status == down.status && !late.is_of_verdict());
+    assert!(rig.probe(Outcome::PASS).is_of_verdict());
+}

@@ -124,7 +124,7 @@ impl Book {
 
     /// Adds an override in place of the one before of its kind; a weekly one and one that is for
     /// once stand side by side. `None` if it is over already.
-    pub(super) fn add(&mut self, order: Override, wall: SystemTime) -> Result<Option<u64>, Refused> {
+    pub(super) fn add(&mut self, mut order: Override, wall: SystemTime) -> Result<Option<u64>, Refused> {
         let window = order.weekly.as_ref().map(Window::new).transpose()?;
         // One that is over takes the place of none.
         if order.until.is_some_and(|until| until <= wall) {
@@ -138,8 +138,12 @@ impl Book {
         let said = self.subjects.get(&order.subject);
         let before = said
             .and_then(|said| said.numbers.iter().find(|number| self.entries.get(number).is_some_and(like)));
-        if let Some(before) = before.copied() {
-            self.remove(before);
+        let before = before.copied().and_then(|before| self.remove(before));
+        // A mute that is set again keeps what it kept: a force may stand meanwhile.
+        if let Some(Override { ruling: Ruling::Mute { kept: Some(health) }, .. }) = before
+            && let Ruling::Mute { kept } = &mut order.ruling
+        {
+            kept.get_or_insert(health);
         }
         self.latest += 1;
         let number = self.latest;

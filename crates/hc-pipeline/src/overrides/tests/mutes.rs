@@ -39,3 +39,13 @@ fn a_mute_that_begins_within_a_force_keeps_what_another_has_kept() {
     rig.pass(21 * MINUTE);
     assert_eq!(rig.reported(1), Some(Healthy));
 }
+
+#[test]
+fn a_mute_that_is_set_again_within_a_force_keeps_what_it_kept() {
+    let mut rig = healthy();
+    rig.add(named("web1"), MUTE, Some(30 * MINUTE));
+    rig.add(named("web1"), force(Unhealthy), Some(20 * MINUTE));
+    rig.add(named("web1"), MUTE, Some(120 * MINUTE));
+    rig.pass(21 * MINUTE);
+    assert_eq!(rig.reported(1), Some(Healthy));
+}
