@@ -134,7 +134,9 @@ async fn judge_answer(answer: &mut Answer<'_>, progress: &Progress) -> Result<Pa
         messages.take(&piece).map_err(|error| malformed(error.to_string()))?;
     }
     let trailers = answer.trailers().await?.unwrap_or_default();
-    transcript.fields(&trailers);
+    if !trailers.is_empty() {
+        transcript.fields(&trailers);
+    }
     let status = match CallStatus::of(&trailers)? {
         Some(status) => Some(status),
         None => CallStatus::of(&head.headers)?,

@@ -285,33 +285,48 @@ impl<'p> Transcript<'p> {
     /// Begins with the head.
     pub(crate) fn new(progress: &'p Progress, head: &http::response::Parts) -> Self {
         let mut transcript = Self { progress, text: format!("HTTP/2 {}", head.status.as_u16()).into_bytes() };
-        transcript.fields(&head.headers);
-        transcript.add([&b"\r\n"[..]]);
+        transcript.append_fields(&head.headers);
+        transcript.append(b"\r\n");
+        transcript.keep();
         transcript
     }
 
     /// A piece of content.
     pub(crate) fn content(&mut self, piece: &[u8]) {
-        self.add([piece]);
+        if self.append(piece) {
+            self.keep();
+        }
     }
 
     /// Fields, each on a line of its own.
     pub(crate) fn fields(&mut self, fields: &http::HeaderMap) {
-        self.add([&b"\r\n"[..]]);
-        for (name, value) in fields {
-            self.add([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+        if self.append_fields(fields) {
+            self.keep();
         }
     }
 
-    fn add<const N: usize>(&mut self, parts: [&[u8]; N]) {
+    fn append_fields(&mut self, fields: &http::HeaderMap) -> bool {
         let before = self.text.len();
-        for part in parts {
-            let room = Evidence::KEPT - self.text.len();
-            self.text.extend_from_slice(&part[..part.len().min(room)]);
+        self.append(b"\r\n");
+        for (name, value) in fields {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                self.append(part);
+            }
         }
-        if self.text.len() > before {
-            self.progress.keep_answer(&self.text);
-        }
+        self.text.len() > before
+    }
+
+    /// Adds what there is room for, and says whether that is anything.
+    fn append(&mut self, part: &[u8]) -> bool {
+        let room = Evidence::KEPT - self.text.len();
+        let part = &part[..part.len().min(room)];
+        self.text.extend_from_slice(part);
+        !part.is_empty()
+    }
+
+    /// Hands over what there is so far: the probe may end, or be ended, at any moment.
+    fn keep(&self) {
+        self.progress.keep_answer(&self.text);
     }
 }
 

@@ -101,6 +101,14 @@ fn a_user_without_a_password_is_let_in() {
 }
 
 #[test]
+fn a_server_that_never_comes_to_the_end_is_not_heard_for_ever() {
+    let hc = login(1, "hc", CACHING);
+    let successes: Vec<u8> = (2..60).flat_map(|number| packet(number, &[1, 3])).collect();
+    let expected = "malformed_reply: the login: malformed reply: a login without an end";
+    check("hc", &[(b"", greeting(CACHING)), (&hc, successes)], b"", expected);
+}
+
+#[test]
 fn a_user_of_another_plugin_is_let_in_after_a_switch() {
     let let_in = "pass: version 8.0.36 let us in";
     // An empty answer is one byte of 0 for one plugin and no byte for the other.
@@ -109,7 +117,7 @@ fn a_user_of_another_plugin_is_let_in_after_a_switch() {
     let answer = packet(3, b"");
     check("hc", &[&native[..], &[(&answer, ok(4))]].concat(), QUIT, let_in);
     let first = login(1, "hc", b"mysql_native_password");
-    for plugin in [CACHING, b"sha256_password"] {
+    for plugin in [CACHING, b"sha256_password", b"mysql_clear_password"] {
         let switch = [(&b""[..], greeting(b"mysql_native_password")), (&first, switch_to(2, plugin))];
         let answer = packet(3, &[0]);
         check("hc", &[&switch[..], &[(&answer, ok(4))]].concat(), QUIT, let_in);

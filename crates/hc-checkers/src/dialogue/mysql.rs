@@ -178,7 +178,7 @@ impl<'p> Mysql<'p> {
     /// for that too, but with `sha256_password` those before MySQL 8 do not.
     fn no_password(&self) -> &'static [u8] {
         match &*self.plugin {
-            b"caching_sha2_password" | b"sha256_password" => &[0],
+            b"caching_sha2_password" | b"sha256_password" | b"mysql_clear_password" => &[0],
             _ => &[],
         }
     }
@@ -202,11 +202,13 @@ impl<'p> Mysql<'p> {
                 }
                 error => Err(refusal(error)),
             },
-            // `fast_auth_success` of caching_sha2_password is no question: OK follows.
-            1 if body == [1, 3] => Ok(None),
             // AuthSwitchRequest, or a plugin that says more.
             kind @ (0xfe | 1) if self.rounds < MAX_ROUNDS => {
                 self.rounds += 1;
+                // `fast_auth_success` of caching_sha2_password is no question: OK follows.
+                if body == [1, 3] {
+                    return Ok(None);
+                }
                 if kind == 0xfe {
                     self.plugin = body[1..].split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
                 }
