@@ -157,7 +157,8 @@ fn who_may_not_changes_nothing() {
     in_own_network(|| {
         let site = Site::start();
         let socket = site.path("hc-admin.sock");
-        let force = r#"{"checks":["mail"],"kind":"force","health":"unhealthy","reason":"x"}"#;
+        let force =
+            r#"{"kind":"force","health":"unhealthy","forever":true,"of":{"checks":["mail"]},"reason":"x"}"#;
         let as_user = |user: &str, path: &str, body: &str| {
             let mut curl = Command::new("setpriv");
             curl.args(["--reuid", user, "--regid", "nogroup", "--clear-groups"]);
@@ -168,7 +169,7 @@ fn who_may_not_changes_nothing() {
         };
         let changes = [
             ("/api/v1/overrides", force),
-            ("/api/v1/overrides/withdraw", "{}"),
+            ("/api/v1/overrides/withdraw", r#"{"kind":"force","of":{"checks":["mail"]}}"#),
             ("/api/v1/reload", ""),
             ("/api/v1/log-level", r#"{"level":"debug"}"#),
             ("/api/v1/checks/mail/probe", ""),
@@ -183,7 +184,9 @@ fn who_may_not_changes_nothing() {
             assert_eq!(status, expected, "{path} over TCP: {body}");
         }
         site_is_untouched(&site);
-        let answer = as_user("root", "/api/v1/checks/mail/probe", "");
+        // It was the peer that was refused, and not a way that is closed to it.
+        assert!(site.log().contains("peer may not connect; closed"), "{}", site.log());
+        let answer = as_user("root", "/api/v1/overrides", force);
         assert!(answer.ends_with("200"), "{answer}");
     });
 }

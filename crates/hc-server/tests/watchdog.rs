@@ -3,9 +3,9 @@
 
 mod chain;
 
-use std::io::Write as _;
+use std::io::{BufReader, Write as _};
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::Command;
 
@@ -85,13 +85,14 @@ fn log(dir: &Path) -> String {
 }
 
 /// A set of checks that are due all the time, so that each shard has something to do.
-fn set_checks(dir: &Path) -> impl Sized {
+fn set_checks(dir: &Path) -> (UnixStream, BufReader<UnixStream>) {
     let (mut stream, mut reader) = connect(&dir.join("hc.sock"));
     assert_eq!(read_line(&mut reader)["type"], "ready");
     let check = |id: u64| {
-        let (id, port) = (id + 1, id + 1);
+        // Addresses on which no machine has a service at the port of tcpmux.
+        let (id, last) = (id + 1, id + 1);
         format!(
-            r#"{{"id":{id},"interval":"20ms","timeout":"10ms","checker_type":"tcp","ip":"127.0.0.1","port":{port}}}"#
+            r#"{{"id":{id},"interval":"20ms","timeout":"10ms","checker_type":"tcp","ip":"127.90.7.{last}","port":1}}"#
         )
     };
     // Only a peer that has said hello is waited for when it does not acknowledge.
@@ -211,9 +212,12 @@ fn the_watchdog_of_another_process_is_not_fed() {
     let address = SocketAddr::from_abstract_name(&name).unwrap();
     let systemd = Systemd::with(UnixDatagram::bind_addr(&address).unwrap());
     let mut command = command(dir.path(), &format!("@{name}"));
-    command.env("WATCHDOG_PID", "1");
+    command.env("WATCHDOG_PID", "1").env("WATCHDOG_USEC", "20000");
     let mut server = Process::start(&mut command, &dir.path().join("server.log"));
     assert_eq!(systemd.hears(), "READY=1");
+    // What is found is told after 100 ms: by then it would have been fed some twenty times.
+    let (_proxy, mut news) = set_checks(dir.path());
+    assert_eq!(read_line(&mut news)["type"], "notification_batch");
     assert_eq!(server.terminate().code(), Some(0));
     let rest = systemd.hears();
     assert!(!is_fed(&rest), "{rest}");
