@@ -73,13 +73,15 @@ func (c *Core) RequestConfigs() []wire.Message { return c.full() }
 // returns what to tell hc-server.
 //
 // The first set of an epoch is told in full even if nothing changed: hc-server
-// then tells all that it knows again, which the new engine has not heard.
-func (c *Core) Fetched(set convert.Set) []wire.Message {
+// then tells all that it knows again, which the new engine has not heard. Whether
+// the set is another one, or the first of its epoch, says the second result:
+// without a link there is nothing to tell all the same.
+func (c *Core) Fetched(set convert.Set) ([]wire.Message, bool) {
 	old := c.set
 	c.set, c.known = set, true
 	if c.oldest == 0 {
 		c.oldest = c.generation + 1
-		return c.full()
+		return c.full(), true
 	}
 	// Not nil, which JSON would write as null.
 	upsert, remove := []json.RawMessage{}, []uint64{}
@@ -95,9 +97,9 @@ func (c *Core) Fetched(set convert.Set) []wire.Message {
 	}
 	slices.Sort(remove)
 	if len(upsert)+len(remove) == 0 {
-		return nil
+		return nil, false
 	}
-	return c.change(upsert, remove)
+	return c.change(upsert, remove), true
 }
 
 // change tells a delta if it is less than half of the set and fits in one line,

@@ -68,7 +68,7 @@ func core(t *testing.T) *Core {
 	c := NewCore(100)
 	c.EngineUp()
 	c.ServerUp()
-	check(t, c.Fetched(numbered(10)), "full 101 [0 1 2 3 4 5 6 7 8 9]")
+	check(t, ofSet(c, numbered(10)), "full 101 [0 1 2 3 4 5 6 7 8 9]")
 	return c
 }
 
@@ -91,7 +91,7 @@ func TestNothingIsToldBeforeTheFirstSet(t *testing.T) {
 	check(t, c.ServerUp(), "")
 	check(t, c.RequestConfigs(), "")
 	c.EngineUp()
-	check(t, c.Fetched(convert.Set{}), "full 101 []")
+	check(t, ofSet(c, convert.Set{}), "full 101 []")
 }
 
 func TestAnEmptySetIsWrittenAsAList(t *testing.T) {
@@ -99,21 +99,21 @@ func TestAnEmptySetIsWrittenAsAList(t *testing.T) {
 	c.EngineUp()
 	c.ServerUp()
 	want := `{"type":"update_configs","configs":[],"generation":101}` + "\n"
-	if got := wire.Encode(c.Fetched(convert.Set{})[0]); string(got) != want {
+	if got := wire.Encode(ofSet(c, convert.Set{})[0]); string(got) != want {
 		t.Errorf("wrote %s", got)
 	}
 }
 
 func TestDeltas(t *testing.T) {
 	c := core(t)
-	check(t, c.Fetched(numbered(10)), "")
-	check(t, c.Fetched(numbered(12)), "delta 102<101 [10 11] -[]")
-	check(t, c.Fetched(numbered(9)), "delta 103<102 [] -[9 10 11]")
+	check(t, ofSet(c, numbered(10)), "")
+	check(t, ofSet(c, numbered(12)), "delta 102<101 [10 11] -[]")
+	check(t, ofSet(c, numbered(9)), "delta 103<102 [] -[9 10 11]")
 	next := numbered(9)
 	delete(next, 2)
 	next[4] = json.RawMessage(`{"id":4,"x":1}`)
 	next[1<<63] = json.RawMessage(`{"id":9223372036854775808}`)
-	messages := c.Fetched(next)
+	messages := ofSet(c, next)
 	check(t, messages, "delta 104<103 [4 9223372036854775808] -[2]")
 	want := `{"type":"update_delta","generation":104,"base":103,"upsert":[{"id":4,"x":1},{"id":9223372036854775808}],"remove":[2]}`
 	if got := wire.Encode(messages[0]); string(got) != want+"\n" {
@@ -124,8 +124,8 @@ func TestDeltas(t *testing.T) {
 func TestDeltasWriteEmptyListsAsLists(t *testing.T) {
 	c := core(t)
 	for n, want := range map[int]string{11: `"remove":[]}`, 10: `"upsert":[],`} {
-		c.Fetched(numbered(21 - n))
-		if got := wire.Encode(c.Fetched(numbered(n))[0]); !strings.Contains(string(got), want) {
+		ofSet(c, numbered(21-n))
+		if got := wire.Encode(ofSet(c, numbered(n))[0]); !strings.Contains(string(got), want) {
 			t.Errorf("wrote %s", got)
 		}
 	}
@@ -133,23 +133,23 @@ func TestDeltasWriteEmptyListsAsLists(t *testing.T) {
 
 func TestHalfOfTheSetIsToldInFull(t *testing.T) {
 	c := core(t)
-	check(t, c.Fetched(numbered(14)), "delta 102<101 [10 11 12 13] -[]")
-	check(t, c.Fetched(numbered(7)), "full 103 [0 1 2 3 4 5 6]")
-	check(t, c.Fetched(convert.Set{}), "full 104 []")
+	check(t, ofSet(c, numbered(14)), "delta 102<101 [10 11 12 13] -[]")
+	check(t, ofSet(c, numbered(7)), "full 103 [0 1 2 3 4 5 6]")
+	check(t, ofSet(c, convert.Set{}), "full 104 []")
 }
 
 func TestAChangeWithoutAServerIsToldLater(t *testing.T) {
 	c := core(t)
 	c.ServerDown()
-	check(t, c.Fetched(numbered(3)), "")
+	check(t, ofSet(c, numbered(3)), "")
 	check(t, c.ServerUp(), "full 102 [0 1 2]")
-	check(t, c.Fetched(numbered(3)), "")
+	check(t, ofSet(c, numbered(3)), "")
 }
 
 func TestRequestedSetsAreFullUnderANewGeneration(t *testing.T) {
 	c := core(t)
 	check(t, c.RequestConfigs(), "full 102 [0 1 2 3 4 5 6 7 8 9]")
-	check(t, c.Fetched(numbered(11)), "delta 103<102 [10] -[]")
+	check(t, ofSet(c, numbered(11)), "delta 103<102 [10] -[]")
 }
 
 func TestALargeSetIsSplit(t *testing.T) {
@@ -160,7 +160,7 @@ func TestALargeSetIsSplit(t *testing.T) {
 	for id := range uint64(40) {
 		large[id] = json.RawMessage(fmt.Sprintf(`{"id":%d,"send":"%s"}`, id, strings.Repeat("s", 100_000+int(id))))
 	}
-	messages := c.Fetched(large)
+	messages := ofSet(c, large)
 	if len(messages) != 4 {
 		t.Fatalf("%d parts", len(messages))
 	}
@@ -180,11 +180,11 @@ func TestALargeSetIsSplit(t *testing.T) {
 func TestADeltaThatFillsMoreThanALineIsToldInFull(t *testing.T) {
 	c := core(t)
 	large := numbered(100)
-	c.Fetched(maps.Clone(large))
+	ofSet(c, maps.Clone(large))
 	for id := range uint64(12) {
 		large[id] = json.RawMessage(fmt.Sprintf(`{"id":%d,"send":"%s"}`, id, strings.Repeat("s", 100_000)))
 	}
-	if messages := c.Fetched(large); len(messages) != 2 {
+	if messages := ofSet(c, large); len(messages) != 2 {
 		t.Errorf("told %d messages", len(messages))
 	}
 }
@@ -203,10 +203,10 @@ func TestEpochs(t *testing.T) {
 	check(t, c.RequestConfigs(), "full 102 [0 1 2 3 4 5 6 7 8 9]")
 	admits(t, c, 102, false)
 
-	check(t, c.Fetched(numbered(10)), "full 103 [0 1 2 3 4 5 6 7 8 9]")
+	check(t, ofSet(c, numbered(10)), "full 103 [0 1 2 3 4 5 6 7 8 9]")
 	admits(t, c, 102, false)
 	admits(t, c, 103, true)
-	check(t, c.Fetched(numbered(11)), "delta 104<103 [10] -[]")
+	check(t, ofSet(c, numbered(11)), "delta 104<103 [10] -[]")
 	admits(t, c, 103, true)
 	admits(t, c, 104, true)
 }
@@ -216,7 +216,7 @@ func TestAFirstSetWithoutAServerStillEndsTheOldGenerations(t *testing.T) {
 	c.ServerDown()
 	c.EngineDown()
 	c.EngineUp()
-	check(t, c.Fetched(set("1=new")), "")
+	check(t, ofSet(c, set("1=new")), "")
 	admits(t, c, 101, false)
 	check(t, c.ServerUp(), "full 102 [1]")
 	admits(t, c, 102, true)
@@ -233,7 +233,7 @@ func TestABareBatchIsAboutTheLastSet(t *testing.T) {
 	if c.Admit(bare) == nil {
 		t.Error("admitted before the engine gave its checks")
 	}
-	c.Fetched(numbered(1))
+	ofSet(c, numbered(1))
 	if err := c.Admit(bare); err != nil {
 		t.Error(err)
 	}
@@ -350,7 +350,7 @@ func TestAnyOrderOfEvents(t *testing.T) {
 					}
 				}
 				want, known, fetched, setEpoch = next, true, true, epoch
-				take(c.Fetched(maps.Clone(next)))
+				take(ofSet(c, maps.Clone(next)))
 			case 5:
 				take(c.RequestConfigs())
 			}
@@ -407,4 +407,10 @@ func TestAShortIntervalIsKept(t *testing.T) {
 			t.Errorf("%v", pause)
 		}
 	}
+}
+
+// ofSet is what is told of a set.
+func ofSet(c *Core, set convert.Set) []wire.Message {
+	messages, _ := c.Fetched(set)
+	return messages
 }

@@ -41,7 +41,8 @@ type Options struct {
 // Shadow hears of checks and of their health in place of the engine. Its methods
 // return at once.
 type Shadow interface {
-	// Checks is called with each set of the engine, before hc-server is told.
+	// Checks is called with each set of the engine that is another one than
+	// before, or the first of an epoch, before hc-server is told.
 	Checks(configs map[uint64]*seesaw.Config)
 	// Batch is called with each batch that the engine would have been given.
 	Batch(notifications []wire.Notification)
@@ -202,11 +203,10 @@ func (r *run) fetched(result fetch, now time.Time) {
 		}
 		result.set = convert.Set{}
 	}
-	if r.options.Shadow != nil {
-		// Also a set for which there is nothing to send: hc-server may be away.
+	messages, isNew := r.core.Fetched(result.set)
+	if r.options.Shadow != nil && isNew {
 		r.options.Shadow.Checks(result.configs)
 	}
-	messages := r.core.Fetched(result.set)
 	r.eventLog.fetched(result.set, result.dropped, len(messages) > 0)
 	r.options.Metrics.Checks.Store(int64(len(result.set)))
 	r.options.Metrics.LeftOut.Store(int64(len(result.dropped)))

@@ -1,6 +1,7 @@
 package shadow
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"sync"
@@ -132,21 +133,24 @@ func filled[K comparable](t Tally, c *comparer[K]) Tally {
 	return t
 }
 
-// queued is how many records wait for a reader that is slow.
-const queued = 4096
+// queued is how many bytes wait for a reader that is slow: some 100,000 records,
+// since there may be one for each check at once.
+const queued = 32 << 20
 
 // reporter writes records, one JSON object a line. Nobody waits for whoever reads
 // them: a pipe that is not read fills the queue, and what does not fit is counted.
 type reporter struct {
-	lines chan []byte
+	// wake has room for one: something waits, or it is closed.
+	wake chan struct{}
 
 	mu      sync.Mutex
+	waiting []byte
 	dropped uint64
 	closed  bool
 }
 
 func newReporter() *reporter {
-	return &reporter{lines: make(chan []byte, queued)}
+	return &reporter{wake: make(chan struct{}, 1)}
 }
 
 // write puts a record into the queue. It does not block.
@@ -162,14 +166,22 @@ func (r *reporter) write(record Record) {
 	if r.closed {
 		return
 	}
-	select {
-	case r.lines <- append(line, '\n'):
-		r.dropped = 0
-	default:
+	if len(r.waiting)+len(line) >= queued {
 		if r.dropped == 0 {
 			log.Errorf("The report of the shadow mode is not read: from here on lines of it are lost; the next one that is not says how many (dropped)")
 		}
 		r.dropped++
+		return
+	}
+	r.dropped = 0
+	r.waiting = append(append(r.waiting, line...), '\n')
+	r.stir()
+}
+
+func (r *reporter) stir() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -177,22 +189,35 @@ func (r *reporter) write(record Record) {
 func (r *reporter) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.closed {
-		r.closed = true
-		close(r.lines)
-	}
+	r.closed = true
+	r.stir()
 }
 
-// run writes what is in the queue until it is closed and empty. It blocks while
-// nobody reads.
+// left is how many records are lost if nobody reads any more.
+func (r *reporter) left() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.dropped + uint64(bytes.Count(r.waiting, []byte("\n")))
+}
+
+// run writes what is in the queue, all that waits at once, until it is closed and
+// empty. It blocks while nobody reads.
 func (r *reporter) run(out io.Writer) {
 	failed := false
-	for line := range r.lines {
-		if _, err := out.Write(line); err != nil && !failed {
-			failed = true
-			log.Errorf("The report of the shadow mode cannot be written, and lines of it are lost: %v", err)
-		} else if err == nil {
-			failed = false
+	for range r.wake {
+		r.mu.Lock()
+		lines, closed := r.waiting, r.closed
+		r.waiting = nil
+		r.mu.Unlock()
+		if len(lines) > 0 {
+			_, err := out.Write(lines)
+			if err != nil && !failed {
+				log.Errorf("The report of the shadow mode cannot be written, and lines of it are lost: %v", err)
+			}
+			failed = err != nil
+		}
+		if closed {
+			return
 		}
 	}
 }

@@ -156,7 +156,7 @@ func (s *Shadow) Run(ctx context.Context) {
 	select {
 	case <-written:
 	case <-time.After(lastWords):
-		log.Errorf("The report of the shadow mode is not read: its last %d lines are lost", len(s.report.lines))
+		log.Errorf("The report of the shadow mode is not read: its last %d lines are lost", s.report.left())
 	}
 }
 
