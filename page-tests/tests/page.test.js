@@ -261,6 +261,16 @@ test("it fits a phone", async () => {
   await window.close();
 });
 
+test("rows that cannot be read are not shown as live, whatever else is answered", async () => {
+  const window = await open();
+  await isLive(window);
+  await window.page.route("**/api/v1/rows**", (route) => route.abort());
+  await window.shows("#link", "connection lost");
+  await window.page.unroute("**/api/v1/rows**");
+  await window.shows("#link", "live");
+  await window.close((error) => /ERR_FAILED/.test(error));
+});
+
 test("a connection that is lost never leaves anything green", async () => {
   const window = await open();
   await isLive(window);

@@ -93,6 +93,7 @@ export class Check {
     if (this.#name !== name) {
       this.#name = name;
       this.#shown = "";
+      this.#error = "";
       this.#box.replaceChildren(h("h2", { tabindex: "-1" }, foreign(name)), h("p", { class: "muted" }, "Reading…"));
     } else if (Date.now() - this.#read < 1500) {
       return;
@@ -103,8 +104,8 @@ export class Check {
       const detail = await get(`/api/v1/checks/${encodeURIComponent(name)}`);
       if (this.#name !== name) return;
       this.#error = "";
-      // What changes with every probe alone is not worth another drawing while somebody reads or marks a text.
-      const shown = JSON.stringify(detail) + String(this.feed.lostSince);
+      // Drawn when it has changed, and for the ages in it every ten seconds; not while somebody marks a text.
+      const shown = `${JSON.stringify(detail)} ${this.feed.lostSince} ${Math.floor(Date.now() / 10_000)}`;
       if (shown === this.#shown || getSelection()?.type === "Range") return;
       this.#shown = shown;
       this.#draw(detail);

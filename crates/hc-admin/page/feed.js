@@ -51,7 +51,11 @@ export class Feed {
   #isLoading = false;
   /** Whether rows are as old as a connection that was lost. */
   #isOld = true;
+  /** Since when rows cannot be read; 0 while they can. */
+  #unread = 0;
   #behind = 0;
+  /** Where the events were at the answer before. */
+  #before = "";
   /** Streams of events in a row that ended early. */
   #failures = 0;
   #differs = 0;
@@ -92,14 +96,15 @@ export class Feed {
 
   #watch() {
     const since = this.#lastAnswer || this.began;
-    if (Date.now() - since > PATIENCE) this.#lose();
+    const isUnread = this.#unread !== 0 && Date.now() - this.#unread > PATIENCE;
+    if (isUnread || Date.now() - since > PATIENCE) this.#lose();
     this.changed();
   }
 
   #lose() {
     if (this.lostSince !== null) return;
     this.lostSince = Date.now();
-    this.trueAt = this.#lastAnswer;
+    this.trueAt = this.#unread || this.#lastAnswer;
     this.#isOld = true;
     this.#events?.close();
     this.#events = null;
@@ -128,8 +133,10 @@ export class Feed {
     this.model.overview = overview;
     const [epoch, sequence] = parts(overview.position);
     const [knownEpoch, known] = parts(this.#position);
-    // A stream that is open and brings nothing is as bad as none.
-    this.#behind = epoch !== knownEpoch || sequence > known ? this.#behind + 1 : 0;
+    // A stream that is open and brings nothing is as bad as none. One that goes on is always a little behind.
+    const isStill = this.#position === this.#before;
+    this.#before = this.#position;
+    this.#behind = epoch !== knownEpoch || (sequence > known && isStill) ? this.#behind + 1 : 0;
     if (this.#position && (epoch !== knownEpoch || this.#behind > 2)) {
       this.#behind = 0;
       this.#isOld = true;
@@ -179,10 +186,12 @@ export class Feed {
         this.#follow(position);
       }
       this.#isOld = false;
+      this.#unread = 0;
       this.lostSince = null;
     } catch {
-      // The next sign of life, or its absence, says what comes next.
+      // The next sign of life, or its absence, says what comes next. Signs of life alone make nothing true.
       this.#isOld = true;
+      this.#unread ||= Date.now();
     } finally {
       this.#isLoading = false;
       this.changed();
@@ -222,9 +231,9 @@ export class Feed {
       this.#isOld = true;
     });
     events.addEventListener("error", () => {
-      // The browser comes back by itself, but not after an answer that is no stream.
+      // The browser comes back by itself and goes on where it was, but not after an answer that is no stream.
       if (this.#events === events) {
-        this.#isOld = true;
+        if (events.readyState === EventSource.CLOSED) this.#isOld = true;
         this.#failures += 1;
         void this.#status();
       }

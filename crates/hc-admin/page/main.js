@@ -38,6 +38,7 @@ function once(part, state, draw) {
   draw();
 }
 
+let drawings = 0;
 let isDue = false;
 let latest = 0;
 /** With many checks a drawing is some milliseconds of work: not more often than that is seen. */
@@ -46,6 +47,8 @@ const PAUSE = 100;
 /** The model, the connection or the time of day has changed. */
 function changed() {
   if (isDue) return;
+  // Browsers draw nothing in the background, but the title of the tab must say how things are.
+  if (document.hidden) showSummary(model, feed);
   isDue = true;
   setTimeout(() => requestAnimationFrame(frame), Math.max(0, latest + PAUSE - performance.now()));
 }
@@ -100,6 +103,9 @@ function show() {
   if (view !== "heat") drawn.delete("heat");
   if (view !== "checks") drawn.delete("list");
   performance.measure("hc-show", "hc-show");
+  // For the profiler, which wants the latest: a page that stays open for weeks must not keep all.
+  performance.clearMarks("hc-show");
+  if ((drawings += 1) % 1000 === 0) performance.clearMeasures("hc-show");
 }
 
 let askedAt = 0;

@@ -5,7 +5,6 @@
  * @typedef {object} Row
  * @property {string} id
  * @property {string} name the name, or the id of a check without one
- * @property {boolean} named
  * @property {string} target
  * @property {Record<string, string>} labels
  * @property {string} kind
@@ -22,7 +21,6 @@
  * @property {string} reported
  * @property {string} reportedBy
  * @property {string} overrides
- * @property {number} interval milliseconds
  * @property {number[]} samples how long probes took that were seen here, oldest first
  * @property {string} text what a search looks into, in lower case
  * @property {string} sortName
@@ -91,7 +89,6 @@
  * @property {number[]} reported
  * @property {number[]} reported_by
  * @property {number[]} overrides
- * @property {number[]} interval_ms
  */
 
 /** The most samples of one check. */
@@ -177,15 +174,14 @@ export class Model {
       const failure = word(columns.failure[at]);
       const target = columns.target[at] ?? "";
       const kind = word(columns.kind[at]);
-      if (row.name !== name || row.target !== target || row.message !== message || row.failure !== failure || row.kind !== kind) {
-        const values = Object.values(labels).join("\n");
-        row.text = `${name}\n${id}\n${target}\n${kind}\n${message}\n${failure}\n${values}`.toLowerCase();
-      }
+      const isOther = row.name !== name || row.kind !== kind || !isSame(row.labels, labels);
+      const isChanged = isOther || row.target !== target || row.message !== message || row.failure !== failure;
+      // Order, types and groups are of these.
+      if (isOther) this.members += 1;
       if (row.name !== name) {
         this.byName.delete(row.name);
         this.byName.set(name, row);
         row.name = name;
-        row.named = name !== id;
         row.sortName = name.replace(/\d+/g, (digits) => digits.padStart(12, "0"));
       }
       row.target = target;
@@ -199,12 +195,12 @@ export class Model {
       row.max = columns.max_us[at] ?? 0;
       row.message = message;
       row.failure = failure;
+      if (isChanged) row.text = textOf(row);
       row.failedAt = columns.failed_ms[at] ?? null;
       row.held = word(columns.held[at]);
       row.reported = word(columns.reported[at]);
       row.reportedBy = word(columns.reported_by[at]);
       row.overrides = word(columns.overrides[at]);
-      row.interval = columns.interval_ms[at] ?? 0;
       if (!isPart) row.generation = this.generation;
     }
     this.version += 1;
@@ -215,9 +211,11 @@ export class Model {
    * @param {Transition} transition
    */
   change(transition) {
-    if (this.changes.some((known) => known.sequence === transition.sequence)) return;
-    this.changes.unshift(transition);
-    if (this.changes.length > CHANGES) this.changes.pop();
+    // The list may be newer than the rows.
+    if (!this.changes.some((known) => known.sequence === transition.sequence)) {
+      this.changes.unshift(transition);
+      if (this.changes.length > CHANGES) this.changes.pop();
+    }
     const row = this.byId.get(transition.id);
     if (!row) return;
     row.health = transition.to;
@@ -227,6 +225,7 @@ export class Model {
       row.failure = transition.message;
       row.failedAt = row.since;
     }
+    row.text = textOf(row);
     this.version += 1;
   }
 
@@ -254,6 +253,24 @@ export class Model {
 }
 
 /**
+ * What a search looks at.
+ * @param {Row} row
+ */
+function textOf(row) {
+  const values = Object.values(row.labels).join("\n");
+  return `${row.name}\n${row.id}\n${row.target}\n${row.kind}\n${row.message}\n${row.failure}\n${values}`.toLowerCase();
+}
+
+/**
+ * @param {Record<string, string>} one
+ * @param {Record<string, string>} other
+ */
+function isSame(one, other) {
+  const keys = Object.keys(one);
+  return one === other || (keys.length === Object.keys(other).length && keys.every((key) => one[key] === other[key]));
+}
+
+/**
  * @param {string} id
  * @returns {Row}
  */
@@ -261,7 +278,6 @@ function blank(id) {
   return {
     id,
     name: "",
-    named: false,
     target: "",
     labels: {},
     kind: "",
@@ -278,7 +294,6 @@ function blank(id) {
     reported: "",
     reportedBy: "",
     overrides: "",
-    interval: 0,
     samples: [],
     text: "",
     sortName: "",
