@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use prost::Message as _;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -18,6 +18,8 @@ const DELAY: Duration = Duration::from_secs(1);
 /// The pause after a first failure. It doubles with each in a row.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// What a collector may ask for.
+const LONGEST_ASKED: Duration = Duration::from_secs(600);
 
 /// Carries requests to a collector.
 pub trait Transport: Send + Sync + 'static {
@@ -77,18 +79,33 @@ impl<T: Transport> Exporter<T> {
     /// Dropping the future loses the batch that is under way, uncounted.
     pub async fn run(mut self, stop: CancellationToken, grace: Duration) {
         let mut batch: Vec<Span> = Vec::with_capacity(BATCH);
-        while let Some(true) = stop.run_until_cancelled(self.fill(&mut batch)).await {
-            if stop.run_until_cancelled(self.deliver(&mut batch)).await.is_none() {
-                break;
-            }
+        let late = async {
+            stop.cancelled().await;
+            sleep(grace).await;
+        };
+        tokio::select! {
+            () = self.work(&mut batch, &stop) => {}
+            () = late => {}
         }
-        // What a cancelled filling or delivery has left is still in the batch.
-        let _ = timeout(grace, self.drain(&mut batch)).await;
         let mut left = batch.len();
         while self.spans.queue.try_recv().is_ok() {
             left += 1;
         }
         self.dropped(left);
+    }
+
+    /// Sends what comes until `stop`, and then what is queued. A request that is under way at `stop`
+    /// goes on: sent anew, it would give the collector its spans twice.
+    async fn work(&mut self, batch: &mut Vec<Span>, stop: &CancellationToken) {
+        while let Some(true) = stop.run_until_cancelled(self.fill(batch)).await {
+            while let Err(pause) = self.send(batch).await {
+                if stop.run_until_cancelled(sleep(pause)).await.is_none() {
+                    break;
+                }
+            }
+        }
+        // What a cancelled filling or pause has left is still in the batch.
+        self.drain(batch).await;
     }
 
     /// Takes spans until the batch is full or its first one has waited long enough. Says whether
@@ -107,13 +124,6 @@ impl<T: Transport> Exporter<T> {
             }
         }
         true
-    }
-
-    /// Sends the batch until a collector has it or has refused it for good.
-    async fn deliver(&mut self, batch: &mut Vec<Span>) {
-        while let Err(pause) = self.send(batch).await {
-            sleep(pause).await;
-        }
     }
 
     /// Sends the batch and what is queued, and tries nothing twice.
@@ -143,7 +153,7 @@ impl<T: Transport> Exporter<T> {
             Err(error) if error.may_pass_later => {
                 let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.min(8)).min(LONGEST_PAUSE);
                 self.failed(&error.problem);
-                Err(error.retry_after.map_or(doubled, |asked| asked.clamp(FIRST_PAUSE, LONGEST_PAUSE)))
+                Err(error.retry_after.map_or(doubled, |asked| asked.clamp(FIRST_PAUSE, LONGEST_ASKED)))
             }
             Err(error) => {
                 batch.clear();

@@ -19,28 +19,31 @@ fn busy(retry_after: Option<Duration>) -> Answer {
     Err(TransportError { problem: "503".to_owned(), may_pass_later: true, retry_after })
 }
 
-/// Gives these answers, then takes everything.
+/// Gives these answers, then takes everything. It takes its time for each.
 #[derive(Clone, Default)]
-struct Collector(Arc<Mutex<(VecDeque<Answer>, Vec<usize>)>>);
+struct Collector {
+    state: Arc<Mutex<(VecDeque<Answer>, Vec<usize>)>>,
+    delay: Duration,
+}
 
 impl Collector {
     fn answering(answers: impl IntoIterator<Item = Answer>) -> Self {
         let collector = Self::default();
-        collector.0.lock().unwrap().0.extend(answers);
+        collector.state.lock().unwrap().0.extend(answers);
         collector
     }
 
     /// The sizes of the requests that came.
     fn requests(&self) -> Vec<usize> {
-        self.0.lock().unwrap().1.clone()
+        self.state.lock().unwrap().1.clone()
     }
 }
 
 impl Transport for Collector {
     async fn send(&self, request: Vec<u8>) -> Answer {
-        let mut state = self.0.lock().unwrap();
-        state.1.push(request.len());
-        state.0.pop_front().unwrap_or_else(|| Ok(Vec::new()))
+        self.state.lock().unwrap().1.push(request.len());
+        sleep(self.delay).await;
+        self.state.lock().unwrap().0.pop_front().unwrap_or_else(|| Ok(Vec::new()))
     }
 }
 
@@ -74,6 +77,9 @@ fn probes(tracer: &Tracer, ids: impl IntoIterator<Item = u64>) {
     tracer.updates(&updates);
 }
 
+/// What is left at the end has so long.
+const GRACE: Duration = Duration::from_secs(2);
+
 struct Rig {
     tracer: Tracer,
     collector: Collector,
@@ -82,13 +88,17 @@ struct Rig {
 }
 
 #[allow(clippy::disallowed_methods, reason = "the handle is kept")]
-fn rig(answers: impl IntoIterator<Item = Answer>) -> Rig {
+fn rig_of(collector: Collector) -> Rig {
     let (tracer, spans) = queue(Sampling::ratio(1.0), Box::new(|_| None));
-    let (collector, stop) = (Collector::answering(answers), CancellationToken::new());
+    let stop = CancellationToken::new();
     let service = Service { version: "1".into(), host: "h".into() };
     let exporter = Exporter::new(spans, service, collector.clone());
-    let task = tokio::spawn(exporter.run(stop.clone(), Duration::from_secs(2)));
+    let task = tokio::spawn(exporter.run(stop.clone(), GRACE));
     Rig { tracer, collector, stop, task }
+}
+
+fn rig(answers: impl IntoIterator<Item = Answer>) -> Rig {
+    rig_of(Collector::answering(answers))
 }
 
 fn stats(exported: u64, dropped: u64, rejected: u64) -> Stats {
@@ -140,7 +150,7 @@ async fn spans_go_together_and_a_full_batch_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_waits_for_a_collector_that_is_away() {
-    let asked = Duration::from_secs(20);
+    let asked = Duration::from_secs(200);
     let Rig { tracer, collector, stop, task } = rig([busy(None), busy(None), busy(Some(asked))]);
     let begun = Instant::now();
     probes(&tracer, 0..1);
@@ -148,7 +158,7 @@ async fn a_batch_waits_for_a_collector_that_is_away() {
         sleep(Duration::from_millis(10)).await;
     }
     // A second for company, then pauses of 1 s, 2 s, and what it asked for.
-    assert_eq!(begun.elapsed().as_secs(), 1 + 1 + 2 + 20);
+    assert_eq!(begun.elapsed().as_secs(), 1 + 1 + 2 + 200);
     let requests = collector.requests();
     assert!(requests.len() == 4 && requests.iter().all(|size| *size == requests[0]), "{requests:?}");
     stop.cancel();
@@ -184,4 +194,20 @@ async fn at_the_end_the_rest_is_sent_once() {
     stop.cancel();
     task.await.unwrap();
     assert_eq!(tracer.stats(), stats(0, 1000, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_under_way_at_the_end_is_not_sent_anew() {
+    for (delay, expected) in [(GRACE / 2, stats(1, 0, 0)), (GRACE * 2, stats(0, 1, 0))] {
+        let Rig { tracer, collector, stop, task } = rig_of(Collector { delay, ..Collector::default() });
+        probes(&tracer, 0..1);
+        while collector.requests().is_empty() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let begun = Instant::now();
+        stop.cancel();
+        task.await.unwrap();
+        assert_eq!((tracer.stats(), collector.requests().len()), (expected, 1));
+        assert!(begun.elapsed() <= GRACE, "{:?}", begun.elapsed());
+    }
 }

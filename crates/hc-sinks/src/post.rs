@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, Response};
@@ -151,9 +151,8 @@ impl Poster {
 async fn judge(place: &str, response: Response<Incoming>) -> Result<Bytes, SinkError> {
     let status = response.status();
     let retry_after = retry_after(response.headers());
-    // Read, so that the receiver can end its answer; of what is too long, the beginning would do.
-    let body = Limited::new(response.into_body(), ANSWER).collect().await;
-    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+    // Read, so that the receiver can end its answer; of what is too long, the beginning does.
+    let body = beginning(response.into_body()).await;
     if status.is_success() {
         return Ok(body);
     }
@@ -162,6 +161,20 @@ async fn judge(place: &str, response: Response<Incoming>) -> Result<Bytes, SinkE
     let answer = if line.is_empty() { status.to_string() } else { format!("{status}: {line:?}") };
     let status = Some(status.as_u16());
     Err(SinkError::Refused { place: place.to_owned(), status, answer, retry_after })
+}
+
+/// What comes of a body, up to [`ANSWER`] bytes.
+async fn beginning(mut body: Incoming) -> Bytes {
+    let mut taken = Vec::new();
+    while taken.len() < ANSWER
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        if let Ok(piece) = frame.into_data() {
+            let room = ANSWER - taken.len();
+            taken.extend_from_slice(&piece[..piece.len().min(room)]);
+        }
+    }
+    taken.into()
 }
 
 /// `Retry-After` in seconds (RFC 9110 section 10.2.3); a date is not understood.

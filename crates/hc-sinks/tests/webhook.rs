@@ -87,7 +87,9 @@ impl Receiver {
                     Answer::Hang => std::future::pending().await,
                     Answer::Close => return Err(std::io::Error::other("closed on command")),
                 };
-                Ok::<_, std::io::Error>(response.body(Full::new(Bytes::from("words\nmore"))).unwrap())
+                // More than is kept.
+                let body = "words\n".to_owned() + &"more".repeat(4096);
+                Ok::<_, std::io::Error>(response.body(Full::new(Bytes::from(body))).unwrap())
             }
         });
         // An answer that is an error ends the connection, which is what is wanted.
