@@ -76,7 +76,7 @@ impl Reader for Shown {
             "n",
             "1.2.3",
             UNIX_EPOCH,
-            hc_types::Counts { healthy: 249, unhealthy: 1, unknown: 0, held: 0 }.into(),
+            hc_types::Counts { healthy: 249, unhealthy: 1, unknown: 0, held: 0, warned: 0 }.into(),
             readiness,
             Vec::new(),
         )

@@ -109,6 +109,10 @@ pub struct CheckState {
     /// The latest result in words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// What somebody should look at although the latest probe passed, such as a certificate that
+    /// ends soon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// Present while the checker's own machine is in trouble and the health is the last that was
     /// known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -184,6 +188,7 @@ impl CheckState {
                 .map(str::to_owned)
                 .or_else(|| outcome.map(|outcome| spec.text(outcome)))
                 .unwrap_or_default(),
+            warning: warning(status).map(str::to_owned),
             held: status.held.as_deref().map(|held| HeldState {
                 reason: held.fault.label().to_owned(),
                 message: held.fault.to_string(),
@@ -258,6 +263,14 @@ impl CheckState {
     #[must_use]
     pub fn title(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.id)
+    }
+}
+
+/// What somebody should look at although the check is healthy.
+fn warning(status: &Status) -> Option<&str> {
+    match &status.outcome {
+        Some(Outcome::Pass(pass)) if status.health == Health::Healthy => pass.warning(),
+        _ => None,
     }
 }
 

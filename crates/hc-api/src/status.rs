@@ -20,12 +20,16 @@ pub struct Counts {
     /// Those of them, of any health, whose health is held because of trouble on the checker's own
     /// machine.
     pub held: u64,
+    /// Healthy ones that passed with a warning, such as a certificate that ends soon. 0 from older
+    /// servers.
+    #[serde(default)]
+    pub warned: u64,
 }
 
 impl From<hc_types::Counts> for Counts {
     fn from(counts: hc_types::Counts) -> Self {
-        let hc_types::Counts { healthy, unhealthy, unknown, held } = counts;
-        Self { total: healthy + unhealthy + unknown, healthy, unhealthy, unknown, held }
+        let hc_types::Counts { healthy, unhealthy, unknown, held, warned } = counts;
+        Self { total: healthy + unhealthy + unknown, healthy, unhealthy, unknown, held, warned }
     }
 }
 

@@ -13,6 +13,8 @@ pub struct ReloadStats {
     pub wrong: u64,
     /// Readings that lacked descriptors or memory.
     pub short: u64,
+    /// The latest reading that had enough of both found something wrong: the checks of before run on.
+    pub is_wrong: bool,
     /// When the files were last read without fault. The reading at the start counts.
     pub last_success: SystemTime,
 }
@@ -23,7 +25,7 @@ pub(crate) struct Figures(Mutex<ReloadStats>);
 
 impl Figures {
     pub(crate) fn new(now: SystemTime) -> Self {
-        Self(Mutex::new(ReloadStats { applied: 0, wrong: 0, short: 0, last_success: now }))
+        Self(Mutex::new(ReloadStats { applied: 0, wrong: 0, short: 0, is_wrong: false, last_success: now }))
     }
 
     pub(crate) fn get(&self) -> ReloadStats {
@@ -33,10 +35,13 @@ impl Figures {
     pub(crate) fn applied(&self, now: SystemTime) {
         let mut stats = self.lock();
         (stats.applied, stats.last_success) = (stats.applied + 1, now);
+        stats.is_wrong = false;
     }
 
     pub(crate) fn wrong(&self) {
-        self.lock().wrong += 1;
+        let mut stats = self.lock();
+        stats.wrong += 1;
+        stats.is_wrong = true;
     }
 
     pub(crate) fn short(&self) {

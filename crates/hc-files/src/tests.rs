@@ -47,7 +47,7 @@ async fn files_are_read_again_as_a_whole_or_not_at_all() {
     }
 
     let started = reloads.stats();
-    assert_eq!((started.applied, started.wrong, started.short), (0, 1, 0));
+    assert_eq!((started.applied, started.wrong, started.short, started.is_wrong), (0, 1, 0, true));
     write(&path, &[check("b", 2), check("c", 3)]);
     let figures = reloads.clone();
     let asked = tokio::spawn(async move { reloads.reload().await });
@@ -56,7 +56,7 @@ async fn files_are_read_again_as_a_whole_or_not_at_all() {
     proposal.reply.applied(Vec::new());
     assert_eq!(asked.await.unwrap().unwrap(), "1 checks added, 1 removed, 0 changed, 1 as before");
     let stats = figures.stats();
-    assert_eq!((stats.applied, stats.wrong, stats.short), (1, 1, 0));
+    assert_eq!((stats.applied, stats.wrong, stats.short, stats.is_wrong), (1, 1, 0, false));
     assert!(stats.last_success >= started.last_success);
 }
 

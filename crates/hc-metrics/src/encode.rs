@@ -12,7 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::snapshot::{Confined, Histogram, Sandbox, Snapshot, Source};
+use crate::snapshot::{Confined, Guard, Histogram, Sandbox, Snapshot, Snapshots, Source};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HealthLabel {
@@ -73,6 +73,8 @@ impl Snapshot {
         self.source(&mut registry);
         self.inconclusive(&mut registry);
         self.transitions(&mut registry);
+        self.guard(&mut registry);
+        self.snapshots(&mut registry);
         self.overrides(&mut registry);
         self.spans(&mut registry);
         let left_out = ConstGauge::new(whole(self.check_series.left_out));
@@ -87,7 +89,7 @@ impl Snapshot {
 
     fn checks(&self, registry: &mut Registry) {
         let checks = gauges(registry, "checks", "Checks, by health");
-        let Counts { healthy, unhealthy, unknown, held } = self.checks;
+        let Counts { healthy, unhealthy, unknown, held, warned } = self.checks;
         for (health, count) in [("healthy", healthy), ("unhealthy", unhealthy), ("unknown", unknown)] {
             checks.get_or_create(&HealthLabel { health }).set(whole(count));
         }
@@ -96,6 +98,11 @@ impl Snapshot {
             "checks_held",
             "Checks whose health is held because of trouble on this machine",
             held,
+        );
+        registry.register(
+            "checks_warned",
+            "Healthy checks that passed with a warning, such as a certificate that ends soon",
+            ConstGauge::new(whole(warned)),
         );
     }
 
@@ -231,6 +238,11 @@ impl Snapshot {
         for (result, count) in counts {
             results.get_or_create(&ResultLabel { result }).inc_by(count);
         }
+        registry.register(
+            "reload_last_wrong",
+            "1 while the files of checks are wrong, as they were last read: the checks of before run on",
+            ConstGauge::new(i64::from(reloads.is_wrong)),
+        );
         registry.register_with_unit(
             "reload_last_success_timestamp",
             "When the files of checks were last read without fault, also at the start",
@@ -265,6 +277,42 @@ impl Snapshot {
             for (state, one) in all {
                 states.get_or_create(&SandboxLabels { part, state }).set(i64::from(is == one));
             }
+        }
+    }
+
+    fn guard(&self, registry: &mut Registry) {
+        let Some(Guard { alarms, held }) = self.guard else { return };
+        registry.register(
+            "guard_alarms",
+            "Groups in which too many checks failed at once, and have not recovered",
+            ConstGauge::new(whole(alarms)),
+        );
+        registry.register(
+            "guard_held",
+            "Failures that the guard holds, those included that only wait for its window",
+            ConstGauge::new(whole(held)),
+        );
+    }
+
+    fn snapshots(&self, registry: &mut Registry) {
+        let Snapshots { failing, failures, last_success } = self.snapshots;
+        registry.register(
+            "snapshot_failing",
+            "1 while no snapshot of health can be written: health would not survive a restart",
+            ConstGauge::new(i64::from(failing)),
+        );
+        registry.register(
+            "snapshot_failures",
+            "Snapshots of health that could not be written",
+            ConstCounter::new(failures),
+        );
+        if let Some(written) = last_success {
+            registry.register_with_unit(
+                "snapshot_last_success_timestamp",
+                "When a snapshot of health was last written",
+                Unit::Seconds,
+                ConstGauge::new(seconds(written)),
+            );
         }
     }
 

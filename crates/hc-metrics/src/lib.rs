@@ -25,7 +25,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub use checks::{Check, CheckSeries};
-pub use snapshot::{Confined, Histogram, Reloads, Sandbox, Shard, Sink, Snapshot, Source, Spans};
+pub use snapshot::{
+    Confined, Guard, Histogram, Reloads, Sandbox, Shard, Sink, Snapshot, Snapshots, Source, Spans,
+};
 
 use probes::Probes;
 

@@ -40,6 +40,10 @@ pub struct Snapshot {
     /// Failures that are held because a check that theirs depends on is down, or has said nothing
     /// yet.
     pub dependents_held: u64,
+    /// What the guard holds. `None` where it is off.
+    pub guard: Option<Guard>,
+    /// What became of snapshots of health.
+    pub snapshots: Snapshots,
     /// Overrides that stand, by kind.
     pub overrides: Vec<(&'static str, u64)>,
     /// What came of reading the files of checks again. `None` where they come from elsewhere.
@@ -50,6 +54,26 @@ pub struct Snapshot {
     pub check_series: CheckSeries,
     /// Spans of probes for a collector. `None` where none are made.
     pub spans: Option<Spans>,
+}
+
+/// What the guard holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Guard {
+    /// Groups in which too many checks failed at once, and have not recovered.
+    pub alarms: u64,
+    /// Verdicts that are held, those included that only wait for company.
+    pub held: u64,
+}
+
+/// What became of snapshots of health, which a restart needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Snapshots {
+    /// None can be written now: there is no directory, or the latest try failed.
+    pub failing: bool,
+    /// Tries that failed.
+    pub failures: u64,
+    /// When one was last written.
+    pub last_success: Option<SystemTime>,
 }
 
 /// What became of spans of probes.
@@ -72,6 +96,8 @@ pub struct Reloads {
     pub wrong: u64,
     /// Those that lacked descriptors or memory.
     pub short: u64,
+    /// The latest of these found something wrong, leaving out those that lacked something.
+    pub is_wrong: bool,
     /// When the files were last read without fault, also at the start.
     pub last_success: SystemTime,
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use hc_metrics::{
-    Check, CheckSeries, Confined, Format, Histogram, Metrics, Reloads, Sandbox, Shard, Sink, Snapshot,
-    Source, Spans,
+    Check, CheckSeries, Confined, Format, Guard, Histogram, Metrics, Reloads, Sandbox, Shard, Sink, Snapshot,
+    Snapshots, Source, Spans,
 };
 use hc_types::{
     CheckId, CheckSpec, Counts, Evidence, Failure, Health, Held, Incarnation, LocalFault, Metadata,
@@ -42,7 +42,7 @@ fn snapshot() -> Snapshot {
     Snapshot {
         started: Some(at),
         ready: true,
-        checks: Counts { healthy: 2, unhealthy: 1, unknown: 0, held: 1 },
+        checks: Counts { healthy: 2, unhealthy: 1, unknown: 0, held: 1, warned: 2 },
         shards: vec![Shard { checks: 3, in_flight: 1, heartbeat: at }],
         sinks: vec![Sink {
             failing: true,
@@ -56,6 +56,8 @@ fn snapshot() -> Snapshot {
         results: vec![("pass", 5), ("local_ports", 1)],
         transitions: (7, 1),
         dependents_held: 5,
+        guard: Some(Guard { alarms: 2, held: 40 }),
+        snapshots: Snapshots { failing: true, failures: 3, last_success: Some(at) },
         overrides: vec![("force", 2), ("mute", 0)],
         started_probes: 9,
         waiting: 2,
@@ -67,7 +69,7 @@ fn snapshot() -> Snapshot {
         stalls: (2, Duration::from_millis(1500)),
         episodes: vec![("local_ports", 3), ("local_late", 0)],
         held: vec![("local_ports", 6)],
-        reloads: Some(Reloads { applied: 2, wrong: 1, short: 0, last_success: at }),
+        reloads: Some(Reloads { applied: 2, wrong: 1, short: 0, is_wrong: true, last_success: at }),
         sandbox: Sandbox { capabilities: Confined::Full, files: Confined::Partial, syscalls: Confined::None },
         check_series: CheckSeries { checks: vec![named(), check(7, Health::Unknown)], left_out: 4 },
         spans: Some(Spans { exported: 5, dropped: 1, rejected: 0 }),
@@ -130,7 +132,14 @@ fn what_was_counted_is_shown() {
         "hc_transitions_total{to=\"unhealthy\"} 1",
         "hc_checks{health=\"healthy\"} 2",
         "hc_checks_held 1",
+        "hc_checks_warned 2",
         "hc_dependents_held 5",
+        "hc_guard_alarms 2",
+        "hc_guard_held 40",
+        "hc_snapshot_failing 1",
+        "hc_snapshot_failures_total 3",
+        "hc_snapshot_last_success_timestamp_seconds 1700000000.5",
+        "hc_reload_last_wrong 1",
         "hc_overrides{kind=\"force\"} 2",
         "hc_overrides{kind=\"mute\"} 0",
         "hc_shard_heartbeat_timestamp_seconds{shard=\"0\"} 1700000000.5",

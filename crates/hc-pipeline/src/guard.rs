@@ -25,6 +25,10 @@ use crate::recheck::{Decision, Recheck};
 use crate::stage::Stage;
 use crate::{Group, GuardConfig};
 
+mod figures;
+
+pub use figures::GuardFigures;
+
 /// The name of the stage.
 pub(crate) const NAME: &str = "guard";
 
@@ -47,6 +51,7 @@ pub struct Guard {
     alarms: BTreeMap<Group, Alarm>,
     /// Alarms so far.
     begun: u64,
+    figures: Arc<GuardFigures>,
 }
 
 #[derive(Debug)]
@@ -166,11 +171,13 @@ impl Stage for Guard {
         if !failed && (turned || first) {
             self.end_alarms(&groups, now, out);
         }
+        self.show();
     }
 
     fn forget(&mut self, id: CheckId, now: Instant, out: &mut Effects) {
         if let Some(seen) = self.checks.remove(&id) {
             self.remove(id, seen, now, out);
+            self.show();
         }
     }
 
@@ -194,6 +201,7 @@ impl Stage for Guard {
             recheck.begin_round();
             out.probe.extend(recheck.sample());
         }
+        self.show();
     }
 
     fn next_due(&self) -> Option<Instant> {
@@ -215,7 +223,18 @@ impl Guard {
             rechecks: BTreeMap::new(),
             alarms: BTreeMap::new(),
             begun: 0,
+            figures: Arc::default(),
         }
+    }
+
+    /// What it holds now, for whoever wants to show it.
+    #[must_use]
+    pub fn figures(&self) -> Arc<GuardFigures> {
+        Arc::clone(&self.figures)
+    }
+
+    fn show(&self) {
+        self.figures.set(self.alarms.len(), self.held.len());
     }
 
     /// Verdicts that are held now, those included that only wait for company.

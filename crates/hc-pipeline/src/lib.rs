@@ -112,7 +112,7 @@ pub use config::GuardConfig;
 pub use dependencies::Dependencies;
 pub use effects::{Cause, Effects, Event, Over};
 pub use group::{Group, Grouping};
-pub use guard::Guard;
+pub use guard::{Guard, GuardFigures};
 pub use overrides::{
     MAX_OVERRIDES, Names, Overrides, Refused, Standing, WeeklyError, parse_instant, parse_weekly,
 };

@@ -13,7 +13,7 @@ use hc_ipc::{IpcConfig, Listener, PeerConfig, serve};
 use hc_manager::{Manager, ManagerConfig, ManagerTask};
 use hc_metrics::{Metrics, Sandbox};
 use hc_notifier::{NotifierConfig, SharedOutbox};
-use hc_pipeline::{Dependencies, Grouping, Guard, Overrides, Pipeline, PipelineTask, Stage};
+use hc_pipeline::{Dependencies, Grouping, Guard, GuardFigures, Overrides, Pipeline, PipelineTask, Stage};
 use hc_types::{Counts, Override, Paused};
 use hc_view::{Table, View, ViewConfig};
 use listenfd::ListenFd;
@@ -161,7 +161,8 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     let paused = Arc::new(Paused::default());
     let dependencies = Dependencies::new(names.clone(), paused.clone());
     let dependents_held = dependencies.held();
-    let pipeline = Pipeline::new(view.clone(), observers, stages(&guard))
+    let (stages, guard) = stages(&guard);
+    let pipeline = Pipeline::new(view.clone(), observers, stages)
         .with_overrides(overrides_stage(names, paused, overrides))
         .with_first(Box::new(dependencies));
     let pipeline = Arc::new(pipeline);
@@ -192,6 +193,8 @@ pub(crate) async fn run(server: Server) -> Result<()> {
             view: view.clone(),
             pipeline: pipeline.clone(),
             dependents_held,
+            guard,
+            snapshots: snapshots.figures(),
             manager: manager.clone(),
             consumers: consumers.clone(),
             proxy,
@@ -292,7 +295,7 @@ pub(crate) async fn run(server: Server) -> Result<()> {
 
 /// How the checks stand, in the words of `hcctl status`.
 fn status(view: &View) -> String {
-    let Counts { healthy, unhealthy, unknown, held: _ } = view.read(Table::counts);
+    let Counts { healthy, unhealthy, unknown, .. } = view.read(Table::counts);
     let total = healthy + unhealthy + unknown;
     format!("{total} checks: {healthy} healthy, {unhealthy} unhealthy, {unknown} unknown")
 }
@@ -365,11 +368,12 @@ fn overrides_stage(names: Arc<DirectoryNames>, paused: Arc<Paused>, overrides: V
     Overrides::new(names, paused, overrides, SystemTime::now(), std::time::Instant::now())
 }
 
-/// What stands between the overrides and the consumers, the first one first. A new stage is a line
-/// here.
-fn stages(guard: &GuardConfig) -> Vec<Box<dyn Stage>> {
-    let guard = guard_config(guard).map(|config| Box::new(Guard::new(config)) as Box<dyn Stage>);
-    guard.into_iter().collect()
+/// What stands between the overrides and the consumers, the first one first, and what the guard
+/// holds, if there is one. A new stage is a line here.
+fn stages(guard: &GuardConfig) -> (Vec<Box<dyn Stage>>, Option<Arc<GuardFigures>>) {
+    let guard = guard_config(guard).map(Guard::new);
+    let figures = guard.as_ref().map(Guard::figures);
+    (guard.into_iter().map(|guard| Box::new(guard) as Box<dyn Stage>).collect(), figures)
 }
 
 /// `None` while the guard is off.

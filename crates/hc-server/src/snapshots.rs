@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 use std::time::{Duration, SystemTime};
 
@@ -33,6 +33,8 @@ const REST: u32 = 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 const WAITING: usize = 16;
 
+const NO_DIRECTORY: &str = "there is no state directory";
+
 /// How long the last snapshot may take.
 const LAST: Duration = Duration::from_secs(1);
 
@@ -51,11 +53,49 @@ struct Job {
     reply: oneshot::Sender<Result<usize, Problem>>,
 }
 
+/// What became of the snapshots, for whoever wants to show it.
+#[derive(Debug, Default)]
+pub(crate) struct SnapshotFigures(Mutex<Figures>);
+
+/// What became of the snapshots.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Figures {
+    /// Why none can be written now, in words.
+    pub(crate) failing: Option<String>,
+    /// Tries that failed.
+    pub(crate) failures: u64,
+    /// When one was last written.
+    pub(crate) last_success: Option<SystemTime>,
+}
+
+impl SnapshotFigures {
+    pub(crate) fn get(&self) -> Figures {
+        self.lock().clone()
+    }
+
+    fn written(&self, now: SystemTime) {
+        let mut figures = self.lock();
+        (figures.failing, figures.last_success) = (None, Some(now));
+    }
+
+    fn failed(&self, why: &str) {
+        let mut figures = self.lock();
+        figures.failures += 1;
+        figures.failing = Some(why.to_owned());
+    }
+
+    /// Figures are whole at any time.
+    fn lock(&self) -> MutexGuard<'_, Figures> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Snapshots, once their thread runs.
 pub(crate) struct Keeper {
     jobs: Option<mpsc::Sender<Job>>,
     interval: Duration,
     failing: Option<&'static str>,
+    figures: Arc<SnapshotFigures>,
     asked: mpsc::Receiver<Asked>,
     ask: Flush,
     /// Which overrides are on the disk.
@@ -171,7 +211,12 @@ impl Snapshots {
             })
             .transpose()?;
         let (ask, asked) = mpsc::channel(WAITING);
-        Ok(Keeper { jobs, interval, failing: None, asked, ask: Flush(ask), edition: 0 })
+        let figures = SnapshotFigures::default();
+        if jobs.is_none() {
+            figures.lock().failing = Some(NO_DIRECTORY.to_owned());
+        }
+        let figures = Arc::new(figures);
+        Ok(Keeper { jobs, interval, failing: None, figures, asked, ask: Flush(ask), edition: 0 })
     }
 }
 
@@ -179,6 +224,11 @@ impl Keeper {
     /// Has a snapshot written while [`keep`](Self::keep) runs.
     pub(crate) fn flush(&self) -> Flush {
         self.ask.clone()
+    }
+
+    /// What becomes of the snapshots.
+    pub(crate) fn figures(&self) -> Arc<SnapshotFigures> {
+        self.figures.clone()
     }
 
     /// Writes the snapshot soon after a change of state, at once when somebody asks, at least once
@@ -194,7 +244,7 @@ impl Keeper {
         let Some(jobs) = self.jobs.take() else {
             // Whoever asks hears why not.
             while let Some(Some(asked)) = shutdown.run_until_cancelled(self.asked.recv()).await {
-                let _ = asked.send(Err("there is no state directory".to_owned()));
+                let _ = asked.send(Err(NO_DIRECTORY.to_owned()));
             }
             return Ok(());
         };
@@ -262,6 +312,7 @@ impl Keeper {
             Ok(Ok(bytes)) => {
                 debug!(checks = count, bytes, "snapshot written");
                 self.edition = edition;
+                self.figures.written(SystemTime::now());
                 if self.failing.take().is_some() {
                     info!("snapshots are written again");
                 }
@@ -279,7 +330,9 @@ impl Keeper {
                 }
                 // Tried again in an interval, not at once.
                 self.edition = edition;
-                Err(format!("{error}; {remedy}"))
+                let why = format!("{error}; {remedy}");
+                self.figures.failed(&why);
+                Err(why)
             }
             // The thread has ended, which takes a panic.
             Err(_) => {

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use hc_testkit::admin::ask_text;
+use hc_testkit::script::Step;
 use rig::{Rig, backend, check, wait_until};
 use serde_json::json;
 
@@ -112,4 +113,68 @@ fn all_checks_of_seesaw_have_series_where_the_server_says_so() {
     assert_eq!(text.matches("\nhc_check_healthy{").count(), 2);
     assert!(!text.contains("hc_reloads_total"), "nothing is read again");
     assert!(text.contains("\nhc_probe_lateness_seconds_bucket{le=\"+Inf\"}"));
+}
+
+/// What would be wrong later, or holds verdicts now, is seen before anybody needs it.
+#[test]
+fn the_guard_snapshots_and_files_that_are_wrong_are_shown() {
+    let backend = backend();
+    let says = |word: &[u8]| backend.set_steps(vec![Step::Send(word.into())]);
+    says(b"hello");
+    let address = backend.address();
+    // Five checks of one backend.
+    let check = |n| {
+        format!("[[check]]\nname = \"web-{n}\"\ntarget = \"{address}\"\ntcp = {{ receive = \"hello\" }}\n")
+    };
+    let defaults = "[defaults]\ninterval = \"100ms\"\nfall = 1\n";
+    let checks = defaults.to_owned() + &(1..=5).map(check).collect::<String>();
+    let rig = Rig::start(|dir| {
+        fs::write(dir.join("checks.toml"), &checks).unwrap();
+        // Held for as long as the sample goes on.
+        let guard = "[guard]\nenabled = true\nwindow = \"100ms\"\nrounds = 100000\nround_pause = \"50ms\"\nmax_hold = \"1h\"\n";
+        config(dir, "") + guard
+    });
+    let metrics = || rig.get("/metrics");
+    let shows = |lines: &[&str]| {
+        wait_until(&lines.join(", "), || {
+            let text = metrics();
+            lines.iter().all(|line| has(&text, line))
+        });
+        is_well_formed(&metrics());
+    };
+    wait_until("ready", || rig.log().contains(" ready "));
+    let warns = |word: &str| wait_until(word, || rig.get("/readyz").contains(word));
+    shows(&[
+        "hc_checks{health=\"healthy\"} 5",
+        "hc_guard_alarms 0",
+        "hc_guard_held 0",
+        "hc_snapshot_failing 0",
+        "hc_snapshot_failures_total 0",
+        "hc_reload_last_wrong 0",
+        "hc_checks_warned 0",
+    ]);
+    wait_until("a snapshot", || metrics().contains("\nhc_snapshot_last_success_timestamp_seconds 1"));
+    assert!(!rig.get("/readyz").contains("warning"), "{}", rig.get("/readyz"));
+
+    says(b"sorry");
+    shows(&["hc_guard_alarms 1", "hc_guard_held 5"]);
+    warns("alarms of the guard: 1, failures that it holds: 5");
+    says(b"hello");
+    shows(&["hc_guard_alarms 0", "hc_guard_held 0"]);
+
+    fs::rename(rig.path("state"), rig.path("old")).unwrap();
+    shows(&["hc_snapshot_failing 1"]);
+    warns("health would not survive a restart: ");
+    fs::rename(rig.path("old"), rig.path("state")).unwrap();
+    shows(&["hc_snapshot_failing 0"]);
+    assert!(!has(&metrics(), "hc_snapshot_failures_total 0"));
+
+    let reload = || ask_text(&rig.path("hc-admin.sock"), "POST /api/v1/reload", "").0;
+    fs::write(rig.path("checks.toml"), "[[check]]\nnam = 1\n").unwrap();
+    assert_eq!(reload(), 409);
+    shows(&["hc_reload_last_wrong 1"]);
+    warns("the files of checks are wrong");
+    fs::write(rig.path("checks.toml"), &checks).unwrap();
+    assert_eq!(reload(), 200);
+    shows(&["hc_reload_last_wrong 0"]);
 }

@@ -65,6 +65,8 @@ pub struct Counts {
     pub unknown: u64,
     /// Those of them, of any health, whose health is held because of a local fault.
     pub held: u64,
+    /// Healthy ones that passed with a warning, such as a certificate that ends soon.
+    pub warned: u64,
 }
 
 /// Why a check keeps its state although it is not known whether it is still true.

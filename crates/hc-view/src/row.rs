@@ -88,6 +88,12 @@ impl Row {
         self.aside.as_ref().is_some_and(|aside| aside.held.is_some())
     }
 
+    /// Whether it is healthy, and its latest probe passed with a warning.
+    pub(crate) fn is_warned(&self) -> bool {
+        let Some(Outcome::Pass(pass)) = &self.outcome else { return false };
+        self.health == Health::Healthy && pass.warning().is_some()
+    }
+
     /// What consumers get.
     pub(crate) fn reported(&self) -> Option<Status> {
         if !self.is_reported {

@@ -63,6 +63,7 @@ impl Sums {
         };
         *of_health = step(*of_health, 1);
         counts.held = step(counts.held, row.is_held().into());
+        counts.warned = step(counts.warned, row.is_warned().into());
         *answers = step(*answers, row.answer_length());
     }
 

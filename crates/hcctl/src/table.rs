@@ -54,6 +54,9 @@ pub(crate) fn checks(checks: &[CheckState], now: SystemTime) -> String {
     if counts.held > 0 {
         let _ = write!(text, "; {} held because of this machine", counts.held);
     }
+    if counts.warned > 0 {
+        let _ = write!(text, "; {} with a warning", counts.warned);
+    }
     text.push('\n');
     text
 }
@@ -66,6 +69,9 @@ fn health(check: &CheckState) -> String {
     words.extend(others.and_then(|reported| Some(format!("{}: {}", reported.by, reported.health?))));
     if check.held.is_some() {
         words.push("held".to_owned());
+    }
+    if check.warning.is_some() {
+        words.push("warning".to_owned());
     }
     match words.is_empty() {
         true => check.health.to_string(),
@@ -102,8 +108,9 @@ pub(crate) fn overrides(overrides: &[OverrideState]) -> String {
 fn count(checks: &[CheckState]) -> Counts {
     let of = |health| checks.iter().filter(|check| check.health == health).count() as u64;
     let held = checks.iter().filter(|check| check.held.is_some()).count() as u64;
+    let warned = checks.iter().filter(|check| check.warning.is_some()).count() as u64;
     let (healthy, unhealthy) = (of(Health::Healthy), of(Health::Unhealthy));
-    hc_types::Counts { healthy, unhealthy, unknown: of(Health::Unknown), held }.into()
+    hc_types::Counts { healthy, unhealthy, unknown: of(Health::Unknown), held, warned }.into()
 }
 
 fn align<const N: usize>(rows: &[[String; N]]) -> String {

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use clap::CommandFactory as _;
 use hc_metrics::{
-    Check, CheckSeries, Format, Histogram, Metrics, Reloads, Sandbox, Shard, Sink, Snapshot, Source, Spans,
+    Check, CheckSeries, Format, Guard, Histogram, Metrics, Reloads, Sandbox, Shard, Sink, Snapshot,
+    Snapshots, Source, Spans,
 };
 use hc_server::cli::Cli;
 use hc_types::{CheckId, CheckSpec, Health, Metadata, ProbeSpec, Progress, Status, Target, Timing};
@@ -135,6 +136,8 @@ fn snapshot() -> Snapshot {
         transitions: (1, 1),
         overrides: vec![("force", 1)],
         dependents_held: 1,
+        guard: Some(Guard::default()),
+        snapshots: Snapshots { last_success: Some(now), ..Snapshots::default() },
         started_probes: 1,
         waiting: 1,
         lateness: Histogram {
@@ -145,7 +148,7 @@ fn snapshot() -> Snapshot {
         stalls: (1, Duration::from_secs(1)),
         episodes: vec![("local_descriptors", 1)],
         held: vec![("local_descriptors", 1)],
-        reloads: Some(Reloads { applied: 1, wrong: 1, short: 1, last_success: now }),
+        reloads: Some(Reloads { applied: 1, wrong: 1, short: 1, is_wrong: false, last_success: now }),
         sandbox: Sandbox::default(),
         check_series: CheckSeries { checks: vec![check(now)], left_out: 1 },
         spans: Some(Spans::default()),

@@ -14,7 +14,7 @@ use hc_files::{ReloadError, ReloadStats, Reloads};
 use hc_ipc::IpcHandle;
 use hc_manager::Manager;
 use hc_metrics::{Format, Metrics, Sandbox, Source};
-use hc_pipeline::{Pipeline, Standings};
+use hc_pipeline::{GuardFigures, Pipeline, Standings};
 use hc_sources::Directory;
 use hc_types::{CheckId, Status};
 use hc_view::{CheckView, Cursor, Reported, Table, View};
@@ -23,6 +23,7 @@ use tokio::time::sleep;
 use crate::changes::{override_event, override_state};
 use crate::config::MetricsConfig;
 use crate::server::{Consumer, Consumers};
+use crate::snapshots::SnapshotFigures;
 use crate::traces::SpanFigures;
 
 /// How often a reader of events looks for more.
@@ -108,6 +109,9 @@ pub(crate) struct ViewReader {
     pub(crate) pipeline: Arc<Pipeline>,
     /// Failures that are held because of a gateway.
     pub(crate) dependents_held: Arc<AtomicUsize>,
+    /// What the guard holds. `None` while it is off.
+    pub(crate) guard: Option<Arc<GuardFigures>>,
+    pub(crate) snapshots: Arc<SnapshotFigures>,
     pub(crate) manager: Manager,
     pub(crate) consumers: Consumers,
     /// Whether hc-proxy is connected, of a server that has a socket for it.
@@ -200,6 +204,22 @@ impl ViewReader {
     }
 }
 
+impl ViewReader {
+    /// What is wrong and keeps it from no work so far.
+    fn weaknesses(&self) -> Vec<String> {
+        let alarms = self.guard.as_ref().map_or(0, |guard| guard.alarms());
+        let guard = (alarms > 0).then(|| {
+            let held = self.guard.as_ref().map_or(0, |guard| guard.held());
+            format!("too many checks failed at once: alarms of the guard: {alarms}, failures that it holds: {held}")
+        });
+        let snapshots = self.snapshots.get().failing;
+        let snapshots = snapshots.map(|why| format!("health would not survive a restart: {why}"));
+        let files = self.sources.reload_stats().filter(|stats| stats.is_wrong);
+        let files = files.map(|_| "the files of checks are wrong: the checks of before run on".to_owned());
+        guard.into_iter().chain(snapshots).chain(files).collect()
+    }
+}
+
 impl Reader for ViewReader {
     fn readiness(&self) -> Readiness {
         let mut reasons = Vec::new();
@@ -210,7 +230,7 @@ impl Reader for ViewReader {
             reasons.push("hc-proxy is not connected: nobody hears of changes".to_owned());
         }
         reasons.extend(self.own_trouble());
-        let mut warnings = Vec::new();
+        let mut warnings = self.weaknesses();
         for Consumer { name, outbox, required } in self.consumers.iter() {
             let queue = outbox.stats();
             if queue.failures_in_a_row > 0 {

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use hc_admin::Reader as _;
 use hc_api::OverrideKind;
 use hc_manager::Lateness;
-use hc_metrics::{Check, CheckSeries, Histogram, Reloads, Shard, Sink, Snapshot};
+use hc_metrics::{Check, CheckSeries, Guard, Histogram, Reloads, Shard, Sink, Snapshot, Snapshots};
 use hc_pipeline::{Standing, Standings};
 use hc_types::{CheckId, Metadata};
 use hc_view::{CheckView, Cursor, Page, Table};
@@ -47,9 +47,10 @@ impl ViewReader {
             applied: stats.applied,
             wrong: stats.wrong,
             short: stats.short,
+            is_wrong: stats.is_wrong,
             last_success: stats.last_success,
         });
-        let stats = self.manager.stats();
+        let (stats, snapshots) = (self.manager.stats(), self.snapshots.get());
         let held = stats.held().into_iter().map(|(label, checks)| (label, number(checks))).collect();
         Snapshot {
             started: Some(self.started),
@@ -67,6 +68,15 @@ impl ViewReader {
             held,
             transitions,
             dependents_held: number(self.dependents_held.load(Ordering::Relaxed)),
+            guard: self
+                .guard
+                .as_ref()
+                .map(|guard| Guard { alarms: number(guard.alarms()), held: number(guard.held()) }),
+            snapshots: Snapshots {
+                failing: snapshots.failing.is_some(),
+                failures: snapshots.failures,
+                last_success: snapshots.last_success,
+            },
             overrides: overrides_by_kind(&self.pipeline.overrides()),
             reloads,
             sandbox: self.sandbox,

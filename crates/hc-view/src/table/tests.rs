@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use hc_types::{
-    Evidence, Failure, Held, LocalFault, Operator, Outcome, Override, ProbeSpec, Progress, Ruling, Seen,
-    Subject, Target, Timing,
+    Evidence, Failure, Held, LocalFault, Operator, Outcome, Override, Pass, ProbeSpec, Progress, Ruling,
+    Seen, Subject, Target, Timing,
 };
 
 use super::*;
@@ -239,6 +239,10 @@ fn the_counts_are_those_of_the_rows() {
                 new.status.held = Some(Box::new(Held { fault: LocalFault::Ports, since: wall(at) }));
                 table.record(new);
             }
+            5 => {
+                new.status.outcome = Some(Outcome::Pass(Pass::Plain.warned(Some("soon".into()))));
+                table.record(new);
+            }
             4 => _ = table.report(CheckId(id), FIRST, new.status, true, "guard"),
             _ => _ = table.record(new),
         }
@@ -250,13 +254,16 @@ fn the_counts_are_those_of_the_rows() {
                 Health::Unknown => walked.unknown += 1,
             }
             walked.held += u64::from(check.status.held.is_some());
+            let is_warned =
+                matches!(&check.status.outcome, Some(Outcome::Pass(pass)) if pass.warning().is_some());
+            walked.warned += u64::from(is_warned && check.status.health == Health::Healthy);
         }
         assert_eq!(table.counts(), walked, "after step {step}");
         (seen.healthy, seen.unhealthy) =
             (seen.healthy.max(walked.healthy), seen.unhealthy.max(walked.unhealthy));
-        seen.held = seen.held.max(walked.held);
+        (seen.held, seen.warned) = (seen.held.max(walked.held), seen.warned.max(walked.warned));
     }
-    assert!(seen.healthy > 1 && seen.unhealthy > 1 && seen.held > 1, "{seen:?}");
+    assert!(seen.healthy > 1 && seen.unhealthy > 1 && seen.held > 1 && seen.warned > 1, "{seen:?}");
 }
 
 #[test]

@@ -58,6 +58,8 @@ impl Rig {
         self.passed.extend(out.pass);
         self.probed.extend(out.probe.into_iter().map(|id| id.0));
         self.events.extend(out.events);
+        let (figures, guard) = (self.guard.figures(), &self.guard);
+        assert_eq!((figures.alarms(), figures.held()), (guard.alarms().count(), guard.held()));
     }
 
     pub(super) fn begin(&mut self, id: u64, life: u64) {
