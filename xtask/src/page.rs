@@ -1,6 +1,7 @@
 //! `cargo xtask page`: the types of the page's scripts, and the page in a real Chromium in front of
 //! a real hc-server.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -31,14 +32,8 @@ pub(crate) fn test(workspace: &Workspace) -> Result<Tally> {
 /// Checks the types, builds the programs and runs the tests whose name matches `filter`.
 /// Screenshots are left in `page-screenshots` of the target directory.
 fn run(workspace: &Workspace, filter: Option<&str>) -> Result<Tally> {
-    let directory = workspace.root().join("page-tests");
-    let lock = directory.join("package-lock.json");
-    let installed = directory.join("node_modules/.package-lock.json");
-    let modified = |path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-    // The tests are started far more often than the lock file changes.
-    if modified(&installed) < modified(&lock) || !installed.exists() {
-        command::run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&directory))?;
-    }
+    prepare(workspace)?;
+    let directory = directory(workspace);
     command::run(Command::new("npm").args(["run", "--silent", "types"]).current_dir(&directory))?;
     build::rust(workspace, Profile::Dev)?;
     let mut node = Command::new("node");
@@ -47,4 +42,22 @@ fn run(workspace: &Workspace, filter: Option<&str>) -> Result<Tally> {
     // Without names node runs every file that is called *.test.js.
     node.current_dir(&directory).env("HC_BIN", workspace.bin());
     tally::node_tests(node.env("HC_SCREENSHOTS", workspace.target().join("page-screenshots")))
+}
+
+/// Where the tests and what they need are.
+pub(crate) fn directory(workspace: &Workspace) -> PathBuf {
+    workspace.root().join("page-tests")
+}
+
+/// Installs what drives the browser, unless it is there.
+pub(crate) fn prepare(workspace: &Workspace) -> Result<()> {
+    let directory = directory(workspace);
+    let lock = directory.join("package-lock.json");
+    let installed = directory.join("node_modules/.package-lock.json");
+    let modified = |path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    // The tests are started far more often than the lock file changes.
+    if modified(&installed) < modified(&lock) || !installed.exists() {
+        command::run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&directory))?;
+    }
+    Ok(())
 }

@@ -92,8 +92,8 @@ const STEPS: &[Step] = &[
     step(
         "e2e",
         "dist",
-        "the packages install, upgrade and purge while checks run",
-        dist::NEEDS,
+        "the packages from installation to purge, on the page and behind Seesaw's engine",
+        dist::WALK_NEEDS,
         Check(dist::quick),
     ),
     step(

@@ -1,20 +1,19 @@
-//! The packages in a clean root of Debian: installed, upgraded, removed, installed again and
-//! purged, while checks run.
+//! A clean root of Debian in namespaces of its own, with the packages and those of a version before
+//! beside it, for [`super::walk`].
 
 use std::ffi::OsString;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::systemctl::{in_root, wait};
+use super::walk::{self, Machine};
 use super::{Made, files};
 use crate::command;
 use crate::integration::{namespace_words, our_program};
 use crate::workspace::Workspace;
+use crate::{build, page};
 
 /// The command by which we run ourselves again inside the namespaces. Not for people.
 pub(crate) const INSIDE: &str = "dist-inside";
@@ -25,6 +24,8 @@ const BEFORE: &str = "0.0.9";
 
 /// Tries the packages out.
 pub(super) fn packages(workspace: &Workspace, made: &Made) -> Result<()> {
+    page::prepare(workspace)?;
+    build::seesaw_programs(workspace)?;
     let work = workspace.target().join("dist");
     let before = work.join("before");
     super::remove(&before)?;
@@ -47,11 +48,14 @@ pub(super) fn packages(workspace: &Workspace, made: &Made) -> Result<()> {
     let words = namespace_words()?;
     let mut inside = Command::new(&words[0]);
     inside.args(&words[1..]).args(["unshare", "--pid", "--fork", "--kill-child"]);
-    command::run(inside.arg(&us).arg(INSIDE).arg(root.path()))
+    let shots = workspace.target().join("walk-screenshots");
+    super::remove(&shots)?;
+    let places = [root.path(), &workspace.bin(), &page::directory(workspace), &shots];
+    command::run(inside.arg(&us).arg(INSIDE).args(places))
 }
 
 /// Whether a file is a package that people install.
-fn is_package(name: &str) -> bool {
+pub(super) fn is_package(name: &str) -> bool {
     name.ends_with(".deb") && !name.contains("-dbgsym")
 }
 
@@ -122,206 +126,16 @@ fn depends(package: &Path) -> Result<Vec<String>> {
 
 /// Runs inside the namespaces, as their first process.
 pub(crate) fn inside(args: &[OsString]) -> Result<()> {
-    let [root] = args else { bail!("{INSIDE} is for `cargo xtask dist --check`") };
+    let [root, bin, page_tests, shots] = args else { bail!("{INSIDE} is for `cargo xtask dist --check`") };
     ensure!(std::process::id() == 1, "{INSIDE} is for a private namespace of processes");
     let root = Path::new(root);
     for (kind, place) in [("proc", "proc"), ("tmpfs", "run")] {
         command::output(Command::new("mount").args(["-t", kind, kind]).arg(root.join(place)))?;
     }
     command::output(Command::new("mount").args(["--rbind", "/dev"]).arg(root.join("dev")))?;
+    // The browser looks for its own processes.
+    command::output(Command::new("mount").args(["-t", "proc", "proc", "/proc"]))?;
     // That is how scripts of packages find out that systemd runs.
     fs::create_dir_all(root.join("run/systemd/system"))?;
-    let test = Test { root, backends: [backend()?, backend()?], dead: dead()? };
-    test.install()?;
-    test.upgrade()?;
-    test.remove_and_install_again()?;
-    test.purge()
-}
-
-/// A backend that is well.
-fn backend() -> Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let address = listener.local_addr()?;
-    thread::spawn(move || listener.incoming().for_each(drop));
-    Ok(address)
-}
-
-/// An address at which nobody listens.
-fn dead() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
-}
-
-struct Test<'a> {
-    root: &'a Path,
-    backends: [SocketAddr; 2],
-    dead: SocketAddr,
-}
-
-impl Test<'_> {
-    fn run(&self, words: &[&str]) -> Result<String> {
-        in_root(self.root, words)
-    }
-
-    fn dpkg(&self, what: &str, from: &str) -> Result<()> {
-        println!("dpkg {what} of {from}");
-        let mut words =
-            vec!["dpkg".to_owned(), what.to_owned(), "--force-confdef".into(), "--force-confold".into()];
-        if from == "packages" {
-            words.extend(["hc-proxy", "hc-server", "hcctl"].map(str::to_owned));
-        } else {
-            let names = files(&self.root.join(from))?.into_keys();
-            words.extend(names.filter(|name| is_package(name)).map(|name| format!("/{from}/{name}")));
-        }
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let said = self.run(&words).map_err(|error| anyhow::anyhow!("{error:#}\n{}", self.log()))?;
-        ensure!(!said.contains("error"), "dpkg said: {said}");
-        Ok(())
-    }
-
-    fn read(&self, file: &str) -> Result<String> {
-        fs::read_to_string(self.root.join(file)).with_context(|| file.to_owned())
-    }
-
-    fn exists(&self, file: &str) -> bool {
-        let path = self.root.join(file);
-        path.exists() || path.is_symlink()
-    }
-
-    fn log(&self) -> String {
-        self.read("run/stand-in/hc-server.service.log").unwrap_or_default()
-    }
-
-    /// The process of hc-server.
-    fn server(&self) -> Option<String> {
-        let pid = self.read("run/stand-in/hc-server.service.pid").ok()?;
-        // Of its root, where the processes of our namespace are; ours are those of the machine.
-        let name = self.read(&format!("proc/{pid}/comm"));
-        name.is_ok_and(|name| name.trim() == "hc-server").then_some(pid)
-    }
-
-    fn is_enabled(&self, unit: &str) -> bool {
-        self.exists(&format!("etc/systemd/system/multi-user.target.wants/{unit}"))
-    }
-
-    /// Waits until two backends are up and one is down.
-    fn health_is_right(&self) -> Result<()> {
-        let mut last = String::new();
-        let right = || {
-            // Its exit status says that something is down, which is right.
-            let said = self.run(&["sh", "-c", "hcctl status 2>&1 || true"]);
-            last = said.unwrap_or_else(|error| error.to_string());
-            last.contains("3 checks: 2 healthy, 1 unhealthy, 0 unknown")
-        };
-        wait("two backends are up and one is down", right).with_context(|| format!("{last}\n{}", self.log()))
-    }
-
-    /// What the sink was told; the healthy checks must never be among those that fail.
-    fn sink_heard_no_false_verdict(&self) -> Result<()> {
-        let told = || self.read("var/lib/seesaw-hc/changes.log").unwrap_or_default();
-        let heard = || ["web/a", "web/b", "web/dead"].iter().all(|name| told().contains(name));
-        wait("the sink hears of all checks", heard).with_context(told)?;
-        let told = told();
-        for line in told.lines() {
-            ensure!(!line.contains("unhealthy") || line.contains("web/dead"), "a false verdict: {line}");
-        }
-        Ok(())
-    }
-
-    fn install(&self) -> Result<()> {
-        self.dpkg("--install", "before")?;
-        self.server().with_context(|| format!("hc-server was not started\n{}", self.log()))?;
-        ensure!(self.is_enabled("hc-server.service"), "hc-server is not enabled");
-        ensure!(
-            !self.is_enabled("hc-proxy.service"),
-            "hc-proxy is enabled, beside seesaw_healthcheck perhaps"
-        );
-        ensure!(
-            !self.exists("run/stand-in/hc-proxy.service.pid"),
-            "hc-proxy was started, beside seesaw_healthcheck perhaps"
-        );
-        let owner = self.run(&["stat", "-c", "%U:%G %a", "/var/lib/seesaw-hc"])?;
-        ensure!(owner.trim() == "seesaw-hc:seesaw-hc 750", "the state directory: {owner}");
-        self.run(&["hc-server", "--check-config"])?;
-        for page in ["man8/hc-server.8.gz", "man8/hc-proxy.8.gz", "man1/hcctl.1.gz"] {
-            ensure!(self.exists(&format!("usr/share/man/{page}")), "there is no {page}");
-        }
-
-        let [a, b] = self.backends;
-        let checks = format!(
-            "[defaults]\ninterval = \"200ms\"\ntimeout = \"100ms\"\nretries = 1\n\n[[check]]\nname = \"web\"\ntcp = {{}}\n\
-             target = [{{ address = \"{a}\", name = \"a\" }}, {{ address = \"{b}\", name = \"b\" }}, {{ address = \"{}\", name = \"dead\" }}]\n",
-            self.dead
-        );
-        fs::write(self.root.join("etc/seesaw/checks.toml"), checks)?;
-        let settings = self.read("etc/seesaw/hc-server.toml")?
-            + "[source]\nkind = \"file\"\nfiles = [\"/etc/seesaw/checks.toml\"]\n\n\
-               [[sink]]\nname = \"changes\"\nkind = \"log\"\npath = \"/var/lib/seesaw-hc/changes.log\"\n";
-        fs::write(self.root.join("etc/seesaw/hc-server.toml"), settings)?;
-        self.run(&["systemctl", "restart", "hc-server.service"]).with_context(|| self.log())?;
-        self.health_is_right()?;
-        self.run(&["systemctl", "start", "hc-proxy.service"]).with_context(|| "hc-proxy does not start")?;
-        self.sink_heard_no_false_verdict()
-    }
-
-    fn upgrade(&self) -> Result<()> {
-        let (server, proxy) = (self.server(), self.read("run/stand-in/hc-proxy.service.pid")?);
-        ensure!(
-            self.read("etc/default/hc-server")?.contains("version before"),
-            "the version before has no file of its own"
-        );
-        self.dpkg("--install", "now")?;
-        ensure!(self.server().is_some_and(|pid| Some(pid) != server), "hc-server was not restarted");
-        ensure!(self.read("run/stand-in/hc-proxy.service.pid")? != proxy, "hc-proxy was not restarted");
-        ensure!(
-            !self.read("etc/default/hc-server")?.contains("version before"),
-            "a file that nobody has changed is old"
-        );
-        ensure!(
-            self.read("etc/seesaw/hc-server.toml")?.contains("checks.toml"),
-            "settings of the operator are lost"
-        );
-        ensure!(
-            self.log().contains("health of the last run is remembered"),
-            "health is lost\n{}",
-            self.log()
-        );
-        self.health_is_right()?;
-        self.sink_heard_no_false_verdict()
-    }
-
-    fn remove_and_install_again(&self) -> Result<()> {
-        self.dpkg("--remove", "packages")?;
-        ensure!(self.server().is_none(), "hc-server runs on");
-        ensure!(!self.exists("usr/sbin/hc-server"), "hc-server is there still");
-        for kept in
-            ["etc/seesaw/hc-server.toml", "etc/default/hc-server", "var/lib/seesaw-hc/health.snapshot"]
-        {
-            ensure!(self.exists(kept), "{kept} is gone, and was only removed with the package, not purged");
-        }
-        self.dpkg("--install", "now")?;
-        self.health_is_right()?;
-        self.sink_heard_no_false_verdict()
-    }
-
-    fn purge(&self) -> Result<()> {
-        self.dpkg("--purge", "packages")?;
-        ensure!(self.server().is_none(), "hc-server runs on");
-        for gone in [
-            "etc/seesaw/hc-server.toml",
-            "etc/default/hc-server",
-            "etc/default/hc-proxy",
-            "var/lib/seesaw-hc",
-            "etc/systemd/system/multi-user.target.wants/hc-server.service",
-            "usr/share/doc/hc-server",
-        ] {
-            ensure!(!self.exists(gone), "{gone} is left after a purge");
-        }
-        ensure!(self.exists("etc/seesaw/checks.toml"), "a file of the operator is gone");
-        ensure!(self.read("etc/passwd")?.contains("\nseesaw-hc:"), "the user is gone");
-        let left = self.run(&["sh", "-c", "dpkg-query -W 'hc*' 2>/dev/null || true"])?;
-        ensure!(left.trim().is_empty(), "dpkg knows of {left}");
-        self.dpkg("--install", "now")?;
-        self.server().with_context(|| format!("hc-server was not started after a purge\n{}", self.log()))?;
-        self.dpkg("--purge", "packages")
-    }
+    walk::walk(&Machine { root, bin: bin.as_ref(), page_tests: page_tests.as_ref(), shots: shots.as_ref() })
 }

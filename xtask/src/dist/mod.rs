@@ -10,6 +10,7 @@ mod debian;
 mod programs;
 mod sbom;
 mod systemctl;
+mod walk;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,13 +33,18 @@ pub(crate) use self::systemctl::{is_systemctl, stand_in};
 /// What the packages and their test need.
 pub(crate) const NEEDS: &[Need] = &[Need::Rust, Need::Go, Need::Dist];
 
+/// What the walk needs beside that: a browser, real servers, and Seesaw's engine.
+pub(crate) const WALK_NEEDS: &[Need] =
+    &[Need::Rust, Need::Go, Need::Dist, Need::Browser, Need::Servers, Need::Cgo];
+
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// How much the compiler optimises. `dev` takes the programs that are built anyway, for tests
     /// of the packages.
     #[arg(long, value_enum, default_value = "release")]
     profile: Build,
-    /// Install, upgrade, remove and purge the packages in a clean root, with checks that run (root)
+    /// Walk with the packages through a clean root, from their installation to their purge, the page
+    /// open in a browser; then the same behind Seesaw's engine (root)
     #[arg(long)]
     check: bool,
     /// Build the committed state twice, in two directories, and compare every byte
@@ -59,7 +65,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     if options.check {
         crate::need_root("dist --check")?;
     }
-    setup::ensure(&workspace, NEEDS)?;
+    setup::ensure(&workspace, if options.check { WALK_NEEDS } else { NEEDS })?;
     let profile = match options.profile {
         Build::Dev => Profile::Dev,
         Build::Release => Profile::Release,

@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::os::unix::fs::{chown, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt as _;
@@ -17,12 +16,12 @@ use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::command;
 
-/// What it was asked, a line a call, and the process ids of what runs.
+/// The process ids of what runs, and what it writes.
 const RUN: &str = "/run/stand-in";
 
 /// How long a start and a stop may take.
@@ -37,10 +36,10 @@ pub(crate) fn is_systemctl(program: Option<OsString>) -> bool {
 pub(crate) fn stand_in(args: impl Iterator<Item = String>) -> ExitCode {
     let args: Vec<String> = args.collect();
     let words: Vec<&str> = args.iter().map(String::as_str).filter(|arg| !arg.starts_with('-')).collect();
-    let done = log(&args).and_then(|()| match words.split_first() {
+    let done = match words.split_first() {
         Some((verb, units)) => run(verb, units),
-        None => bail!("no command"),
-    });
+        None => Err(anyhow!("no command")),
+    };
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(3),
@@ -49,12 +48,6 @@ pub(crate) fn stand_in(args: impl Iterator<Item = String>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn log(args: &[String]) -> Result<()> {
-    fs::create_dir_all(RUN)?;
-    let mut calls = File::options().create(true).append(true).open(format!("{RUN}/calls"))?;
-    Ok(writeln!(calls, "{}", args.join(" "))?)
 }
 
 /// Does it for each unit. `false` is a question that was answered with no.
@@ -147,6 +140,7 @@ fn start(unit: &str) -> Result<()> {
             chown(&directory, Some(owner.0), Some(owner.1))?;
         }
     }
+    fs::create_dir_all(RUN)?;
     let notify = Path::new(RUN).join(format!("{unit}.notify"));
     let _ = fs::remove_file(&notify);
     let socket = UnixDatagram::bind(&notify).context("cannot make the socket of notifications")?;
@@ -156,7 +150,11 @@ fn start(unit: &str) -> Result<()> {
     let environment = service.environment()?;
     let log = File::options().create(true).append(true).open(format!("{RUN}/{unit}.log"))?;
     let mut setpriv = Command::new("setpriv");
-    setpriv.arg("--reuid").arg(user).arg("--regid").arg(group).args(["--init-groups", "--no-new-privs"]);
+    setpriv.arg("--reuid").arg(user).arg("--regid").arg(group).arg("--no-new-privs");
+    match service.all("SupplementaryGroups") {
+        [] => setpriv.arg("--init-groups"),
+        groups => setpriv.arg("--groups").arg(groups.join(",")),
+    };
     let capabilities = service.capabilities();
     setpriv.arg(format!("--bounding-set={capabilities}")).arg(format!("--inh-caps={capabilities}"));
     setpriv.arg(format!("--ambient-caps={capabilities}")).arg("--");
