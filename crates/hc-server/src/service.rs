@@ -217,10 +217,11 @@ fn watch(manager: &ServiceManager, pulse: &Pulse, shards: &Manager) {
         beats = beat;
         let hangs = if pulse.stopping.load(Relaxed) { None } else { looks.look(moved.chain([main])) };
         match (hung, hangs) {
-            (None, Some(what)) => {
+            (None, Some(what)) if manager.watchdog.is_some() => {
                 error!(what = %what, "it hangs: the watchdog of systemd is not fed any more")
             }
-            (Some(what), None) => info!(what = %what, "it runs again: the watchdog of systemd is fed"),
+            (None, Some(what)) => error!(what = %what, "it hangs, and no watchdog of systemd restarts it"),
+            (Some(what), None) => info!(what = %what, "it runs again"),
             _ => {}
         }
         hung = hangs;
