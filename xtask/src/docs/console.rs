@@ -14,8 +14,8 @@ use super::page::Page;
 /// How many seconds a page may take.
 const LIMIT: &str = "120";
 
-/// What stands between the outputs of two commands.
-const MARK: &str = "--- the next command ---";
+/// What stands behind the output of each command, before its exit status.
+const MARK: &str = "--- ended with ";
 
 /// A command, and the lines that the page shows below it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -51,26 +51,23 @@ fn is_as_shown(line: &str, shown: &str) -> bool {
     let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let (line, shown) = (plain(line), plain(shown));
     let parts: Vec<&str> = shown.split('…').map(str::trim).collect();
-    let [first, middle @ ..] = &parts[..] else { return false };
+    let [first, middle @ .., last] = &parts[..] else { return line == shown };
     let Some(mut rest) = line.strip_prefix(first) else { return false };
-    if middle.is_empty() {
-        return rest.is_empty();
-    }
     middle.iter().all(|part| match rest.split_once(part) {
         Some((_, behind)) => {
             rest = behind;
             true
         }
         None => false,
-    })
+    }) && rest.ends_with(last)
 }
 
 /// Runs the commands of a page with the programs of `bin` before all others, and returns how many
 /// there are.
 ///
 /// # Errors
-/// When one does not print what the page shows. How a command ends is not looked at: pages show
-/// failures, too.
+/// When one does not print what the page shows, or fails and the page shows nothing: pages show
+/// failures, too, but then they show what the command says.
 pub(super) fn run(page: &Page, bin: &Path) -> Result<usize> {
     let steps = steps(page);
     if steps.is_empty() {
@@ -79,7 +76,7 @@ pub(super) fn run(page: &Page, bin: &Path) -> Result<usize> {
     let dir = tempfile::tempdir().context("cannot make a directory")?;
     let mut script = "ip link set lo up\n".to_owned();
     for step in &steps {
-        writeln!(script, "{}\necho '{MARK}'", step.command)?;
+        writeln!(script, "{}\necho \"{MARK}$?\"", step.command)?;
     }
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
     let (output, stderr) = (dir.path().join("output"), dir.path().join("stderr"));
@@ -100,14 +97,25 @@ pub(super) fn run(page: &Page, bin: &Path) -> Result<usize> {
     };
     let (output, stderr) = (read(&output), read(&stderr));
     let name = page.path.display();
-    let outputs: Vec<&str> = output.split(&format!("{MARK}\n")).collect();
-    if outputs.len() != steps.len() + 1 {
+    // Of each step, and behind it how it ended, up to the line after it.
+    let mut outputs = output.split(MARK);
+    let mut begin = outputs.next().unwrap_or_default();
+    let mut ends = Vec::new();
+    for part in outputs {
+        let (status, next) = part.split_once('\n').unwrap_or((part, ""));
+        ends.push((begin, status));
+        begin = next;
+    }
+    if ends.len() != steps.len() {
         bail!(
             "{name}: {status}; it ended before the end of the page:\n{output}\n{stderr}{}",
             logs(dir.path())
         );
     }
-    for (step, output) in steps.iter().zip(outputs) {
+    for (step, (output, status)) in steps.iter().zip(ends) {
+        if step.shown.is_empty() && status != "0" {
+            bail!("{name}: `{}` ends with {status}:\n{output}\n{stderr}{}", step.command, logs(dir.path()));
+        }
         // Standard error is shown for one command, which says nothing else.
         let all = if output.is_empty() { &stderr } else { output };
         let mut lines = all.lines();
@@ -152,6 +160,8 @@ mod tests {
         assert!(is_as_shown("result:   TCP; connection refused", "result:  …connection refused"));
         assert!(!is_as_shown("web/b  healthy  3s  http", "web/a  healthy  …"));
         assert!(!is_as_shown("right: 2 checks, and 1 of host names", "right: 2 checks"));
+        assert!(is_as_shown("web/a  healthy  3s  http", "…  3s  …"));
+        assert!(!is_as_shown("web/a  healthy  3s  http, and more", "web/a  …  http"));
     }
 
     #[test]
@@ -169,5 +179,10 @@ mod tests {
         let wrong = Page::parse(Path::new("p.md"), "```console\n$ echo one\ntwo\n```\n");
         let error = run(&wrong, Path::new("/nowhere")).unwrap_err().to_string();
         assert!(error.starts_with("p.md: `echo one` does not print \"two\" but:\none\n"), "{error}");
+        let failed = Page::parse(Path::new("p.md"), "```console\n$ false | true\n$ (exit 3)\n```\n");
+        let error = run(&failed, Path::new("/nowhere")).unwrap_err().to_string();
+        assert!(error.starts_with("p.md: `(exit 3)` ends with 3:"), "{error}");
+        let shown = Page::parse(Path::new("p.md"), "```console\n$ echo one; false\none\n```\n");
+        assert_eq!(run(&shown, Path::new("/nowhere")).unwrap(), 1, "a failure that is shown");
     }
 }
