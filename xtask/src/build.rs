@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 
 use crate::command;
 use crate::go::go;
@@ -11,7 +12,7 @@ use crate::setup::{self, Need};
 use crate::workspace::{Package, Workspace};
 
 /// How much the compiler optimises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Profile {
     /// Quick to build.
     Dev,

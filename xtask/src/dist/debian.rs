@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::build::Profile;
 use crate::command;
 use crate::workspace::Workspace;
 
@@ -16,19 +17,12 @@ pub(super) struct Release<'a> {
     pub(super) epoch: u64,
 }
 
-/// How much time goes into making the packages small.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Compress {
-    Little,
-    Well,
-}
-
 /// Makes the packages of what is in `stage` and puts them into `to`.
 pub(super) fn build(
     workspace: &Workspace,
     stage: &Path,
     Release { version, epoch }: Release<'_>,
-    compress: Compress,
+    profile: Profile,
     to: &Path,
 ) -> Result<()> {
     let debian = stage.join("debian");
@@ -52,8 +46,8 @@ pub(super) fn build(
     rules.env("SOURCE_DATE_EPOCH", epoch.to_string()).env("DEB_RULES_REQUIRES_ROOT", "no");
     // Debugging information for the packages of tests would take longer than all the rest. What is
     // released keeps the line tables in packages of their own.
-    rules.env("DEB_BUILD_OPTIONS", if compress == Compress::Little { "noautodbgsym" } else { "" });
-    if compress == Compress::Little {
+    rules.env("DEB_BUILD_OPTIONS", if profile == Profile::Dev { "noautodbgsym" } else { "" });
+    if profile == Profile::Dev {
         rules.env("DPKG_DEB_COMPRESSOR_TYPE", "gzip").env("DPKG_DEB_COMPRESSOR_LEVEL", "1");
     }
     command::run(&mut rules)?;

@@ -18,9 +18,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use self::debian::Compress;
 use crate::build::Profile;
 use crate::command;
 use crate::integration::our_program;
@@ -42,7 +41,7 @@ pub(crate) struct Options {
     /// How much the compiler optimises. `dev` takes the programs that are built anyway, for tests
     /// of the packages.
     #[arg(long, value_enum, default_value = "release")]
-    profile: Build,
+    profile: Profile,
     /// Walk with the packages through a clean root, from their installation to their purge, the page
     /// open in a browser; then the same behind Seesaw's engine (root)
     #[arg(long)]
@@ -52,13 +51,6 @@ pub(crate) struct Options {
     reproduce: bool,
 }
 
-/// The values of `--profile`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Build {
-    Dev,
-    Release,
-}
-
 /// `cargo xtask dist`.
 pub(crate) fn main(options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
@@ -66,14 +58,10 @@ pub(crate) fn main(options: &Options) -> Result<()> {
         crate::need_root("dist --check")?;
     }
     setup::ensure(&workspace, if options.check { WALK_NEEDS } else { NEEDS })?;
-    let profile = match options.profile {
-        Build::Dev => Profile::Dev,
-        Build::Release => Profile::Release,
-    };
     if options.reproduce {
         return reproduce(&workspace, options.profile);
     }
-    let made = make(&workspace, profile)?;
+    let made = make(&workspace, options.profile)?;
     if options.check {
         check::packages(&workspace, &made)?;
     }
@@ -112,9 +100,8 @@ fn make(workspace: &Workspace, profile: Profile) -> Result<Made> {
     fs::write(stage.join("sbom.cdx.json"), &sbom).context("cannot write the SBOM")?;
     let name = format!("hc-{}-{}-linux-gnu", version(), std::env::consts::ARCH);
     fs::write(directory.join(format!("{name}.cdx.json")), sbom).context("cannot write the SBOM")?;
-    let compress = if profile == Profile::Dev { Compress::Little } else { Compress::Well };
-    tarball(&stage, &name, &directory, epoch, compress)?;
-    debian::build(workspace, &stage, debian::Release { version: version(), epoch }, compress, &directory)?;
+    tarball(&stage, &name, &directory, epoch, profile)?;
+    debian::build(workspace, &stage, debian::Release { version: version(), epoch }, profile, &directory)?;
     debian::lint(&directory)?;
     checksums(&directory)?;
     Ok(Made { directory })
@@ -162,6 +149,7 @@ fn stage_files(workspace: &Workspace, bin: &Path, stage: &Path) -> Result<()> {
         ("packaging/tmpfiles.d", "tmpfiles.d"),
         ("packaging/default", "default"),
         ("packaging/seesaw", "examples"),
+        ("packaging/grafana", "grafana"),
     ] {
         copy_tree(&workspace.root().join(from), &stage.join(to))?;
     }
@@ -169,6 +157,13 @@ fn stage_files(workspace: &Workspace, bin: &Path, stage: &Path) -> Result<()> {
         &workspace.root().join("packaging/tmpfiles.d/seesaw-hc.conf"),
         &stage.join("examples/seesaw-hc.conf"),
     )?;
+    // Without the tests of the rules.
+    for name in ["hc-server.rules.yml", "scrape.yml"] {
+        copy(
+            &workspace.root().join("packaging/prometheus").join(name),
+            &stage.join("prometheus").join(name),
+        )?;
+    }
     let hcctl = stage.join("bin/hcctl");
     command::output(Command::new(&hcctl).arg("man").arg(stage.join("man")))?;
     fs::create_dir_all(stage.join("completions"))?;
@@ -180,8 +175,9 @@ fn stage_files(workspace: &Workspace, bin: &Path, stage: &Path) -> Result<()> {
 }
 
 /// Packs the staged files, always in the same way.
-fn tarball(stage: &Path, name: &str, directory: &Path, epoch: u64, compress: Compress) -> Result<()> {
-    let level = if compress == Compress::Little { 1 } else { 9 };
+fn tarball(stage: &Path, name: &str, directory: &Path, epoch: u64, profile: Profile) -> Result<()> {
+    // What is for a test need not be small.
+    let level = if profile == Profile::Dev { 1 } else { 9 };
     let file = directory.join(format!("{name}.tar.gz"));
     command::run(
         Command::new("tar")
@@ -240,7 +236,7 @@ fn remove(directory: &Path) -> Result<()> {
 }
 
 /// Builds the committed state in two directories whose names are of different lengths.
-fn reproduce(workspace: &Workspace, profile: Build) -> Result<()> {
+fn reproduce(workspace: &Workspace, profile: Profile) -> Result<()> {
     let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
     let epoch = epoch(workspace)?;
     let archive = directory.path().join("source.tar");
@@ -250,7 +246,7 @@ fn reproduce(workspace: &Workspace, profile: Build) -> Result<()> {
         let source = directory.path().join(name);
         fs::create_dir_all(&source)?;
         command::run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&source))?;
-        let profile = if profile == Build::Dev { "dev" } else { "release" };
+        let profile = if profile == Profile::Dev { "dev" } else { "release" };
         command::run(
             Command::new(our_program()?)
                 .args(["dist", "--profile", profile])

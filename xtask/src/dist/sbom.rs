@@ -1,9 +1,12 @@
 //! What is linked into the programs, of both languages, as CycloneDX 1.5.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use super::programs::ships;
@@ -26,15 +29,7 @@ pub(super) fn cyclone_dx(workspace: &Workspace, epoch: u64) -> Result<Value> {
     let roots: BTreeSet<&str> =
         workspace.packages().filter(ships).map(|package: Package<'_>| package.name()).collect();
     let mut parts = rust(&metadata, &checksums(&lock), &roots)?;
-    let listed = command::output(go(&workspace.proxy()).args([
-        "list",
-        "-deps",
-        "-f",
-        "{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}{{end}}{{end}}",
-        "./cmd/hc-proxy",
-    ]))?;
-    let version = command::output(go(&workspace.proxy()).args(["env", "GOVERSION"]))?;
-    parts.extend(go_modules(&listed, version.trim()));
+    parts.extend(go_parts(workspace)?);
     let time = command::output(
         Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ", "-d"]).arg(format!("@{epoch}")),
     )?;
@@ -145,15 +140,64 @@ fn checksums(lock: &str) -> BTreeMap<(String, String), String> {
 }
 
 /// The modules that are linked into hc-proxy, and Go's own library.
-fn go_modules(listed: &str, go: &str) -> BTreeMap<String, Part> {
-    let modules = listed.lines().filter_map(|line| line.split_once(' '));
-    let library = ("std", go.trim_start_matches("go"));
-    let part = |(name, version): (&str, &str)| {
-        let purl = format!("pkg:golang/{name}@{version}");
-        let (name, version) = (name.to_owned(), version.to_owned());
-        (purl.clone(), Part { name, version, purl, is_root: true, ..Part::default() })
+fn go_parts(workspace: &Workspace) -> Result<BTreeMap<String, Part>> {
+    let listed = command::output(go(&workspace.proxy()).args([
+        "list",
+        "-deps",
+        "-f",
+        "{{with .Module}}{{if not .Main}}{{.Path}}\t{{.Version}}\t{{.Sum}}\t{{.Dir}}{{end}}{{end}}",
+        "./cmd/hc-proxy",
+    ]))?;
+    let library = command::output(go(&workspace.proxy()).args(["env", "GOVERSION", "GOROOT"]))?;
+    let (version, root) = library.trim().split_once('\n').context("go says nothing of itself")?;
+    // A checksum of it stands nowhere: it is part of the toolchain.
+    let library = format!("std\t{}\t\t{root}", version.trim_start_matches("go"));
+    let modules = listed.lines().filter(|line| !line.is_empty()).chain([library.as_str()]);
+    let parts = modules.map(|line| {
+        let [name, version, sum, directory] = line.split('\t').collect::<Vec<_>>()[..] else {
+            bail!("go list said {line:?}")
+        };
+        let text = std::fs::read_to_string(Path::new(directory).join("LICENSE"));
+        let text = text.with_context(|| format!("the licence of {name}"))?;
+        let licence = licence(&text).with_context(|| format!("{name} has a licence that is not known"))?;
+        go_module(name, version, sum, licence)
+    });
+    parts.map(|part| part.map(|part| (part.purl.clone(), part))).collect()
+}
+
+/// `sum` is as `go.sum` has it: `h1:` and a SHA-256 in base64, over the names and checksums of all
+/// files of the module. It may be empty.
+fn go_module(name: &str, version: &str, sum: &str, licence: &str) -> Result<Part> {
+    let sha256 = match sum.strip_prefix("h1:") {
+        Some(text) => {
+            let bytes = BASE64.decode(text).with_context(|| format!("the checksum of {name}: {sum}"))?;
+            Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+        }
+        None => None,
     };
-    modules.chain([library]).map(part).collect()
+    Ok(Part {
+        purl: format!("pkg:golang/{name}@{version}"),
+        name: name.to_owned(),
+        version: version.to_owned(),
+        licence: Some(licence.to_owned()),
+        sha256,
+        is_root: true,
+        ..Part::default()
+    })
+}
+
+/// The SPDX name of a licence, by what stands in it. Go says it nowhere else.
+fn licence(text: &str) -> Option<&'static str> {
+    let has = |words: &str| text.split_whitespace().collect::<Vec<_>>().join(" ").contains(words);
+    if has("Apache License Version 2.0") {
+        Some("Apache-2.0")
+    } else if has("Permission is hereby granted, free of charge") {
+        Some("MIT")
+    } else if has("Redistribution and use in source and binary forms") {
+        Some(if has("Neither the name of") { "BSD-3-Clause" } else { "BSD-2-Clause" })
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -190,9 +234,20 @@ mod tests {
 
     #[test]
     fn has_the_modules_of_go() {
-        let parts =
-            go_modules("github.com/golang/glog v1.2.5\ngithub.com/golang/glog v1.2.5\n\n", "go1.26.8");
-        let names: Vec<&str> = parts.keys().map(String::as_str).collect();
-        assert_eq!(names, ["pkg:golang/github.com/golang/glog@v1.2.5", "pkg:golang/std@1.26.8"]);
+        let parts = go_parts(&Workspace::load().unwrap()).unwrap();
+        let glog = parts.values().find(|part| part.name == "github.com/golang/glog").unwrap();
+        assert_eq!(glog.licence.as_deref(), Some("Apache-2.0"));
+        assert!(glog.sha256.as_ref().is_some_and(|sum| sum.len() == 64), "{glog:?}");
+        let library = parts.values().find(|part| part.name == "std").unwrap();
+        assert_eq!((library.licence.as_deref(), &library.sha256), (Some("BSD-3-Clause"), &None));
+        assert_eq!(parts.len(), 2, "{parts:?}");
+    }
+
+    #[test]
+    fn reads_a_checksum_of_go() {
+        let part = go_module("a", "v1", "h1:AP+AAA==", "MIT").unwrap();
+        assert_eq!((part.purl.as_str(), part.sha256.as_deref()), ("pkg:golang/a@v1", Some("00ff8000")));
+        assert!(go_module("a", "v1", "h1:?", "MIT").is_err());
+        assert_eq!(licence("All rights reserved."), None);
     }
 }

@@ -63,8 +63,14 @@ impl Walk<'_> {
         let owner = installed.run(&["stat", "-c", "%U:%G %a", "/var/lib/seesaw-hc"])?;
         ensure!(owner.trim() == "seesaw-hc:seesaw-hc 750", "the state directory: {owner}");
         installed.run(&["hc-server", "--check-config"])?;
-        for page in ["man8/hc-server.8.gz", "man8/hc-proxy.8.gz", "man1/hcctl.1.gz"] {
-            ensure!(installed.exists(&format!("usr/share/man/{page}")), "there is no {page}");
+        for file in [
+            "man/man8/hc-server.8.gz",
+            "man/man8/hc-proxy.8.gz",
+            "man/man1/hcctl.1.gz",
+            "hc-server/prometheus/hc-server.rules.yml",
+            "hc-server/grafana/hc-server.json",
+        ] {
+            ensure!(installed.exists(&format!("usr/share/{file}")), "there is no {file}");
         }
         Ok(())
     }
