@@ -66,7 +66,8 @@ pub(crate) fn go_programs(workspace: &Workspace) -> Result<()> {
     fs::create_dir_all(workspace.bin()).context("cannot make target/bin")?;
     command::run(
         go(&workspace.proxy())
-            .args(["build", "-trimpath", "-ldflags"])
+            // Whether there is a repository, and in what state, must not be in the bytes.
+            .args(["build", "-trimpath", "-buildvcs=false", "-ldflags"])
             .arg(concat!("-X main.version=", env!("CARGO_PKG_VERSION")))
             .arg("-o")
             .arg(workspace.bin())

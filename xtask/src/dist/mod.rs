@@ -235,25 +235,27 @@ fn remove(directory: &Path) -> Result<()> {
     }
 }
 
-/// Builds the committed state in two directories whose names are of different lengths.
+/// Builds the committed state in two directories whose names are of different lengths, the second
+/// time in another time zone, with another language and another umask.
 fn reproduce(workspace: &Workspace, profile: Profile) -> Result<()> {
     let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
     let epoch = epoch(workspace)?;
     let archive = directory.path().join("source.tar");
     command::run(git(workspace).args(["archive", "--format=tar", "HEAD", "-o"]).arg(&archive))?;
     let mut made = Vec::new();
-    for name in ["first", "another-one-elsewhere/second"] {
+    for (name, umask, zone, language) in
+        [("first", "022", "UTC", "C"), ("another-one-elsewhere/second", "077", "Asia/Kathmandu", "C.UTF-8")]
+    {
         let source = directory.path().join(name);
         fs::create_dir_all(&source)?;
         command::run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&source))?;
         let profile = if profile == Profile::Dev { "dev" } else { "release" };
-        command::run(
-            Command::new(our_program()?)
-                .args(["dist", "--profile", profile])
-                .current_dir(&source)
-                .env("SOURCE_DATE_EPOCH", epoch.to_string())
-                .env_remove("CARGO_TARGET_DIR"),
-        )?;
+        let mut build = Command::new("sh");
+        build.args(["-c", &format!("umask {umask}; exec \"$@\""), "sh"]).arg(our_program()?);
+        build.args(["dist", "--profile", profile]).current_dir(&source);
+        build.env("SOURCE_DATE_EPOCH", epoch.to_string()).env_remove("CARGO_TARGET_DIR");
+        build.env("TZ", zone).env("LC_ALL", language);
+        command::run(&mut build)?;
         made.push(files(&source.join("target/dist/out"))?);
     }
     let (second, first) = (made.pop().unwrap_or_default(), made.pop().unwrap_or_default());

@@ -1,6 +1,7 @@
 //! The programs that are packed, built so that their bytes depend on the commit alone.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -22,10 +23,15 @@ pub(super) fn build(workspace: &Workspace, profile: Profile, epoch: u64) -> Resu
     let target = workspace.target().join("dist/build");
     let root = path(workspace.root())?;
     let home = cargo_home()?;
-    let maps = [(path(&target)?, "/target"), (root, "/hc"), (path(&home)?, "/cargo")];
-    let rust: Vec<String> =
-        maps.iter().map(|(from, to)| format!("--remap-path-prefix={from}={to}")).collect();
+    let (library, library_as_released) = library(workspace)?;
+    // Of several that fit, both compilers take the last.
+    let maps = [(root, "/hc"), (path(&target)?, "/target"), (path(&home)?, "/cargo")];
     let c: Vec<String> = maps.iter().map(|(from, to)| format!("-ffile-prefix-map={from}={to}")).collect();
+    let rust: Vec<String> = maps
+        .into_iter()
+        .chain([(library.as_str(), library_as_released.as_str())])
+        .map(|(from, to)| format!("--remap-path-prefix={from}={to}"))
+        .collect();
     let mut cargo = workspace.cargo();
     cargo.args(["build", "--release", "--bins", "--locked", "--target-dir"]).arg(&target);
     // The names of symbols must not tell either in which directory they were made.
@@ -40,6 +46,20 @@ pub(super) fn build(workspace: &Workspace, profile: Profile, epoch: u64) -> Resu
     let release = target.join("release");
     super::copy(&workspace.bin().join("hc-proxy"), &release.join("hc-proxy"))?;
     Ok(release)
+}
+
+/// Where the source of Rust's own library is if this machine has it, and what its paths are where
+/// it is not there: the compiler names the one or the other.
+fn library(workspace: &Workspace) -> Result<(String, String)> {
+    let rustc =
+        |args: &[&str]| command::output(Command::new("rustc").args(args).current_dir(workspace.root()));
+    let version = rustc(&["-vV"])?;
+    let hash = version.lines().find_map(|line| line.strip_prefix("commit-hash: "));
+    let sysroot = rustc(&["--print", "sysroot"])?;
+    Ok((
+        format!("{}/lib/rustlib/src/rust", sysroot.trim()),
+        format!("/rustc/{}", hash.context("rustc names no commit")?),
+    ))
 }
 
 /// Whether the programs of this package are handed to others.
