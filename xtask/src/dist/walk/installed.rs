@@ -102,6 +102,15 @@ impl Installed<'_> {
         serde_json::from_str(&said).with_context(|| said.clone())
     }
 
+    /// The id of the check with this target. Seesaw's checks have no names.
+    pub(super) fn id(&self, target: &str) -> Result<String> {
+        let said = self.run(&["sh", "-c", "hcctl status --json || test $? = 1"])?;
+        let all: Value = serde_json::from_str(&said).with_context(|| said.clone())?;
+        let mut checks = all.as_array().into_iter().flatten();
+        let check = checks.find(|check| check["target"] == target).with_context(|| said.clone())?;
+        check["id"].as_str().map(str::to_owned).with_context(|| said.clone())
+    }
+
     /// Waits until `hcctl status` begins with this.
     pub(super) fn status(&self, begin: &str) -> Result<()> {
         let mut last = String::new();

@@ -54,6 +54,22 @@ pub(super) fn walk(machine: &Machine<'_>, page: &mut Browser) -> Result<()> {
     engine.serves(&[B])?;
     page.look("why", "seesaw-3-why", json!({ "check": A, "says": says }))?;
 
+    // While A is muted the engine hears of B alone, whatever becomes of A.
+    backends.application.begin()?;
+    engine.serves(&[A, B])?;
+    let id = installed.id(A)?;
+    let reason = "a release of the application";
+    installed.run(&["hcctl", "mute", &id, "--for", "1h", "--reason", reason])?;
+    backends.application.end()?;
+    page.look("down", "seesaw-4-muted", json!({ "check": A, "says": says }))?;
+    page.look("muted", "seesaw-5-mute", json!({ "check": id, "reason": reason }))?;
+    backends.b.end()?;
+    engine.serves(&[A])?;
+    backends.b.begin()?;
+    engine.serves(&[A, B])?;
+    installed.run(&["hcctl", "unmute", &id])?;
+    engine.serves(&[B])?;
+
     // Nothing that is well may leave the table meanwhile.
     let before = engine.changes()?.len();
     installed.install("now")?;
@@ -65,11 +81,11 @@ pub(super) fn walk(machine: &Machine<'_>, page: &mut Browser) -> Result<()> {
     if let Some(change) = changes.iter().find(is_gone) {
         bail!("the upgrade took something out: {change}");
     }
-    page.look("up", "seesaw-4-upgraded", json!({ "checks": [A, B] }))?;
+    page.look("up", "seesaw-6-upgraded", json!({ "checks": [A, B] }))?;
 
     installed.away("--purge")?;
     ensure!(engine.is_alive(), "the engine did not outlive the purge\n{}", engine.log());
-    page.look("lost", "seesaw-5-purged", json!({ "checks": [A, B] }))
+    page.look("lost", "seesaw-7-purged", json!({ "checks": [A, B] }))
 }
 
 /// Seesaw's engine, and the stub that has the table of IPVS for it.
