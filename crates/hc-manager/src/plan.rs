@@ -138,6 +138,8 @@ struct Leaving {
 
 impl Leaving {
     fn new(entry: Entry, replaced: bool) -> Self {
+        // Computed again: kept in each entry it would cost every check 32 bytes, and this happens
+        // once in the life of one.
         Self { key: entry.spec.key(), entry, replaced, taken: false }
     }
 }

@@ -38,7 +38,7 @@ enum Found {
 impl Probe {
     /// `update` must be of a probe.
     pub(crate) fn new(update: &StatusUpdate, metadata: Option<Arc<Metadata>>) -> Self {
-        let StatusUpdate { id, spec, status, progress, evidence, transition, .. } = update;
+        let StatusUpdate { id, spec, status, progress, evidence, .. } = update;
         let phases = evidence.phases;
         let (duration, found) = if update.is_of_verdict() {
             (status.duration, Found::Verdict(status.outcome.clone().unwrap_or(Outcome::PASS)))
@@ -55,7 +55,9 @@ impl Probe {
             phases,
             found,
             health: status.health,
-            changed: *transition,
+            // Not `transition`, which is also set for the first probe that confirms a health of before a
+            // restart.
+            changed: progress.since.is_some() && progress.since == progress.last_probe,
         }
     }
 
@@ -132,5 +134,48 @@ impl Probe {
             }
         };
         Some(Status { message, code: ERROR })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hc_types::{Evidence, Incarnation, ProbeSpec, Progress, Target, TcpProbe, Timing};
+
+    use super::*;
+
+    fn update(progress: Progress, transition: bool) -> StatusUpdate {
+        let second = Duration::from_secs(1);
+        let target = Target::plain([192, 0, 2, 1].into(), 80);
+        let timing = Timing::every(second).timeout(second);
+        let spec = CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), timing).unwrap();
+        StatusUpdate {
+            id: CheckId(1),
+            incarnation: Incarnation(0),
+            spec: Arc::new(spec),
+            status: hc_types::Status {
+                health: Health::Healthy,
+                last_check: progress.last_probe,
+                outcome: Some(Outcome::PASS),
+                ..hc_types::Status::NEW
+            },
+            transition,
+            reportable: true,
+            progress,
+            evidence: Evidence::default(),
+        }
+    }
+
+    #[test]
+    fn only_the_probe_that_changed_the_health_says_so() {
+        let at = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        let says = |since, transition| {
+            let progress = Progress { since, last_probe: at(9), next_due: at(10), ..Progress::default() };
+            let span = Probe::new(&update(progress, transition), None).span();
+            span.attributes.iter().any(|attribute| attribute.key == "hc.check.changed_to")
+        };
+        assert!(says(at(9), true));
+        assert!(!says(at(5), false), "as before");
+        assert!(!says(at(5), true), "confirmed after a restart");
+        assert!(!says(None, true), "nobody knows since when");
     }
 }

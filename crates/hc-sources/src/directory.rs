@@ -45,8 +45,8 @@ impl Directory {
         })
     }
 
-    /// The checks that ask for series of their own in the metrics, at most `most` of them and
-    /// always the same while they run, and how many there are.
+    /// The checks that ask for series of their own in the metrics, those of the lowest ids and at
+    /// most `most` of them, and how many there are.
     #[must_use]
     pub fn metered(&self, most: usize) -> (Known, usize) {
         self.read(|entries| {
