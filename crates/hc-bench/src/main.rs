@@ -9,7 +9,9 @@ mod nginx;
 mod nobody;
 mod process;
 mod procfs;
+mod readers;
 mod schedule;
+mod server;
 mod snapshot;
 mod table;
 
@@ -23,6 +25,7 @@ const BENCHES: &[Bench] = &[
     ("check-time", check_time::run),
     ("cpu", cpu::run),
     ("memory", memory::run),
+    ("readers", readers::run),
     ("schedule", schedule::run),
     ("snapshot", snapshot::run),
 ];

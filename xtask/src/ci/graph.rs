@@ -52,7 +52,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("hc-testkit", &["hc-types"]),
-    ("hc-bench", &["hc-checkers", "hc-manager", "hc-snapshot", "hc-testkit", "hc-types"]),
+    ("hc-bench", &["hc-checkers", "hc-manager", "hc-snapshot", "hc-testkit", "hc-types", "hc-view"]),
     ("hc-fuzz", &["hc-fuzz-targets"]),
     (
         "hc-fuzz-targets",
