@@ -184,7 +184,9 @@ test("overrides say who, why and until when", async () => {
   await window.page.locator("#overrides a:has-text('www-6')").click();
   await window.shows("#check", "because of: override");
   await scene.server.hcctl("unforce", "www-6");
+  await window.shows("#check section:has-text('Its last changes')", /forced unhealthy until .*by .*: disk replaced/);
   await until("the override to be gone", async () => !(await window.page.locator("#check").textContent())?.includes("because of: override"));
+  await window.shows("#check section:has-text('Its last changes')", /no longer forced unhealthy: ended by .*forced unhealthy until /);
   await window.close();
 });
 

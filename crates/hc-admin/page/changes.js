@@ -1,13 +1,37 @@
-// Changes of health, newest first.
+// Changes of health, and of one check those of overrides among them, newest first.
 
 /** @import { Transition } from "./model.js" */
+/** @import { Change } from "./overrides.js" */
 import { foreign, h } from "./dom.js";
 import { MARK, STATE } from "./model.js";
+import { changeWords } from "./overrides.js";
 import { clock, instant } from "./words.js";
 
 /**
+ * What happened to a check.
+ * @typedef {(Transition & { event: "transition" }) | (Change & { event: "override" })} Event
+ */
+
+/** @param {Event[]} list newest first, all of the check that is looked at */
+export function timeline(list) {
+  if (!list.length) return h("p", { class: "muted" }, "None since the checker started.");
+  return h("ol", { class: "changes" }, ...list.map((event) => (event.event === "override" ? said(event) : one(event, null))));
+}
+
+/** @param {Change} change */
+function said(change) {
+  return h(
+    "li",
+    { "data-state": "said" },
+    h("time", { datetime: change.time, title: instant(Date.parse(change.time)) }, clock(Date.parse(change.time))),
+    h("span", { class: "mark", "aria-hidden": "true" }, "!"),
+    h("div", {}, ...changeWords(change)),
+  );
+}
+
+/**
  * @param {Transition[]} list newest first
- * @param {((name: string) => void) | null} open null: all are of the check that is looked at
+ * @param {(name: string) => void} open
  */
 export function transitions(list, open) {
   if (!list.length) return h("p", { class: "muted" }, "None since the checker started.");
@@ -16,7 +40,7 @@ export function transitions(list, open) {
 
 /**
  * @param {Transition} transition
- * @param {((name: string) => void) | null} open
+ * @param {((name: string) => void) | null} open null: of the check that is looked at
  */
 function one(transition, open) {
   const state = STATE[transition.to] ?? "unknown";

@@ -1,9 +1,10 @@
 // One check: how it is, why, what comes next, and how to try it by hand.
 
 /** @import { Feed } from "./feed.js" */
-/** @import { Model, Transition } from "./model.js" */
+/** @import { Model } from "./model.js" */
 /** @import { Child } from "./dom.js" */
-import { transitions } from "./changes.js";
+/** @import { Event } from "./changes.js" */
+import { timeline } from "./changes.js";
 import { byId, command, foreign, h } from "./dom.js";
 import { get } from "./feed.js";
 import { MARK, STATE } from "./model.js";
@@ -65,7 +66,7 @@ import { clock, instant, number, plural, seconds, setting, shell, span } from ".
  * @property {Probe} [last_failure]
  * @property {string[]} own_trouble
  * @property {{ command: string, note?: string }[]} reproduce
- * @property {Transition[]} transitions
+ * @property {Event[]} timeline
  */
 
 export class Check {
@@ -156,7 +157,7 @@ export class Check {
           detail.last_failure && failure(detail.last_failure, now),
           this.#commands(detail, title),
         ),
-        h("div", {}, this.#latency(detail), progress(detail), facts(detail, now), section("Its last changes", transitions(detail.transitions.toReversed(), null))),
+        h("div", {}, this.#latency(detail), progress(detail), facts(detail, now), section("Its last changes", timeline(detail.timeline.toReversed()))),
       ),
     );
     if (place >= 0) /** @type {HTMLElement | undefined} */ ([...this.#box.querySelectorAll(FOCUSABLE)][place])?.focus({ preventScroll: true });

@@ -21,6 +21,15 @@ import { clock, number, shell, span } from "./words.js";
  * @property {string} [next_change]
  */
 
+/**
+ * What happened to an override.
+ * @typedef {object} Change
+ * @property {string} time
+ * @property {"set" | "opened" | "closed" | "withdrawn" | "expired"} change
+ * @property {Override} override as it is after that
+ * @property {string} [ended_by]
+ */
+
 /** The command that ends each kind. */
 const END = { force: "unforce", mute: "unmute", pause: "resume" };
 
@@ -49,6 +58,21 @@ function until(order, now) {
 export function overrideWords(order, now) {
   const begin = order.active ? "" : `not at present${order.next_change ? `, again at ${clock(Date.parse(order.next_change))}` : ""}: `;
   return h("span", {}, begin, h("strong", {}, word(order)), ` by `, foreign(order.by), `, ${until(order, now)}: `, foreign(order.reason));
+}
+
+/**
+ * Two lines: what has changed, and who said it and why.
+ * @param {Change} change
+ * @returns {Child[]}
+ */
+export function changeWords(change) {
+  const order = change.override;
+  const is = word(order);
+  const length = order.weekly ? `each week ${order.weekly}` : order.until ? `until ${clock(Date.parse(order.until))}` : "until somebody ends it";
+  const from = change.change === "set" && !order.active && !order.weekly ? `from ${clock(Date.parse(order.from))} ` : "";
+  const what = { set: `${is} ${from}${length}`, opened: `${is} from now on, ${length}`, closed: `no longer ${is}, until the next window`, expired: `no longer ${is}: expired`, withdrawn: `no longer ${is}: ended by ` };
+  const by = change.change === "withdrawn" ? foreign(change.ended_by ?? "somebody") : null;
+  return [h("p", {}, h("strong", {}, foreign(what[change.change] ?? `${is}: ${change.change}`), by)), h("p", { class: "muted" }, change.change === "set" ? "by " : `${is} by `, foreign(order.by), ": ", foreign(order.reason))];
 }
 
 /**

@@ -3,7 +3,7 @@
 use hc_types::Health;
 use serde::{Deserialize, Serialize};
 
-use crate::{CheckState, LatencyState, OverrideKind, ProbeState, Reproduction, Transition};
+use crate::{Change, CheckState, LatencyState, OverrideKind, ProbeState, Reproduction};
 
 /// Everything about one check: its state, what follows from it, and what happened to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,14 +27,15 @@ pub struct CheckDetail {
     /// Commands that do by hand what a probe does.
     #[serde(default)]
     pub reproduce: Vec<Reproduction>,
-    /// The latest changes of its health that are still known, oldest first.
-    pub transitions: Vec<Transition>,
+    /// The latest changes of its health, and of what operators say of it, that are still known, in
+    /// the order in which they happened.
+    pub timeline: Vec<Change>,
 }
 
 impl CheckDetail {
     /// A check, explained.
     #[must_use]
-    pub fn new(check: CheckState, transitions: Vec<Transition>) -> Self {
+    pub fn new(check: CheckState, timeline: Vec<Change>) -> Self {
         let explanation = explain(&check);
         Self {
             check,
@@ -43,7 +44,7 @@ impl CheckDetail {
             last_failure: None,
             own_trouble: Vec::new(),
             reproduce: Vec::new(),
-            transitions,
+            timeline,
         }
     }
 

@@ -246,11 +246,14 @@ pub struct Transitions {
     pub overrides: Vec<OverrideEvent>,
 }
 
-/// A change of either kind.
-#[derive(Clone, Debug, PartialEq)]
+/// A change of either kind. `event` says which, in the words of server-sent events.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "event", rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Change {
     /// Of health.
+    #[serde(rename = "transition")]
     Health(Transition),
     /// Of what operators say.
     Override(OverrideEvent),
@@ -264,6 +267,17 @@ impl Change {
             Self::Health(transition) => transition.sequence,
             Self::Override(event) => event.sequence,
         }
+    }
+
+    /// Changes of both kinds in the order in which they happened, which is that of their numbers: a
+    /// change of health has the time at which its probe began, and may come after an override that
+    /// was set meanwhile.
+    #[must_use]
+    pub fn in_order(transitions: Vec<Transition>, overrides: Vec<OverrideEvent>) -> Vec<Self> {
+        let of_health = transitions.into_iter().map(Self::Health);
+        let mut changes: Vec<Self> = of_health.chain(overrides.into_iter().map(Self::Override)).collect();
+        changes.sort_by_key(Self::sequence);
+        changes
     }
 }
 
@@ -284,11 +298,7 @@ impl Transitions {
     /// All changes, in the order in which they happened.
     #[must_use]
     pub fn into_changes(self) -> Vec<Change> {
-        let of_health = self.transitions.into_iter().map(Change::Health);
-        let mut changes: Vec<Change> =
-            of_health.chain(self.overrides.into_iter().map(Change::Override)).collect();
-        changes.sort_by_key(Change::sequence);
-        changes
+        Change::in_order(self.transitions, self.overrides)
     }
 }
 

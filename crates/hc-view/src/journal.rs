@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hc_types::{CheckId, CheckSpec, Health, Operator, Outcome, Override};
+use hc_types::{CheckId, CheckSpec, Health, Operator, Outcome, Override, Subject};
 
 /// A change of health, as a probe brought it about.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,9 +140,10 @@ impl Journal {
         latest
     }
 
-    /// The latest changes of overrides of one check, at most `most`, oldest first.
-    pub(crate) fn overrides_of(&self, id: CheckId, most: usize) -> Vec<OverrideChange> {
-        let latest = self.overrides.iter().rev().filter(|change| change.checks.contains(&id)).take(most);
+    /// The latest changes of overrides of this subject, at most `most`, oldest first. Those that
+    /// were of the check under another id, or while it did not run, are among them.
+    pub(crate) fn overrides_of(&self, subject: &Subject, most: usize) -> Vec<OverrideChange> {
+        let latest = self.overrides.iter().rev().filter(|change| change.order.subject == *subject).take(most);
         let mut latest: Vec<OverrideChange> = latest.cloned().collect();
         latest.reverse();
         latest

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use hc_types::{
-    CheckId, CheckSpec, CheckStatus, Counts, Health, Incarnation, RawBytes, Status, StatusUpdate,
+    CheckId, CheckSpec, CheckStatus, Counts, Health, Incarnation, RawBytes, Status, StatusUpdate, Subject,
 };
 
 use crate::check::CheckView;
@@ -260,10 +260,11 @@ impl Table {
         self.journal.last_override()
     }
 
-    /// The latest changes of overrides of one check that are kept, at most `most`, oldest first.
+    /// The latest changes of overrides of the checks with this subject that are kept, at most
+    /// `most`, oldest first: also of those that do not run at present, or ran under another id.
     #[must_use]
-    pub fn overrides_of(&self, id: CheckId, most: usize) -> Vec<OverrideChange> {
-        self.journal.overrides_of(id, most)
+    pub fn overrides_of(&self, subject: &Subject, most: usize) -> Vec<OverrideChange> {
+        self.journal.overrides_of(subject, most)
     }
 
     /// How many transitions there were since the start: to healthy, and to unhealthy.

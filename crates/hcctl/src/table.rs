@@ -304,12 +304,23 @@ pub(crate) fn explanation(detail: &CheckDetail, now: SystemTime) -> String {
     if !detail.reproduce.is_empty() {
         text.push_str(&commands(detail));
     }
-    if !detail.transitions.is_empty() {
-        text.push_str("\nChanges that are still known:\n");
-        for change in &detail.transitions {
-            text.push_str(&transition(change));
-            text.push('\n');
-        }
+    if !detail.timeline.is_empty() {
+        text.push_str("\nThe latest changes that are still known, of its health and of overrides:\n");
+        text.push_str(&timeline(&detail.timeline));
+    }
+    text
+}
+
+/// Changes of one check, which need not say of which.
+fn timeline(changes: &[Change]) -> String {
+    let mut text = String::new();
+    for change in changes {
+        let (time, words) = match change {
+            Change::Health(change) => (change.time, became(change)),
+            Change::Override(event) => (event.time, clean(&event.sentence())),
+            _ => continue,
+        };
+        let _ = writeln!(text, "{} {words}", humantime::format_rfc3339_millis(time));
     }
     text
 }
@@ -331,7 +342,11 @@ fn override_event(event: &OverrideEvent) -> String {
 fn transition(change: &Transition) -> String {
     let time = humantime::format_rfc3339_millis(change.time);
     let (title, target) = (clean(change.title()), &change.target);
-    format!("{time} {title} ({target}): {} -> {}: {}", change.from, change.to, clean(&change.message))
+    format!("{time} {title} ({target}): {}", became(change))
+}
+
+fn became(change: &Transition) -> String {
+    format!("{} -> {}: {}", change.from, change.to, clean(&change.message))
 }
 
 /// What a backend has said must not move the cursor or colour the terminal.

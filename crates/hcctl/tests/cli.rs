@@ -259,6 +259,32 @@ fn what_an_operator_says_is_set_seen_and_ended() {
         assert_eq!(server.hcctl(&[end, "7"]), ("1 override is ended\n".to_owned(), 0));
         assert_eq!(server.hcctl(&[end, "7"]).1, 2, "there is none any more");
     }
+    // What a reader at three in the morning sees: what probes found and what operators said, in
+    // order.
+    let (text, _) = server.hcctl(&["explain", "7"]);
+    let timeline = text.split("of its health and of overrides:\n").nth(1).unwrap_or_default();
+    let words: Vec<&str> = timeline.lines().map(|line| line.split_once(' ').unwrap().1).collect();
+    let expected = [
+        "unknown -> healthy: ",
+        "forced unhealthy by ",
+        "muted by ",
+        "paused by ",
+        "no longer forced unhealthy: ended by ",
+        "no longer muted: ended by ",
+        "no longer paused: ended by ",
+    ];
+    assert_eq!(words.len(), expected.len(), "{text}");
+    assert!(words.iter().zip(expected).all(|(line, words)| line.starts_with(words)), "{text}");
+    assert!(words[1].contains(" until ") && words[1].ends_with(": disk replaced"), "{text}");
+    assert!(words[2].ends_with(" each week Sun 02:00-04:00 Europe/Berlin: backup"), "{text}");
+    let timeline = server.json(&["explain", "7"])["timeline"].clone();
+    let events: Vec<&Value> = timeline.as_array().unwrap().iter().map(|change| &change["event"]).collect();
+    assert_eq!(events, [&["transition"][..], &["override"; 6]].concat(), "{timeline}");
+    assert_eq!(
+        (&timeline[0]["to"], &timeline[1]["change"], &timeline[1]["override"]["reason"]),
+        (&json!("healthy"), &json!("set"), &json!("disk replaced")),
+        "{timeline}"
+    );
     let mut watch = server.command(&["watch", "--all", "--only", "override"]);
     let mut watch = Watching(watch.stdout(Stdio::piped()).spawn().unwrap());
     let mut lines = BufReader::new(watch.0.stdout.take().unwrap()).lines();

@@ -90,7 +90,8 @@ impl Overriding {
             self.pipeline.overrule(orders.clone()).map_err(|refused| rejected(refused.to_string()))?;
         if !keys.is_empty() {
             // From now on a check that begins finds its override by itself.
-            let others = self.each(|check| keys.contains(&self.subject(check)).then_some(check.id)).await;
+            let others =
+                self.each(|check| keys.contains(&self.known.subject(check)).then_some(check.id)).await;
             ids.extend(others);
         }
         self.pipeline.bind(&ids.iter().copied().collect::<Vec<_>>());
@@ -173,7 +174,7 @@ impl Overriding {
             let Some(check) = self.view.check(id) else { continue };
             let name = self.known.directory().get(id).and_then(|metadata| metadata.name.clone());
             let title = name.map_or_else(|| id.to_string(), |name| name.to_string());
-            chosen.titles.insert(self.subject(&check), title);
+            chosen.titles.insert(self.known.subject(&check), title);
             chosen.ids.insert(id);
         }
         if chosen.ids.is_empty() {
@@ -217,14 +218,6 @@ impl Overriding {
     /// What the filter looks at.
     fn state(&self, check: &CheckView) -> CheckState {
         self.known.named(CheckState::new(check.id, &check.spec, &check.status), check.id)
-    }
-
-    /// As the stage of overrides knows the check.
-    fn subject(&self, check: &CheckView) -> Subject {
-        match self.known.directory().get(check.id).and_then(|metadata| metadata.name.clone()) {
-            Some(name) => Subject::Name((*name).into()),
-            None => Subject::Key(check.spec.key()),
-        }
     }
 
     /// Looks at all checks, with others in between.

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use hc_admin::{ActionError, BoxFuture, MetricsFormat, Reader};
 use hc_api::{
-    CheckDetail, CheckState, Filter, LatencyState, Lateness, Overrides, Overview, Page, PageOf, Position,
-    ProbeState, Readiness, ReportedState, RowOf, Rows, RowsOf, RowsWriter, ShardState, SinkState,
+    Change, CheckDetail, CheckState, Filter, LatencyState, Lateness, Overrides, Overview, Page, PageOf,
+    Position, ProbeState, Readiness, ReportedState, RowOf, Rows, RowsOf, RowsWriter, ShardState, SinkState,
     SourceState, Transition, Transitions,
 };
 use hc_files::{ReloadError, ReloadStats, Reloads};
@@ -16,7 +16,7 @@ use hc_manager::Manager;
 use hc_metrics::{Format, Metrics, Sandbox, Source};
 use hc_pipeline::{GuardFigures, Pipeline, Standings};
 use hc_sources::Directory;
-use hc_types::{CheckId, Status};
+use hc_types::{CheckId, Status, Subject};
 use hc_view::{CheckView, Cursor, Reported, Table, View};
 use tokio::time::sleep;
 
@@ -35,7 +35,7 @@ const STUCK: Duration = Duration::from_secs(2);
 /// Rows that are read from the view at once.
 const ROWS: usize = 500;
 
-/// Changes of one check that its page shows.
+/// Changes of one check, of each kind, that its page shows.
 const CHANGES: usize = 20;
 
 /// Names of checks, and what is known of where they come from.
@@ -56,6 +56,14 @@ impl Sources {
     /// The check with this name.
     pub(crate) fn id_of(&self, name: &str) -> Option<CheckId> {
         self.directory.id_of(name)
+    }
+
+    /// What overrides know a check by.
+    pub(super) fn subject(&self, check: &CheckView) -> Subject {
+        match self.directory.get(check.id).and_then(|metadata| metadata.name.clone()) {
+            Some(name) => Subject::Name((*name).into()),
+            None => Subject::Key(check.spec.key()),
+        }
     }
 
     /// A check with its name, its labels and what it depends on, if it has any.
@@ -166,6 +174,19 @@ impl ViewReader {
         let state =
             self.sources.named(CheckState::new(transition.id, &transition.spec, &status), transition.id);
         Transition::new(transition.sequence, transition.at, transition.from, &state)
+    }
+
+    /// The latest changes of a check, of each kind so many: checks that flap do not drive out what
+    /// operators said.
+    fn timeline(&self, check: &CheckView) -> Vec<Change> {
+        let subject = self.sources.subject(check);
+        let (transitions, overrides) = self
+            .view
+            .read(|table| (table.transitions_of(check.id, CHANGES), table.overrides_of(&subject, CHANGES)));
+        Change::in_order(
+            transitions.iter().map(|transition| self.transition(transition)).collect(),
+            overrides.iter().map(|change| override_event(change, &self.sources.directory)).collect(),
+        )
     }
 }
 
@@ -328,15 +349,14 @@ impl Reader for ViewReader {
     fn check(&self, id_or_name: &str) -> Option<CheckDetail> {
         let by_id = id_or_name.parse().ok().and_then(|id| self.view.check(CheckId(id)));
         let check = by_id.or_else(|| self.sources.id_of(id_or_name).and_then(|id| self.view.check(id)))?;
-        let changes = self.view.read(|table| table.transitions_of(check.id, CHANGES));
-        let changes = changes.iter().map(|transition| self.transition(transition)).collect();
         let latency = check.latency;
         let latency = (latency.max > 0).then(|| LatencyState::new(latency.latest, latency.mean, latency.max));
         let failure = check.last_failure.as_deref().map(|last| {
             let outcome = last.failure.clone().into();
             ProbeState::new(&check.spec, last.at, last.duration, &outcome, &last.evidence)
         });
-        let detail = CheckDetail::new(self.state(&check, &self.pipeline.overrides()), changes)
+        let timeline = self.timeline(&check);
+        let detail = CheckDetail::new(self.state(&check, &self.pipeline.overrides()), timeline)
             .with_evidence(latency, failure)
             .with_own_trouble(self.own_trouble())
             .with_reproduction(hc_api::reproduce(&check.spec));

@@ -181,12 +181,13 @@ fn the_journal_has_the_latest_transitions_and_counts_the_rest() {
 fn overrides_are_counted_with_transitions_and_drive_none_of_them_out() {
     use Health::{Healthy, Unhealthy};
     let mut table = table(1..=1);
+    let named = |check: u64| Subject::Name(format!("web-{check}").into());
     let change = |check| OverrideChange {
         sequence: 0,
         at: wall(1),
         step: OverrideStep::Set,
         order: Arc::new(Override {
-            subject: Subject::Name("web".into()),
+            subject: named(check),
             title: "web".into(),
             ruling: Ruling::Pause,
             by: Operator { uid: 0, user: None },
@@ -215,7 +216,8 @@ fn overrides_are_counted_with_transitions_and_drive_none_of_them_out() {
     assert_eq!(numbers(&table.transitions(5, 2)), (vec![7], vec![6], 0, 7));
     assert_eq!(numbers(&table.transitions(7, 2)), (vec![], vec![], 0, 7));
     assert_eq!((table.last_override(), table.overrides_after(4, 1)[0].sequence), (6, 5));
-    assert_eq!(table.overrides_of(CheckId(4), 9).len(), 1);
+    let of_it = |check, most| table.overrides_of(&named(check), most).len();
+    assert_eq!([of_it(4, 9), of_it(1, 9), of_it(4, 0)], [1, 0, 0], "also of a check that does not run");
     assert_eq!(table.transitions_to(), (1, 1));
 }
 
