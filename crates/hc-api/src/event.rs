@@ -28,19 +28,43 @@ pub struct Events {
     /// Changes of what operators say, for consumers that asked for them, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<OverrideEvent>,
+    /// How many changes of overrides before those are lost to the consumer: more came at once, or
+    /// while it took none, than are kept. What stands is in `/api/v1/overrides`.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub overrides_missed: u64,
+}
+
+/// Whether a number is left out of the JSON.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Events {
     /// Events of one node.
     #[must_use]
     pub fn new(node: impl Into<String>, sent_at: SystemTime, events: Vec<Event>) -> Self {
-        Self { version: VERSION, node: node.into(), sent_at, events, overrides: Vec::new() }
+        Self {
+            version: VERSION,
+            node: node.into(),
+            sent_at,
+            events,
+            overrides: Vec::new(),
+            overrides_missed: 0,
+        }
     }
 
     /// The same, with changes of overrides.
     #[must_use]
     pub fn with_overrides(mut self, overrides: Vec<OverrideEvent>) -> Self {
         self.overrides = overrides;
+        self
+    }
+
+    /// The same, with how many changes of overrides are lost.
+    #[must_use]
+    pub fn with_overrides_missed(mut self, missed: u64) -> Self {
+        self.overrides_missed = missed;
         self
     }
 }
@@ -135,5 +159,31 @@ impl OverrideLine {
     #[must_use]
     pub fn new(node: impl Into<String>, change: OverrideEvent) -> Self {
         Self { node: node.into(), event: "override".to_owned(), change }
+    }
+}
+
+/// A line of an event log about changes of overrides that are lost to it. It has
+/// `"event":"overrides_missed"`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct MissedLine {
+    /// When it was written. RFC 3339, UTC.
+    #[serde(with = "crate::time")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub time: SystemTime,
+    /// The machine that checks.
+    pub node: String,
+    /// `overrides_missed`.
+    pub event: String,
+    /// How many: more came at once, or while nothing could be written, than are kept.
+    pub missed: u64,
+}
+
+impl MissedLine {
+    /// A line about so many changes.
+    #[must_use]
+    pub fn new(node: impl Into<String>, time: SystemTime, missed: u64) -> Self {
+        Self { time, node: node.into(), event: "overrides_missed".to_owned(), missed }
     }
 }

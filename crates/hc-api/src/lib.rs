@@ -28,7 +28,7 @@ mod status;
 mod time;
 
 pub use detail::CheckDetail;
-pub use event::{Event, Events, Line, OverrideLine, States, VERSION};
+pub use event::{Event, Events, Line, MissedLine, OverrideLine, States, VERSION};
 pub use evidence::{Difference, LatencyState, Phases, ProbeState, TlsState};
 pub use filter::{DEFAULT_PAGE, Filter, FilterError, MAX_PAGE, Page, PageOf};
 pub use journal::{Change, OverrideChange, OverrideEvent, Position, PositionError, Transition, Transitions};

@@ -174,7 +174,9 @@ fn what_happens_to_overrides_is_told_to_those_who_ask_for_it() {
     let of = json!({"checks": ["1"]});
     let force = json!({"kind": "force", "health": "unhealthy", "of": of, "for": "1h", "reason": "a test"});
     post("/api/v1/overrides", force);
-    let state = || serde_json::from_str::<Value>(&read("state.json")).unwrap()["checks"][0].clone();
+    // The file need not be there yet.
+    let state =
+        || serde_json::from_str::<Value>(&read("state.json")).unwrap_or_default()["checks"][0].clone();
     wait_until("the state file has it", || state()["overrides"][0]["reason"] == "a test");
     assert_eq!(
         (&state()["health"], &state()["overrides"][0]["kind"]),
@@ -212,4 +214,70 @@ fn what_happens_to_overrides_is_told_to_those_who_ask_for_it() {
     let changes = journal["overrides"].as_array().unwrap().iter().map(|one| &one["change"]);
     assert_eq!(changes.collect::<Vec<_>>(), ["set", "withdrawn"]);
     assert_eq!(journal["transitions"].as_array().unwrap().len(), 1, "{journal}");
+}
+
+/// One request about more checks than the journal keeps: who hears of changes hears how many are
+/// lost, and a state file has all of them.
+#[test]
+fn changes_of_overrides_that_are_lost_are_counted() {
+    let receiver = Receiver::start(&[]);
+    let hook = receiver.address;
+    let mut rig = Rig::start(|dir| {
+        let dir = dir.display();
+        format!(
+            r#"
+            [admin]
+            journal = 3
+            [[sink]]
+            name = "hook"
+            kind = "webhook"
+            url = "http://{hook}/"
+            events = ["override"]
+            [[sink]]
+            name = "log"
+            kind = "log"
+            path = "{dir}/log"
+            events = ["override"]
+            [[sink]]
+            name = "script"
+            kind = "command"
+            command = ["/bin/sh", "-c", "echo $HC_EVENT $HC_MISSED $HC_CHANGE >> {dir}/runs"]
+            events = ["override"]
+            [[sink]]
+            name = "state"
+            kind = "state-file"
+            path = "{dir}/state.json"
+            write_interval = "10ms"
+            interval = "1h"
+            "#
+        )
+    });
+    let backends: Vec<_> = (0..8).map(|_| backend()).collect();
+    let checks: Vec<Value> = (1..).zip(&backends).map(|(id, backend)| check(id, backend.address())).collect();
+    let engine = rig.engine(&json!(checks));
+    (1..=8).for_each(|id| engine.wait(id, "healthy"));
+    let read = |name: &str| fs::read_to_string(rig.path(name)).unwrap_or_default();
+    wait_until("the state file", || state_file(&rig.path("state.json")).len() == 8);
+    let ids: Vec<String> = (1..=8).map(|id: u64| id.to_string()).collect();
+    let mute = json!({"kind": "mute", "of": {"checks": ids}, "forever": true, "reason": "a test"});
+    let (status, answer) = ask_text(&rig.path("hc-admin.sock"), "POST /api/v1/overrides", &mute.to_string());
+    assert_eq!(status, 200, "{answer}");
+
+    let is_muted = |check: &Value| check["overrides"][0]["reason"] == "a test";
+    wait_until("the state file has all of them", || {
+        let states: Value = serde_json::from_str(&read("state.json")).unwrap();
+        states["checks"].as_array().unwrap().iter().all(is_muted)
+    });
+    wait_until("the log", || read("log").lines().count() == 4);
+    let lines: Vec<Value> = read("log").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["event"], &lines[0]["missed"]), (&json!("overrides_missed"), &json!(5)));
+    assert!(lines[1..].iter().all(|line| line["event"] == "override"), "{lines:?}");
+    wait_until("the commands ran", || read("runs").lines().count() == 4);
+    assert_eq!(read("runs"), format!("overrides_missed 5\n{}", "override set\n".repeat(3)));
+    wait_until("the webhook", || !receiver.posts().is_empty());
+    let body: Value = serde_json::from_slice(&receiver.posts()[0].body).unwrap();
+    assert_eq!((&body["overrides_missed"], body["overrides"].as_array().unwrap().len()), (&json!(5), 3));
+    let warning = "changes of overrides are lost to a sink";
+    assert_eq!(rig.log().matches(warning).count(), 3, "of a state file nothing is: {}", rig.log());
+    assert_eq!(rig.server.terminate().code(), Some(0), "{}", rig.log());
 }

@@ -18,7 +18,7 @@ pub use link::{CommandSpec, Exit, RunnerHandle};
 
 use crate::SinkError;
 use crate::backoff::Backoff;
-use crate::report::{self, Report, Sent};
+use crate::report::{self, OverrideNews, Report, Sent};
 
 /// How a command gets events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl Command {
         self.sent.forget(ids);
     }
 
-    /// Runs the command for changes of overrides. Gives how many of them it has taken, from the
+    /// Runs the command for what is new of overrides. Gives how much of it it has taken, from the
     /// first on.
     ///
     /// # Errors
@@ -111,19 +111,19 @@ impl Command {
     ///
     /// # Cancel safety
     /// As [`deliver`](Self::deliver).
-    pub async fn deliver_overrides(&self, changes: &[OverrideEvent]) -> (usize, Result<(), SinkError>) {
+    pub async fn deliver_overrides(&self, news: &[OverrideNews]) -> (usize, Result<(), SinkError>) {
         let size = match self.config.mode {
-            CommandMode::Batch => changes.len().max(1),
+            CommandMode::Batch => news.len().max(1),
             CommandMode::Each => 1,
         };
         let (mut taken, mut result) = (0, Ok(()));
-        for some in changes.chunks(size) {
+        for some in news.chunks(size) {
             let environment = match (self.config.mode, some) {
-                (CommandMode::Each, [change]) => override_environment(change),
+                (CommandMode::Each, [OverrideNews::Changed(change)]) => override_environment(change),
+                (CommandMode::Each, [OverrideNews::Missed(missed)]) => missed_environment(*missed),
                 _ => Vec::new(),
             };
-            result =
-                self.start(environment, report::body(&self.config.node, Vec::new(), some.to_vec())).await;
+            result = self.start(environment, report::override_body(&self.config.node, some)).await;
             if result.is_err() {
                 break;
             }
@@ -140,7 +140,7 @@ impl Command {
             (CommandMode::Each, Some(event)) => environment(event),
             (CommandMode::Batch, _) => Vec::new(),
         };
-        self.start(environment, report::body(&self.config.node, events, Vec::new())).await?;
+        self.start(environment, report::body(&self.config.node, events)).await?;
         self.sent.delivered(reports);
         Ok(())
     }
@@ -192,6 +192,17 @@ fn override_environment(change: &OverrideEvent) -> Vec<(String, String)> {
         ("HC_REASON", order.reason.clone()),
         ("HC_UNTIL", order.until.map(time).unwrap_or_default()),
         ("HC_MESSAGE", change.sentence()),
+    ];
+    variables.map(variable).into()
+}
+
+/// The same of changes that are lost.
+fn missed_environment(missed: u64) -> Vec<(String, String)> {
+    let message = format!("{missed} changes of overrides are lost: hcctl overrides says what stands");
+    let variables = [
+        ("HC_EVENT", "overrides_missed".to_owned()),
+        ("HC_MISSED", missed.to_string()),
+        ("HC_MESSAGE", message),
     ];
     variables.map(variable).into()
 }

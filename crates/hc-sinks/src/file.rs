@@ -9,7 +9,6 @@ use std::io;
 use std::thread;
 use std::time::Instant;
 
-use hc_api::OverrideEvent;
 use hc_types::CheckId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout_at;
@@ -18,7 +17,7 @@ pub use event_log::{EventLog, EventLogConfig};
 pub use state_file::{StateFile, StateFileConfig};
 
 use crate::backoff::Backoff;
-use crate::{Report, SinkError};
+use crate::{OverrideNews, Report, SinkError};
 
 /// What is done with reports on the thread of a file.
 pub trait FileWriter: Send + 'static {
@@ -29,12 +28,12 @@ pub trait FileWriter: Send + 'static {
     /// [`SinkError::File`] when the disk does not take them.
     fn write(&mut self, reports: &[Report]) -> Result<(), SinkError>;
 
-    /// Writes changes of overrides down. May block. Does nothing by default.
+    /// Writes what is new of overrides down. May block. Does nothing by default.
     ///
     /// # Errors
     /// [`SinkError::File`] when the disk does not take them.
-    fn write_overrides(&mut self, changes: &[OverrideEvent]) -> Result<(), SinkError> {
-        let _ = changes;
+    fn write_overrides(&mut self, news: &[OverrideNews]) -> Result<(), SinkError> {
+        let _ = news;
         Ok(())
     }
 
@@ -57,7 +56,7 @@ pub trait FileWriter: Send + 'static {
 
 enum Job {
     Write(Vec<Report>, oneshot::Sender<Result<(), SinkError>>),
-    WriteOverrides(Vec<OverrideEvent>, oneshot::Sender<Result<(), SinkError>>),
+    WriteOverrides(Vec<OverrideNews>, oneshot::Sender<Result<(), SinkError>>),
     Forget(Vec<CheckId>),
     Flush(oneshot::Sender<Result<(), SinkError>>),
 }
@@ -104,15 +103,15 @@ impl FileSink {
         result
     }
 
-    /// Writes changes of overrides down.
+    /// Writes what is new of overrides down.
     ///
     /// # Errors
     /// [`SinkError::File`] when the disk does not take them.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the writing to the thread.
-    pub async fn deliver_overrides(&self, changes: &[OverrideEvent]) -> Result<(), SinkError> {
-        let result = self.ask(|done| Job::WriteOverrides(changes.to_vec(), done)).await;
+    pub async fn deliver_overrides(&self, news: &[OverrideNews]) -> Result<(), SinkError> {
+        let result = self.ask(|done| Job::WriteOverrides(news.to_vec(), done)).await;
         self.backoff.note(&result);
         result
     }
@@ -166,7 +165,7 @@ async fn work(mut queue: mpsc::Receiver<Job>, mut writer: impl FileWriter) {
         match job {
             // Whoever asked may have ended meanwhile.
             Some(Job::Write(reports, done)) => drop(done.send(writer.write(&reports))),
-            Some(Job::WriteOverrides(changes, done)) => drop(done.send(writer.write_overrides(&changes))),
+            Some(Job::WriteOverrides(news, done)) => drop(done.send(writer.write_overrides(&news))),
             Some(Job::Flush(done)) => drop(done.send(writer.flush())),
             Some(Job::Forget(ids)) => writer.forget(&ids),
             None => return drop(writer.flush()),

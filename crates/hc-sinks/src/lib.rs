@@ -28,7 +28,7 @@ mod webhook;
 
 pub use error::SinkError;
 pub use post::{Poster, Resolve};
-pub use report::Report;
+pub use report::{OverrideNews, Report};
 pub use template::{Template, TemplateError};
 pub use tls::{TlsClient, TlsClientError};
 pub use webhook::{SIGNATURE_HEADER, Url, UrlError, Webhook, WebhookConfig, sign};

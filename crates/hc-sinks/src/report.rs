@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use hc_api::{CheckState, Event, Events, Line, OverrideEvent, OverrideLine, OverrideState};
+use hc_api::{CheckState, Event, Events, Line, MissedLine, OverrideEvent, OverrideLine, OverrideState};
 use hc_types::{CheckId, CheckSpec, Health, Status};
 
 /// The state of one check, with what it is called.
@@ -44,6 +44,15 @@ impl Report {
     }
 }
 
+/// What a sink gets to know of what operators say.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OverrideNews {
+    /// Something happened to an override.
+    Changed(Box<OverrideEvent>),
+    /// So many changes are lost to the sink: they are not kept any longer.
+    Missed(u64),
+}
+
 /// What a consumer has been sent, so that it gets changes and no repetitions.
 #[derive(Debug, Default)]
 pub(crate) struct Sent(Mutex<HashMap<CheckId, Health>>);
@@ -78,8 +87,22 @@ impl Sent {
 }
 
 /// Events as bytes of JSON.
-pub(crate) fn body(node: &str, events: Vec<Event>, overrides: Vec<OverrideEvent>) -> Vec<u8> {
-    let events = Events::new(node, SystemTime::now(), events).with_overrides(overrides);
+pub(crate) fn body(node: &str, events: Vec<Event>) -> Vec<u8> {
+    let events = Events::new(node, SystemTime::now(), events);
+    serde_json::to_vec(&events).expect("strings and numbers can be written as JSON")
+}
+
+/// What is new of overrides as bytes of JSON.
+pub(crate) fn override_body(node: &str, news: &[OverrideNews]) -> Vec<u8> {
+    let (mut changes, mut missed) = (Vec::new(), 0_u64);
+    for one in news {
+        match one {
+            OverrideNews::Changed(change) => changes.push((**change).clone()),
+            OverrideNews::Missed(count) => missed = missed.saturating_add(*count),
+        }
+    }
+    let events = Events::new(node, SystemTime::now(), Vec::new());
+    let events = events.with_overrides(changes).with_overrides_missed(missed);
     serde_json::to_vec(&events).expect("strings and numbers can be written as JSON")
 }
 
@@ -90,9 +113,16 @@ pub(crate) fn line(node: &str, at: SystemTime, event: &Event, into: &mut Vec<u8>
     into.push(b'\n');
 }
 
-/// A change of an override as a line of JSON.
-pub(crate) fn override_line(node: &str, change: &OverrideEvent, into: &mut Vec<u8>) {
-    let line = OverrideLine::new(node, change.clone());
-    serde_json::to_writer(&mut *into, &line).expect("strings and numbers can be written as JSON");
+/// What is new of an override as a line of JSON.
+pub(crate) fn override_line(node: &str, at: SystemTime, news: &OverrideNews, into: &mut Vec<u8>) {
+    let written = match news {
+        OverrideNews::Changed(change) => {
+            serde_json::to_writer(&mut *into, &OverrideLine::new(node, (**change).clone()))
+        }
+        OverrideNews::Missed(missed) => {
+            serde_json::to_writer(&mut *into, &MissedLine::new(node, at, *missed))
+        }
+    };
+    written.expect("strings and numbers can be written as JSON");
     into.push(b'\n');
 }

@@ -6,14 +6,13 @@ mod url;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hc_api::OverrideEvent;
 use hc_types::{CheckId, Secret};
 
 pub use signature::{SIGNATURE_HEADER, sign};
 pub use url::{Url, UrlError};
 
 use crate::backoff::Backoff;
-use crate::report::{self, Report, Sent};
+use crate::report::{self, OverrideNews, Report, Sent};
 use crate::{Poster, Resolve, SinkError, TlsClient};
 
 /// Where events go.
@@ -69,22 +68,22 @@ impl Webhook {
         if events.is_empty() {
             return Ok(());
         }
-        let result = self.send(report::body(&self.node, events, Vec::new())).await;
+        let result = self.send(report::body(&self.node, events)).await;
         if result.is_ok() {
             self.sent.delivered(reports);
         }
         result
     }
 
-    /// Sends changes of overrides.
+    /// Sends what is new of overrides.
     ///
     /// # Errors
     /// As [`deliver`](Self::deliver).
     ///
     /// # Cancel safety
     /// As [`deliver`](Self::deliver).
-    pub async fn deliver_overrides(&self, changes: &[OverrideEvent]) -> Result<(), SinkError> {
-        self.send(report::body(&self.node, Vec::new(), changes.to_vec())).await
+    pub async fn deliver_overrides(&self, news: &[OverrideNews]) -> Result<(), SinkError> {
+        self.send(report::override_body(&self.node, news)).await
     }
 
     async fn send(&self, body: Vec<u8>) -> Result<(), SinkError> {

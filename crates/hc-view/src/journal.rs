@@ -76,6 +76,18 @@ pub struct Transitions {
     pub last: u64,
 }
 
+/// Some changes of overrides, oldest first. They are counted by themselves here, not with those of
+/// health, so that a reader of these alone learns how many it has missed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OverrideChanges {
+    /// The changes.
+    pub changes: Vec<OverrideChange>,
+    /// How many before them, after the count that was asked for, are no longer kept.
+    pub missed: u64,
+    /// How many there were up to the last of these: the count to go on after.
+    pub last: u64,
+}
+
 /// Keeps the latest so many changes of each kind: a thousand overrides that one request sets do not
 /// drive out what is known of health, nor checks that flap what operators said.
 #[derive(Debug)]
@@ -86,8 +98,8 @@ pub(crate) struct Journal {
     capacity: usize,
     /// The number of the latest one.
     last: u64,
-    /// That of the latest change of an override.
-    last_override: u64,
+    /// How many changes of overrides there were.
+    of_overrides: u64,
     /// How many changes of health there were: to healthy, and to unhealthy. No check becomes
     /// unknown.
     to: (u64, u64),
@@ -101,7 +113,7 @@ impl Journal {
             overrides: VecDeque::new(),
             capacity,
             last: 0,
-            last_override: 0,
+            of_overrides: 0,
             to: (0, 0),
         }
     }
@@ -118,7 +130,7 @@ impl Journal {
     /// The same for a change of an override.
     pub(crate) fn push_override(&mut self, change: OverrideChange) {
         self.last += 1;
-        self.last_override = self.last;
+        self.of_overrides += 1;
         push(&mut self.overrides, OverrideChange { sequence: self.last, ..change }, self.capacity);
     }
 
@@ -127,9 +139,9 @@ impl Journal {
         self.to
     }
 
-    /// The number of the latest change of an override; 0 before the first.
-    pub(crate) fn last_override(&self) -> u64 {
-        self.last_override
+    /// How many changes of overrides there were.
+    pub(crate) fn of_overrides(&self) -> u64 {
+        self.of_overrides
     }
 
     /// The latest changes of health of one check, at most `most`, oldest first.
@@ -177,9 +189,16 @@ impl Journal {
         Transitions { epoch: self.epoch, transitions: of_health, overrides: of_overrides, missed, last }
     }
 
-    /// At most `most` changes of overrides behind number `after`.
-    pub(crate) fn overrides_after(&self, after: u64, most: usize) -> Vec<OverrideChange> {
-        behind(&self.overrides, after, |one| one.sequence).take(most).cloned().collect()
+    /// At most `most` changes of overrides after the first `after` of them.
+    pub(crate) fn overrides_after(&self, after: u64, most: usize) -> OverrideChanges {
+        // A count of another process, or made up, is taken for that of the latest.
+        let after = after.min(self.of_overrides);
+        let dropped = self.of_overrides - self.overrides.len() as u64;
+        let missed = dropped.saturating_sub(after);
+        let known = usize::try_from(after.saturating_sub(dropped)).unwrap_or(usize::MAX);
+        let changes: Vec<OverrideChange> = self.overrides.iter().skip(known).take(most).cloned().collect();
+        let last = after + missed + changes.len() as u64;
+        OverrideChanges { changes, missed, last }
     }
 }
 

@@ -59,7 +59,7 @@ mod table;
 mod view;
 
 pub use check::{CheckView, LastFailure, Latency, Reported, Withheld};
-pub use journal::{OverrideChange, OverrideStep, Transition, Transitions};
+pub use journal::{OverrideChange, OverrideChanges, OverrideStep, Transition, Transitions};
 pub use outlet::{Outlet, Report, Slot};
 pub use table::{Cursor, Page, Table};
 pub use view::{View, ViewConfig};

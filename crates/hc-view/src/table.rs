@@ -9,7 +9,7 @@ use hc_types::{
 };
 
 use crate::check::CheckView;
-use crate::journal::{Journal, OverrideChange, Transition, Transitions};
+use crate::journal::{Journal, OverrideChange, OverrideChanges, Transition, Transitions};
 use crate::outlet::{Report, Slot};
 use crate::row::Row;
 
@@ -248,16 +248,17 @@ impl Table {
         self.journal.push_override(change);
     }
 
-    /// At most `most` changes of overrides after the one with this number, oldest first.
+    /// At most `most` changes of overrides after the first `after` that there were since the start.
+    /// Ask again after [`OverrideChanges::last`].
     #[must_use]
-    pub fn overrides_after(&self, after: u64, most: usize) -> Vec<OverrideChange> {
+    pub fn overrides_after(&self, after: u64, most: usize) -> OverrideChanges {
         self.journal.overrides_after(after, most)
     }
 
-    /// The number of the latest change of an override; 0 before the first.
+    /// How many changes of overrides there were since the start.
     #[must_use]
-    pub fn last_override(&self) -> u64 {
-        self.journal.last_override()
+    pub fn override_changes(&self) -> u64 {
+        self.journal.of_overrides()
     }
 
     /// The latest changes of overrides of the checks with this subject that are kept, at most

@@ -117,9 +117,9 @@ impl View {
     /// is given up.
     pub fn write<T>(&self, write: impl FnOnce(&mut Table, &mut Vec<Report>) -> T) -> T {
         let State { table, reports } = &mut *self.lock();
-        let before = table.last_override();
+        let before = table.override_changes();
         let result = write(table, reports);
-        if table.last_override() != before {
+        if table.override_changes() != before {
             self.outlets.iter().for_each(|outlet| outlet.overruled());
         }
         if !reports.is_empty() {

@@ -14,6 +14,9 @@ const SILENCE: Duration = Duration::from_secs(40);
 /// The pause before the server is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// What is said where changes were lost on the way.
+const LOST: &str = "some changes are not known any more: see hcctl status and hcctl overrides";
+
 /// An event of the stream.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Event {
@@ -41,6 +44,9 @@ pub(crate) async fn watch(
             let part: Transitions = client.get(&format!("/api/v1/transitions{query}")).await?;
             query = format!("?after={}", part.next);
             last_id = Some(part.next.clone());
+            if part.resync {
+                note(LOST);
+            }
             let changes = part.into_changes();
             if changes.is_empty() {
                 break;
@@ -65,7 +71,7 @@ pub(crate) async fn watch(
                             print(Change::Override(event));
                         }
                     }
-                    "resync" => note("some changes are not known any more: see hcctl status"),
+                    "resync" => note(LOST),
                     _ => {}
                 }
                 if !event.id.is_empty() {

@@ -451,7 +451,7 @@ fn what_is_over_is_not_taken_from_an_earlier_process() {
 
 /// What the journal says of overrides: of which checks, what happened, and whether they stand then.
 fn journal(rig: &Rig) -> Vec<(Vec<u64>, OverrideStep, bool)> {
-    let changes = rig.table.overrides_after(0, 99).into_iter();
+    let changes = rig.table.overrides_after(0, 99).changes.into_iter();
     let ids = |checks: Vec<CheckId>| checks.into_iter().map(|id| id.0).collect();
     changes.map(|change| (ids(change.checks), change.step, change.is_open)).collect()
 }
@@ -492,7 +492,7 @@ fn an_override_that_expired_while_no_process_ran_is_in_the_journal() {
     let mut rig = Rig::with(vec![over]);
     rig.pass(SECOND);
     assert_eq!(journal(&rig), [(vec![], OverrideStep::Expired, false)]);
-    assert_eq!(rig.table.overrides_after(0, 9)[0].at, wall - MINUTE);
+    assert_eq!(rig.table.overrides_after(0, 9).changes[0].at, wall - MINUTE);
     assert_eq!(rig.table.overrides_of(&named("web1"), 9).len(), 1, "it did not run when that happened");
     assert!(matches!(&*rig.events, [Event::OverrideOver { .. }]), "{:?}", rig.events);
 }

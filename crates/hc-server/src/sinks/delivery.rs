@@ -3,16 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use hc_api::OverrideEvent;
 use hc_notifier::{Delivery, DeliveryError};
 use hc_pipeline::{Pipeline, Standings};
 use hc_sinks::command::Command;
 use hc_sinks::file::FileSink;
 use hc_sinks::haproxy::{Agent, Runtime};
-use hc_sinks::{Report, SinkError, Webhook};
+use hc_sinks::{OverrideNews, Report, SinkError, Webhook};
 use hc_sources::Directory;
 use hc_types::{Batch, CheckId, CheckStatus};
-use hc_view::{CheckView, OverrideChange, Reported, View};
+use hc_view::{CheckView, Cursor, OverrideChange, OverrideChanges, Reported, View};
 use tokio::sync::Mutex;
 
 use super::filter::Filter;
@@ -21,6 +20,9 @@ use crate::changes::{metadata, override_event, override_state};
 
 /// Changes of overrides that are read from the journal at once.
 const AT_ONCE: usize = 100;
+
+/// Rows that are read from the view at once.
+const ROWS: usize = 1000;
 
 /// A sink of any kind.
 pub(super) enum Sink {
@@ -53,13 +55,13 @@ impl Sink {
         }
     }
 
-    /// Gives how many of the changes the sink has taken, from the first on.
-    async fn deliver_overrides(&self, changes: &[OverrideEvent]) -> (usize, Result<(), SinkError>) {
-        let all = |result: Result<(), SinkError>| (if result.is_ok() { changes.len() } else { 0 }, result);
+    /// Gives how much of the news the sink has taken, from the first on.
+    async fn deliver_overrides(&self, news: &[OverrideNews]) -> (usize, Result<(), SinkError>) {
+        let all = |result: Result<(), SinkError>| (if result.is_ok() { news.len() } else { 0 }, result);
         match self {
-            Self::Webhook(webhook) => all(webhook.deliver_overrides(changes).await),
-            Self::Command(command) => command.deliver_overrides(changes).await,
-            Self::File(file) => all(file.deliver_overrides(changes).await),
+            Self::Webhook(webhook) => all(webhook.deliver_overrides(news).await),
+            Self::Command(command) => command.deliver_overrides(news).await,
+            Self::File(file) => all(file.deliver_overrides(news).await),
             Self::Agent(_) | Self::Runtime(_) => all(Ok(())),
         }
     }
@@ -92,6 +94,15 @@ pub(crate) enum Hears {
     Changes { health: bool, overrides: bool },
 }
 
+/// How far a sink follows the changes of overrides.
+#[derive(Debug, Default)]
+pub(super) struct Followed {
+    /// So many of them it has, or is to be told that it has missed.
+    after: u64,
+    /// So many of those are lost, and it has not been told so.
+    missed: u64,
+}
+
 /// A sink with what it hears of, for the tasks that drive it.
 pub(super) struct Driven {
     pub(super) sink: Sink,
@@ -102,8 +113,7 @@ pub(super) struct Driven {
     pub(super) directory: Arc<Directory>,
     pub(super) view: Arc<View>,
     pub(super) pipeline: Arc<Pipeline>,
-    /// The number of the latest change of an override that the sink has.
-    pub(super) overrides: Mutex<u64>,
+    pub(super) overrides: Mutex<Followed>,
     /// What has ended is not forgotten while a delivery is under way, which would make it known
     /// again.
     pub(super) turn: Mutex<()>,
@@ -146,40 +156,80 @@ impl Driven {
 
     /// Tells the sink the next changes of overrides. Says whether there were any.
     pub(super) async fn tell_overrides(&self) -> Result<bool, SinkError> {
-        let mut after = self.overrides.lock().await;
-        let changes = self.view.read(|table| table.overrides_after(*after, AT_ONCE));
-        let Some(last) = changes.last().map(|change| change.sequence) else { return Ok(false) };
+        let mut followed = self.overrides.lock().await;
+        let OverrideChanges { changes, missed, last } =
+            self.view.read(|table| table.overrides_after(followed.after, AT_ONCE));
+        // Noted before it is told, so that the log says it once.
+        followed.after += missed;
+        followed.missed += missed;
+        if changes.is_empty() && followed.missed == 0 {
+            return Ok(false);
+        }
         match self.hears {
             Hears::Changes { overrides: false, .. } => {}
-            Hears::States => self.tell_states(&changes).await?,
+            Hears::States if followed.missed > 0 => self.tell_all_states().await?,
+            Hears::States => {
+                let ids: BTreeSet<CheckId> =
+                    changes.iter().flat_map(|change| &change.checks).copied().collect();
+                self.tell_states(|| ids.into_iter().filter_map(|id| self.view.check(id)).collect()).await?;
+            }
             Hears::Changes { overrides: true, .. } => {
-                let is_for_it =
-                    |change: &&OverrideChange| self.filter.takes(Some(&metadata(change, &self.directory)));
-                let events = changes.iter().filter(is_for_it);
-                let events: Vec<_> = events.map(|change| override_event(change, &self.directory)).collect();
-                if !events.is_empty() {
-                    self.sink.ready().await;
-                    let _turn = self.turn.lock().await;
-                    let (taken, result) = self.sink.deliver_overrides(&events).await;
-                    if let Some(taken) = taken.checked_sub(1).and_then(|latest| events.get(latest)) {
-                        *after = taken.sequence;
-                    }
-                    result?;
+                if missed > 0 {
+                    tracing::warn!(sink = &*self.name, missed, "changes of overrides are lost to a sink");
                 }
+                self.tell_changes(&mut followed, &changes).await?;
             }
         }
-        *after = last;
+        *followed = Followed { after: last, missed: 0 };
         Ok(true)
     }
 
-    /// Tells the sink how the checks stand that these overrides are of.
-    async fn tell_states(&self, changes: &[OverrideChange]) -> Result<(), SinkError> {
+    /// Tells the sink these changes, and before them how many are lost.
+    async fn tell_changes(
+        &self,
+        followed: &mut Followed,
+        changes: &[OverrideChange],
+    ) -> Result<(), SinkError> {
+        // Whether it would have heard of those that are lost is not known any more.
+        let lost = (followed.missed > 0).then_some((followed.after, OverrideNews::Missed(followed.missed)));
+        let numbered = (followed.after + 1..).zip(changes);
+        let is_for_it = |change: &OverrideChange| self.filter.takes(Some(&metadata(change, &self.directory)));
+        let changed = numbered.filter(|(_, change)| is_for_it(change)).map(|(number, change)| {
+            (number, OverrideNews::Changed(Box::new(override_event(change, &self.directory))))
+        });
+        let (numbers, news): (Vec<u64>, Vec<OverrideNews>) = lost.into_iter().chain(changed).unzip();
+        if news.is_empty() {
+            return Ok(());
+        }
+        self.sink.ready().await;
+        let _turn = self.turn.lock().await;
+        let (taken, result) = self.sink.deliver_overrides(&news).await;
+        if let Some(after) = taken.checked_sub(1).and_then(|latest| numbers.get(latest)) {
+            *followed = Followed { after: *after, missed: 0 };
+        }
+        result
+    }
+
+    /// Tells the sink how all checks stand: which of them lost changes were of is not known.
+    async fn tell_all_states(&self) -> Result<(), SinkError> {
+        let mut next = Some(Cursor::default());
+        while let Some(from) = next {
+            let read = || {
+                let page = self.view.page(from, ROWS);
+                next = page.next;
+                page.checks
+            };
+            self.tell_states(read).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the sink how these checks stand.
+    async fn tell_states(&self, read: impl FnOnce() -> Vec<CheckView>) -> Result<(), SinkError> {
         self.sink.ready().await;
         let _turn = self.turn.lock().await;
         // Read only now: while this waited, newer states may have been delivered.
-        let ids: BTreeSet<CheckId> = changes.iter().flat_map(|change| &change.checks).copied().collect();
-        let states = ids.into_iter().filter_map(|id| self.view.check(id)).filter_map(status);
-        let (reports, gone) = self.reports(states.collect());
+        let (reports, gone) = self.reports(read().into_iter().filter_map(status).collect());
         if !gone.is_empty() {
             self.sink.forget(&gone).await;
         }

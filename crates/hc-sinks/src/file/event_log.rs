@@ -6,12 +6,11 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use hc_api::OverrideEvent;
 use hc_types::CheckId;
 
 use super::FileWriter;
 use crate::report::{self, Sent};
-use crate::{Report, SinkError};
+use crate::{OverrideNews, Report, SinkError};
 
 /// Where changes are written.
 #[derive(Clone, Debug)]
@@ -84,10 +83,10 @@ impl FileWriter for EventLog {
         Ok(())
     }
 
-    fn write_overrides(&mut self, changes: &[OverrideEvent]) -> Result<(), SinkError> {
+    fn write_overrides(&mut self, news: &[OverrideNews]) -> Result<(), SinkError> {
         let mut lines = Vec::new();
-        for change in changes {
-            report::override_line(&self.config.node, change, &mut lines);
+        for one in news {
+            report::override_line(&self.config.node, SystemTime::now(), one, &mut lines);
         }
         self.add(&lines)
     }

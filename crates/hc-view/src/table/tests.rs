@@ -215,7 +215,17 @@ fn overrides_are_counted_with_transitions_and_drive_none_of_them_out() {
     assert_eq!(numbers(&table.transitions(1, 2)), (vec![], vec![4, 5], 2, 5));
     assert_eq!(numbers(&table.transitions(5, 2)), (vec![7], vec![6], 0, 7));
     assert_eq!(numbers(&table.transitions(7, 2)), (vec![], vec![], 0, 7));
-    assert_eq!((table.last_override(), table.overrides_after(4, 1)[0].sequence), (6, 5));
+    // By themselves they are the first to the fifth.
+    let counted = |after, most| {
+        let OverrideChanges { changes, missed, last } = table.overrides_after(after, most);
+        (changes.iter().map(|one| one.sequence).collect::<Vec<_>>(), missed, last)
+    };
+    assert_eq!(counted(0, 9), (vec![4, 5, 6], 2, 5), "the two of which nobody would know otherwise");
+    assert_eq!(counted(1, 1), (vec![4], 1, 3));
+    assert_eq!(counted(3, 9), (vec![5, 6], 0, 5));
+    assert_eq!(counted(0, 0), (vec![], 2, 2));
+    assert_eq!((counted(5, 9), counted(99, 9)), ((vec![], 0, 5), (vec![], 0, 5)));
+    assert_eq!(table.override_changes(), 5);
     let of_it = |check, most| table.overrides_of(&named(check), most).len();
     assert_eq!([of_it(4, 9), of_it(1, 9), of_it(4, 0)], [1, 0, 0], "also of a check that does not run");
     assert_eq!(table.transitions_to(), (1, 1));
