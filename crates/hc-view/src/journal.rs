@@ -1,6 +1,7 @@
 //! The latest changes in order: of health, and of what operators say.
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -95,6 +96,9 @@ pub(crate) struct Journal {
     epoch: u64,
     kept: VecDeque<Transition>,
     overrides: VecDeque<OverrideChange>,
+    /// A hash of the subject of each of them: who looks for those of one reads these alone, and
+    /// shards wait meanwhile.
+    subjects: VecDeque<u64>,
     capacity: usize,
     /// The number of the latest one.
     last: u64,
@@ -111,6 +115,7 @@ impl Journal {
             epoch,
             kept: VecDeque::new(),
             overrides: VecDeque::new(),
+            subjects: VecDeque::new(),
             capacity,
             last: 0,
             of_overrides: 0,
@@ -131,6 +136,7 @@ impl Journal {
     pub(crate) fn push_override(&mut self, change: OverrideChange) {
         self.last += 1;
         self.of_overrides += 1;
+        push(&mut self.subjects, hash(&change.order.subject), self.capacity);
         push(&mut self.overrides, OverrideChange { sequence: self.last, ..change }, self.capacity);
     }
 
@@ -155,8 +161,10 @@ impl Journal {
     /// The latest changes of overrides of this subject, at most `most`, oldest first. Those that
     /// were of the check under another id, or while it did not run, are among them.
     pub(crate) fn overrides_of(&self, subject: &Subject, most: usize) -> Vec<OverrideChange> {
-        let latest = self.overrides.iter().rev().filter(|change| change.order.subject == *subject).take(most);
-        let mut latest: Vec<OverrideChange> = latest.cloned().collect();
+        let wanted = hash(subject);
+        let all = self.subjects.iter().zip(&self.overrides).rev();
+        let of_it = all.filter(|(known, change)| **known == wanted && change.order.subject == *subject);
+        let mut latest: Vec<OverrideChange> = of_it.map(|(_, change)| change.clone()).take(most).collect();
         latest.reverse();
         latest
     }
@@ -200,6 +208,12 @@ impl Journal {
         let last = after + missed + changes.len() as u64;
         OverrideChanges { changes, missed, last }
     }
+}
+
+fn hash(subject: &Subject) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    subject.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Adds one in the place of the oldest, where there is no room for both.
