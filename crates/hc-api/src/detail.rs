@@ -1,7 +1,8 @@
 //! One check, with an explanation.
 
 use hc_types::Health;
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Change, CheckState, LatencyState, OverrideKind, ProbeState, Reproduction};
 
@@ -28,8 +29,28 @@ pub struct CheckDetail {
     #[serde(default)]
     pub reproduce: Vec<Reproduction>,
     /// The latest changes of its health, and of what operators say of it, that are still known, in
-    /// the order in which they happened.
+    /// the order in which they happened. A reader leaves out kinds that it does not know. Absent
+    /// from older servers.
+    #[serde(default, deserialize_with = "known")]
     pub timeline: Vec<Change>,
+}
+
+/// The changes of the kinds that are known.
+fn known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Change>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Entry {
+        Known(Box<Change>),
+        Other(IgnoredAny),
+    }
+
+    let entries = Vec::<Entry>::deserialize(deserializer)?.into_iter();
+    Ok(entries
+        .filter_map(|entry| match entry {
+            Entry::Known(change) => Some(*change),
+            Entry::Other(IgnoredAny) => None,
+        })
+        .collect())
 }
 
 impl CheckDetail {
@@ -148,6 +169,23 @@ mod tests {
     };
 
     use super::*;
+
+    #[test]
+    fn an_older_reader_leaves_out_what_it_does_not_know() {
+        let second = Duration::from_secs(1);
+        let target = Target::plain([192, 0, 2, 1].into(), 0);
+        let spec = CheckSpec::new(target, ProbeSpec::Icmp, Timing::every(second).timeout(second)).unwrap();
+        let state = CheckState::new(CheckId(1), &spec, &Status::NEW);
+        let change = crate::Transition::new(7, UNIX_EPOCH, Health::Healthy, &state);
+        let detail = CheckDetail::new(state, vec![Change::Health(change)]);
+        let mut json = serde_json::to_value(&detail).unwrap();
+        let timeline = json["timeline"].as_array_mut().unwrap();
+        timeline.insert(0, serde_json::json!({"event": "of a later version", "sequence": 6}));
+        assert_eq!(serde_json::from_value::<CheckDetail>(json.clone()).unwrap(), detail);
+        // Of an older server.
+        json.as_object_mut().unwrap().remove("timeline");
+        assert_eq!(serde_json::from_value::<CheckDetail>(json).unwrap().timeline, []);
+    }
 
     #[track_caller]
     fn check(status: Status, in_a_row: u32, expected: &[&str]) {

@@ -29,7 +29,8 @@ pub struct Events {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<OverrideEvent>,
     /// How many changes of overrides before those are lost to the consumer: more came at once, or
-    /// while it took none, than are kept. What stands is in `/api/v1/overrides`.
+    /// while it took none, than are kept. They are of all checks, also of those that are not for it.
+    /// What stands is in `/api/v1/overrides`.
     #[serde(default, skip_serializing_if = "is_none")]
     pub overrides_missed: u64,
 }

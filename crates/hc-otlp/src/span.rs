@@ -38,7 +38,7 @@ enum Found {
 impl Probe {
     /// `update` must be of a probe.
     pub(crate) fn new(update: &StatusUpdate, metadata: Option<Arc<Metadata>>) -> Self {
-        let StatusUpdate { id, spec, status, progress, evidence, .. } = update;
+        let StatusUpdate { id, spec, status, progress, evidence, transition, .. } = update;
         let phases = evidence.phases;
         let (duration, found) = if update.is_of_verdict() {
             (status.duration, Found::Verdict(status.outcome.clone().unwrap_or(Outcome::PASS)))
@@ -55,9 +55,9 @@ impl Probe {
             phases,
             found,
             health: status.health,
-            // Not `transition`, which is also set for the first probe that confirms a health of before a
-            // restart.
-            changed: progress.since.is_some() && progress.since == progress.last_probe,
+            // `transition` is also set for the first probe that confirms a health of before a restart, and
+            // `since` is moved when the clock was set back.
+            changed: *transition && progress.since.is_some() && progress.since == progress.last_probe,
         }
     }
 
@@ -175,6 +175,7 @@ mod tests {
         };
         assert!(says(at(9), true));
         assert!(!says(at(5), false), "as before");
+        assert!(!says(at(9), false), "the clock was set back");
         assert!(!says(at(5), true), "confirmed after a restart");
         assert!(!says(None, true), "nobody knows since when");
     }

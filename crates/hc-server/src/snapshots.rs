@@ -53,9 +53,23 @@ struct Job {
     reply: oneshot::Sender<Result<usize, Problem>>,
 }
 
+/// How much later than the interval says a snapshot may be written before it is missed.
+const MISSED: Duration = Duration::from_secs(60);
+
 /// What became of the snapshots, for whoever wants to show it.
-#[derive(Debug, Default)]
-pub(crate) struct SnapshotFigures(Mutex<Figures>);
+#[derive(Debug)]
+pub(crate) struct SnapshotFigures {
+    /// When none would have been written for too long: from then on the disk hangs.
+    limit: Duration,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    figures: Figures,
+    /// When one was last written; at first, when the server started.
+    latest: Instant,
+}
 
 /// What became of the snapshots.
 #[derive(Clone, Debug, Default)]
@@ -69,24 +83,38 @@ pub(crate) struct Figures {
 }
 
 impl SnapshotFigures {
-    pub(crate) fn get(&self) -> Figures {
-        self.lock().clone()
+    fn new(interval: Duration, failing: Option<String>, now: Instant) -> Self {
+        let figures = Figures { failing, ..Figures::default() };
+        let kept = Mutex::new(Kept { figures, latest: now });
+        Self { limit: interval.saturating_add(MISSED), kept }
     }
 
-    fn written(&self, now: SystemTime) {
-        let mut figures = self.lock();
-        (figures.failing, figures.last_success) = (None, Some(now));
+    pub(crate) fn get(&self, now: Instant) -> Figures {
+        let kept = self.lock();
+        let mut figures = kept.figures.clone();
+        let age = now.saturating_duration_since(kept.latest);
+        // A disk that hangs refuses nothing.
+        if figures.failing.is_none() && age > self.limit {
+            figures.failing =
+                Some(format!("no snapshot has been written for {} s: the disk hangs", age.as_secs()));
+        }
+        figures
+    }
+
+    fn written(&self, time: SystemTime, now: Instant) {
+        let mut kept = self.lock();
+        (kept.figures.failing, kept.figures.last_success, kept.latest) = (None, Some(time), now);
     }
 
     fn failed(&self, why: &str) {
-        let mut figures = self.lock();
-        figures.failures += 1;
-        figures.failing = Some(why.to_owned());
+        let mut kept = self.lock();
+        kept.figures.failures += 1;
+        kept.figures.failing = Some(why.to_owned());
     }
 
-    /// Figures are whole at any time.
-    fn lock(&self) -> MutexGuard<'_, Figures> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is kept is whole at any time.
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -211,11 +239,8 @@ impl Snapshots {
             })
             .transpose()?;
         let (ask, asked) = mpsc::channel(WAITING);
-        let figures = SnapshotFigures::default();
-        if jobs.is_none() {
-            figures.lock().failing = Some(NO_DIRECTORY.to_owned());
-        }
-        let figures = Arc::new(figures);
+        let failing = jobs.is_none().then(|| NO_DIRECTORY.to_owned());
+        let figures = Arc::new(SnapshotFigures::new(interval, failing, Instant::now()));
         Ok(Keeper { jobs, interval, failing: None, figures, asked, ask: Flush(ask), edition: 0 })
     }
 }
@@ -312,7 +337,7 @@ impl Keeper {
             Ok(Ok(bytes)) => {
                 debug!(checks = count, bytes, "snapshot written");
                 self.edition = edition;
-                self.figures.written(SystemTime::now());
+                self.figures.written(SystemTime::now(), Instant::now());
                 if self.failing.take().is_some() {
                     info!("snapshots are written again");
                 }
@@ -340,5 +365,26 @@ impl Keeper {
                 Err(stopping())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_is_shown_although_it_refuses_nothing() {
+        let second = Duration::from_secs(1);
+        let begin = Instant::now();
+        let figures = SnapshotFigures::new(second * 5, None, begin);
+        let failing = |seconds| figures.get(begin + second * seconds).failing;
+        assert_eq!((failing(65), failing(66).is_some()), (None, true), "before the first");
+        figures.written(SystemTime::now(), begin + second * 60);
+        assert_eq!(failing(125), None);
+        assert_eq!(failing(126).unwrap(), "no snapshot has been written for 66 s: the disk hangs");
+        figures.failed("the disk is full");
+        assert_eq!(failing(130).unwrap(), "the disk is full");
+        figures.written(SystemTime::now(), begin + second * 130);
+        assert_eq!((failing(140), figures.get(begin).failures), (None, 1));
     }
 }

@@ -122,16 +122,16 @@ fn the_guard_snapshots_and_files_that_are_wrong_are_shown() {
     let says = |word: &[u8]| backend.set_steps(vec![Step::Send(word.into())]);
     says(b"hello");
     let address = backend.address();
-    // Five checks of one backend.
+    // Six checks of one backend.
     let check = |n| {
         format!("[[check]]\nname = \"web-{n}\"\ntarget = \"{address}\"\ntcp = {{ receive = \"hello\" }}\n")
     };
     let defaults = "[defaults]\ninterval = \"100ms\"\nfall = 1\n";
-    let checks = defaults.to_owned() + &(1..=5).map(check).collect::<String>();
+    let checks = defaults.to_owned() + &(1..=6).map(check).collect::<String>();
     let rig = Rig::start(|dir| {
         fs::write(dir.join("checks.toml"), &checks).unwrap();
         // Held for as long as the sample goes on.
-        let guard = "[guard]\nenabled = true\nwindow = \"100ms\"\nrounds = 100000\nround_pause = \"50ms\"\nmax_hold = \"1h\"\n";
+        let guard = "[guard]\nenabled = true\nwindow = \"5s\"\nrounds = 100000\nround_pause = \"50ms\"\nmax_hold = \"1h\"\n";
         config(dir, "") + guard
     });
     let metrics = || rig.get("/metrics");
@@ -145,7 +145,7 @@ fn the_guard_snapshots_and_files_that_are_wrong_are_shown() {
     wait_until("ready", || rig.log().contains(" ready "));
     let warns = |word: &str| wait_until(word, || rig.get("/readyz").contains(word));
     shows(&[
-        "hc_checks{health=\"healthy\"} 5",
+        "hc_checks{health=\"healthy\"} 6",
         "hc_guard_alarms 0",
         "hc_guard_held 0",
         "hc_snapshot_failing 0",
@@ -157,8 +157,8 @@ fn the_guard_snapshots_and_files_that_are_wrong_are_shown() {
     assert!(!rig.get("/readyz").contains("warning"), "{}", rig.get("/readyz"));
 
     says(b"sorry");
-    shows(&["hc_guard_alarms 1", "hc_guard_held 5"]);
-    warns("alarms of the guard: 1, failures that it holds: 5");
+    shows(&["hc_guard_alarms 1", "hc_guard_held 6"]);
+    warns("alarms of the guard: 1, failures that it holds: 6");
     says(b"hello");
     shows(&["hc_guard_alarms 0", "hc_guard_held 0"]);
 

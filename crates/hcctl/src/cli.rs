@@ -278,3 +278,58 @@ pub(crate) enum Sort {
     /// By address.
     Target,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// What is wrong with `hcctl …` as a page writes it: a command or an option that there is not.
+    fn wrong_in(usage: &str) -> Option<String> {
+        let root = Cli::command();
+        let is_option = |word: &&str| word.starts_with('-');
+        let words: Vec<&str> =
+            usage.split_whitespace().map(|word| word.trim_matches(['[', ']', '\\'])).collect();
+        let named = words.iter().copied().find(|word| word.chars().next().is_some_and(char::is_lowercase));
+        let mut commands = vec![&root];
+        for name in named.into_iter().flat_map(|names| names.split('|')) {
+            let Some(found) = root.find_subcommand(name) else { return Some(format!("no command {name}")) };
+            commands.push(found);
+        }
+        let known = |option: &str| {
+            let mut all = commands.iter().flat_map(|command| command.get_arguments());
+            all.any(|arg| match option.strip_prefix("--") {
+                Some(long) => arg.get_long() == Some(long),
+                None => arg.get_short().map(|short| format!("-{short}")).as_deref() == Some(option),
+            })
+        };
+        words
+            .into_iter()
+            .filter(is_option)
+            .find(|option| !known(option))
+            .map(|option| format!("no option {option}"))
+    }
+
+    #[test]
+    fn pages_and_alerts_name_commands_and_options_that_there_are() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut files = vec![root.join("README.md"), root.join("packaging/prometheus/hc-server.rules.yml")];
+        let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+        files.extend(docs.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+        let mut seen = 0;
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            for usage in text.split("`hcctl ").skip(1).filter_map(|rest| rest.split('`').next()) {
+                seen += 1;
+                assert_eq!(wrong_in(usage), None, "`hcctl {usage}` in {}", file.display());
+            }
+        }
+        assert!(seen > 50, "{seen}");
+        assert_eq!(wrong_in("status --text warning"), Some("no option --text".to_owned()));
+        assert_eq!(wrong_in("forget CHECK"), Some("no command forget".to_owned()));
+    }
+}

@@ -153,7 +153,14 @@ fn start(unit: &str) -> Result<()> {
     setpriv.arg("--reuid").arg(user).arg("--regid").arg(group).arg("--no-new-privs");
     match service.all("SupplementaryGroups") {
         [] => setpriv.arg("--init-groups"),
-        groups => setpriv.arg("--groups").arg(groups.join(",")),
+        // Beside those that the user is in.
+        groups => {
+            let own = Command::new("id").args(["-G", user]).output().context("cannot run id")?;
+            let own = String::from_utf8(own.stdout)?;
+            let own = own.split_whitespace().map(str::to_owned);
+            let all: Vec<String> = own.chain(groups.iter().map(ToString::to_string)).collect();
+            setpriv.arg("--groups").arg(all.join(","))
+        }
     };
     let capabilities = service.capabilities();
     setpriv.arg(format!("--bounding-set={capabilities}")).arg(format!("--inh-caps={capabilities}"));

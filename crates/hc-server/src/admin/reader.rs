@@ -18,7 +18,7 @@ use hc_pipeline::{GuardFigures, Pipeline, Standings};
 use hc_sources::Directory;
 use hc_types::{CheckId, Status, Subject};
 use hc_view::{CheckView, Cursor, Reported, Table, View};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::changes::{override_event, override_state};
 use crate::config::MetricsConfig;
@@ -233,7 +233,7 @@ impl ViewReader {
             let held = self.guard.as_ref().map_or(0, |guard| guard.held());
             format!("too many checks failed at once: alarms of the guard: {alarms}, failures that it holds: {held}")
         });
-        let snapshots = self.snapshots.get().failing;
+        let snapshots = self.snapshots.get(Instant::now()).failing;
         let snapshots = snapshots.map(|why| format!("health would not survive a restart: {why}"));
         let files = self.sources.reload_stats().filter(|stats| stats.is_wrong);
         let files = files.map(|_| "the files of checks are wrong: the checks of before run on".to_owned());

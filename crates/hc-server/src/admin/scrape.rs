@@ -14,6 +14,7 @@ use hc_metrics::{Check, CheckSeries, Guard, Histogram, Reloads, Shard, Sink, Sna
 use hc_pipeline::{Standing, Standings};
 use hc_types::{CheckId, Metadata};
 use hc_view::{CheckView, Cursor, Page, Table};
+use tokio::time::Instant;
 
 use super::reader::ViewReader;
 use crate::server::Consumer;
@@ -50,7 +51,7 @@ impl ViewReader {
             is_wrong: stats.is_wrong,
             last_success: stats.last_success,
         });
-        let (stats, snapshots) = (self.manager.stats(), self.snapshots.get());
+        let (stats, snapshots) = (self.manager.stats(), self.snapshots.get(Instant::now()));
         let held = stats.held().into_iter().map(|(label, checks)| (label, number(checks))).collect();
         Snapshot {
             started: Some(self.started),

@@ -159,7 +159,8 @@ impl Driven {
         let mut followed = self.overrides.lock().await;
         let OverrideChanges { changes, missed, last } =
             self.view.read(|table| table.overrides_after(followed.after, AT_ONCE));
-        // Noted before it is told, so that the log says it once.
+        // The log says it once, however often the sink is tried until it has been told.
+        let begins = missed > 0 && followed.missed == 0;
         followed.after += missed;
         followed.missed += missed;
         if changes.is_empty() && followed.missed == 0 {
@@ -174,7 +175,7 @@ impl Driven {
                 self.tell_states(|| ids.into_iter().filter_map(|id| self.view.check(id)).collect()).await?;
             }
             Hears::Changes { overrides: true, .. } => {
-                if missed > 0 {
+                if begins {
                     tracing::warn!(sink = &*self.name, missed, "changes of overrides are lost to a sink");
                 }
                 self.tell_changes(&mut followed, &changes).await?;

@@ -76,8 +76,9 @@ impl Installed<'_> {
     /// The process of hc-server.
     pub(super) fn server(&self) -> Option<String> {
         let pid = self.process("hc-server")?;
-        let name = self.read(&format!("proc/{pid}/comm"));
-        name.is_ok_and(|name| name.trim() == "hc-server").then_some(pid)
+        // One that has ended, and that nobody has waited for, still has its name.
+        let stat = self.read(&format!("proc/{pid}/stat")).ok()?;
+        (stat.contains("(hc-server) ") && !stat.contains("(hc-server) Z")).then_some(pid)
     }
 
     /// The process that was started for a unit, if it was.

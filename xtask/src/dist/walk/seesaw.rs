@@ -37,7 +37,7 @@ metadata: < last_updated: 1 >
 pub(super) fn walk(machine: &Machine<'_>, page: &mut Browser) -> Result<()> {
     let home = tempfile::tempdir()?;
     let mut backends = Backends::start(home.path())?;
-    let engine = Engine::start(machine, home.path())?;
+    let mut engine = Engine::start(machine, home.path())?;
     let installed = Installed { root: machine.root };
 
     installed.install("before")?;
@@ -130,9 +130,8 @@ impl Engine {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    fn is_alive(&self) -> bool {
-        fs::read_to_string(format!("/proc/{}/comm", self.engine.id())).is_ok_and(|name| !name.is_empty())
-            && !self.log().contains("panic:")
+    fn is_alive(&mut self) -> bool {
+        matches!(self.engine.try_wait(), Ok(None)) && !self.log().contains("panic:")
     }
 
     /// Waits until the engine says of a backend that it is unhealthy, and why.
