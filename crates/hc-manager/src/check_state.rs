@@ -127,7 +127,7 @@ impl From<Remembered> for CheckState {
         Self {
             machine,
             last_check: Some(last_check.into()),
-            since: since.map(|since| since.min(last_check).into()),
+            since: since.map(Into::into),
             duration: nanos(duration),
             outcome: None,
             confirmed: false,

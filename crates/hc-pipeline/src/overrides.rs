@@ -177,11 +177,11 @@ impl Overrides {
     pub(crate) fn withdraw(
         &mut self,
         numbers: &[u64],
-        by: Option<&Operator>,
+        by: &Operator,
         now: Instant,
         out: &mut Effects,
     ) -> Vec<Override> {
-        let step = || OverrideStep::Withdrawn(by.cloned());
+        let step = || OverrideStep::Withdrawn(by.clone());
         let ended = numbers.iter().filter_map(|number| self.end(*number, step(), out)).collect();
         self.plan(now);
         ended
@@ -416,7 +416,7 @@ impl Stage for Overrides {
                 order: Arc::new(order.clone()),
                 is_open: false,
                 next: None,
-                checks: Vec::new(),
+                checks: Arc::default(),
             });
             out.events.push(Event::OverrideOver { over: Over::Expired, order: Box::new(order) });
         }

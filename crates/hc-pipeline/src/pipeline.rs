@@ -142,7 +142,7 @@ impl Pipeline {
     }
 
     /// Ends overrides before their time, as `by` asks; gives those that there were.
-    pub fn withdraw(&self, numbers: &[u64], by: Option<&Operator>) -> Vec<Override> {
+    pub fn withdraw(&self, numbers: &[u64], by: &Operator) -> Vec<Override> {
         let ended = numbers.chunks(AT_ONCE).map(|numbers| {
             self.step(|stages, table, reports, at| stages.withdraw(numbers, by, table, reports, at))
         });

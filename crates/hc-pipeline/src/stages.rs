@@ -181,7 +181,7 @@ impl Stages {
     pub fn withdraw(
         &mut self,
         numbers: &[u64],
-        by: Option<&Operator>,
+        by: &Operator,
         table: &mut Table,
         reports: &mut Vec<Report>,
         at: Moment,

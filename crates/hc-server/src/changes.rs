@@ -19,7 +19,7 @@ pub(crate) fn override_event(change: &OverrideChange, directory: &Directory) -> 
         OverrideStep::Set => (Change::Set, None),
         OverrideStep::Opened => (Change::Opened, None),
         OverrideStep::Closed => (Change::Closed, None),
-        OverrideStep::Withdrawn(by) => (Change::Withdrawn, by.as_ref()),
+        OverrideStep::Withdrawn(by) => (Change::Withdrawn, Some(by)),
         OverrideStep::Expired => (Change::Expired, None),
     };
     let state = OverrideState::new(order, *is_open, *next, checks.iter().map(|id| id.0).collect());

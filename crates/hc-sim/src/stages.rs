@@ -362,7 +362,8 @@ impl World {
         let of = all.iter().filter(|one| one.order.subject == subject);
         let numbers: Vec<u64> = of.map(|one| one.number).collect();
         self.said.retain(|(other, ..), _| *other != check);
-        self.call(|stages, table, reports, at| stages.withdraw(&numbers, None, table, reports, at));
+        let by = Operator { uid: 0, user: None };
+        self.call(|stages, table, reports, at| stages.withdraw(&numbers, &by, table, reports, at));
     }
 
     fn withdraw_all(&mut self) -> Step {

@@ -37,8 +37,8 @@ pub enum OverrideStep {
     Opened,
     /// Its part of the week is over until the next one.
     Closed,
-    /// Somebody ended it, who is named if that is known.
-    Withdrawn(Option<Operator>),
+    /// Somebody ended it.
+    Withdrawn(Operator),
     /// Its time is over.
     Expired,
 }
@@ -59,7 +59,7 @@ pub struct OverrideChange {
     /// When that changes, if time alone does it.
     pub next: Option<SystemTime>,
     /// The checks that run and that it is of.
-    pub checks: Vec<CheckId>,
+    pub checks: Arc<[CheckId]>,
 }
 
 /// Some changes, of each kind oldest first.
@@ -171,8 +171,8 @@ impl Journal {
 
     /// At most `most` changes behind number `after`.
     pub(crate) fn after(&self, after: u64, most: usize) -> Transitions {
-        let mut transitions = behind(&self.kept, after, |one| one.sequence).take(most).peekable();
-        let mut overrides = behind(&self.overrides, after, |one| one.sequence).take(most).peekable();
+        let mut transitions = behind(&self.kept, after, |one| one.sequence).peekable();
+        let mut overrides = behind(&self.overrides, after, |one| one.sequence).peekable();
         let (mut of_health, mut of_overrides) = (Vec::new(), Vec::new());
         // Where nothing is kept of what is behind, there is nothing to go through.
         let is_end = transitions.peek().is_none() && overrides.peek().is_none();

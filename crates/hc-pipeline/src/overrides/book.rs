@@ -36,7 +36,7 @@ pub struct Standing {
     /// When that changes.
     pub next: Option<SystemTime>,
     /// The checks that run and that it is of.
-    pub checks: Vec<CheckId>,
+    pub checks: Arc<[CheckId]>,
 }
 
 #[derive(Debug)]
@@ -108,7 +108,7 @@ impl Book {
             order: Arc::new(entry.order.clone()),
             is_open: entry.is_open,
             next: entry.deadline,
-            checks: self.ids(&entry.order.subject),
+            checks: self.ids(&entry.order.subject).into(),
         }
     }
 

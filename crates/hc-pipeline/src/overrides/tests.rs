@@ -141,7 +141,7 @@ impl Rig {
     fn withdraw(&mut self, number: u64) {
         let by = Operator { uid: 7, user: None };
         let ended =
-            self.step(|stages, table, reports, at| stages.withdraw(&[number], Some(&by), table, reports, at));
+            self.step(|stages, table, reports, at| stages.withdraw(&[number], &by, table, reports, at));
         assert_eq!(ended.len(), 1);
     }
 
@@ -452,8 +452,8 @@ fn what_is_over_is_not_taken_from_an_earlier_process() {
 /// What the journal says of overrides: of which checks, what happened, and whether they stand then.
 fn journal(rig: &Rig) -> Vec<(Vec<u64>, OverrideStep, bool)> {
     let changes = rig.table.overrides_after(0, 99).changes.into_iter();
-    let ids = |checks: Vec<CheckId>| checks.into_iter().map(|id| id.0).collect();
-    changes.map(|change| (ids(change.checks), change.step, change.is_open)).collect()
+    let ids = |checks: &[CheckId]| checks.iter().map(|id| id.0).collect();
+    changes.map(|change| (ids(&change.checks), change.step, change.is_open)).collect()
 }
 
 #[test]
@@ -468,7 +468,7 @@ fn the_journal_has_every_step_of_an_override() {
     rig.pass(3 * MINUTE);
     let number = rig.add(named("web9"), Ruling::Pause, None);
     rig.withdraw(number);
-    let by = Some(Operator { uid: 7, user: None });
+    let by = Operator { uid: 7, user: None };
     assert_eq!(
         journal(&rig),
         [

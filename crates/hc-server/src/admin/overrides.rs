@@ -135,7 +135,7 @@ impl Overriding {
         let numbers: Vec<u64> =
             standings.all.iter().filter(is_meant).map(|standing| standing.number).collect();
         let by = self.operator(caller);
-        let ended = self.pipeline.withdraw(&numbers, Some(&by));
+        let ended = self.pipeline.withdraw(&numbers, &by);
         if ended.is_empty() {
             return Err(ActionError::NotFound(format!("there is no such {}", kind.label())));
         }

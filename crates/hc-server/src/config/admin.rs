@@ -29,7 +29,8 @@ pub struct AdminConfig {
     /// Address and port of the read-only API, for Prometheus and probes of the server itself.
     /// Default: none, since Seesaw's program listens nowhere either.
     pub listen: Option<SocketAddr>,
-    /// Changes of health that are kept for readers, some 100 bytes each. Default 10,000.
+    /// Changes of health that are kept for readers, some 100 bytes each, and as many of overrides,
+    /// some 500 bytes each. Default 10,000.
     pub journal: usize,
 }
 

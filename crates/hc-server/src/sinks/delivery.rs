@@ -171,7 +171,7 @@ impl Driven {
             Hears::States if followed.missed > 0 => self.tell_all_states().await?,
             Hears::States => {
                 let ids: BTreeSet<CheckId> =
-                    changes.iter().flat_map(|change| &change.checks).copied().collect();
+                    changes.iter().flat_map(|change| &*change.checks).copied().collect();
                 self.tell_states(|| ids.into_iter().filter_map(|id| self.view.check(id)).collect()).await?;
             }
             Hears::Changes { overrides: true, .. } => {

@@ -199,7 +199,7 @@ fn overrides_are_counted_with_transitions_and_drive_none_of_them_out() {
         }),
         is_open: true,
         next: None,
-        checks: vec![CheckId(check)],
+        checks: [CheckId(check)].into(),
     };
     table.record(update(1, FIRST, Healthy, 1));
     (1..=5).for_each(|check| table.note_override(change(check)));
@@ -215,6 +215,7 @@ fn overrides_are_counted_with_transitions_and_drive_none_of_them_out() {
     assert_eq!(numbers(&table.transitions(1, 2)), (vec![], vec![4, 5], 2, 5));
     assert_eq!(numbers(&table.transitions(5, 2)), (vec![7], vec![6], 0, 7));
     assert_eq!(numbers(&table.transitions(7, 2)), (vec![], vec![], 0, 7));
+    assert_eq!(numbers(&table.transitions(1, 0)), (vec![], vec![], 0, 1), "nothing is read, nor gone over");
     // By themselves they are the first to the fifth.
     let counted = |after, most| {
         let OverrideChanges { changes, missed, last } = table.overrides_after(after, most);
