@@ -10,6 +10,6 @@ mod names;
 mod resolver;
 mod task;
 
-pub use names::{Change, Names, NamesConfig, Trouble};
-pub use resolver::{Answer, ResolveError, Resolver, system_reach};
+pub use names::{Change, Names, NamesConfig, Question, Trouble};
+pub use resolver::{Answer, Lookup, ResolveError, Resolver, system_reach};
 pub use task::{Handle, follow};

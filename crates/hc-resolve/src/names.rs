@@ -52,11 +52,22 @@ pub struct Trouble {
     pub problem: String,
 }
 
+/// A name that is to be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The name.
+    pub name: Arc<str>,
+    /// Which of all questions it is.
+    number: u64,
+}
+
 #[derive(Debug)]
 struct Entry {
     addresses: BTreeSet<IpAddr>,
     /// When it is to be asked for; `None` while it is.
     next: Option<Instant>,
+    /// The number of the latest question.
+    asked: u64,
     trouble: Option<Trouble>,
     /// Answers in a row that there is no address.
     absent: u32,
@@ -67,13 +78,15 @@ struct Entry {
 pub struct Names {
     config: NamesConfig,
     entries: BTreeMap<Arc<str>, Entry>,
+    /// Questions so far.
+    questions: u64,
 }
 
 impl Names {
     /// No names yet.
     #[must_use]
     pub fn new(config: NamesConfig) -> Self {
-        Self { config, entries: BTreeMap::new() }
+        Self { config, entries: BTreeMap::new(), questions: 0 }
     }
 
     /// These names are followed from now on, and no others. What is known of those that stay is
@@ -84,6 +97,7 @@ impl Names {
             let entry = before.remove(&name).unwrap_or_else(|| Entry {
                 addresses: BTreeSet::new(),
                 next: Some(now),
+                asked: 0,
                 trouble: None,
                 absent: 0,
             });
@@ -97,29 +111,33 @@ impl Names {
         self.entries.values().filter_map(|entry| entry.next).min()
     }
 
-    /// The names that are due. Each must be given to [`answered`](Self::answered) before it is due
-    /// again.
-    pub fn due(&mut self, now: Instant) -> Vec<Arc<str>> {
+    /// The names that are due. Each question must be given to [`answered`](Self::answered) before
+    /// its name is due again.
+    pub fn due(&mut self, now: Instant) -> Vec<Question> {
+        let questions = &mut self.questions;
         let due = self.entries.iter_mut().filter(|(_, entry)| entry.next.is_some_and(|next| next <= now));
         due.map(|(name, entry)| {
-            entry.next = None;
-            name.clone()
+            *questions += 1;
+            (entry.next, entry.asked) = (None, *questions);
+            Question { name: name.clone(), number: *questions }
         })
         .collect()
     }
 
-    /// What came of asking for a name. `Some` when its addresses are others now. Ignored for a name
-    /// that is not followed any more.
+    /// What came of asking for a name. `Some` when its addresses are others now.
+    ///
+    /// Ignored for a name that is not followed any more, and for one that was given up and is
+    /// followed again: that one has been asked for anew, and the answer to the older question may
+    /// come later than the other and be out of date.
     pub fn answered(
         &mut self,
-        name: &str,
+        question: &Question,
         answer: Result<Answer, ResolveError>,
         now: Instant,
     ) -> Option<Change> {
-        let (name, _) = self.entries.get_key_value(name)?;
-        let name = name.clone();
+        let name = question.name.clone();
         let config = &self.config;
-        let entry = self.entries.get_mut(&name)?;
+        let entry = self.entries.get_mut(&name).filter(|entry| entry.asked == question.number)?;
         let within = |age: Duration| age.clamp(config.min_age, config.max_age.max(config.min_age));
         let addresses = match answer {
             Ok(Answer { addresses, valid_for }) if !addresses.is_empty() => {
@@ -192,77 +210,106 @@ mod tests {
         Err(ResolveError::Unavailable("timed out".to_owned()))
     }
 
-    fn one_name() -> (Names, Instant) {
-        let now = Instant::now();
-        let mut names = Names::new(NamesConfig::default());
-        names.set(["h".into()], now);
-        assert_eq!(names.due(now), ["h".into()]);
-        assert!(names.due(now).is_empty() && names.next_due().is_none(), "it is being asked for");
-        (names, now)
+    /// A name, asked for once.
+    struct One {
+        names: Names,
+        question: Question,
+        now: Instant,
     }
+
+    impl One {
+        fn new() -> Self {
+            let now = Instant::now();
+            let mut names = Names::new(NamesConfig::default());
+            names.set(["h".into()], now);
+            let question = names.due(now).pop().unwrap();
+            assert_eq!(&*question.name, "h");
+            assert!(names.due(now).is_empty() && names.next_due().is_none(), "it is being asked for");
+            Self { names, question, now }
+        }
+
+        /// This is answered now, or a while later.
+        fn answered(&mut self, answer: Result<Answer, ResolveError>, later: Duration) -> Option<Change> {
+            self.names.answered(&self.question, answer, self.now + later)
+        }
+    }
+
+    const NOW: Duration = Duration::ZERO;
 
     #[test]
     fn a_name_is_asked_for_again_when_its_answer_is_old() {
         for (ttl, age) in [(0, 5), (60, 60), (86_400, 300)] {
-            let (mut names, now) = one_name();
-            assert!(names.answered("h", answer(&[[1, 1, 1, 1]], ttl), now).is_some());
-            assert_eq!(names.next_due(), Some(now + age * SECOND));
-            assert!(names.due(now + age * SECOND - Duration::from_nanos(1)).is_empty());
-            assert_eq!(names.due(now + age * SECOND).len(), 1);
+            let mut one = One::new();
+            assert!(one.answered(answer(&[[1, 1, 1, 1]], ttl), NOW).is_some());
+            assert_eq!(one.names.next_due(), Some(one.now + age * SECOND));
+            assert!(one.names.due(one.now + age * SECOND - Duration::from_nanos(1)).is_empty());
+            assert_eq!(one.names.due(one.now + age * SECOND).len(), 1);
         }
     }
 
     #[test]
     fn only_other_addresses_are_a_change() {
-        let (mut names, now) = one_name();
-        let change = names.answered("h", answer(&[[1, 1, 1, 1], [2, 2, 2, 2]], 60), now).unwrap();
+        let mut one = One::new();
+        let change = one.answered(answer(&[[1, 1, 1, 1], [2, 2, 2, 2]], 60), NOW).unwrap();
         assert_eq!(change.addresses.len(), 2);
-        assert_eq!(
-            names.answered("h", answer(&[[2, 2, 2, 2], [1, 1, 1, 1]], 60), now),
-            None,
-            "in another order"
-        );
-        let change = names.answered("h", answer(&[[2, 2, 2, 2]], 60), now).unwrap();
+        assert_eq!(one.answered(answer(&[[2, 2, 2, 2], [1, 1, 1, 1]], 60), NOW), None, "in another order");
+        let change = one.answered(answer(&[[2, 2, 2, 2]], 60), NOW).unwrap();
         assert_eq!(change.addresses, [IpAddr::from([2, 2, 2, 2])].into());
     }
 
     #[test]
     fn without_a_resolver_the_last_addresses_stand() {
-        let (mut names, now) = one_name();
-        names.answered("h", answer(&[[1, 1, 1, 1]], 60), now);
+        let mut one = One::new();
+        one.answered(answer(&[[1, 1, 1, 1]], 60), NOW);
         for n in 1..1000 {
-            assert_eq!(names.answered("h", away(), now + n * SECOND), None);
+            assert_eq!(one.answered(away(), n * SECOND), None);
         }
-        assert_eq!(names.addresses("h").unwrap().len(), 1);
-        let (_, trouble) = names.troubles().next().unwrap();
-        assert_eq!((trouble.since, trouble.problem.contains("timed out")), (now + SECOND, true));
-        names.answered("h", answer(&[[1, 1, 1, 1]], 60), now);
-        assert_eq!(names.troubles().count(), 0);
+        assert_eq!(one.names.addresses("h").unwrap().len(), 1);
+        let (_, trouble) = one.names.troubles().next().unwrap();
+        assert_eq!((trouble.since, trouble.problem.contains("timed out")), (one.now + SECOND, true));
+        one.answered(answer(&[[1, 1, 1, 1]], 60), NOW);
+        assert_eq!(one.names.troubles().count(), 0);
     }
 
     #[test]
     fn that_there_is_no_address_must_be_said_three_times_in_a_row() {
-        let (mut names, now) = one_name();
-        names.answered("h", answer(&[[1, 1, 1, 1]], 60), now);
+        let mut one = One::new();
+        one.answered(answer(&[[1, 1, 1, 1]], 60), NOW);
         for said in [answer(&[], 60), answer(&[], 60), away(), answer(&[], 60), answer(&[], 60)] {
-            assert_eq!(names.answered("h", said, now), None);
-            assert_eq!(names.next_due(), Some(now + 5 * SECOND), "soon again");
+            assert_eq!(one.answered(said, NOW), None);
+            assert_eq!(one.names.next_due(), Some(one.now + 5 * SECOND), "soon again");
         }
-        let change = names.answered("h", answer(&[], 60), now).unwrap();
+        let change = one.answered(answer(&[], 60), NOW).unwrap();
         assert!(change.addresses.is_empty());
-        assert_eq!(names.next_due(), Some(now + 60 * SECOND));
-        assert_eq!(names.answered("h", answer(&[], 60), now), None, "nothing new");
+        assert_eq!(one.names.next_due(), Some(one.now + 60 * SECOND));
+        assert_eq!(one.answered(answer(&[], 60), NOW), None, "nothing new");
     }
 
     #[test]
     fn names_come_and_go() {
-        let (mut names, now) = one_name();
-        names.answered("h", answer(&[[1, 1, 1, 1]], 60), now);
-        names.set(["h".into(), "i".into()], now);
-        assert_eq!(names.due(now), ["i".into()]);
-        names.set(["h".into()], now);
-        assert_eq!(names.answered("i", answer(&[[1, 1, 1, 1]], 60), now), None, "nobody wants it any more");
-        assert_eq!(names.addresses("h").unwrap().len(), 1);
-        assert_eq!(names.addresses("i"), None);
+        let mut one = One::new();
+        one.answered(answer(&[[1, 1, 1, 1]], 60), NOW);
+        one.names.set(["h".into(), "i".into()], one.now);
+        let other = one.names.due(one.now).pop().unwrap();
+        assert_eq!(&*other.name, "i");
+        one.names.set(["h".into()], one.now);
+        let answer = answer(&[[1, 1, 1, 1]], 60);
+        assert_eq!(one.names.answered(&other, answer, one.now), None, "nobody wants it any more");
+        assert_eq!(one.names.addresses("h").unwrap().len(), 1);
+        assert_eq!(one.names.addresses("i"), None);
+    }
+
+    /// Given up and wanted again while it was being asked for: the older answer comes last.
+    #[test]
+    fn an_answer_from_before_a_name_was_wanted_again_does_not_count() {
+        let mut one = One::new();
+        one.names.set([], one.now);
+        one.names.set(["h".into()], one.now);
+        let new = one.names.due(one.now).pop().unwrap();
+        assert_eq!(one.answered(answer(&[[1, 1, 1, 1]], 60), NOW), None, "a newer one is under way");
+        assert!(one.names.answered(&new, answer(&[[2, 2, 2, 2]], 60), one.now).is_some());
+        assert_eq!(one.answered(answer(&[[1, 1, 1, 1]], 60), SECOND), None);
+        assert_eq!(one.names.addresses("h"), Some(&[IpAddr::from([2, 2, 2, 2])].into()));
+        assert_eq!(one.names.next_due(), Some(one.now + 60 * SECOND));
     }
 }

@@ -60,6 +60,21 @@ pub enum ResolveError {
     Unavailable(String),
 }
 
+/// Who is asked for addresses: [`Resolver`], or what stands in its place in a simulation.
+pub trait Lookup: Clone + Send + 'static {
+    /// The addresses of `host`.
+    ///
+    /// # Errors
+    /// [`ResolveError`] when nothing can be said about the name.
+    fn lookup(&self, host: &str) -> impl Future<Output = Result<Answer, ResolveError>> + Send;
+}
+
+impl Lookup for Resolver {
+    fn lookup(&self, host: &str) -> impl Future<Output = Result<Answer, ResolveError>> + Send {
+        self.resolve(host)
+    }
+}
+
 /// Finds addresses of names. Cheap to clone; all clones share one configuration.
 #[derive(Clone)]
 pub struct Resolver(Arc<Mutex<Configured>>);

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Change, Names, NamesConfig, Resolver};
+use crate::{Change, Lookup, Names, NamesConfig, Question};
 
 /// Names that are asked for at once.
 const AT_ONCE: usize = 64;
@@ -29,8 +29,8 @@ impl Handle {
 /// that are known after each [`Handle::set`]. The future runs until `shutdown`.
 ///
 /// What is logged: the first failure of a name, and its end.
-pub fn follow(
-    resolver: Resolver,
+pub fn follow<L: Lookup>(
+    resolver: L,
     config: NamesConfig,
     changes: mpsc::Sender<Change>,
     shutdown: CancellationToken,
@@ -40,7 +40,7 @@ pub fn follow(
 }
 
 async fn run(
-    resolver: Resolver,
+    resolver: impl Lookup,
     mut names: Names,
     mut wanted: watch::Receiver<BTreeSet<Arc<str>>>,
     changes: mpsc::Sender<Change>,
@@ -48,17 +48,17 @@ async fn run(
 ) {
     let mut asked = JoinSet::new();
     // The one that has waited longest comes first, so that none waits for ever.
-    let mut waiting: VecDeque<Arc<str>> = VecDeque::new();
+    let mut waiting: VecDeque<Question> = VecDeque::new();
     let mut troubled: BTreeSet<Arc<str>> = BTreeSet::new();
     loop {
         waiting.extend(names.due(Instant::now().into_std()));
         while asked.len() < AT_ONCE
-            && let Some(name) = waiting.pop_front()
+            && let Some(question) = waiting.pop_front()
         {
             let resolver = resolver.clone();
             asked.spawn(async move {
-                let answer = resolver.resolve(&name).await;
-                (name, answer)
+                let answer = resolver.lookup(&question.name).await;
+                (question, answer)
             });
         }
         let due = names.next_due();
@@ -69,6 +69,9 @@ async fn run(
             }
         };
         tokio::select! {
+            // In this order, so that what happens does not depend on chance. None starves another:
+            // names are set seldom, and answers are as many as were asked for.
+            biased;
             () = shutdown.cancelled() => return,
             changed = wanted.changed() => {
                 if changed.is_err() {
@@ -85,8 +88,8 @@ async fn run(
                     }
                 }
             }
-            Some(Ok((name, answer))) = asked.join_next() => {
-                let change = names.answered(&name, answer, Instant::now().into_std());
+            Some(Ok((question, answer))) = asked.join_next() => {
+                let change = names.answered(&question, answer, Instant::now().into_std());
                 log_troubles(&names, &mut troubled);
                 if let Some(change) = change
                     && changes.send(change).await.is_err()
