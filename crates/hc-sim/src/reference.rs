@@ -3,6 +3,7 @@
 //! The simulation tells this model what it hands to the shards, and holds what comes out of them
 //! against it.
 
+mod standing;
 mod timing;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -11,31 +12,17 @@ use std::time::{Duration, SystemTime};
 
 use hc_manager::stepped::{Deed, Flight};
 use hc_types::{
-    CheckId, CheckSpec, Failure, FaultClass, Health, Held, Incarnation, LocalFault, Outcome, Remembered,
-    Status, StatusUpdate, TimeoutEvidence,
+    CheckId, CheckSpec, Failure, FaultClass, Held, Incarnation, LocalFault, Outcome, Remembered, Status,
+    StatusUpdate, TimeoutEvidence,
 };
 
+pub(crate) use self::standing::Standing;
 use self::timing::intervals;
 use crate::clock::{Nanos, SECOND, nanos};
 use crate::truth::{Subject, Truth};
 
 /// Where a check runs: its shard, and its place in the table there.
 pub(crate) type Place = (usize, u32);
-
-/// What verdicts amount to.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Standing {
-    pub(crate) status: Status,
-    /// Start of the probe with which the health became what it is.
-    began: Option<SystemTime>,
-    failed: u32,
-    /// Passes in a row, up to the latest verdict; those before a restart are not known.
-    passed: u32,
-    /// When the next probe is due; means nothing while one is in flight.
-    pub(crate) due: Nanos,
-    /// A probe has borne it out, or it has changed, since it was remembered.
-    certain: bool,
-}
 
 /// A probe in flight.
 #[derive(Clone, Debug)]
@@ -117,101 +104,6 @@ pub(crate) struct Reference {
 
 /// Removals within the time of the memory from which on it may forget early.
 const CROWD: usize = 64;
-
-impl Standing {
-    const NEW: Self = Self { status: Status::NEW, began: None, failed: 0, passed: 0, due: 0, certain: false };
-
-    /// Takes a verdict: the first one decides, then `rise` passes in a row, or more failures in a
-    /// row than `retries`.
-    fn judge(
-        &mut self,
-        outcome: &Outcome,
-        (retries, rise): (u32, u32),
-        wall: SystemTime,
-        duration: Duration,
-    ) {
-        let before = self.status.health;
-        let status = &mut self.status;
-        if matches!(outcome, Outcome::Pass(_)) {
-            (self.failed, self.passed) = (0, self.passed + 1);
-            status.successes += 1;
-            if status.health != Health::Unhealthy || self.passed >= rise {
-                status.health = Health::Healthy;
-            }
-        } else {
-            (self.failed, self.passed) = (self.failed + 1, 0);
-            status.failures += 1;
-            if status.health != Health::Healthy || self.failed > retries {
-                status.health = Health::Unhealthy;
-            }
-        }
-        (status.last_check, status.duration) = (Some(wall), duration);
-        if status.health != before {
-            self.began = Some(wall);
-        }
-        // The clock may have been set back.
-        self.began = self.began.min(Some(wall));
-        status.outcome = Some(outcome.clone());
-        // A failure that the retries cover says nothing for the health that it leaves, nor does a
-        // pass before the rise.
-        self.certain |= (self.failed == 0) == (status.health == Health::Healthy);
-    }
-
-    /// Which of the three intervals counts: the usual one, the fast one while the latest result
-    /// speaks against the health, or that of a check that is down.
-    fn pace(&self) -> usize {
-        match self.status.health {
-            Health::Unknown => 0,
-            Health::Healthy => usize::from(self.failed > 0),
-            Health::Unhealthy => 2 - usize::from(self.passed > 0),
-        }
-    }
-
-    /// Whether this is what was remembered of it.
-    pub(crate) fn is(&self, other: &Remembered) -> bool {
-        let Remembered {
-            key: _,
-            health,
-            consecutive_failures,
-            failures,
-            successes,
-            last_check,
-            since,
-            duration,
-        } = *other;
-        let status = &self.status;
-        (status.health, self.failed, self.began) == (health, consecutive_failures, since)
-            && (status.failures, status.successes) == (failures, successes)
-            && (status.last_check, status.duration) == (Some(last_check), duration)
-    }
-
-    /// Failures or passes in a row up to the latest verdict.
-    fn in_a_row(&self) -> u32 {
-        self.failed.max(self.passed)
-    }
-
-    fn is_something(&self) -> bool {
-        self.status.health != Health::Unknown
-    }
-}
-
-impl From<&Remembered> for Standing {
-    fn from(remembered: &Remembered) -> Self {
-        let Remembered {
-            key: _,
-            health,
-            consecutive_failures,
-            failures,
-            successes,
-            last_check,
-            since: began,
-            duration,
-        } = *remembered;
-        let last_check = Some(last_check);
-        let status = Status { health, last_check, duration, failures, successes, ..Status::NEW };
-        Self { status, began, failed: consecutive_failures, passed: 0, due: 0, certain: false }
-    }
-}
 
 impl Run {
     /// A probe starts.
@@ -470,8 +362,7 @@ impl Reference {
                     if standings.iter().any(|standing| !standing.is_something())
                         && let Some((older, _)) = self.memory.remove(&run.subject)
                     {
-                        let doubted =
-                            older.iter().map(|standing| Standing { certain: false, ..standing.clone() });
+                        let doubted = older.iter().map(Standing::doubted);
                         standings.extend(doubted.collect::<Vec<_>>());
                         standings.extend(older);
                     }
