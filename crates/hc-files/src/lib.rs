@@ -7,6 +7,8 @@
 mod figures;
 mod plan;
 mod reader;
+#[cfg(feature = "stepped")]
+pub mod stepped;
 
 use std::io;
 use std::path::{Path, PathBuf};

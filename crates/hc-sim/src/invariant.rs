@@ -63,6 +63,21 @@ pub enum Invariant {
     BehindAGateway,
     /// When everything fails at once and recovers within seconds, nobody is told.
     MassFailuresAreHeld,
+    /// The checks that run are those of the last addresses that the resolver gave of each name; a
+    /// resolver that is away, fails or lies once takes none away.
+    LastAddressesStand,
+    /// Within what the resolver and we may keep an answer, and detection time, the checks are those
+    /// of the addresses that a name has, and their health is told.
+    AddressesAreFollowed,
+    /// Nothing is told of an address that its name no longer has, least of all that it is dead.
+    RemovedIsNotTold,
+    /// What stays when addresses change goes on: the same id, the same life, the same counters.
+    HealthIsKept,
+    /// A check is told to be unhealthy only if a probe of it has failed: never for what a resolver
+    /// says or does not say.
+    ResolverIsNoVerdict,
+    /// One check of all addresses of a name comes to what its rule says.
+    AnyAndAll,
     /// At the end, when all is calm, engine, outbox and truth agree.
     Quiescence,
 }
@@ -97,6 +112,12 @@ impl Invariant {
             Self::TruthReturns => "truth-returns",
             Self::BehindAGateway => "behind-a-gateway",
             Self::MassFailuresAreHeld => "mass-failures-are-held",
+            Self::LastAddressesStand => "last-addresses-stand",
+            Self::AddressesAreFollowed => "addresses-are-followed",
+            Self::RemovedIsNotTold => "removed-is-not-told",
+            Self::HealthIsKept => "health-is-kept",
+            Self::ResolverIsNoVerdict => "resolver-is-no-verdict",
+            Self::AnyAndAll => "any-and-all",
             Self::Quiescence => "quiescence",
         }
     }

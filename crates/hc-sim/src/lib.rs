@@ -7,6 +7,9 @@
 //! go, and every id may mean something else after the engine has restarted. After each step
 //! [`Invariant`]s are checked; the first that does not hold ends the run with its name.
 //!
+//! Two more simulations have worlds of their own: [`run_stages`], of what stands between the
+//! machines and the consumers, and [`run_names`], of checks whose targets are host names.
+//!
 //! Everything follows from the seed: no thread, no clock, no socket, no order of a hash map. A seed
 //! that fails fails again.
 //!
@@ -26,6 +29,7 @@ mod clock;
 mod context;
 mod engine;
 mod invariant;
+mod names;
 mod outages;
 mod proxy;
 mod reference;
@@ -38,6 +42,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 pub use invariant::{Invariant, Violation};
+pub use names::{NamesFault, run_names};
 pub use stages::{Fault, run_stages};
 
 use crate::clock::nanos;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use hc_sim::{Settings, run, run_stages};
+use hc_sim::{Settings, run, run_names, run_stages};
 use lexopt::prelude::*;
 
 const USAGE: &str = "\
@@ -26,6 +26,9 @@ Exit 0 when every invariant held, 1 when one did not, 2 for wrong usage.
 
 /// Virtual seconds of the simulation of stages alone, which goes with each seed.
 const STAGE_SECONDS: u32 = 3000;
+
+/// Virtual time of the simulation of names, which goes with each seed.
+const NAMES_TIME: Duration = Duration::from_secs(1800);
 
 struct Wanted {
     start: u64,
@@ -80,8 +83,9 @@ fn simulate(wanted: &Wanted) -> Result<ExitCode> {
     for seed in wanted.start..wanted.start.saturating_add(wanted.seeds) {
         let trace: Option<&mut dyn io::Write> = if wanted.trace { Some(&mut out) } else { None };
         let stages = run_stages(seed, STAGE_SECONDS, None);
-        match stages.and_then(|()| run(seed, &wanted.settings, trace)) {
-            Ok(summary) => probes += summary.probes,
+        let names = stages.and_then(|()| run_names(seed, NAMES_TIME, None));
+        match names.and_then(|names| Ok((names, run(seed, &wanted.settings, trace)?))) {
+            Ok((names, summary)) => probes += names.probes + summary.probes,
             Err(violation) => {
                 failed += 1;
                 writeln!(out, "seed {seed}: {violation}")?;

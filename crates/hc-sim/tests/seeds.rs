@@ -1,10 +1,10 @@
-//! A few seeds in every run of the tests; `cargo run --release -p hc-sim` runs as many as one
-//! likes.
+//! A few seeds in every run of the tests; `cargo xtask sim` runs as many as one likes, and two
+//! hundred of each simulation in CI.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::time::Duration;
 
-use hc_sim::{Fault, Invariant, Settings, run, run_stages};
+use hc_sim::{Fault, Invariant, NamesFault, Settings, run, run_names, run_stages};
 
 const TEN_MINUTES: Settings = Settings { length: Duration::from_secs(600), checks: 40 };
 
@@ -26,11 +26,13 @@ fn a_seed_is_one_run_only() {
     assert_eq!(summaries[0], summaries[1]);
     assert!(first == second, "two traces of one seed differ");
     assert!(!first.is_empty());
+    let names = [(); 2].map(|()| run_names(7, HALF_AN_HOUR, None).unwrap());
+    assert_eq!(names[0], names[1]);
 }
 
 #[test]
 fn consumers_hear_what_operators_and_gateways_let_them() {
-    let failed: Vec<_> = (0..60)
+    let failed: Vec<_> = (0..20)
         .filter_map(|seed| {
             run_stages(seed, 3000, None).err().map(|violation| format!("seed {seed}: {violation}"))
         })
@@ -48,8 +50,38 @@ fn what_is_left_out_on_purpose_is_found() {
         (Fault::NoGuard, Invariant::MassFailuresAreHeld),
         (Fault::ForgottenZone, Invariant::OverridesAreHeard),
     ] {
-        let found = (0..20).filter_map(|seed| run_stages(seed, 1500, Some(fault)).err());
+        let found = (0..8).filter_map(|seed| run_stages(seed, 1500, Some(fault)).err());
         let right = found.filter(|violation| violation.invariant == invariant).count();
-        assert!(right >= 10, "{fault:?}: found under {right} of 20 seeds");
+        assert!(right >= 4, "{fault:?}: found under {right} of 8 seeds");
+    }
+}
+
+const HALF_AN_HOUR: Duration = Duration::from_secs(1800);
+
+#[test]
+fn names_are_followed_and_a_resolver_is_no_verdict() {
+    let failed: Vec<_> = (0..10)
+        .filter_map(|seed| {
+            run_names(seed, HALF_AN_HOUR, None).err().map(|violation| format!("seed {seed}: {violation}"))
+        })
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// Each of these faults is found under most seeds.
+#[test]
+fn what_is_done_wrongly_with_names_is_found() {
+    for (fault, invariants) in [
+        (NamesFault::AwayClears, &[Invariant::LastAddressesStand][..]),
+        (NamesFault::RemovedStay, &[Invariant::LastAddressesStand, Invariant::RemovedIsNotTold]),
+        (NamesFault::NewIds, &[Invariant::HealthIsKept]),
+        (NamesFault::UnresolvedFails, &[Invariant::ResolverIsNoVerdict]),
+        (NamesFault::RulesSwapped, &[Invariant::AnyAndAll]),
+        (NamesFault::AskedOnce, &[Invariant::AddressesAreFollowed]),
+    ] {
+        let found = (0..8).filter_map(|seed| run_names(seed, HALF_AN_HOUR, Some(fault)).err());
+        let found: Vec<_> = found.map(|violation| violation.invariant).collect();
+        let right = found.iter().filter(|invariant| invariants.contains(invariant)).count();
+        assert!(right >= 4, "{fault:?}: {found:?}");
     }
 }

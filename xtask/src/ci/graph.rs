@@ -68,7 +68,22 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("hc-parity", &["hc-checkers", "hc-testkit", "hc-types", "hc-wire"]),
-    ("hc-sim", &["hc-ipc", "hc-manager", "hc-notifier", "hc-pipeline", "hc-types", "hc-view", "hc-wire"]),
+    (
+        "hc-sim",
+        &[
+            "hc-config",
+            "hc-files",
+            "hc-ipc",
+            "hc-manager",
+            "hc-notifier",
+            "hc-pipeline",
+            "hc-resolve",
+            "hc-sources",
+            "hc-types",
+            "hc-view",
+            "hc-wire",
+        ],
+    ),
     ("xtask", &[]),
 ];
 
