@@ -101,7 +101,7 @@ impl Reader for Shown {
         let second = Duration::from_secs(1);
         let target = Target::plain([192, 0, 2, 1].into(), 0);
         let spec = CheckSpec::new(target, ProbeSpec::Icmp, Timing::every(second).timeout(second)).unwrap();
-        let mut writer = hc_api::RowsWriter::new(self.position(), UNIX_EPOCH);
+        let mut writer = hc_api::RowsWriter::new(self.position());
         ids.iter().for_each(|id| writer.push(CheckId(*id), &spec, &Status::NEW, &hc_api::RowOf::default()));
         writer.end(next)
     }

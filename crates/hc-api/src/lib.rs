@@ -40,6 +40,6 @@ pub use reproduce::{Reproduction, reproduce};
 pub use rows::{DEFAULT_ROWS, MAX_IDS, MAX_ROWS, RowOf, Rows, RowsOf, RowsWriter};
 pub use state::{CheckState, HeldState};
 pub use status::{
-    Counts, Lateness, Overview, ProbeCounts, Problem, Readiness, ShardState, SinkState, SourceState,
+    Counts, Lateness, Overview, ProbeCounts, Problem, Readiness, Recent, ShardState, SinkState, SourceState,
 };
 pub use time::latest_instant;

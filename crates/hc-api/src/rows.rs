@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hc_types::{CheckId, CheckSpec, Failure, Outcome, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::FilterError;
-use crate::state::target_text;
+use crate::state::{target_text, warning};
 
 /// The most checks in one [`Rows`].
 pub const MAX_ROWS: usize = 10_000;
@@ -73,8 +73,6 @@ pub struct Rows {
     /// Where the journal of changes ended before the first of these rows was read:
     /// `EPOCH-SEQUENCE`. Events behind it bring the rows up to date.
     pub position: String,
-    /// The checker's clock.
-    pub now_ms: u64,
     /// What to give as `after` for the next rows. Absent at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
@@ -120,8 +118,10 @@ pub struct Rows {
     /// Word: the overrides that stand now, as `forced unhealthy`, `muted`, `paused`, several with
     /// commas.
     pub overrides: Vec<u32>,
-    /// The time between two probes, in milliseconds.
-    pub interval_ms: Vec<u64>,
+    /// Word: what somebody should look at although the check is healthy. None: nothing. Missing from
+    /// older servers.
+    #[serde(default)]
+    pub warning: Vec<u32>,
 }
 
 /// What a row has beyond spec and status.
@@ -154,10 +154,10 @@ pub struct RowsWriter {
 }
 
 impl RowsWriter {
-    /// Rows that are read from `now` on, behind `position` of the journal.
+    /// Rows that are read behind `position` of the journal.
     #[must_use]
-    pub fn new(position: crate::Position, now: SystemTime) -> Self {
-        let rows = Rows { position: position.to_string(), now_ms: millis(now), ..Rows::default() };
+    pub fn new(position: crate::Position) -> Self {
+        let rows = Rows { position: position.to_string(), ..Rows::default() };
         let mut writer = Self { rows, words: HashMap::new(), label_sets: HashMap::new() };
         writer.word("");
         writer
@@ -175,6 +175,7 @@ impl RowsWriter {
         let failure = self.word(&failure.unwrap_or_default());
         let held = status.held.as_deref().map(|held| held.fault.to_string()).unwrap_or_default();
         let held = self.word(&held);
+        let warning = self.word(warning(status).unwrap_or_default());
         let (reported, by) = more.reported.unwrap_or_default();
         let (reported, by, overrides) = (self.word(reported), self.word(by), self.word(more.overrides));
         let rows = &mut self.rows;
@@ -196,7 +197,7 @@ impl RowsWriter {
         rows.reported.push(reported);
         rows.reported_by.push(by);
         rows.overrides.push(overrides);
-        rows.interval_ms.push(whole_millis(spec.interval()));
+        rows.warning.push(warning);
     }
 
     /// How many were added.
@@ -240,16 +241,15 @@ impl RowsWriter {
 }
 
 fn millis(at: SystemTime) -> u64 {
-    whole_millis(at.duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
-fn whole_millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use hc_types::{Health, Held, LocalFault, ProbeSpec, Target, TcpProbe, Timing};
+    use std::time::Duration;
+
+    use hc_types::{Health, Held, LocalFault, Pass, ProbeSpec, Target, TcpProbe, Timing};
     use serde_json::json;
 
     use super::*;
@@ -263,7 +263,7 @@ mod tests {
             CheckSpec::new(target(last), probe.clone(), Timing::every(second).timeout(second)).unwrap()
         };
         let at = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
-        let mut writer = RowsWriter::new(crate::Position { epoch: 7, sequence: 9 }, at);
+        let mut writer = RowsWriter::new(crate::Position { epoch: 7, sequence: 9 });
         let down = Status {
             health: Health::Unhealthy,
             last_check: Some(at),
@@ -289,6 +289,10 @@ mod tests {
             &Status::NEW,
             &RowOf { labels: &[("group", "web")], ..RowOf::default() },
         );
+        let pass = Pass::Plain.warned(Some("ends soon".into()));
+        let warned = Status { health: Health::Healthy, outcome: Some(Outcome::Pass(pass)), ..Status::NEW };
+        writer.push(CheckId(3), &spec(3), &warned, &RowOf::default());
+        let said = spec(3).text(warned.outcome.as_ref().unwrap());
         let refused = spec(1).text(&Outcome::Fail(Failure::Refused));
         let ports = LocalFault::Ports.to_string();
         let rows = writer.end(Some(2));
@@ -296,14 +300,15 @@ mod tests {
         assert_eq!(
             json,
             json!({
-                "position": "7-9", "now_ms": 1_700_000_000_123u64, "next": "2",
-                "words": ["", "tcp", "unhealthy", refused, ports, "healthy", "override", "muted", "unknown"],
-                "label_sets": [{"group": "web"}],
-                "id": ["18446744073709551615", "2"], "name": ["web/1", ""], "target": ["192.0.2.1:80", "192.0.2.2:80"],
-                "labels": [0, 0], "kind": [1, 1], "health": [2, 8], "since_ms": [1_700_000_000_123u64, null],
-                "last_check_ms": [1_700_000_000_123u64, null], "duration_us": [1500, 0], "mean_us": [900, 0],
-                "max_us": [1500, 0], "message": [3, 0], "failure": [3, 0], "failed_ms": [1_700_000_000_123u64, null],
-                "held": [4, 0], "reported": [5, 0], "reported_by": [6, 0], "overrides": [7, 0], "interval_ms": [1000, 1000],
+                "position": "7-9", "next": "2",
+                "words": ["", "tcp", "unhealthy", refused, ports, "healthy", "override", "muted", "unknown", said, "ends soon"],
+                "label_sets": [{"group": "web"}, {}],
+                "id": ["18446744073709551615", "2", "3"], "name": ["web/1", "", ""],
+                "target": ["192.0.2.1:80", "192.0.2.2:80", "192.0.2.3:80"],
+                "labels": [0, 0, 1], "kind": [1, 1, 1], "health": [2, 8, 5], "since_ms": [1_700_000_000_123u64, null, null],
+                "last_check_ms": [1_700_000_000_123u64, null, null], "duration_us": [1500, 0, 0], "mean_us": [900, 0, 0],
+                "max_us": [1500, 0, 0], "message": [3, 0, 9], "failure": [3, 0, 0], "failed_ms": [1_700_000_000_123u64, null, null],
+                "held": [4, 0, 0], "reported": [5, 0, 0], "reported_by": [6, 0, 0], "overrides": [7, 0, 0], "warning": [0, 0, 10],
             })
         );
         assert_eq!(serde_json::from_value::<Rows>(json).unwrap(), rows);

@@ -267,7 +267,7 @@ impl CheckState {
 }
 
 /// What somebody should look at although the check is healthy.
-fn warning(status: &Status) -> Option<&str> {
+pub(crate) fn warning(status: &Status) -> Option<&str> {
     match &status.outcome {
         Some(Outcome::Pass(pass)) if status.health == Health::Healthy => pass.warning(),
         _ => None,

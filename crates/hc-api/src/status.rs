@@ -138,6 +138,32 @@ impl Lateness {
     }
 }
 
+/// The same figures of the last minute, and up to ten seconds more: how it is now. Those since the
+/// start keep a stall of an hour ago for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Recent {
+    /// Probes that began.
+    pub started: u64,
+    /// Probes that said nothing because of the checker's own machine.
+    pub inconclusive: u64,
+    /// Times that a thread ran much later than it meant to.
+    pub stalls: u64,
+    /// How long these were all together, in seconds.
+    pub stalled_seconds: f64,
+    /// How much later than due probes began.
+    pub lateness: Lateness,
+}
+
+impl Recent {
+    /// Nothing in the last minute.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
 /// Where checks come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -226,19 +252,23 @@ pub struct Overview {
     /// How much later than due these began.
     #[serde(default)]
     pub lateness: Lateness,
+    /// The same of the last minute. Absent from older servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recent: Option<Recent>,
     /// Where checks come from.
     #[serde(default)]
     pub source: SourceState,
     /// Who gets their health.
     #[serde(default)]
     pub sinks: Vec<SinkState>,
-    /// Failures that are held because a check that theirs depends on is down.
+    /// Failures that are held because a check that theirs depends on is down, or has not been probed
+    /// again since they failed.
     #[serde(default)]
     pub dependents_held: u64,
     /// Overrides that stand now.
     #[serde(default)]
     pub overrides: u64,
-    /// Behind the latest change of health: `EPOCH-SEQUENCE`.
+    /// Behind the latest change, of health or of what operators say: `EPOCH-SEQUENCE`.
     #[serde(default)]
     pub position: String,
     /// The checker's clock when this was answered. RFC 3339, UTC. Absent from older servers.
@@ -267,6 +297,7 @@ impl Overview {
             shards,
             probes: ProbeCounts::default(),
             lateness: Lateness::default(),
+            recent: None,
             source: SourceState::default(),
             sinks: Vec::new(),
             dependents_held: 0,

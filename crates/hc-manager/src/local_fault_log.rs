@@ -101,7 +101,7 @@ mod tests {
     const SECOND: Nanos = 1_000_000_000;
 
     fn ongoing(gauges: &Gauges) -> Vec<(&'static str, usize)> {
-        let stats = ManagerStats::collect(std::iter::once(gauges));
+        let stats = ManagerStats::collect(std::iter::once(gauges), 0);
         stats.episodes.iter().map(|episode| (episode.label, episode.held)).collect()
     }
 
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(ongoing(&gauges), []);
         assert_eq!(episodes.next(), None);
         episodes.hold(LocalFault::Late, None, 111 * SECOND);
-        let stats = ManagerStats::collect(std::iter::once(&*gauges));
+        let stats = ManagerStats::collect(std::iter::once(&*gauges), 0);
         let begun: Vec<_> = stats.episodes_begun.iter().filter(|(_, count)| *count > 0).collect();
         assert_eq!(begun, [&("local_ports", 1), &("local_late", 2)]);
         assert!(stats.episodes_begun.iter().all(|(label, _)| label.starts_with("local_")));

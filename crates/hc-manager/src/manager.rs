@@ -158,13 +158,14 @@ impl Manager {
     /// Figures, read without asking or locking anybody.
     #[must_use]
     pub fn stats(&self) -> ManagerStats {
-        ManagerStats::collect(self.gauges.iter().map(|gauges| &**gauges))
+        ManagerStats::collect(self.gauges.iter().map(|gauges| &**gauges), self.clock.now())
     }
 
     /// The figures of each shard by itself, in the order of the shards.
     #[must_use]
     pub fn shard_stats(&self) -> Vec<ManagerStats> {
-        self.gauges.iter().map(|gauges| ManagerStats::collect(std::iter::once(&**gauges))).collect()
+        let now = self.clock.now();
+        self.gauges.iter().map(|gauges| ManagerStats::collect(std::iter::once(&**gauges), now)).collect()
     }
 
     /// A sign of life of each shard, in the order of the shards. Read without asking or locking

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hc_types::Outcome;
 
 use crate::lateness::{Lateness, LatenessGauge};
+use crate::recent::{Recent, RecentGauge};
 use crate::schedule::Nanos;
 
 const LABELS: usize = Outcome::LABELS.len();
@@ -31,6 +32,7 @@ pub(crate) struct Gauges {
     stalls: AtomicU64,
     stalled: AtomicU64,
     lateness: LatenessGauge,
+    recent: RecentGauge,
 }
 
 /// The place of a label in every array here.
@@ -55,6 +57,7 @@ impl Gauges {
             stalls: AtomicU64::new(0),
             stalled: AtomicU64::new(0),
             lateness: LatenessGauge::new(),
+            recent: RecentGauge::new(),
         }
     }
 
@@ -75,18 +78,23 @@ impl Gauges {
         Heartbeat { shard, last_turn: since(&self.turned), overdue: since(&self.expected) }
     }
 
-    pub(crate) fn started(&self, late: Nanos) {
+    pub(crate) fn started(&self, now: Nanos, late: Nanos) {
         self.started.fetch_add(1, Relaxed);
         self.lateness.record(late);
+        self.recent.started(now, late);
     }
 
-    pub(crate) fn ended(&self, outcome: &Outcome) {
+    pub(crate) fn ended(&self, now: Nanos, outcome: &Outcome) {
         self.results[label_index(outcome.label())].fetch_add(1, Relaxed);
+        if matches!(outcome, Outcome::Inconclusive(_)) {
+            self.recent.inconclusive(now);
+        }
     }
 
-    pub(crate) fn stalled(&self, length: Nanos) {
+    pub(crate) fn stalled(&self, now: Nanos, length: Nanos) {
         self.stalls.fetch_add(1, Relaxed);
         self.stalled.fetch_add(length, Relaxed);
+        self.recent.stalled(now, length);
     }
 
     pub(crate) fn episode_began(&self, label: usize) {
@@ -154,6 +162,8 @@ pub struct ManagerStats {
     pub stalls: u64,
     /// How long these were, all together.
     pub stalled: Duration,
+    /// The same of the last minute alone: how it is now.
+    pub recent: Recent,
     /// Local faults that are going on. Empty is what a server that is ready has.
     pub episodes: Vec<Episode>,
     /// Episodes that began, over all shards, by the label of their fault: every local one of
@@ -172,7 +182,7 @@ impl ManagerStats {
         held
     }
 
-    pub(crate) fn collect<'a>(shards: impl Iterator<Item = &'a Gauges>) -> Self {
+    pub(crate) fn collect<'a>(shards: impl Iterator<Item = &'a Gauges>, now: Nanos) -> Self {
         let mut stats = Self {
             shards: 0,
             checks: 0,
@@ -183,6 +193,7 @@ impl ManagerStats {
             lateness: Lateness::default(),
             stalls: 0,
             stalled: Duration::ZERO,
+            recent: Recent::default(),
             episodes: Vec::new(),
             episodes_begun: Outcome::LABELS.iter().map(|label| (*label, 0)).collect(),
         };
@@ -199,6 +210,7 @@ impl ManagerStats {
                 *sum += count.load(Relaxed);
             }
             gauges.lateness.add_to(&mut stats.lateness);
+            gauges.recent.add_to(&mut stats.recent, now);
             stats.stalls += gauges.stalls.load(Relaxed);
             stats.stalled += Duration::from_nanos(gauges.stalled.load(Relaxed));
             for (index, label) in Outcome::LABELS.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 mod actions;
 mod connections;
+mod lateness;
 mod overrides;
 mod reader;
 mod scrape;

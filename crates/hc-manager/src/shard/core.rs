@@ -114,7 +114,7 @@ impl ShardCore {
     /// out whether time was lost while they were in flight.
     pub(crate) fn begin_turn(&mut self, now: Nanos) {
         if let Some(length) = self.stalls.tick(now) {
-            self.gauges.stalled(length);
+            self.gauges.stalled(now, length);
             debug!(milliseconds = length / 1_000_000, "this shard stood still");
         }
         self.timers.advance(now);
@@ -176,7 +176,7 @@ impl ShardCore {
         let spec = Arc::clone(&record.check.spec);
         let stalled = self.stalls.stalled();
         self.flights.insert(flight, Flight { slot, stalled, wall, timeout: spec.timeout() });
-        self.gauges.started(now.saturating_sub(due));
+        self.gauges.started(now, now.saturating_sub(due));
         Some(Start { flight, spec })
     }
 
@@ -194,7 +194,7 @@ impl ShardCore {
         if let Some(fault) = local {
             outcome = record.hold(fault, wall, ended, self.hold_unreachable);
         }
-        self.gauges.ended(&outcome);
+        self.gauges.ended(ended, &outcome);
         let duration = Duration::from_nanos(ended.saturating_sub(began));
         debug!(id = %record.check.id, label = outcome.label(), ?duration, "probe ended");
         if let Some(fault) = local {

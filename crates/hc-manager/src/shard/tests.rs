@@ -59,7 +59,7 @@ impl Rig {
     }
 
     fn stats(&self) -> ManagerStats {
-        ManagerStats::collect(std::iter::once(&*self.gauges))
+        ManagerStats::collect(std::iter::once(&*self.gauges), nanos(self.began.elapsed()))
     }
 
     /// When the probes of this port started, in milliseconds after the shard did.
@@ -331,6 +331,12 @@ async fn due_checks_wait_for_room_in_the_order_in_which_they_came() {
         }
         let lateness = rig.stats().lateness;
         assert!(lateness.max() >= 200 * MS && lateness.p50() >= 100 * MS);
+        assert_eq!(rig.stats().recent.lateness, lateness);
+        // Each probes again after a minute, on time: what was late is not of the last minute.
+        (1..=6).for_each(|port| rig.backends.set(port, Act::After(MS, Outcome::PASS)));
+        rig.until(125_000).await;
+        assert!(rig.stats().lateness.max() >= 200 * MS);
+        assert!(rig.stats().recent.lateness.max() < 200 * MS, "{:?}", rig.stats().recent);
     })
     .await;
 }

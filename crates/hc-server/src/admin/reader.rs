@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use hc_admin::{ActionError, BoxFuture, MetricsFormat, Reader};
 use hc_api::{
-    Change, CheckDetail, CheckState, Filter, LatencyState, Lateness, Overrides, Overview, Page, PageOf,
-    Position, ProbeState, Readiness, ReportedState, RowOf, Rows, RowsOf, RowsWriter, ShardState, SinkState,
+    Change, CheckDetail, CheckState, Filter, LatencyState, Overrides, Overview, Page, PageOf, Position,
+    ProbeState, Readiness, ReportedState, RowOf, Rows, RowsOf, RowsWriter, ShardState, SinkState,
     SourceState, Transition, Transitions,
 };
 use hc_files::{ReloadError, ReloadStats, Reloads};
@@ -20,6 +20,7 @@ use hc_types::{CheckId, Status, Subject};
 use hc_view::{CheckView, Cursor, Reported, Table, View};
 use tokio::time::{Instant, sleep};
 
+use super::lateness;
 use crate::changes::{override_event, override_state};
 use crate::config::MetricsConfig;
 use crate::server::{Consumer, Consumers};
@@ -237,7 +238,8 @@ impl ViewReader {
         let snapshots = snapshots.map(|why| format!("health would not survive a restart: {why}"));
         let files = self.sources.reload_stats().filter(|stats| stats.is_wrong);
         let files = files.map(|_| "the files of checks are wrong: the checks of before run on".to_owned());
-        guard.into_iter().chain(snapshots).chain(files).collect()
+        let lag = lateness::trouble(&self.manager.stats().recent);
+        guard.into_iter().chain(lag).chain(snapshots).chain(files).collect()
     }
 }
 
@@ -290,9 +292,8 @@ impl Reader for ViewReader {
         let local = stats.results.iter().filter(|(label, _)| label.starts_with("local_"));
         probes.inconclusive = local.map(|(_, count)| count).sum();
         (probes.stalls, probes.stalled_seconds) = (stats.stalls, stats.stalled.as_secs_f64());
-        let late = [stats.lateness.p50(), stats.lateness.p99(), stats.lateness.max()];
-        let [p50, p99, max] = late.map(|late| late.as_secs_f64());
-        overview.lateness = Lateness::new(p50, p99, max);
+        overview.lateness = lateness::figures(&stats.lateness);
+        overview.recent = Some(lateness::recent(&stats.recent));
         let source = self.sources.figures();
         overview.source = SourceState::new(source.applied, source.applied_total, source.rejected);
         overview.sinks = self.consumers.iter().map(sink_state).collect();
@@ -306,7 +307,7 @@ impl Reader for ViewReader {
 
     fn rows(&self, of: &RowsOf) -> Rows {
         // Before the rows are read: a change that comes meanwhile is told twice rather than lost.
-        let mut writer = RowsWriter::new(self.position(), SystemTime::now());
+        let mut writer = RowsWriter::new(self.position());
         let overrides = self.pipeline.overrides();
         if !of.ids.is_empty() {
             let checks = of.ids.iter().filter_map(|id| self.view.check(CheckId(*id)));
