@@ -2,7 +2,7 @@
 
 /** @import { Child } from "./dom.js" */
 /** @import { Model, Overview } from "./model.js" */
-import { byId, foreign, h, table } from "./dom.js";
+import { byId, foreign, h, refill, table } from "./dom.js";
 import { draw, spark } from "./spark.js";
 import { ownTrouble } from "./summary.js";
 import { clock, number, plural, seconds, span } from "./words.js";
@@ -45,7 +45,7 @@ export class Checker {
   draw() {
     const { overview } = this.model;
     if (!overview) return;
-    byId("checker").replaceChildren(...this.#parts(overview).map((part) => (part instanceof Node ? part : String(part ?? ""))));
+    refill(byId("checker"), ...this.#parts(overview));
   }
 
   /**
@@ -53,7 +53,10 @@ export class Checker {
    * @returns {Child[]}
    */
   #parts(overview) {
-    const { probes, lateness, source } = overview;
+    const { probes, source } = overview;
+    const { recent } = overview;
+    const { lateness } = recent ?? overview;
+    const since = recent ? "in the last minute" : "since the start";
     const now = this.model.now();
     const trouble = ownTrouble(this.model);
     return [
@@ -67,9 +70,9 @@ export class Checker {
         tile("probes a second", rate(this.#rates.at(-1)), this.#rates),
         tile("probes that run now", number(probes.in_flight), this.#inFlight),
         tile("oldest turn of a thread", span0(this.#heartbeats.at(-1) ?? 0), this.#heartbeats),
-        tile("began late, 99 of 100", `≤ ${seconds(lateness.p99_seconds)}`, null, `half ≤ ${seconds(lateness.p50_seconds)}, the latest ${seconds(lateness.max_seconds)}`),
-        tile("said nothing, because of us", number(probes.inconclusive), null, `of ${plural(probes.started, "probe")} since the start`),
-        tile("stalls of our own threads", number(probes.stalls), null, probes.stalls ? `${seconds(probes.stalled_seconds)} in all` : "none since the start"),
+        tile(`began late, 99 of 100, ${since}`, `≤ ${seconds(lateness.p99_seconds)}`, null, `half ≤ ${seconds(lateness.p50_seconds)}, the latest ${seconds(lateness.max_seconds)}; since the start ${seconds(overview.lateness.max_seconds)}`),
+        tile(`said nothing, because of us, ${since}`, number((recent ?? probes).inconclusive), null, `of ${plural((recent ?? probes).started, "probe")}; since the start ${number(probes.inconclusive)} of ${number(probes.started)}`),
+        tile(`stalls of our own threads, ${since}`, number((recent ?? probes).stalls), null, `${seconds((recent ?? probes).stalled_seconds)} in all; since the start ${number(probes.stalls)}, ${seconds(probes.stalled_seconds)} in all`),
       ),
       h("h3", {}, "Threads that run probes"),
       table(

@@ -11,7 +11,7 @@ import { latency, number, plural, span } from "./words.js";
 /** Rows above and below the screen that exist, too. */
 const BEYOND = 8;
 
-/** @typedef {{ row: Row } | { group: Group }} Entry */
+/** A line: a check, or the group of those below it. @typedef {Row | Group} Entry */
 
 /**
  * The elements of one line.
@@ -39,6 +39,8 @@ export class List {
   #folded = new Set();
   /** The line with the cursor: the id of a check, or `group NAME`. */
   #active = "";
+  /** Where that is; -1: it is not among the lines. */
+  #place = -1;
   #box = byId("rows");
   #grid = byId("grid");
 
@@ -55,7 +57,8 @@ export class List {
     this.open = open;
     this.#grid.addEventListener("keydown", (event) => this.#key(event));
     this.#grid.addEventListener("focus", () => {
-      if (this.#place() < 0) this.#go(this.#range()[0]);
+      // Not for a click: lines that move under the pointer would not get it.
+      if (this.#place < 0 && this.#grid.matches(":focus-visible")) this.#go(this.#range()[0]);
       this.draw();
     });
     this.#grid.addEventListener("blur", () => this.draw());
@@ -93,12 +96,13 @@ export class List {
     if (groups) {
       this.#entries = [];
       for (const group of groups) {
-        this.#entries.push({ group });
-        if (!this.#folded.has(group.name)) for (const row of group.rows) this.#entries.push({ row });
+        this.#entries.push(group);
+        if (!this.#folded.has(group.name)) for (const row of group.rows) this.#entries.push(row);
       }
     } else {
-      this.#entries = rows.map((row) => ({ row }));
+      this.#entries = rows;
     }
+    this.#find();
     setText(byId("shown"), rows.length === this.model.rows.length ? "" : `${number(rows.length)} of ${plural(this.model.rows.length, "check")}`);
     byId("nothing").hidden = rows.length > 0 || !this.model.complete;
     setAttribute(this.#grid, "aria-rowcount", String(this.#entries.length));
@@ -119,7 +123,7 @@ export class List {
   visible() {
     if (this.#grid.closest("[hidden]")) return [];
     const [first, last] = this.#range();
-    return this.#entries.slice(first, last).flatMap((entry) => ("row" in entry ? [entry.row.id] : []));
+    return this.#entries.slice(first, last).flatMap((entry) => (isGroup(entry) ? [] : [entry.id]));
   }
 
   /** Brings the lines on the screen up to date. */
@@ -136,8 +140,7 @@ export class List {
       line.element.hidden = at >= to;
       if (at < to) this.#fill(line, at, height);
     });
-    const active = this.#place();
-    const shown = this.#lines.find((line) => line.at === active && !line.element.hidden);
+    const shown = this.#lines.find((line) => line.at === this.#place && !line.element.hidden);
     if (shown) setAttribute(this.#grid, "aria-activedescendant", shown.element.id);
     else this.#grid.removeAttribute("aria-activedescendant");
   }
@@ -179,11 +182,11 @@ export class List {
     line.at = at;
     line.element.style.transform = `translateY(${at * height}px)`;
     setAttribute(line.element, "aria-rowindex", String(at + 1));
-    const isActive = at === this.#place() && document.activeElement === this.#grid;
+    const isActive = at === this.#place && document.activeElement === this.#grid;
     line.element.classList.toggle("active", isActive);
-    line.element.classList.toggle("is-group", "group" in entry);
-    if ("group" in entry) this.#fillGroup(line, entry.group);
-    else this.#fillRow(line, entry.row);
+    line.element.classList.toggle("is-group", isGroup(entry));
+    if (isGroup(entry)) this.#fillGroup(line, entry);
+    else this.#fillRow(line, entry);
   }
 
   /**
@@ -224,7 +227,7 @@ export class List {
     setText(line.target, row.target === row.name ? "" : row.target);
     setText(line.since, row.since === null ? "" : span((isLost ? now - (Date.now() - this.feed.trueAt) : now) - row.since));
     setText(line.message, words(row, now));
-    line.message.classList.toggle("past", state === "up");
+    line.message.classList.toggle("past", state === "up" && !row.warning);
     const tags = tagsOf(row).join("\n");
     if (line.tags.dataset.text !== tags) {
       line.tags.dataset.text = tags;
@@ -236,15 +239,13 @@ export class List {
     setText(line.last, row.lastCheck === null ? "never" : isLost ? "" : `${span(now - row.lastCheck)} ago`);
   }
 
-  #place() {
+  /** Finds the line with the cursor: once when the lines have changed, and not for each that is drawn. */
+  #find() {
     const of = this.#active;
-    if (!of) return -1;
-    const known = this.#entries[this.#lastPlace];
-    if (known && keyOf(known) === of) return this.#lastPlace;
-    this.#lastPlace = this.#entries.findIndex((entry) => keyOf(entry) === of);
-    return this.#lastPlace;
+    const known = this.#entries[this.#place];
+    if (!of || (known && keyOf(known) === of)) return;
+    this.#place = this.#entries.findIndex((entry) => keyOf(entry) === of);
   }
-  #lastPlace = -1;
 
   /** @param {number} at moves the cursor there, and the page with it */
   #go(at) {
@@ -252,7 +253,7 @@ export class List {
     const entry = this.#entries[place];
     if (!entry) return;
     this.#active = keyOf(entry);
-    this.#lastPlace = place;
+    this.#place = place;
     const height = this.#height;
     const top = this.#box.getBoundingClientRect().top + place * height;
     const covered = byId("list-head").getBoundingClientRect().bottom;
@@ -265,7 +266,8 @@ export class List {
   #key(event) {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
     const page = Math.max(1, Math.floor(innerHeight / this.#height) - 4);
-    const at = this.#place();
+    // Without a cursor it begins at what is seen.
+    const at = this.#place < 0 ? this.#range()[0] - 1 : this.#place;
     /** @type {Record<string, () => void>} */
     const keys = {
       ArrowDown: () => this.#go(at + 1),
@@ -276,8 +278,8 @@ export class List {
       PageUp: () => this.#go(at - page),
       Home: () => this.#go(0),
       End: () => this.#go(this.#entries.length - 1),
-      Enter: () => this.#choose(at),
-      " ": () => this.#choose(at),
+      Enter: () => this.#choose(this.#place),
+      " ": () => this.#choose(this.#place),
     };
     const act = keys[event.key];
     if (!act) return;
@@ -289,11 +291,11 @@ export class List {
   #choose(at) {
     const entry = this.#entries[at];
     if (!entry) return;
-    if ("row" in entry) {
-      this.open(entry.row.name);
+    if (!isGroup(entry)) {
+      this.open(entry.name);
       return;
     }
-    const { name } = entry.group;
+    const { name } = entry;
     if (!this.#folded.delete(name)) this.#folded.add(name);
     this.refold();
   }
@@ -310,13 +312,19 @@ export class List {
     const entry = line && this.#entries[line.at];
     if (!line || !entry) return;
     this.#active = keyOf(entry);
+    this.#place = line.at;
     this.#choose(line.at);
   }
 }
 
+/** @param {Entry} entry @returns {entry is Group} */
+function isGroup(entry) {
+  return "rows" in entry;
+}
+
 /** @param {Entry} entry */
 function keyOf(entry) {
-  return "row" in entry ? entry.row.id : `group ${entry.group.name}`;
+  return isGroup(entry) ? `group ${entry.name}` : entry.id;
 }
 
 /**
@@ -332,6 +340,7 @@ function words(row, now) {
     return begin < 0 ? message : message.slice(begin + row.target.length + 2);
   };
   if (row.held) return `held: ${row.held}`;
+  if (row.warning && row.health === "healthy") return `warning: ${row.warning}`;
   if (row.health === "healthy" && row.failure && row.failedAt !== null) {
     return `failed ${span(now - row.failedAt)} ago: ${brief(row.failure)}`;
   }
@@ -342,6 +351,7 @@ function words(row, now) {
 function tagsOf(row) {
   const tags = [];
   if (row.overrides) tags.push(row.overrides);
+  if (row.warning && row.health === "healthy") tags.push("warning");
   if (row.reported && !row.overrides) tags.push(`${row.reportedBy}: told ${row.reported}`);
   if (row.held && row.health === "unhealthy") tags.push("held");
   return tags;

@@ -21,6 +21,7 @@
  * @property {string} reported
  * @property {string} reportedBy
  * @property {string} overrides
+ * @property {string} warning what somebody should look at although it is up
  * @property {number[]} samples how long probes took that were seen here, oldest first
  * @property {string} text what a search looks into, in lower case
  * @property {string} sortName
@@ -42,19 +43,22 @@
  * @property {string} message
  */
 
+/** How much later than due probes began. @typedef {{ p50_seconds: number, p99_seconds: number, max_seconds: number }} Lateness */
+
 /**
  * The answer of /api/v1/status.
  * @typedef {object} Overview
  * @property {string} node
  * @property {string} version
  * @property {string} started_at
- * @property {{ total: number, healthy: number, unhealthy: number, unknown: number, held: number }} checks
+ * @property {{ total: number, healthy: number, unhealthy: number, unknown: number, held: number, warned?: number }} checks
  * @property {boolean} ready
  * @property {string[]} reasons
  * @property {string[]} [warnings]
  * @property {{ shard: number, checks: number, in_flight: number, heartbeat: string, stuck: boolean }[]} shards
  * @property {{ started: number, in_flight: number, waiting: number, inconclusive: number, stalls: number, stalled_seconds: number }} probes
- * @property {{ p50_seconds: number, p99_seconds: number, max_seconds: number }} lateness
+ * @property {Lateness} lateness since the start
+ * @property {{ started: number, inconclusive: number, stalls: number, stalled_seconds: number, lateness: Lateness }} [recent] the same of the last minute
  * @property {{ applied_at?: string, applied: number, rejected: number }} source
  * @property {{ name: string, pending: number, oldest_pending_seconds?: number, delivered: number, failed: number, failures_in_a_row: number, last_error?: string }[]} sinks
  * @property {number} dependents_held
@@ -67,7 +71,6 @@
  * The answer of /api/v1/rows: a column for each property.
  * @typedef {object} Columns
  * @property {string} position
- * @property {number} now_ms
  * @property {string} [next]
  * @property {string[]} words
  * @property {Record<string, string>[]} label_sets
@@ -89,6 +92,7 @@
  * @property {number[]} reported
  * @property {number[]} reported_by
  * @property {number[]} overrides
+ * @property {number[]} [warning]
  */
 
 /** The most samples of one check. */
@@ -118,6 +122,9 @@ export class Model {
   /** The checker's clock minus ours, in milliseconds. */
   ahead = 0;
   generation = 0;
+  /** The version that was counted. */
+  #counted = -1;
+  #counts = { total: 0, healthy: 0, unhealthy: 0, unknown: 0, held: 0, overridden: 0, differs: 0, guarded: 0, warned: 0 };
 
   /** The checker's clock. */
   now() {
@@ -201,6 +208,7 @@ export class Model {
       row.reported = word(columns.reported[at]);
       row.reportedBy = word(columns.reported_by[at]);
       row.overrides = word(columns.overrides[at]);
+      row.warning = word(columns.warning?.[at]);
       if (!isPart) row.generation = this.generation;
     }
     this.version += 1;
@@ -219,6 +227,7 @@ export class Model {
     const row = this.byId.get(transition.id);
     if (!row) return;
     row.health = transition.to;
+    if (transition.to !== "healthy") row.warning = "";
     row.since = Date.parse(transition.time);
     row.message = transition.message;
     if (transition.to === "unhealthy") {
@@ -238,16 +247,20 @@ export class Model {
     this.version += 1;
   }
 
-  /** Rows by health, as they are here. */
+  /** Rows by health, as they are here; counted once for each version. */
   counts() {
-    const counts = { total: this.rows.length, healthy: 0, unhealthy: 0, unknown: 0, held: 0, overridden: 0, differs: 0, guarded: 0 };
+    if (this.#counted === this.version) return this.#counts;
+    const counts = { total: this.rows.length, healthy: 0, unhealthy: 0, unknown: 0, held: 0, overridden: 0, differs: 0, guarded: 0, warned: 0 };
     for (const row of this.rows) {
       counts[row.health] += 1;
       if (row.held) counts.held += 1;
       if (row.overrides) counts.overridden += 1;
       if (row.reported) counts.differs += 1;
       if (row.reportedBy === "guard") counts.guarded += 1;
+      if (row.warning) counts.warned += 1;
     }
+    this.#counted = this.version;
+    this.#counts = counts;
     return counts;
   }
 }
@@ -294,6 +307,7 @@ function blank(id) {
     reported: "",
     reportedBy: "",
     overrides: "",
+    warning: "",
     samples: [],
     text: "",
     sortName: "",

@@ -7,7 +7,7 @@ import { stateOf } from "./model.js";
 /** @type {View[]} */
 export const VIEWS = ["checks", "heat", "changes", "overrides", "checker"];
 
-/** @typedef {"down" | "held" | "unknown" | "up" | "override" | "differs"} Show */
+/** @typedef {"down" | "held" | "unknown" | "up" | "override" | "differs" | "warned"} Show */
 
 /**
  * What is looked at; all of it is in the address.
@@ -37,7 +37,7 @@ export function fromAddress() {
     view: one("view", VIEWS, "checks"),
     check: given.get("check") ?? "",
     text: given.get("q") ?? "",
-    show: one("show", ["", "down", "held", "unknown", "up", "override", "differs"], ""),
+    show: one("show", ["", "down", "held", "unknown", "up", "override", "differs", "warned"], ""),
     type: given.get("type") ?? "",
     group: given.get("group"),
     sort: one("sort", ["worst", "name", "since", "latency"], "worst"),
@@ -81,7 +81,7 @@ function rank(row) {
     case "unknown":
       return 2;
     default:
-      return row.reported || row.overrides ? 3 : 4;
+      return row.reported || row.overrides || row.warning ? 3 : 4;
   }
 }
 
@@ -212,6 +212,8 @@ function predicate(query) {
         return row.overrides !== "";
       case "differs":
         return row.reported !== "";
+      case "warned":
+        return row.warning !== "";
       default:
         return stateOf(row) === show;
     }

@@ -6,9 +6,6 @@
 import { byId, h, setAttribute, setText } from "./dom.js";
 import { clock, number, plural, seconds, span } from "./words.js";
 
-/** A probe that begins so much later than due (99 of 100 do not) is worth a word. */
-const LATE_SECONDS = 0.5;
-
 /**
  * What is wrong with the checker itself, the worst first.
  * @param {Model} model
@@ -28,9 +25,6 @@ export function ownTrouble(model) {
   }
   if (overview.probes.waiting) {
     lines.push(`${plural(overview.probes.waiting, "probe")} wait: too many run at once`);
-  }
-  if (overview.lateness.p99_seconds > LATE_SECONDS) {
-    lines.push(`1 of 100 probes began more than ${seconds(overview.lateness.p99_seconds)} late`);
   }
   return lines;
 }
@@ -89,6 +83,7 @@ export function showSummary(model, feed) {
   if (checks.unknown) parts.push(`${number(checks.unknown)} without a verdict`);
   if (overview.overrides) parts.push(plural(overview.overrides, "override"));
   if (overview.dependents_held) parts.push(`${number(overview.dependents_held)} behind a gateway that is down`);
+  if (overview.checks.warned) parts.push(`${number(overview.checks.warned)} with a warning`);
   if (counts.guarded) parts.push(`${number(counts.guarded)} held back by the guard`);
   if (!model.complete) parts.push(`${number(model.rows.length)} read so far`);
   setText(byId("services-more"), parts.join(" · "));
@@ -108,7 +103,8 @@ export function showSummary(model, feed) {
   const well = !trouble.length ? `The checker ${is} well` : overview.ready ? `The checker ${is} at work, but` : `The checker ${is} in trouble`;
   setText(byId("checker-headline"), well);
   const list = byId("checker-more");
-  const late = `probes begin ${seconds(overview.lateness.p99_seconds)} late at most (99 of 100) · ${plural(overview.shards.length, "thread")} · up ${span(model.now() - Date.parse(overview.started_at))}`;
+  const recent = (overview.recent ?? overview).lateness;
+  const late = `probes begin ${seconds(recent.p99_seconds)} late at most (99 of 100) · ${plural(overview.shards.length, "thread")} · up ${span(model.now() - Date.parse(overview.started_at))}`;
   const lines = trouble.length ? trouble.slice(0, 4) : [late];
   if (trouble.length > 4) lines.push(`and ${trouble.length - 4} more`);
   if ([...list.children].map((child) => child.textContent).join("\n") !== lines.join("\n")) {
@@ -128,6 +124,7 @@ const CHIPS = [
   ["up", "Up"],
   ["override", "Overridden"],
   ["differs", "Reported otherwise"],
+  ["warned", "With a warning"],
 ];
 
 /**
@@ -145,7 +142,7 @@ export function showChips(model, shown, choose) {
     }
   }
   const counts = model.counts();
-  const of = [counts.total, counts.unhealthy, counts.held, counts.unknown, counts.healthy, counts.overridden, counts.differs];
+  const of = [counts.total, counts.unhealthy, counts.held, counts.unknown, counts.healthy, counts.overridden, counts.differs, counts.warned];
   [...box.children].forEach((button, index) => {
     const chip = CHIPS[index];
     const count = of[index] ?? 0;
@@ -154,7 +151,7 @@ export function showChips(model, shown, choose) {
     setText(number_, number(count));
     setAttribute(button, "aria-pressed", String(shown === chip[0]));
     button.toggleAttribute("data-none", count === 0);
-    // These two are rare; the room is better used.
+    // These are rare; the room is better used.
     /** @type {HTMLElement} */ (button).hidden = index > 4 && count === 0 && shown !== chip[0];
   });
 }
