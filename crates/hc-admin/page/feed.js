@@ -3,7 +3,9 @@
 // Three things go on: /api/v1/status every two seconds, which is also the sign of life; events as they happen; and rows, all
 // of them from time to time and those on the screen every two seconds.
 
+/** @import { Said } from "./events.js" */
 /** @import { Columns, Model, Overview, Transition } from "./model.js" */
+import { parts, Stream } from "./events.js";
 
 const POLL = 2000;
 /** Without an answer for so long what is shown is old. */
@@ -32,18 +34,8 @@ export async function get(path, timeout = TIMEOUT) {
   return response.json();
 }
 
-/**
- * @param {string} position `EPOCH-SEQUENCE`; the epoch has more digits than a number
- * @returns {[string, number]}
- */
-function parts(position) {
-  const [epoch = "", sequence = "0"] = position.split("-");
-  return [epoch, Number(sequence)];
-}
-
 export class Feed {
-  /** @type {EventSource | null} */
-  #events = null;
+  #stream = new Stream((said) => this.#heard(said));
   /** Where the events are. */
   #position = "";
   #lastAnswer = 0;
@@ -82,9 +74,19 @@ export class Feed {
     document.addEventListener("visibilitychange", () => {
       // Timers stand still in the background: what was shown may be old.
       if (document.visibilityState === "visible") {
+        if (!this.#stream.isOpen) this.#isOld = true;
         this.#watch();
         this.#status();
+      } else if (!this.#stream.isShared) {
+        // The few connections are for what is looked at.
+        this.#stream.close();
       }
+    });
+    addEventListener("pageshow", (event) => {
+      // It was put aside when another page came, and its stream ended.
+      if (!event.persisted) return;
+      this.#isOld = true;
+      void this.#status();
     });
     addEventListener("offline", () => this.#lose());
   }
@@ -106,8 +108,7 @@ export class Feed {
     this.lostSince = Date.now();
     this.trueAt = this.#unread || this.#lastAnswer;
     this.#isOld = true;
-    this.#events?.close();
-    this.#events = null;
+    this.#stream.close();
     this.changed();
   }
 
@@ -136,7 +137,7 @@ export class Feed {
     // A stream that is open and brings nothing is as bad as none. One that goes on is always a little behind.
     const isStill = this.#position === this.#before;
     this.#before = this.#position;
-    this.#behind = epoch !== knownEpoch || (sequence > known && isStill) ? this.#behind + 1 : 0;
+    this.#behind = epoch !== knownEpoch || (sequence > known && isStill && this.#stream.isOpen) ? this.#behind + 1 : 0;
     if (this.#position && (epoch !== knownEpoch || this.#behind > 2)) {
       this.#behind = 0;
       this.#isOld = true;
@@ -181,9 +182,10 @@ export class Feed {
       } while (after);
       this.model.end();
       this.#lastLoad = Date.now();
-      if (this.#isOld || !this.#events) {
+      if (this.#isOld || !this.#stream.isOpen) {
         await this.#history(position);
-        this.#follow(position);
+        this.#position = position;
+        if (this.#stream.isShared || !document.hidden) this.#stream.follow(position);
       }
       this.#isOld = false;
       this.#unread = 0;
@@ -209,41 +211,42 @@ export class Feed {
     this.model.history(part.transitions);
   }
 
-  /** @param {string} position */
-  #follow(position) {
-    this.#events?.close();
-    this.#position = position;
-    const events = new EventSource(`/api/v1/events?after=${encodeURIComponent(position)}`);
-    this.#events = events;
-    events.addEventListener("transition", (event) => {
-      this.#position = event.lastEventId;
-      this.model.change(JSON.parse(event.data));
-      this.changed();
-    });
-    // It says nothing that the rows do not say, but is counted with the changes of health.
-    events.addEventListener("override", (event) => {
-      this.#position = event.lastEventId;
-      void this.refresh();
-    });
-    events.addEventListener("open", () => (this.#failures = 0));
-    events.addEventListener("resync", (event) => {
-      this.#position = event.lastEventId;
-      this.#isOld = true;
-    });
-    events.addEventListener("error", () => {
+  /** @param {Said} said */
+  #heard({ name, id, data, isClosed }) {
+    if (name === "open") {
+      this.#failures = 0;
+      return;
+    }
+    if (name === "error") {
       // The browser comes back by itself and goes on where it was, but not after an answer that is no stream.
-      if (this.#events === events) {
-        if (events.readyState === EventSource.CLOSED) this.#isOld = true;
-        this.#failures += 1;
-        void this.#status();
-      }
-    });
+      if (isClosed) this.#isOld = true;
+      this.#failures += 1;
+      void this.#status();
+      return;
+    }
+    if (name === "resync") {
+      this.#position = id;
+      this.#isOld = true;
+      return;
+    }
+    const [epoch, sequence] = parts(id);
+    const [knownEpoch, known] = parts(this.#position);
+    // The stream is that of other tabs, too: it may have begun before what is known here.
+    if (epoch === knownEpoch && sequence <= known) return;
+    this.#position = id;
+    if (name === "transition") {
+      this.model.change(JSON.parse(data));
+      this.changed();
+    } else {
+      // It says nothing that the rows do not say, but is counted with the changes of health.
+      void this.refresh();
+    }
   }
 
   /** Reads the rows on the screen. */
   async refresh() {
     const ids = this.visible().slice(0, 200);
-    if (!ids.length || this.lostSince !== null) return;
+    if (!ids.length || this.lostSince !== null || document.hidden) return;
     try {
       /** @type {Columns} */
       const columns = await get(`/api/v1/rows?${ids.map((id) => `id=${id}`).join("&")}`);

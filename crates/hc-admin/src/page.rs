@@ -2,7 +2,8 @@
 //!
 //! The content security policy allows scripts, styles and requests of our own origin only, none of
 //! them inline. With `require-trusted-types-for` a script that tried to make markup out of a text
-//! fails, so that a name or an answer of a backend cannot become part of the page.
+//! fails, so that a name or an answer of a backend cannot become part of the page. The one policy
+//! that is allowed, `hc-worker`, gives the address of the worker and nothing else.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::LazyLock;
@@ -21,8 +22,8 @@ const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
-                      form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; worker-src 'self'; base-uri 'none'; \
+                      form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types hc-worker";
 
 /// Path, type and content.
 type File = (&'static str, &'static str, &'static [u8]);
@@ -44,6 +45,8 @@ const FILES: &[File] = files! {
     "words.js": JS,
     "model.js": JS,
     "feed.js": JS,
+    "events.js": JS,
+    "worker.js": JS,
     "query.js": JS,
     "summary.js": JS,
     "list.js": JS,
@@ -126,7 +129,8 @@ mod tests {
             .collect();
         assert_eq!(there, served);
         let html = std::str::from_utf8(FILES[0].2).unwrap();
-        for (path, ..) in &FILES[1..] {
+        // The worker is fetched by itself, and one for all tabs.
+        for (path, ..) in FILES[1..].iter().filter(|(path, ..)| *path != "/page/worker.js") {
             assert!(
                 html.contains(&format!("\"{path}\"")),
                 "{path} is fetched late: index.html does not name it"
