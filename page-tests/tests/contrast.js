@@ -5,10 +5,12 @@
 /**
  * Texts on the screen whose contrast is below WCAG 2.2 AA (success criterion 1.4.3).
  * @param {Page} page
+ * @param {boolean} [isLost] with the colours of a connection that is lost. The page would be live again with its next frame: all of it is one step.
  * @returns {Promise<{ texts: number, low: string[] }>}
  */
-export function contrasts(page) {
-  return page.evaluate(() => {
+export function contrasts(page, isLost = false) {
+  return page.evaluate((isLost) => {
+    document.documentElement.toggleAttribute("data-lost", isLost);
     const canvas = document.createElement("canvas");
     canvas.width = canvas.height = 1;
     const context = canvas.getContext("2d", { willReadFrequently: true });
@@ -62,6 +64,8 @@ export function contrasts(page) {
       const needed = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700) ? 3 : 4.5;
       if (ratio < needed) low.push(`${ratio.toFixed(2)}: ${style.color} on ${below.map(Math.round)}: ${text.slice(0, 60)}`);
     }
+    if (document.documentElement.hasAttribute("data-lost") !== isLost) throw new Error("the page has changed meanwhile");
+    document.documentElement.removeAttribute("data-lost");
     return { texts, low };
-  });
+  }, isLost);
 }

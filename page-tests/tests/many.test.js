@@ -54,9 +54,28 @@ test("a hundred thousand checks", { timeout: 20 * PATIENCE }, async (t) => {
   await page.getByLabel("group by").selectOption("");
   const regrouped = await drawing();
   const search = page.getByLabel(/^Search/);
-  await search.fill("pool-7/127.7.0");
+  /** From the key to the frame that shows what it filters, in milliseconds. @param {string} text */
+  const filter = (text) =>
+    page.evaluate(async (text) => {
+      const search = /** @type {HTMLInputElement} */ (document.getElementById("search"));
+      const began = performance.now();
+      search.value = text;
+      search.dispatchEvent(new Event("input", { bubbles: true }));
+      await new Promise((resolve) =>
+        requestAnimationFrame(() => {
+          // Behind the frame.
+          const { port1, port2 } = new MessageChannel();
+          port1.onmessage = resolve;
+          port2.postMessage(null);
+        }),
+      );
+      return performance.now() - began;
+    }, text);
+  const filters = [];
+  for (const text of ["p", "pool-7", "-pool-7", "refused", "group=service-9", "", "pool-7/127.7.0"]) filters.push(await filter(text));
   await window.shows("#shown", `255 of ${count} checks`);
-  const filtered = await drawing();
+  filters.sort((a, b) => a - b);
+  const [filtered = 0, slowest = 0] = [filters[filters.length >> 1], filters.at(-1)];
   await search.fill("");
   await page.getByRole("button", { name: /^All/ }).click();
   await drawing();
@@ -84,9 +103,9 @@ test("a hundred thousand checks", { timeout: 20 * PATIENCE }, async (t) => {
   const heap = await page.evaluate(() => /** @type {any} */ (performance).memory.usedJSHeapSize / 2 ** 20);
   const ms = (/** @type {number} */ value) => `${Math.round(value)} ms`;
   t.diagnostic(
-    `${count} checks: first paint ${ms(paint)}, first rows ${ms(rows)}, all rows ${ms(all)}, a filter ${ms(filtered)}, another grouping ${ms(regrouped)}, the longest frame of a scroll ${ms(scroll)}, heat map ${ms(heat)}; ${Math.round(heap)} MiB of JavaScript`,
+    `${count} checks: first paint ${ms(paint)}, first rows ${ms(rows)}, all rows ${ms(all)}, a filter ${ms(filtered)} (median of ${filters.length}, at most ${ms(slowest)}), another grouping ${ms(regrouped)}, the longest frame of a scroll ${ms(scroll)}, heat map ${ms(heat)}; ${Math.round(heap)} MiB of JavaScript`,
   );
-  for (const [what, took] of /** @type {[string, number][]} */ ([["first paint", paint], ["filter", filtered], ["heat map", heat], ["scroll", scroll]])) {
+  for (const [what, took] of /** @type {[string, number][]} */ ([["first paint", paint], ["filter", slowest], ["heat map", heat], ["scroll", scroll]])) {
     assert(took < BOUND, `${what}: ${ms(took)}`);
   }
   await window.close();

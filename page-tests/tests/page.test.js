@@ -1,6 +1,7 @@
 // The page in front of a real hc-server with two dozen backends.
 
 import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { contrasts } from "./contrast.js";
 import { startBrowser, until, Window } from "./rig.js";
@@ -33,7 +34,7 @@ async function isLive(window) {
 test("one look says what is wrong, and whether it is us", async () => {
   const window = await open();
   await window.shows("#services-headline", "3 checks are down");
-  await window.shows("#services-more", "of 25");
+  await window.shows("#services-more", /of 26 .* 1 with a warning/);
   await window.shows("#checker-more", "1 check is held because of this machine: local_unresolved");
   await until("the title to say it", async () => /3 down · /.test(await window.page.title()));
   await until("the worst group to be first", async () => /^▾ checkout 1 down.* of 5$/.test((await window.lines())[0] ?? ""));
@@ -41,6 +42,7 @@ test("one look says what is wrong, and whether it is us", async () => {
   assert.match(lines[1] ?? "", /^✕ down pay-2 127\.0\.0\.1:\d+ .*got 503 Service Unavailable; want 200/);
   assert(lines.some((line) => line.includes("img-1") && line.includes("muted")), lines.join("\n"));
   assert(lines.some((line) => line.startsWith("‖ held resolver-1")), lines.join("\n"));
+  assert(lines.some((line) => /^✓ up tls-1 .*warning.*warning: certificate ends in/.test(line)), lines.join("\n"));
   await until("samples of latencies", () => window.page.evaluate(() => document.querySelectorAll(".spark-line[points*=' ']").length > 5));
   await window.shot("checks");
   await window.close();
@@ -87,7 +89,7 @@ test("filters are in the address, and the way back leads back", async () => {
   await page.getByLabel("group by").selectOption("");
   await page.getByLabel(/^Search/).fill("index group=search");
   await until("two rows", async () => (await window.lines()).length === 2);
-  await window.shows("#shown", "2 of 25 checks");
+  await window.shows("#shown", "2 of 26 checks");
   await page.reload();
   await until("two rows again", async () => (await window.lines()).length === 2);
   assert.equal(await page.getByLabel(/^Search/).inputValue(), "index group=search");
@@ -161,6 +163,104 @@ test("a check explains itself", async () => {
   await window.close((error) => error.includes("404"));
 });
 
+test("what is wrong before it hurts is said, of a check and of the checker", async () => {
+  const window = await open("/?show=warned&group=");
+  await until("the check with a warning alone", async () => (await window.lines()).join().includes("tls-1") && (await window.lines()).length === 1);
+  await window.page.getByRole("gridcell", { name: "tls-1" }).click();
+  await window.shows("#check .warning", /^Warning: certificate ends in \d days?, at /);
+  await window.page.goto(`${scene.server.url}/`);
+  await isLive(window);
+  const { server } = scene;
+  const checks = readFileSync(server.checks, "utf8");
+  writeFileSync(server.checks, "nonsense");
+  server.signal("SIGHUP");
+  await window.shows("#checker-headline", "The checker is");
+  await window.shows("#checker-more", "the files of checks are wrong");
+  writeFileSync(server.checks, checks);
+  server.signal("SIGHUP");
+  await until("it to be well again", async () => !(await window.page.locator("#checker-more").textContent())?.includes("files of checks"));
+  await window.close();
+});
+
+test("a view is as it was when somebody comes back from a check", async () => {
+  const window = await open("/?group=", { viewport: { width: 1440, height: 500 } });
+  await isLive(window);
+  const { page } = window;
+  const top = () => page.evaluate(() => scrollY);
+  const focus = () => page.evaluate(() => document.activeElement?.id || document.activeElement?.textContent);
+  for (const [way, back] of /** @type {[string, () => Promise<unknown>][]} */ ([["Esc", () => page.keyboard.press("Escape")], ["the browser's own way", () => page.goBack()]])) {
+    await page.evaluate(() => scrollTo(0, document.body.scrollHeight));
+    const last = page.locator("#rows .line:has-text('www-6')");
+    await last.scrollIntoViewIfNeeded();
+    const before = await top();
+    assert(before > 0, "the list is longer than the screen");
+    await last.click();
+    await window.shows("#check h2", "www-6");
+    assert.equal(await top(), 0, way);
+    await back();
+    await until(`the list by ${way}`, async () => (await top()) === before && (await focus()) === "grid");
+  }
+  // And where links lead to the check.
+  await page.keyboard.press("4");
+  await window.shows("#overrides", "img-1");
+  const link = page.locator("#overrides a:has-text('img-1')");
+  await link.focus();
+  await page.keyboard.press("Enter");
+  await window.shows("#check h2", "img-1");
+  await page.keyboard.press("Escape");
+  await until("the link to have the focus", async () => (await focus()) === "img-1" && (await link.isVisible()));
+  await window.close();
+});
+
+test("eight tabs of one browser are live at once", async () => {
+  const first = await open();
+  const windows = [first];
+  for (let tab = 2; tab <= 8; tab += 1) windows.push(await first.tab(scene.server.url));
+  for (const window of windows) await isLive(window);
+  scene.backend("index-1").status = 503;
+  for (const window of windows) {
+    // By events and not by reading rows again.
+    await window.page.keyboard.press("3");
+    await window.shows("#changes li:first-child", /index-1.*down/);
+  }
+  // The stream outlives the tab that was the first to want it.
+  await windows[0]?.page.close();
+  scene.backend("index-1").status = 200;
+  for (const window of windows.slice(1)) await window.shows("#changes li:first-child", /index-1.*up/);
+  await first.close();
+});
+
+test("without shared workers only what is looked at has a stream", async () => {
+  const first = await open();
+  await first.page.context().addInitScript(() => {
+    Object.assign(window, { SharedWorker: undefined, looks: true });
+    Object.defineProperty(document, "hidden", { get: () => !(/** @type {any} */ (window).looks) });
+    Object.defineProperty(document, "visibilityState", { get: () => (document.hidden ? "hidden" : "visible") });
+  });
+  /** @param {Window} window @param {boolean} looks */
+  const look = (window, looks) =>
+    window.page.evaluate((looks) => {
+      Object.assign(globalThis, { looks });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, looks);
+  /** @type {Window[]} */
+  const windows = [];
+  for (let tab = 1; tab <= 8; tab += 1) {
+    for (const window of windows) await look(window, false);
+    windows.push(await first.tab(scene.server.url));
+    await isLive(/** @type {Window} */ (windows.at(-1)));
+  }
+  const [oldest] = windows;
+  assert(oldest);
+  scene.backend("index-2").status = 503;
+  await until("the title of a tab in the background", async () => /\b4 down/.test(await oldest.page.title()));
+  await look(oldest, true);
+  scene.backend("index-2").status = 200;
+  await oldest.page.keyboard.press("3");
+  await oldest.shows("#changes li:first-child", /index-2.*up/);
+  await first.close();
+});
+
 test("changes show up as they happen", async () => {
   const window = await open("/", { viewport: { width: 1720, height: 950 } });
   await isLive(window);
@@ -193,9 +293,9 @@ test("overrides say who, why and until when", async () => {
 test("the checker shows its own timing", async () => {
   const window = await open("/?view=checker");
   await window.shows("#checker .tile", /probes a second\s*\d/);
-  await window.shows("#checker", "began late, 99 of 100");
+  await window.shows("#checker", "began late, 99 of 100, in the last minute");
   await window.shows("#checker table >> nth=0", /on time/);
-  await window.shows("#checker", "1 set of checks took effect");
+  await window.shows("#checker", /\d sets? of checks took effect/);
   await window.shot("checker");
   await window.close();
 });
@@ -237,8 +337,9 @@ test("every text has the contrast of WCAG AA, in both themes", async () => {
       assert(texts > 15, `${query}: ${texts} texts`);
       assert.deepEqual(low, [], `${colorScheme} ${query}`);
       // Nothing is held to be live that is not: the same when the connection is lost.
-      await window.page.evaluate(() => document.documentElement.toggleAttribute("data-lost", true));
-      assert.deepEqual((await contrasts(window.page)).low, [], `${colorScheme} ${query}, lost`);
+      const lost = await contrasts(window.page, true);
+      assert(lost.texts > 15, `${query}, lost: ${lost.texts} texts`);
+      assert.deepEqual(lost.low, [], `${colorScheme} ${query}, lost`);
     }
     await window.close();
   }
@@ -290,6 +391,8 @@ test("a connection that is lost never leaves anything green", async () => {
   await window.shot("lost");
   server.signal("SIGCONT");
   await isLive(window);
+  // It stood still: probes of the last minute were late.
+  await window.shows("#checker-more", /\d+ of \d+ probes of the last minute began more than 500 ms late/);
   await until("rows to be live again", async () => green());
   // It is gone, and comes back as another process.
   await server.kill();

@@ -2,9 +2,10 @@
 
 /** @import { Browser, BrowserContextOptions, Page } from "playwright-core" */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
+import https from "node:https";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -53,6 +54,45 @@ function freePort() {
   });
 }
 
+/**
+ * A port at which nobody listens, and nobody will while it is held: it is the own end of a connection.
+ * @returns {Promise<{ port: number, release: () => void }>}
+ */
+export async function closedPort() {
+  const server = net.createServer();
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(null)));
+  const socket = net.connect(/** @type {net.AddressInfo} */ (server.address()).port, "127.0.0.1");
+  await new Promise((resolve, reject) => socket.once("connect", resolve).once("error", reject));
+  const release = () => {
+    socket.destroy();
+    server.close();
+  };
+  return { port: socket.localPort ?? 0, release };
+}
+
+/**
+ * A web server behind TLS whose certificate ends in three days.
+ * @returns {Promise<{ port: number, stop: () => void }>}
+ */
+export async function endingSoon() {
+  const directory = mkdtempSync(path.join(tmpdir(), "hc-page-tls-"));
+  const [key, cert] = [path.join(directory, "key.pem"), path.join(directory, "cert.pem")];
+  try {
+    const made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=shop.example", "-days", "3", "-keyout", key, "-out", cert];
+    execFileSync("openssl", made, { stdio: ["ignore", "ignore", "pipe"] });
+    const server = https.createServer({ key: readFileSync(key), cert: readFileSync(cert) }, (_, response) => response.end("well\n"));
+    await new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(null)));
+    const { port } = /** @type {net.AddressInfo} */ (server.address());
+    const stop = () => {
+      server.closeAllConnections();
+      server.close();
+    };
+    return { port, stop };
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
 /** A web server that answers as it is told. */
 export class Backend {
   status = 200;
@@ -93,7 +133,7 @@ export class Server {
   static async start(checks) {
     const server = new Server();
     server.port = await freePort();
-    const file = path.join(server.directory, "checks.toml");
+    const file = server.checks;
     writeFileSync(file, checks);
     const config = `[source]\nkind = "file"\nfiles = [${JSON.stringify(file)}]\n\n[admin]\nlisten = "127.0.0.1:${server.port}"\n\n[[sink]]\nname = "changes"\nkind = "log"\npath = ${JSON.stringify(path.join(server.directory, "changes.log"))}\n`;
     writeFileSync(path.join(server.directory, "hc-server.toml"), config);
@@ -106,6 +146,11 @@ export class Server {
       throw error;
     }
     return server;
+  }
+
+  /** The file of checks. */
+  get checks() {
+    return path.join(this.directory, "checks.toml");
   }
 
   get url() {
@@ -172,8 +217,25 @@ export class Window {
    * @param {BrowserContextOptions} [options]
    */
   static async open(browser, url, options = {}) {
+    return Window.#open(await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options }), url);
+  }
+
+  /**
+   * Another tab of the same browser. It ends with the first.
+   * @param {string} url
+   */
+  tab(url) {
+    return Window.#open(this.page.context(), url, this.errors);
+  }
+
+  /**
+   * @param {import("playwright-core").BrowserContext} context
+   * @param {string} url
+   * @param {string[]} [errors]
+   */
+  static async #open(context, url, errors = []) {
     const window = new Window();
-    const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
+    window.errors = errors;
     window.page = await context.newPage();
     window.page.setDefaultTimeout(PATIENCE);
     window.page.setDefaultNavigationTimeout(2 * PATIENCE);
@@ -239,6 +301,8 @@ async function fromDirectory(page, directory) {
     const { pathname } = new URL(route.request().url());
     const name = pathname === "/" ? "index.html" : pathname.replace("/page/", "");
     const response = await route.fetch();
-    await route.fulfill({ response, body: readFileSync(path.join(directory, name)) });
+    // A program that was built before the file was there does not have it.
+    const contentType = name.endsWith(".js") ? "text/javascript" : response.headers()["content-type"];
+    await route.fulfill({ response, status: 200, contentType, body: readFileSync(path.join(directory, name)) });
   });
 }

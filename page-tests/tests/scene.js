@@ -1,7 +1,7 @@
 // Checks of every kind of state, for tests and screenshots.
 
 import net from "node:net";
-import { Backend, Server } from "./rig.js";
+import { Backend, closedPort, endingSoon, Server } from "./rig.js";
 
 /** What a backend would say to take the page over. */
 export const HOSTILE = `<script>window.taken = "script"</script><img src=x onerror="window.taken='img'">`;
@@ -19,6 +19,8 @@ const GROUPS = [
 export class Scene {
   /** @type {Map<string, Backend>} */
   backends = new Map();
+  /** What ends with it. @type {(() => void)[]} */
+  held = [];
   /** @type {Server} */
   // Set by `start`.
   server = /** @type {any} */ (undefined);
@@ -37,10 +39,11 @@ export class Scene {
     };
     for (const [group, names] of GROUPS) for (const name of names) await add(group, name);
     await add("foreign <b>group</b>", HOSTILE_NAME);
-    const dead = await Backend.start();
-    const { address } = dead;
-    dead.stop();
-    text += `\n[[check]]\nname = "dead-1"\ntarget = "${address}"\nlabels = { group = "storage" }\ntcp = {}\n`;
+    const dead = await closedPort();
+    const tls = await endingSoon();
+    scene.held.push(dead.release, tls.stop);
+    text += `\n[[check]]\nname = "tls-1"\ntarget = "127.0.0.1:${tls.port}"\nlabels = { group = "network" }\nhttp = { path = "/", tls = { verify = false, warn_days_left = 14 } }\n`;
+    text += `\n[[check]]\nname = "dead-1"\ntarget = "127.0.0.1:${dead.port}"\nlabels = { group = "storage" }\ntcp = {}\n`;
     text += `\n[[check]]\nname = "resolver-1"\ntarget = "nosuch.invalid"\nresolve = "any"\nport = 80\nlabels = { group = "network" }\ntcp = {}\n`;
     const hostile = scene.backend(HOSTILE_NAME);
     hostile.status = 500;
@@ -61,6 +64,7 @@ export class Scene {
   async stop() {
     await this.server.stop();
     this.backends.forEach((backend) => backend.stop());
+    this.held.forEach((release) => release());
   }
 }
 
@@ -75,13 +79,15 @@ export async function many() {
   const accepts = net.createServer((socket) => socket.destroy());
   await new Promise((resolve) => accepts.listen(0, "0.0.0.0", () => resolve(null)));
   const { port } = /** @type {net.AddressInfo} */ (accepts.address());
-  const closed = await Backend.start();
-  const [, closedPort] = closed.address.split(":");
-  closed.stop();
+  const closed = await closedPort();
   let text = `[defaults]\ninterval = "10m"\ntimeout = "5s"\n`;
   for (let group = 1; group <= 25; group += 1) {
     const begins = group > 2 ? `start_delay = "10m"\n` : "";
-    text += `\n[[check]]\nname = "pool-${group}"\ntarget = "127.${group}.0.0/20"\nport = ${group === 2 ? closedPort : port}\n${begins}labels = { group = "service-${group}" }\ntcp = {}\n`;
+    text += `\n[[check]]\nname = "pool-${group}"\ntarget = "127.${group}.0.0/20"\nport = ${group === 2 ? closed.port : port}\n${begins}labels = { group = "service-${group}" }\ntcp = {}\n`;
   }
-  return { text, stop: () => accepts.close() };
+  const stop = () => {
+    accepts.close();
+    closed.release();
+  };
+  return { text, stop };
 }

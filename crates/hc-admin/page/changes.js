@@ -2,7 +2,7 @@
 
 /** @import { Transition } from "./model.js" */
 /** @import { Change } from "./overrides.js" */
-import { foreign, h } from "./dom.js";
+import { checkLink, foreign, h } from "./dom.js";
 import { MARK, STATE } from "./model.js";
 import { changeWords } from "./overrides.js";
 import { clock, instant } from "./words.js";
@@ -46,13 +46,7 @@ function one(transition, open) {
   const state = STATE[transition.to] ?? "unknown";
   const at = Date.parse(transition.time);
   const name = transition.name ?? transition.id;
-  const who = open && h("a", { href: `?check=${encodeURIComponent(name)}`, class: "name", click: go }, foreign(name));
-  /** @param {MouseEvent} event */
-  function go(event) {
-    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
-    event.preventDefault();
-    open?.(name);
-  }
+  const who = open && checkLink(name, open);
   return h(
     "li",
     { "data-state": state },

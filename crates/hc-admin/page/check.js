@@ -5,7 +5,7 @@
 /** @import { Child } from "./dom.js" */
 /** @import { Event } from "./changes.js" */
 import { timeline } from "./changes.js";
-import { byId, command, foreign, h } from "./dom.js";
+import { byId, command, foreign, h, refill } from "./dom.js";
 import { get } from "./feed.js";
 import { MARK, STATE } from "./model.js";
 import { overrideWords } from "./overrides.js";
@@ -57,6 +57,7 @@ import { clock, instant, number, plural, seconds, setting, shell, span } from ".
  * @property {number} failures
  * @property {number} successes
  * @property {string} [message]
+ * @property {string} [warning]
  * @property {{ reason: string, message: string, since: string }} [held]
  * @property {string[]} [depends_on]
  * @property {{ health?: string, by: string }} [reported]
@@ -129,19 +130,19 @@ export class Check {
   /** @param {Detail} detail */
   #draw(detail) {
     const now = this.model.now();
-    const focused = document.activeElement;
-    const place = focused && this.#box.contains(focused) ? [...this.#box.querySelectorAll(FOCUSABLE)].indexOf(focused) : -1;
     const title = detail.name ?? detail.id;
     const state = detail.held && detail.health !== "unhealthy" ? "held" : (STATE[detail.health] ?? "unknown");
     const since = detail.since ? `since ${clock(Date.parse(detail.since))}, ${span(now - Date.parse(detail.since))}` : "";
     const labels = Object.entries(detail.labels ?? {}).map(([key, value]) => h("span", { class: "tag" }, foreign(`${key}=${value}`)));
-    this.#box.replaceChildren(
+    refill(
+      this.#box,
       h(
         "header",
         { class: "check-head", "data-state": state },
         h("span", { class: "mark", "aria-hidden": "true" }, MARK[state]),
         h("h2", { tabindex: "-1" }, foreign(title)),
         h("p", {}, h("strong", {}, h("span", { class: "live-only" }, state), h("span", { class: "lost-only" }, `was ${state}`)), " ", since),
+        detail.warning && h("p", { class: "warning" }, h("strong", {}, "Warning: "), foreign(detail.warning)),
         h("p", { class: "muted" }, foreign(`${detail.type} ${detail.target}`), " ", ...labels),
       ),
       h(
@@ -160,7 +161,6 @@ export class Check {
         h("div", {}, this.#latency(detail), progress(detail), facts(detail, now), section("Its last changes", timeline(detail.timeline.toReversed()))),
       ),
     );
-    if (place >= 0) /** @type {HTMLElement | undefined} */ ([...this.#box.querySelectorAll(FOCUSABLE)][place])?.focus({ preventScroll: true });
   }
 
   /** @param {Detail} detail */
@@ -217,8 +217,6 @@ export class Check {
     );
   }
 }
-
-const FOCUSABLE = "button, a, summary, h2, [tabindex]";
 
 /** @type {Record<string, string>} */
 const PHASES = { connect: "connect", tls: "TLS", send: "send", first_byte: "first byte", response: "response" };

@@ -90,6 +90,49 @@ export function setAttribute(element, name, value) {
 }
 
 /**
+ * Whether a click is for this page, and not for a new tab or window.
+ * @param {MouseEvent} event
+ */
+export function isPlain(event) {
+  return !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey || event.button);
+}
+
+/**
+ * A link to a check.
+ * @param {string} name
+ * @param {(name: string) => void} open
+ */
+export function checkLink(name, open) {
+  /** @param {MouseEvent} event */
+  function click(event) {
+    if (!isPlain(event)) return;
+    event.preventDefault();
+    open(name);
+  }
+  return h("a", { href: `?check=${encodeURIComponent(name)}`, class: "name", click }, foreign(name));
+}
+
+const FOCUSABLE = "a, button, summary, h2, pre, [tabindex]";
+
+/**
+ * Fills a box anew. What has the focus in it keeps it: the link to the same place, or what is as far down.
+ * @param {Element} box
+ * @param {...Child} children
+ */
+export function refill(box, ...children) {
+  const focused = document.activeElement;
+  const before = focused && focused !== box && box.contains(focused) ? focused : null;
+  const place = before ? [...box.querySelectorAll(FOCUSABLE)].indexOf(before) : -1;
+  box.replaceChildren();
+  fill(box, {}, children);
+  if (!before) return;
+  const all = [...box.querySelectorAll(FOCUSABLE)];
+  const href = before.getAttribute("href");
+  const after = (href && all.find((element) => element.getAttribute("href") === href)) || all[place];
+  /** @type {HTMLElement | undefined} */ (after)?.focus({ preventScroll: true });
+}
+
+/**
  * A command that can be copied.
  * @param {string} command
  * @param {string} [note]

@@ -5,7 +5,7 @@
 import { transitions } from "./changes.js";
 import { Check } from "./check.js";
 import { Checker } from "./checker.js";
-import { byId, h, setText } from "./dom.js";
+import { byId, h, isPlain, refill, setText } from "./dom.js";
 import { Feed, get } from "./feed.js";
 import { Heat } from "./heat.js";
 import { List } from "./list.js";
@@ -46,9 +46,9 @@ const PAUSE = 100;
 
 /** The model, the connection or the time of day has changed. */
 function changed() {
-  if (isDue) return;
   // Browsers draw nothing in the background, but the title of the tab must say how things are.
   if (document.hidden) showSummary(model, feed);
+  if (isDue) return;
   isDue = true;
   setTimeout(() => requestAnimationFrame(frame), Math.max(0, latest + PAUSE - performance.now()));
 }
@@ -86,12 +86,12 @@ function show() {
   if (view === "checks") {
     once("list", state, () => list.update(query));
     list.draw();
-    once("side", newest, () => byId("side-changes").replaceChildren(transitions(model.changes.slice(0, 30), open)));
+    once("side", newest, () => refill(byId("side-changes"), transitions(model.changes.slice(0, 30), open)));
   } else if (view === "heat") {
     once("legend", query.colour, legend);
     once("heat", `${state} ${document.documentElement.dataset.theme}`, () => heat.update(query));
   } else if (view === "changes") {
-    once("changes", newest, () => byId("changes").replaceChildren(transitions(model.changes, open)));
+    once("changes", newest, () => refill(byId("changes"), transitions(model.changes, open)));
   } else if (view === "overrides") {
     void overrides();
   } else if (view === "checker") {
@@ -117,8 +117,7 @@ async function overrides() {
     const answer = await get("/api/v1/overrides");
     const minute = Math.floor(Date.now() / 10_000);
     once("overrides", JSON.stringify(answer) + minute, () => {
-      const parts = overridesPage(answer.overrides, model, open);
-      byId("overrides").replaceChildren(...parts.map((part) => (part instanceof Node ? part : "")));
+      refill(byId("overrides"), ...overridesPage(answer.overrides, model, open));
     });
   } catch {
     // The connection says so.
@@ -163,8 +162,12 @@ function go(change, isNew = false) {
   show();
 }
 
+/** Where the views were left when a check was opened from them. @type {Map<View, { top: number, link: string | null }>} */
+const left = new Map();
+
 /** @param {string} name */
 function open(name) {
+  if (!query.check) left.set(query.view, { top: scrollY, link: document.activeElement?.getAttribute("href") ?? null });
   go({ check: name }, true);
   scrollTo(0, 0);
   byId("check").querySelector("h2")?.focus({ preventScroll: true });
@@ -179,8 +182,18 @@ function look(view) {
 function back() {
   if (!query.check) return;
   go({ check: "" }, true);
-  if (query.view === "checks") byId("grid").focus();
-  else if (query.view === "heat") byId("heat-canvas").focus();
+  returned();
+}
+
+/** A view is as it was when a check was opened from it. */
+function returned() {
+  const { view } = query;
+  const { top, link } = left.get(view) ?? { top: 0, link: null };
+  const box = byId(`view-${view}`);
+  const links = [...box.querySelectorAll("a")];
+  const target = links.find((one) => link && one.getAttribute("href") === link) ?? box.querySelector(view === "heat" ? "canvas" : "#grid, h2");
+  /** @type {HTMLElement | null} */ (target)?.focus({ preventScroll: true });
+  scrollTo(0, top);
 }
 
 const THEMES = ["auto", "light", "dark"];
@@ -270,18 +283,23 @@ for (const [id, key_] of /** @type {[string, keyof Query][]} */ ([["type", "type
 }
 byId("views").addEventListener("click", (event) => {
   const link = event.target instanceof Element ? event.target.closest("a") : null;
-  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  if (!link || !isPlain(event)) return;
   event.preventDefault();
   look(/** @type {View} */ (link.dataset.view));
 });
 byId("back").addEventListener("click", (event) => {
-  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+  if (!isPlain(event)) return;
   event.preventDefault();
   back();
 });
+// The browser would do it before the rows are there again.
+history.scrollRestoration = "manual";
 addEventListener("popstate", () => {
+  const before = query;
   query = fromAddress();
   show();
+  if (before.check && !query.check && before.view === query.view) returned();
+  else if (before.check !== query.check || before.view !== query.view) scrollTo(0, 0);
 });
 addEventListener("keydown", key);
 list.refold = () => {

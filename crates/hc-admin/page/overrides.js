@@ -2,7 +2,7 @@
 
 /** @import { Child } from "./dom.js" */
 /** @import { Model } from "./model.js" */
-import { command, foreign, h, table } from "./dom.js";
+import { checkLink, command, foreign, h, table } from "./dom.js";
 import { clock, number, shell, span } from "./words.js";
 
 /**
@@ -91,18 +91,8 @@ export function overridesPage(list, model, open) {
   ];
   if (!list.length) return [h("p", {}, "No override stands or is planned."), note, ...how];
   const rows = list.map((order) => {
-    /** @type {Child} */
-    let checks = foreign(order.check);
     const running = order.ids?.length ?? 0;
-    if (running) {
-      checks = h("a", { href: `?check=${encodeURIComponent(order.check)}`, click: go }, foreign(order.check));
-    }
-    /** @param {MouseEvent} event */
-    function go(event) {
-      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-      event.preventDefault();
-      open(order.check);
-    }
+    const checks = running ? checkLink(order.check, open) : foreign(order.check);
     const end = `hcctl ${END[order.kind]} ${shell(order.check)}`;
     return [
       h("strong", { class: order.active ? "" : "muted" }, word(order), order.active ? "" : " (not at present)"),
