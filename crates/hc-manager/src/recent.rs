@@ -11,7 +11,7 @@ use crate::schedule::Nanos;
 const PERIOD: Nanos = 10_000_000_000;
 
 /// The period of now, and the six before it: one minute is always whole.
-const SLOTS: u64 = 7;
+const SLOTS: usize = 7;
 
 /// What probes came to in the last minute, up to ten seconds more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Recent {
 /// nobody has to empty it in time.
 #[derive(Debug)]
 pub(crate) struct RecentGauge {
-    slots: [Slot; SLOTS as usize],
+    slots: [Slot; SLOTS],
 }
 
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl RecentGauge {
     /// The slot of `now`, emptied if it is of another time.
     fn at(&self, now: Nanos) -> &Slot {
         let period = period(now);
-        let slot = &self.slots[usize::try_from(period % SLOTS).unwrap_or_default()];
+        let slot = &self.slots[usize::try_from(period % SLOTS as u64).unwrap_or_default()];
         // What ended long ago, before a stall, may come late: it must not empty a newer slot.
         if slot.period.load(Relaxed) < period {
             slot.clear();
@@ -79,7 +79,7 @@ impl RecentGauge {
     pub(crate) fn add_to(&self, recent: &mut Recent, now: Nanos) {
         let period = period(now);
         for slot in &self.slots {
-            if period.saturating_sub(slot.period.load(Relaxed)) >= SLOTS {
+            if period.saturating_sub(slot.period.load(Relaxed)) >= SLOTS as u64 {
                 continue;
             }
             slot.lateness.add_to(&mut recent.lateness);
