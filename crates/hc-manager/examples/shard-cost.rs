@@ -1,6 +1,6 @@
 //! What the manager itself costs: a change of the set, an export, and one probe that does nothing.
 //!
-//! `cargo run --release -p hc-manager --example cost`
+//! `cargo run --release -p hc-manager --example shard-cost`
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark reads the clock and prints")]
 #![allow(clippy::manual_async_fn, reason = "an async fn would borrow the prober, which the trait forbids")]
 
