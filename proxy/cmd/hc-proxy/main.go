@@ -32,9 +32,8 @@ import (
 var version = "0.1.0"
 
 func main() {
-	// All of them, and first: most would end the process by default.
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals)
+	// First: most would end the process by default.
+	signals := notified()
 	settings, code := parse(flag.CommandLine, os.Args[1:])
 	if settings == nil {
 		os.Exit(code)
@@ -44,16 +43,46 @@ func main() {
 	os.Exit(code)
 }
 
+// signals are those that come, each kind by a way of its own: a channel that is full
+// drops what comes, so that many of one kind, or a log that is read slowly, could
+// cost the one signal that ends the program. Of those that end it, and of those that
+// ask for a look inside, one in a row says it all.
+type signals struct {
+	ends, shows, others <-chan os.Signal
+}
+
+// notified asks for all signals.
+func notified() signals {
+	ends, shows, others := make(chan os.Signal, 1), make(chan os.Signal, 1), make(chan os.Signal, 16)
+	signal.Notify(ends, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
+	signal.Notify(shows, syscall.SIGUSR1)
+	signal.Notify(others)
+	return signals{ends, shows, others}
+}
+
 // handle ends the program at the signals that end Seesaw's (common/server/server.go),
 // calls show at SIGUSR1, and keeps all others from ending it.
-func handle(signals <-chan os.Signal, stop, show func()) {
-	for s := range signals {
-		switch s {
-		case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT:
-			log.Infof("Received %v, initiating shutdown...", s)
+func (s signals) handle(stop, show func()) {
+	go func() {
+		for received := range s.ends {
+			log.Infof("Received %v, initiating shutdown...", received)
 			stop()
-		case syscall.SIGUSR1:
+		}
+	}()
+	go func() {
+		for range s.shows {
 			show()
+		}
+	}()
+	go s.ignore()
+}
+
+// ignore says of each signal that does nothing that it came.
+func (s signals) ignore() {
+	for s := range s.others {
+		switch s {
+		case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1:
+			// They have their own ways.
 		case syscall.SIGHUP:
 			log.Infof("Received %v: nothing to reload", s)
 		case syscall.SIGURG, syscall.SIGCHLD, syscall.SIGWINCH, syscall.SIGCONT, syscall.SIGPIPE:
@@ -64,13 +93,13 @@ func handle(signals <-chan os.Signal, stop, show func()) {
 	}
 }
 
-func run(settings *settings, signals <-chan os.Signal) int {
+func run(settings *settings, signals signals) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	defer cancel()
 	if settings.printChecks {
-		go handle(signals, cancel, dumpStacks)
+		signals.handle(cancel, dumpStacks)
 		return printChecks(ctx, settings.engineSocket, os.Stdout)
 	}
 	options := bridge.Options{
@@ -94,7 +123,7 @@ func run(settings *settings, signals <-chan os.Signal) int {
 		options.Shadow, show = observer, observer.Summarize
 		beside.Go(func() { observer.Run(ctx) })
 	}
-	go handle(signals, cancel, show)
+	signals.handle(cancel, show)
 	log.Infof("hc-proxy %s begins: engine at %s, hc-server at %s", version, settings.engineSocket, settings.serverName())
 	for _, name := range settings.ignored {
 		log.Warningf("-%s does nothing here: hc-server.toml has that setting", name)
