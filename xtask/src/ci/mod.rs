@@ -162,6 +162,8 @@ pub(crate) fn main(options: &Options) -> Result<()> {
 struct Done {
     name: &'static str,
     took: Duration,
+    /// Processor time of the programs that it ran, on all processors.
+    cpu: Duration,
     error: Option<anyhow::Error>,
 }
 
@@ -178,9 +180,9 @@ fn run(workspace: &Workspace, steps: &[&Step], keep_going: bool) -> Report {
     let mut report = Report::default();
     for (index, step) in steps.iter().enumerate() {
         println!("\n=== {} ({} of {}): {}", step.name, index + 1, steps.len(), step.shows);
-        let begin = Instant::now();
+        let (begin, cpu) = (Instant::now(), cpu_of_children());
         let result = report.step(workspace, step);
-        let took = begin.elapsed();
+        let (took, cpu) = (begin.elapsed(), cpu_of_children().saturating_sub(cpu));
         match &result {
             Ok(()) => println!("=== {}: ok, {}", step.name, seconds(took)),
             // The reason in full stands at the end.
@@ -191,7 +193,7 @@ fn run(workspace: &Workspace, steps: &[&Step], keep_going: bool) -> Report {
             }
         }
         let failed = result.is_err();
-        report.done.push(Done { name: step.name, took, error: result.err() });
+        report.done.push(Done { name: step.name, took, cpu, error: result.err() });
         if failed && !keep_going {
             report.left_out = steps.len() - index - 1;
             break;
@@ -221,15 +223,17 @@ impl Report {
     /// test runners, totals.
     fn print(&self) {
         println!("\n=== results");
+        println!("{:12} {:6} {:>8} {:>10}", "step", "", "took", "processor");
         for done in &self.done {
             let word = if done.error.is_some() { "FAILED" } else { "ok" };
-            println!("{:12} {word:6} {:>8}", done.name, seconds(done.took));
+            println!("{:12} {word:6} {:>8} {:>10}", done.name, seconds(done.took), seconds(done.cpu));
         }
         if self.left_out > 0 {
             println!("{} more steps were not run after the failure (--keep-going runs them)", self.left_out);
         }
         let total = self.done.iter().map(|done| done.took).sum();
-        println!("{:12} {:6} {:>8}\n", "all", "", seconds(total));
+        let cpu = self.done.iter().map(|done| done.cpu).sum();
+        println!("{:12} {:6} {:>8} {:>10}\n", "all", "", seconds(total), seconds(cpu));
         for done in &self.done {
             if let Some(error) = &done.error {
                 println!("{} failed: {error:#}", done.name);
@@ -248,6 +252,19 @@ impl Report {
         }
         Ok(())
     }
+}
+
+/// Processor time of all children that have ended and were waited for, and of theirs. Zero where
+/// the kernel does not say.
+fn cpu_of_children() -> Duration {
+    /// `USER_HZ` is 100 on every Linux.
+    const TICK: Duration = Duration::from_millis(10);
+
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name in parentheses may hold spaces. Behind it `cutime` and `cstime` are the fields 14
+    // and 15 (proc(5)).
+    let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split(' ').skip(13).take(2));
+    fields.into_iter().flatten().filter_map(|ticks| ticks.parse::<u32>().ok()).map(|ticks| TICK * ticks).sum()
 }
 
 fn seconds(duration: Duration) -> String {
@@ -312,6 +329,14 @@ fn integration(workspace: &Workspace) -> Result<Tally> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processor_time_of_children_grows() {
+        let before = cpu_of_children();
+        let spin = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
+        assert!(std::process::Command::new("sh").args(["-c", spin]).status().unwrap().success());
+        assert!(cpu_of_children() > before);
+    }
 
     #[test]
     fn workflow_has_a_job_for_each_group() {
