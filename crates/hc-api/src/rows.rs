@@ -8,7 +8,7 @@ use hc_types::{CheckId, CheckSpec, Failure, Outcome, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::FilterError;
-use crate::state::{target_text, warning};
+use crate::state::target_text;
 
 /// The most checks in one [`Rows`].
 pub const MAX_ROWS: usize = 10_000;
@@ -175,7 +175,7 @@ impl RowsWriter {
         let failure = self.word(&failure.unwrap_or_default());
         let held = status.held.as_deref().map(|held| held.fault.to_string()).unwrap_or_default();
         let held = self.word(&held);
-        let warning = self.word(warning(status).unwrap_or_default());
+        let warning = self.word(status.warning().unwrap_or_default());
         let (reported, by) = more.reported.unwrap_or_default();
         let (reported, by, overrides) = (self.word(reported), self.word(by), self.word(more.overrides));
         let rows = &mut self.rows;

@@ -188,7 +188,7 @@ impl CheckState {
                 .map(str::to_owned)
                 .or_else(|| outcome.map(|outcome| spec.text(outcome)))
                 .unwrap_or_default(),
-            warning: warning(status).map(str::to_owned),
+            warning: status.warning().map(str::to_owned),
             held: status.held.as_deref().map(|held| HeldState {
                 reason: held.fault.label().to_owned(),
                 message: held.fault.to_string(),
@@ -263,14 +263,6 @@ impl CheckState {
     #[must_use]
     pub fn title(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.id)
-    }
-}
-
-/// What somebody should look at although the check is healthy.
-pub(crate) fn warning(status: &Status) -> Option<&str> {
-    match &status.outcome {
-        Some(Outcome::Pass(pass)) if status.health == Health::Healthy => pass.warning(),
-        _ => None,
     }
 }
 

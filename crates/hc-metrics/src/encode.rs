@@ -298,7 +298,7 @@ impl Snapshot {
         let Snapshots { failing, failures, last_success } = self.snapshots;
         registry.register(
             "snapshot_failing",
-            "1 while no snapshot of health can be written: health would not survive a restart",
+            "1 while no snapshot of health is written: health would not survive a restart",
             ConstGauge::new(i64::from(failing)),
         );
         registry.register(

@@ -68,7 +68,7 @@ pub struct Guard {
 /// What became of snapshots of health, which a restart needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snapshots {
-    /// None can be written now: there is no directory, or the latest try failed.
+    /// None is written now: there is no directory, the latest try failed, or the disk hangs.
     pub failing: bool,
     /// Tries that failed.
     pub failures: u64,

@@ -67,6 +67,8 @@ pub(crate) struct SnapshotFigures {
 #[derive(Debug)]
 struct Kept {
     figures: Figures,
+    /// Of the latest try, if it failed.
+    label: Option<&'static str>,
     /// When one was last written; at first, when the server started.
     latest: Instant,
 }
@@ -85,7 +87,7 @@ pub(crate) struct Figures {
 impl SnapshotFigures {
     fn new(interval: Duration, failing: Option<String>, now: Instant) -> Self {
         let figures = Figures { failing, ..Figures::default() };
-        let kept = Mutex::new(Kept { figures, latest: now });
+        let kept = Mutex::new(Kept { figures, label: None, latest: now });
         Self { limit: interval.saturating_add(MISSED), kept }
     }
 
@@ -101,15 +103,19 @@ impl SnapshotFigures {
         figures
     }
 
-    fn written(&self, time: SystemTime, now: Instant) {
+    /// Says whether the try before had failed.
+    fn written(&self, time: SystemTime, now: Instant) -> bool {
         let mut kept = self.lock();
         (kept.figures.failing, kept.figures.last_success, kept.latest) = (None, Some(time), now);
+        kept.label.take().is_some()
     }
 
-    fn failed(&self, why: &str) {
+    /// Says whether the try before had failed otherwise, or not at all.
+    fn failed(&self, label: &'static str, why: &str) -> bool {
         let mut kept = self.lock();
         kept.figures.failures += 1;
         kept.figures.failing = Some(why.to_owned());
+        kept.label.replace(label) != Some(label)
     }
 
     /// What is kept is whole at any time.
@@ -122,7 +128,6 @@ impl SnapshotFigures {
 pub(crate) struct Keeper {
     jobs: Option<mpsc::Sender<Job>>,
     interval: Duration,
-    failing: Option<&'static str>,
     figures: Arc<SnapshotFigures>,
     asked: mpsc::Receiver<Asked>,
     ask: Flush,
@@ -241,7 +246,7 @@ impl Snapshots {
         let (ask, asked) = mpsc::channel(WAITING);
         let failing = jobs.is_none().then(|| NO_DIRECTORY.to_owned());
         let figures = Arc::new(SnapshotFigures::new(interval, failing, Instant::now()));
-        Ok(Keeper { jobs, interval, failing: None, figures, asked, ask: Flush(ask), edition: 0 })
+        Ok(Keeper { jobs, interval, figures, asked, ask: Flush(ask), edition: 0 })
     }
 }
 
@@ -337,31 +342,30 @@ impl Keeper {
             Ok(Ok(bytes)) => {
                 debug!(checks = count, bytes, "snapshot written");
                 self.edition = edition;
-                self.figures.written(SystemTime::now(), Instant::now());
-                if self.failing.take().is_some() {
+                if self.figures.written(SystemTime::now(), Instant::now()) {
                     info!("snapshots are written again");
                 }
                 Ok(())
             }
             Ok(Err(Problem { label, error, remedy })) => {
                 // Once for each time that it begins to fail, or fails otherwise, not for each try.
-                if self.failing.replace(label) == Some(label) {
-                    debug!(label, error, "still cannot write a snapshot");
-                } else {
+                let why = format!("{error}; {remedy}");
+                if self.figures.failed(label, &why) {
                     warn!(
                         label,
                         error, remedy, "cannot write a snapshot: health would not survive a restart"
                     );
+                } else {
+                    debug!(label, error, "still cannot write a snapshot");
                 }
                 // Tried again in an interval, not at once.
                 self.edition = edition;
-                let why = format!("{error}; {remedy}");
-                self.figures.failed(&why);
                 Err(why)
             }
             // The thread has ended, which takes a panic.
             Err(_) => {
                 debug!("nobody writes snapshots");
+                self.figures.failed("thread", "the thread that writes snapshots has ended");
                 Err(stopping())
             }
         }
@@ -379,12 +383,13 @@ mod tests {
         let figures = SnapshotFigures::new(second * 5, None, begin);
         let failing = |seconds| figures.get(begin + second * seconds).failing;
         assert_eq!((failing(65), failing(66).is_some()), (None, true), "before the first");
-        figures.written(SystemTime::now(), begin + second * 60);
+        assert!(!figures.written(SystemTime::now(), begin + second * 60));
         assert_eq!(failing(125), None);
         assert_eq!(failing(126).unwrap(), "no snapshot has been written for 66 s: the disk hangs");
-        figures.failed("the disk is full");
+        let fails = |label| figures.failed(label, "the disk is full");
+        assert_eq!([fails("full"), fails("full"), fails("io")], [true, false, true]);
         assert_eq!(failing(130).unwrap(), "the disk is full");
-        figures.written(SystemTime::now(), begin + second * 130);
-        assert_eq!((failing(140), figures.get(begin).failures), (None, 1));
+        assert!(figures.written(SystemTime::now(), begin + second * 130));
+        assert_eq!((failing(140), figures.get(begin).failures), (None, 3));
     }
 }

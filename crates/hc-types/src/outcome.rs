@@ -24,6 +24,15 @@ impl Outcome {
     /// A pass with nothing more to say.
     pub const PASS: Self = Self::Pass(Pass::Plain);
 
+    /// What somebody should look at although the probe passed.
+    #[must_use]
+    pub fn warning(&self) -> Option<&str> {
+        match self {
+            Self::Pass(pass) => pass.warning(),
+            _ => None,
+        }
+    }
+
     /// Every word that [`label`](Self::label) can give, so that each can be counted from the start.
     pub const LABELS: &'static [&'static str] = &[
         "pass",

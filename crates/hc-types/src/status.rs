@@ -90,6 +90,13 @@ impl Status {
         held: None,
         note: None,
     };
+
+    /// What somebody should look at although the check is healthy, such as a certificate that ends
+    /// soon.
+    #[must_use]
+    pub fn warning(&self) -> Option<&str> {
+        self.outcome.as_ref().filter(|_| self.health == Health::Healthy)?.warning()
+    }
 }
 
 /// What is remembered of a check beyond its life: enough to go on as if nothing had happened.

@@ -90,8 +90,8 @@ impl Row {
 
     /// Whether it is healthy, and its latest probe passed with a warning.
     pub(crate) fn is_warned(&self) -> bool {
-        let Some(Outcome::Pass(pass)) = &self.outcome else { return false };
-        self.health == Health::Healthy && pass.warning().is_some()
+        self.health == Health::Healthy
+            && self.outcome.as_ref().is_some_and(|latest| latest.warning().is_some())
     }
 
     /// What consumers get.

@@ -12,7 +12,7 @@ use hc_api::{
 };
 use hc_files::{ReloadError, ReloadStats, Reloads};
 use hc_ipc::IpcHandle;
-use hc_manager::Manager;
+use hc_manager::{Manager, ManagerStats};
 use hc_metrics::{Format, Metrics, Sandbox, Source};
 use hc_pipeline::{GuardFigures, Pipeline, Standings};
 use hc_sources::Directory;
@@ -211,12 +211,12 @@ fn sink_state(consumer: &Consumer) -> SinkState {
 
 impl ViewReader {
     /// What is wrong with this machine: shards that hang, and local faults.
-    fn own_trouble(&self) -> Vec<String> {
+    fn own_trouble(&self, stats: &ManagerStats) -> Vec<String> {
         let heartbeats = self.manager.heartbeats();
         let stuck = heartbeats.iter().filter(|beat| beat.overdue > STUCK).map(|beat| {
             format!("shard {} has not done what is due for {} s", beat.shard, beat.overdue.as_secs())
         });
-        let held = self.manager.stats().held().into_iter();
+        let held = stats.held().into_iter();
         let held = held.map(|(label, checks)| match checks {
             0 => format!("probes say nothing because of this machine: {label}"),
             1 => format!("1 check is held because of this machine: {label}"),
@@ -224,27 +224,23 @@ impl ViewReader {
         });
         stuck.chain(held).collect()
     }
-}
 
-impl ViewReader {
     /// What is wrong and keeps it from no work so far.
-    fn weaknesses(&self) -> Vec<String> {
-        let alarms = self.guard.as_ref().map_or(0, |guard| guard.alarms());
-        let guard = (alarms > 0).then(|| {
-            let held = self.guard.as_ref().map_or(0, |guard| guard.held());
+    fn weaknesses(&self, stats: &ManagerStats) -> Vec<String> {
+        let guard = self.guard.as_ref().filter(|guard| guard.alarms() > 0).map(|guard| {
+            let (alarms, held) = (guard.alarms(), guard.held());
             format!("too many checks failed at once: alarms of the guard: {alarms}, failures that it holds: {held}")
         });
         let snapshots = self.snapshots.get(Instant::now()).failing;
         let snapshots = snapshots.map(|why| format!("health would not survive a restart: {why}"));
         let files = self.sources.reload_stats().filter(|stats| stats.is_wrong);
         let files = files.map(|_| "the files of checks are wrong: the checks of before run on".to_owned());
-        let lag = lateness::trouble(&self.manager.stats().recent);
+        let lag = lateness::trouble(&stats.recent);
         guard.into_iter().chain(lag).chain(snapshots).chain(files).collect()
     }
-}
 
-impl Reader for ViewReader {
-    fn readiness(&self) -> Readiness {
+    /// By figures that were just read: a scrape reads them once.
+    pub(super) fn readiness_by(&self, stats: &ManagerStats) -> Readiness {
         let mut reasons = Vec::new();
         if self.sources.figures().applied.is_none() {
             reasons.push("no set of checks has arrived yet".to_owned());
@@ -252,8 +248,8 @@ impl Reader for ViewReader {
         if self.proxy.as_ref().is_some_and(|proxy| !proxy.is_connected()) {
             reasons.push("hc-proxy is not connected: nobody hears of changes".to_owned());
         }
-        reasons.extend(self.own_trouble());
-        let mut warnings = self.weaknesses();
+        reasons.extend(self.own_trouble(stats));
+        let mut warnings = self.weaknesses(stats);
         for Consumer { name, outbox, required } in self.consumers.iter() {
             let queue = outbox.stats();
             if queue.failures_in_a_row > 0 {
@@ -266,12 +262,18 @@ impl Reader for ViewReader {
         }
         Readiness::new(reasons).with_warnings(warnings)
     }
+}
+
+impl Reader for ViewReader {
+    fn readiness(&self) -> Readiness {
+        self.readiness_by(&self.manager.stats())
+    }
 
     fn overview(&self) -> Overview {
         let now = SystemTime::now();
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let heartbeats = self.manager.heartbeats();
-        let shards = self.manager.shard_stats();
+        let (stats, shards) = (self.manager.stats(), self.manager.shard_stats());
         let shards = shards.iter().zip(&heartbeats).map(|(stats, beat)| {
             let (checks, in_flight) = (number(stats.checks), number(stats.in_flight));
             let latest = now.checked_sub(beat.last_turn).unwrap_or(now);
@@ -282,10 +284,9 @@ impl Reader for ViewReader {
             env!("CARGO_PKG_VERSION"),
             self.started,
             self.view.read(Table::counts).into(),
-            self.readiness(),
+            self.readiness_by(&stats),
             shards.collect(),
         );
-        let stats = self.manager.stats();
         let probes = &mut overview.probes;
         probes.started = stats.started;
         (probes.in_flight, probes.waiting) = (number(stats.in_flight), number(stats.waiting));
@@ -359,7 +360,7 @@ impl Reader for ViewReader {
         let timeline = self.timeline(&check);
         let detail = CheckDetail::new(self.state(&check, &self.pipeline.overrides()), timeline)
             .with_evidence(latency, failure)
-            .with_own_trouble(self.own_trouble())
+            .with_own_trouble(self.own_trouble(&self.manager.stats()))
             .with_reproduction(hc_api::reproduce(&check.spec));
         Some(detail)
     }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use hc_admin::Reader as _;
 use hc_api::OverrideKind;
 use hc_manager::Lateness;
 use hc_metrics::{Check, CheckSeries, Guard, Histogram, Reloads, Shard, Sink, Snapshot, Snapshots};
@@ -55,7 +54,7 @@ impl ViewReader {
         let held = stats.held().into_iter().map(|(label, checks)| (label, number(checks))).collect();
         Snapshot {
             started: Some(self.started),
-            ready: self.readiness().ready,
+            ready: self.readiness_by(&stats).ready,
             checks,
             shards: shards.collect(),
             sinks: self.consumers.iter().map(sink).collect(),
