@@ -64,7 +64,7 @@ pub enum Invariant {
     /// When everything fails at once and recovers within seconds, nobody is told.
     MassFailuresAreHeld,
     /// The checks that run are those of the last addresses that the resolver gave of each name; a
-    /// resolver that is away, fails or lies once takes none away.
+    /// resolver that is away, fails or denies a name once takes none away.
     LastAddressesStand,
     /// Within what the resolver and we may keep an answer, and detection time, the checks are those
     /// of the addresses that a name has, and their health is told.

@@ -86,8 +86,8 @@ pub enum NamesFault {
     UnresolvedFails,
     /// One address decides where all should, and all where one should.
     RulesSwapped,
-    /// Whatever is known of a name is known for ever.
-    AskedOnce,
+    /// After a dozen questions no answer comes any more, and no error.
+    Unanswered,
 }
 
 /// Simulates checks of host names for so long, in virtual time. In the last 700 seconds nothing

@@ -77,7 +77,7 @@ fn what_is_done_wrongly_with_names_is_found() {
         (NamesFault::NewIds, &[Invariant::HealthIsKept]),
         (NamesFault::UnresolvedFails, &[Invariant::ResolverIsNoVerdict]),
         (NamesFault::RulesSwapped, &[Invariant::AnyAndAll]),
-        (NamesFault::AskedOnce, &[Invariant::AddressesAreFollowed]),
+        (NamesFault::Unanswered, &[Invariant::AddressesAreFollowed]),
     ] {
         let found = (0..8).filter_map(|seed| run_names(seed, HALF_AN_HOUR, Some(fault)).err());
         let found: Vec<_> = found.map(|violation| violation.invariant).collect();

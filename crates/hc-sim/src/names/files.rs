@@ -79,7 +79,8 @@ impl File {
         let mut text = String::new();
         for check in &self.checks {
             let Written { number, host, excluded, interval, timeout, retries, rise, .. } = check;
-            let (resolve, port) = (resolve(check.rule), check.port());
+            let resolve = check.rule.map_or_else(|| "each".to_owned(), |rule| rule.to_string());
+            let port = check.port();
             let milliseconds = |time: &Duration| time.as_millis();
             let (interval, timeout) = (milliseconds(interval), milliseconds(timeout));
             let exclude = excluded.map(|ip| format!("exclude = \"{ip}\"\n")).unwrap_or_default();
@@ -121,13 +122,5 @@ impl File {
 impl Written {
     pub(super) fn port(&self) -> u16 {
         1000 + self.number
-    }
-}
-
-fn resolve(rule: Option<Rule>) -> &'static str {
-    match rule {
-        None => "each",
-        Some(Rule::Any) => "any",
-        Some(Rule::All) => "all",
     }
 }

@@ -184,7 +184,7 @@ impl Process {
         Ok(())
     }
 
-    /// Leaves out what is to be left out on purpose.
+    /// Does wrongly what is to be done wrongly on purpose.
     fn spoil(&self, proposal: &mut Proposal) {
         let SetChange::Delta { upsert, remove, .. } = &mut proposal.change else { return };
         match self.fault {

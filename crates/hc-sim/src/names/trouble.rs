@@ -1,7 +1,5 @@
 //! What goes wrong with names, resolver, backends and process.
 
-use hc_types::Remembered;
-
 use super::files::Written;
 use super::process::{Process, Start};
 use super::zone::{LONGEST_WAIT, Mood, lock};
@@ -109,19 +107,22 @@ impl World {
     }
 
     pub(super) fn crash(&mut self) {
-        if self.is_calm() || self.process.take().is_none() {
+        if self.is_calm() {
+            return;
+        }
+        self.again(Event::Crash, 200);
+        // It may be down already.
+        if self.process.take().is_none() {
             return;
         }
         let back = self.now + self.rng.u64(SECOND / 10..20 * SECOND);
         self.note(back);
         self.agenda.put(back, Event::Start);
-        self.again(Event::Crash, 200);
     }
 
     /// A process starts, with what the last one has written down.
     pub(super) fn start(&mut self) -> Step {
         self.lives += 1;
-        let remembered: Vec<Remembered> = std::mem::take(&mut self.snapshot);
         let mut process = Process::start(Start {
             life: self.lives,
             now: self.now,
@@ -129,7 +130,7 @@ impl World {
             zone: &self.zone,
             names: &self.names,
             checks: self.file.read(),
-            remembered,
+            remembered: self.snapshot.clone(),
             fault: self.fault,
         });
         self.model = super::Model::new(self.names.confirmations);

@@ -124,7 +124,7 @@ impl Resolver {
             };
             zone.questions += 1;
             let (mood, mut wait) = zone.reacts();
-            if zone.fault == Some(NamesFault::AskedOnce) && zone.questions > 12 {
+            if zone.fault == Some(NamesFault::Unanswered) && zone.questions > 12 {
                 wait = 1_000_000 * SECOND;
             }
             // A packet may be old when it arrives.
