@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
-import { after, before, test } from "node:test";
+import { after, afterEach, before, test } from "node:test";
 import { contrasts } from "./contrast.js";
 import { startBrowser, until, Window } from "./rig.js";
 import { HOSTILE_NAME, Scene } from "./scene.js";
@@ -16,6 +16,9 @@ before(async () => {
   [scene, browser] = await Promise.all([Scene.start(), startBrowser()]);
   await scene.server.hcctl("mute", "img-1", "--for", "30m", "--reason", "new disks, <i>ticket</i> 4711");
 });
+
+// The windows of a test that failed.
+afterEach(() => Promise.all(browser.contexts().map((context) => context.close())));
 
 after(async () => {
   await browser?.close();
@@ -174,10 +177,13 @@ test("what is wrong before it hurts is said, of a check and of the checker", asy
   const checks = readFileSync(server.checks, "utf8");
   writeFileSync(server.checks, "nonsense");
   server.signal("SIGHUP");
-  await window.shows("#checker-headline", "The checker is");
-  await window.shows("#checker-more", "the files of checks are wrong");
-  writeFileSync(server.checks, checks);
-  server.signal("SIGHUP");
+  try {
+    await window.shows("#checker-headline", "The checker is");
+    await window.shows("#checker-more", "the files of checks are wrong");
+  } finally {
+    writeFileSync(server.checks, checks);
+    server.signal("SIGHUP");
+  }
   await until("it to be well again", async () => !(await window.page.locator("#checker-more").textContent())?.includes("files of checks"));
   await window.close();
 });
@@ -217,9 +223,12 @@ test("eight tabs of one browser are live at once", async () => {
   const windows = [first];
   for (let tab = 2; tab <= 8; tab += 1) windows.push(await first.tab(scene.server.url));
   for (const window of windows) await isLive(window);
+  let reads = 0;
+  first.page.context().on("request", (request) => {
+    if (request.url().includes("/api/v1/transitions")) reads += 1;
+  });
   scene.backend("index-1").status = 503;
   for (const window of windows) {
-    // By events and not by reading rows again.
     await window.page.keyboard.press("3");
     await window.shows("#changes li:first-child", /index-1.*down/);
   }
@@ -227,6 +236,8 @@ test("eight tabs of one browser are live at once", async () => {
   await windows[0]?.page.close();
   scene.backend("index-1").status = 200;
   for (const window of windows.slice(1)) await window.shows("#changes li:first-child", /index-1.*up/);
+  // Without events each tab would have read them after some seconds.
+  assert(reads < windows.length - 1, `${reads} tabs have read changes, which should come as events`);
   await first.close();
 });
 

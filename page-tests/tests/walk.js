@@ -26,7 +26,7 @@ const LOOKS = {
   /** All checks are up, and no others are there. */
   async up(window, { checks, shot }) {
     await isLive(window);
-    await window.shows("#services-headline", checks.length === 1 ? "All 1 check are up" : `All ${checks.length} checks are up`);
+    await window.shows("#services-headline", `All ${checks.length} checks are up`);
     for (const check of checks) await hasLine(window, ["✓ up", check]);
     await window.shot(shot);
   },
@@ -46,7 +46,7 @@ const LOOKS = {
     await window.shows("#check .check-head", "down");
     await window.shows("#check .reasons", says);
     // What the server in front of the application has answered.
-    await window.shows("#check pre", "<h1>502 Bad Gateway</h1>");
+    await window.shows("#check pre", `<h1>${says}</h1>`);
     await window.shows("#check", "hcctl explain");
     await window.shot(shot);
     await window.page.keyboard.press("Escape");

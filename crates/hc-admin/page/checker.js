@@ -53,8 +53,8 @@ export class Checker {
    * @returns {Child[]}
    */
   #parts(overview) {
-    const { probes, source } = overview;
-    const { recent } = overview;
+    const { probes, source, recent } = overview;
+    const latest = recent ?? probes;
     const { lateness } = recent ?? overview;
     const since = recent ? "in the last minute" : "since the start";
     const now = this.model.now();
@@ -71,8 +71,8 @@ export class Checker {
         tile("probes that run now", number(probes.in_flight), this.#inFlight),
         tile("oldest turn of a thread", span0(this.#heartbeats.at(-1) ?? 0), this.#heartbeats),
         tile(`began late, 99 of 100, ${since}`, `≤ ${seconds(lateness.p99_seconds)}`, null, `half ≤ ${seconds(lateness.p50_seconds)}, the latest ${seconds(lateness.max_seconds)}; since the start ${seconds(overview.lateness.max_seconds)}`),
-        tile(`said nothing, because of us, ${since}`, number((recent ?? probes).inconclusive), null, `of ${plural((recent ?? probes).started, "probe")}; since the start ${number(probes.inconclusive)} of ${number(probes.started)}`),
-        tile(`stalls of our own threads, ${since}`, number((recent ?? probes).stalls), null, `${seconds((recent ?? probes).stalled_seconds)} in all; since the start ${number(probes.stalls)}, ${seconds(probes.stalled_seconds)} in all`),
+        tile(`said nothing, because of us, ${since}`, number(latest.inconclusive), null, `of ${plural(latest.started, "probe")}; since the start ${number(probes.inconclusive)} of ${number(probes.started)}`),
+        tile(`stalls of our own threads, ${since}`, number(latest.stalls), null, `${seconds(latest.stalled_seconds)} in all; since the start ${number(probes.stalls)}, ${seconds(probes.stalled_seconds)} in all`),
       ),
       h("h3", {}, "Threads that run probes"),
       table(

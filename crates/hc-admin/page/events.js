@@ -39,7 +39,7 @@ export function listen(after, hear) {
 }
 
 /** The worker, by a name that changes with what is said to it: that of another version may run still. */
-const WORKER = "hc-events-1";
+const WORKER = "hc-events-2";
 
 export class Stream {
   /** @type {MessagePort | null} */
@@ -48,6 +48,8 @@ export class Stream {
   #own = null;
   /** Behind what the worker was asked for the events. */
   #after = "";
+  /** Requests that the worker has not taken yet: what comes before is of the stream before. */
+  #asked = 0;
   isOpen = false;
 
   /** @param {Hear} hear hears of nothing after `close` */
@@ -61,7 +63,8 @@ export class Stream {
       worker.addEventListener("error", () => this.#alone());
       this.#port = worker.port;
       this.#port.addEventListener("message", (event) => {
-        if (this.isOpen) this.hear(event.data);
+        if (event.data === null) this.#asked -= 1;
+        else if (this.isOpen && !this.#asked) this.hear(event.data);
       });
       this.#port.start();
       // The worker does not hear of tabs that end.
@@ -91,8 +94,12 @@ export class Stream {
     this.#after = after;
     this.#own?.close();
     this.#own = null;
-    if (this.#port) this.#port.postMessage(after);
-    else {
+    // It has not even answered the last time: it is dead.
+    if (this.#asked) this.#port = null;
+    if (this.#port) {
+      this.#asked += 1;
+      this.#port.postMessage(after);
+    } else {
       const own = listen(after, (said) => {
         if (this.#own === own) this.hear(said);
       });

@@ -231,8 +231,9 @@ export class Feed {
     }
     const [epoch, sequence] = parts(id);
     const [knownEpoch, known] = parts(this.#position);
-    // The stream is that of other tabs, too: it may have begun before what is known here.
-    if (epoch === knownEpoch && sequence <= known) return;
+    // The stream is that of other tabs, too: it may have begun before what is known here, or be of another process, which the
+    // next status says.
+    if (epoch !== knownEpoch || sequence <= known) return;
     this.#position = id;
     if (name === "transition") {
       this.model.change(JSON.parse(data));

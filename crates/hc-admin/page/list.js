@@ -340,7 +340,7 @@ function words(row, now) {
     return begin < 0 ? message : message.slice(begin + row.target.length + 2);
   };
   if (row.held) return `held: ${row.held}`;
-  if (row.warning && row.health === "healthy") return `warning: ${row.warning}`;
+  if (row.warning) return `warning: ${row.warning}`;
   if (row.health === "healthy" && row.failure && row.failedAt !== null) {
     return `failed ${span(now - row.failedAt)} ago: ${brief(row.failure)}`;
   }
@@ -351,7 +351,7 @@ function words(row, now) {
 function tagsOf(row) {
   const tags = [];
   if (row.overrides) tags.push(row.overrides);
-  if (row.warning && row.health === "healthy") tags.push("warning");
+  if (row.warning) tags.push("warning");
   if (row.reported && !row.overrides) tags.push(`${row.reportedBy}: told ${row.reported}`);
   if (row.held && row.health === "unhealthy") tags.push("held");
   return tags;

@@ -40,6 +40,7 @@ function once(part, state, draw) {
 
 let drawings = 0;
 let isDue = false;
+let isUntitled = false;
 let latest = 0;
 /** With many checks a drawing is some milliseconds of work: not more often than that is seen. */
 const PAUSE = 100;
@@ -47,7 +48,13 @@ const PAUSE = 100;
 /** The model, the connection or the time of day has changed. */
 function changed() {
   // Browsers draw nothing in the background, but the title of the tab must say how things are.
-  if (document.hidden) showSummary(model, feed);
+  if (document.hidden && !isUntitled) {
+    isUntitled = true;
+    setTimeout(() => {
+      isUntitled = false;
+      showSummary(model, feed);
+    }, PAUSE);
+  }
   if (isDue) return;
   isDue = true;
   setTimeout(() => requestAnimationFrame(frame), Math.max(0, latest + PAUSE - performance.now()));

@@ -35,6 +35,8 @@ function heard(tab, after) {
     return;
   }
   tabs.add(tab);
+  // What it hears from here on follows what it has asked for.
+  tab.postMessage(null);
   if (events?.readyState === EventSource.OPEN && after === position) {
     tab.postMessage({ name: "open", id: "", data: "", isClosed: false });
     return;
