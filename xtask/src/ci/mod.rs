@@ -261,8 +261,8 @@ fn cpu_of_children() -> Duration {
     const TICK: Duration = Duration::from_millis(10);
 
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name in parentheses may hold spaces. Behind it `cutime` and `cstime` are the fields 14
-    // and 15 (proc(5)).
+    // The name, which is field 2, may hold spaces. `cutime` and `cstime` are the fields 16 and 17 of
+    // proc(5), so the 14th and 15th behind it.
     let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split(' ').skip(13).take(2));
     fields.into_iter().flatten().filter_map(|ticks| ticks.parse::<u32>().ok()).map(|ticks| TICK * ticks).sum()
 }

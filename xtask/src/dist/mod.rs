@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 
 use crate::build::Profile;
 use crate::command;
@@ -236,7 +236,7 @@ fn remove(directory: &Path) -> Result<()> {
 }
 
 /// Builds the committed state in two directories whose names are of different lengths, the second
-/// time in another time zone, with another language and another umask.
+/// time in another time zone, with another character set and another umask.
 fn reproduce(workspace: &Workspace, profile: Profile) -> Result<()> {
     let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
     let epoch = epoch(workspace)?;
@@ -249,10 +249,10 @@ fn reproduce(workspace: &Workspace, profile: Profile) -> Result<()> {
         let source = directory.path().join(name);
         fs::create_dir_all(&source)?;
         command::run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&source))?;
-        let profile = if profile == Profile::Dev { "dev" } else { "release" };
+        let profile = profile.to_possible_value().context("a profile has a name")?;
         let mut build = Command::new("sh");
         build.args(["-c", &format!("umask {umask}; exec \"$@\""), "sh"]).arg(our_program()?);
-        build.args(["dist", "--profile", profile]).current_dir(&source);
+        build.args(["dist", "--profile", profile.get_name()]).current_dir(&source);
         build.env("SOURCE_DATE_EPOCH", epoch.to_string()).env_remove("CARGO_TARGET_DIR");
         build.env("TZ", zone).env("LC_ALL", language);
         command::run(&mut build)?;

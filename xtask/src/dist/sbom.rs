@@ -188,7 +188,8 @@ fn go_module(name: &str, version: &str, sum: &str, licence: &str) -> Result<Part
 
 /// The SPDX name of a licence, by what stands in it. Go says it nowhere else.
 fn licence(text: &str) -> Option<&'static str> {
-    let has = |words: &str| text.split_whitespace().collect::<Vec<_>>().join(" ").contains(words);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let has = |words: &str| text.contains(words);
     if has("Apache License Version 2.0") {
         Some("Apache-2.0")
     } else if has("Permission is hereby granted, free of charge") {

@@ -112,7 +112,7 @@ fn pid_file(unit: &str) -> PathBuf {
 }
 
 /// The process of a unit, unless it has ended. One that nobody has waited for yet has ended.
-pub(super) fn running(unit: &str) -> Option<i32> {
+fn running(unit: &str) -> Option<i32> {
     let pid: i32 = fs::read_to_string(pid_file(unit)).ok()?.parse().ok()?;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let state = stat.rsplit_once(") ")?.1.chars().next()?;
@@ -155,8 +155,7 @@ fn start(unit: &str) -> Result<()> {
         [] => setpriv.arg("--init-groups"),
         // Beside those that the user is in.
         groups => {
-            let own = Command::new("id").args(["-G", user]).output().context("cannot run id")?;
-            let own = String::from_utf8(own.stdout)?;
+            let own = command::output(Command::new("id").args(["-G", user]))?;
             let own = own.split_whitespace().map(str::to_owned);
             let all: Vec<String> = own.chain(groups.iter().map(ToString::to_string)).collect();
             setpriv.arg("--groups").arg(all.join(","))

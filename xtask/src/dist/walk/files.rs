@@ -5,14 +5,19 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
+use super::Machine;
 use super::backends::{A, B, Backends, Nginx};
 use super::browser::Browser;
 use super::installed::Installed;
-use super::{Machine, PAGE};
 
-/// What an operator writes. Five lines: where checks come from, and the page.
-const FIVE_LINES: &str =
-    "[source]\nkind = \"file\"\nfiles = [\"/etc/seesaw/checks.toml\"]\n[admin]\nlisten = \"PAGE\"\n";
+/// What an operator writes, as docs/packaging.md shows it: where checks come from, and the page.
+fn five_lines() -> Result<&'static str> {
+    let page = include_str!("../../../../docs/packaging.md");
+    let block = page.split_once("```toml\n").and_then(|(_, behind)| behind.split_once("```"));
+    Ok(block.context("docs/packaging.md shows no settings")?.0)
+}
+
+const REASON: &str = "the application is being repaired";
 
 /// By which the test hears what consumers are told.
 const EARS: &str =
@@ -32,12 +37,14 @@ struct Walk<'a> {
     installed: Installed<'a>,
     page: &'a mut Browser,
     backends: Backends,
+    /// How much of what the sink was told has been looked at.
+    heard: usize,
 }
 
 pub(super) fn walk(machine: &Machine<'_>, page: &mut Browser) -> Result<()> {
     let home = tempfile::tempdir()?;
     let backends = Backends::start(home.path())?;
-    let mut walk = Walk { installed: Installed { root: machine.root }, page, backends };
+    let mut walk = Walk { installed: Installed { root: machine.root }, page, backends, heard: 0 };
     walk.install()?;
     walk.five_lines()?;
     walk.a_backend_breaks()?;
@@ -45,15 +52,24 @@ pub(super) fn walk(machine: &Machine<'_>, page: &mut Browser) -> Result<()> {
     walk.upgrade()?;
     walk.mend()?;
     walk.remove()?;
-    walk.install_over_an_older_state(&Nginx::start(home.path(), "old", OLD_BACKEND, "return 200")?)?;
+    let _old = Nginx::start(home.path(), "old", OLD_BACKEND, "return 200")?;
+    walk.install_over_an_older_state()?;
     walk.purge()
 }
 
 impl Walk<'_> {
+    /// What the sink was told since this was asked last.
+    fn is_told(&mut self, changes: &[(&str, &str)], down: &[&str]) -> Result<()> {
+        self.heard = self.installed.is_told(self.heard, changes, down)?;
+        Ok(())
+    }
+
     fn install(&self) -> Result<()> {
         let installed = &self.installed;
         installed.install("before")?;
-        installed.server().with_context(|| format!("hc-server was not started\n{}", installed.log()))?;
+        installed
+            .process("hc-server")
+            .with_context(|| format!("hc-server was not started\n{}", installed.log()))?;
         ensure!(installed.is_enabled("hc-server"), "hc-server is not enabled");
         ensure!(!installed.is_enabled("hc-proxy"), "hc-proxy is enabled, beside seesaw_healthcheck perhaps");
         ensure!(
@@ -83,7 +99,7 @@ impl Walk<'_> {
              target = [{{ address = \"{A}\", name = \"a\" }}, {{ address = \"{B}\", name = \"b\" }}]\n",
         );
         installed.write("etc/seesaw/checks.toml", &checks)?;
-        installed.add("etc/seesaw/hc-server.toml", &(FIVE_LINES.replace("PAGE", PAGE) + EARS))?;
+        installed.add("etc/seesaw/hc-server.toml", &format!("\n{}{EARS}", five_lines()?))?;
         installed.run(&["hc-server", "--check-config"])?;
         installed.service("restart", "hc-server")?;
         installed.status("2 checks: 2 healthy, 0 unhealthy, 0 unknown")?;
@@ -93,31 +109,31 @@ impl Walk<'_> {
 
     /// What answers is still there, and says that what is behind it is not.
     fn a_backend_breaks(&mut self) -> Result<()> {
-        let from = self.installed.told();
         self.backends.application.end()?;
         let says = "502 Bad Gateway";
         self.page.look("down", "2-broken", json!({ "check": "web/a", "says": says }))?;
         self.page.look("why", "3-why", json!({ "check": "web/a", "says": says }))?;
-        self.installed.is_told(from, &[("web/a", "unhealthy")], &[])
+        self.is_told(&[("web/a", "unhealthy")], &[])
     }
 
     fn mute(&mut self) -> Result<()> {
-        let reason = "the application is being repaired";
-        self.installed.run(&["hcctl", "mute", "web/a", "--for", "1h", "--reason", reason])?;
-        self.page.look("muted", "4-muted", json!({ "check": "web/a", "reason": reason }))
+        self.installed.run(&["hcctl", "mute", "web/a", "--for", "1h", "--reason", REASON])?;
+        self.page.look("muted", "4-muted", json!({ "check": "web/a", "reason": REASON }))
     }
 
     fn upgrade(&mut self) -> Result<()> {
         let installed = self.installed;
         installed.service("start", "hc-proxy")?;
-        let (server, proxy) = (installed.server(), installed.process("hc-proxy"));
+        let daemons = ["hc-server", "hc-proxy"];
+        let old = daemons.map(|unit| installed.process(unit));
         let (a, b) = (installed.check("web/a")?, installed.check("web/b")?);
         let was = installed.read("etc/default/hc-server")?;
         ensure!(was.contains("version before"), "the version before has no file of its own");
-        let from = installed.told();
         installed.install("now")?;
-        ensure!(installed.server().is_some_and(|pid| Some(pid) != server), "hc-server was not restarted");
-        ensure!(installed.process("hc-proxy") != proxy, "hc-proxy was not restarted");
+        for (unit, old) in daemons.iter().zip(old) {
+            let new = installed.process(unit);
+            ensure!(old.is_some() && new.is_some() && new != old, "{unit} was not restarted");
+        }
         let is = installed.read("etc/default/hc-server")?;
         ensure!(!is.contains("version before"), "a file that nobody has changed is old");
         let settings = installed.read("etc/seesaw/hc-server.toml")?;
@@ -128,22 +144,20 @@ impl Walk<'_> {
             ensure!(after["since"] == before["since"], "{name}: {before} became {after}");
             ensure!(after["successes"].as_u64() >= before["successes"].as_u64(), "{name}: {before}, {after}");
         }
-        let reason = "the application is being repaired";
-        self.page.look("muted", "5-upgraded", json!({ "check": "web/a", "reason": reason }))?;
+        self.page.look("muted", "5-upgraded", json!({ "check": "web/a", "reason": REASON }))?;
         // The page hears of what happens from the new process, and so does the sink.
         self.backends.b.end()?;
         self.page.look("down", "6-broken-again", json!({ "check": "web/b", "says": "refused" }))?;
-        installed.is_told(from, &[("web/b", "unhealthy")], &["web/a"])
+        self.is_told(&[("web/b", "unhealthy")], &["web/a"])
     }
 
     fn mend(&mut self) -> Result<()> {
-        let from = self.installed.told();
         self.backends.application.begin()?;
         self.backends.b.begin()?;
         self.installed.status("2 checks: 2 healthy")?;
         self.installed.run(&["hcctl", "unmute", "web/a"])?;
         self.page.look("up", "7-mended", json!({ "checks": ["web/a", "web/b"] }))?;
-        self.installed.is_told(from, &[("web/a", "healthy"), ("web/b", "healthy")], &[])
+        self.is_told(&[("web/a", "healthy"), ("web/b", "healthy")], &[])
     }
 
     fn remove(&mut self) -> Result<()> {
@@ -161,14 +175,13 @@ impl Walk<'_> {
     }
 
     /// What an older version has left behind is read, in its own format.
-    fn install_over_an_older_state(&mut self, _backend: &Nginx) -> Result<()> {
+    fn install_over_an_older_state(&mut self) -> Result<()> {
         let installed = self.installed;
         let snapshot = "var/lib/seesaw-hc/health.snapshot";
         fs::write(installed.root.join(snapshot), OLD_STATE).context(snapshot)?;
         installed.add("etc/seesaw/checks.toml", OLD_CHECKS)?;
         // It was written a while ago.
         installed.add("etc/seesaw/hc-server.toml", "\n[state]\nmax_age = \"1000years\"\n")?;
-        let from = installed.told();
         installed.install("now")?;
         installed.status("4 checks: 3 healthy, 1 unhealthy, 0 unknown")?;
         let count = |name, what: &str| Ok::<_, anyhow::Error>(installed.check(name)?[what].as_u64());
@@ -181,7 +194,7 @@ impl Walk<'_> {
         );
         self.page.look("down", "9-installed-again", json!({ "check": "old-down", "says": "refused" }))?;
         self.backends.b.end()?;
-        installed.is_told(from, &[("web/b", "unhealthy")], &["old-down"])?;
+        self.is_told(&[("web/b", "unhealthy")], &["old-down"])?;
         self.backends.b.begin()
     }
 

@@ -38,7 +38,9 @@ impl Installed<'_> {
     pub(super) fn away(&self, how: &str) -> Result<()> {
         println!("dpkg {how}");
         self.dpkg(&[how, "hc-proxy", "hc-server", "hcctl"])?;
-        ensure!(self.server().is_none(), "hc-server runs on");
+        for unit in ["hc-server", "hc-proxy"] {
+            ensure!(self.process(unit).is_none(), "{unit} runs on");
+        }
         Ok(())
     }
 
@@ -73,17 +75,11 @@ impl Installed<'_> {
         format!("--- hc-server\n{}--- hc-proxy\n{}", log("hc-server"), log("hc-proxy"))
     }
 
-    /// The process of hc-server.
-    pub(super) fn server(&self) -> Option<String> {
-        let pid = self.process("hc-server")?;
-        // One that has ended, and that nobody has waited for, still has its name.
-        let stat = self.read(&format!("proc/{pid}/stat")).ok()?;
-        (stat.contains("(hc-server) ") && !stat.contains("(hc-server) Z")).then_some(pid)
-    }
-
-    /// The process that was started for a unit, if it was.
+    /// The process of a unit, unless it has ended. One that nobody has waited for yet has ended.
     pub(super) fn process(&self, unit: &str) -> Option<String> {
-        self.read(&format!("run/stand-in/{unit}.service.pid")).ok()
+        let pid = self.read(&format!("run/stand-in/{unit}.service.pid")).ok()?;
+        let stat = self.read(&format!("proc/{pid}/stat")).ok()?;
+        (stat.contains(&format!("({unit}) ")) && !stat.contains(&format!("({unit}) Z"))).then_some(pid)
     }
 
     pub(super) fn is_enabled(&self, unit: &str) -> bool {
@@ -124,31 +120,31 @@ impl Installed<'_> {
         wait(begin, right).with_context(|| format!("{last}\n{}", self.log()))
     }
 
-    /// How much the sink has been told so far.
-    pub(super) fn told(&self) -> usize {
-        self.read(CHANGES).unwrap_or_default().len()
-    }
-
-    /// Waits until the sink has been told of each of these changes since `from`, in whatever order,
+    /// Waits until the sink has been told of each of these changes behind `from`, in whatever order,
     /// and of nothing that is unhealthy but these and what was `down` before. The sink hears in the
     /// order in which things come about: a false verdict would stand before the last of the changes.
-    pub(super) fn is_told(&self, from: usize, changes: &[(&str, &str)], down: &[&str]) -> Result<()> {
-        let lines = || -> Vec<Value> {
-            let all = self.read(CHANGES).unwrap_or_default();
-            let new = all.get(from..).unwrap_or_default().lines();
-            new.filter_map(|line| serde_json::from_str(line).ok()).collect()
-        };
+    /// Says how much it has been told by then.
+    pub(super) fn is_told(&self, from: usize, changes: &[(&str, &str)], down: &[&str]) -> Result<usize> {
         let is = |line: &Value, &(name, health): &(&str, &str)| {
             line["name"] == name && line["health"] == health && line["initial"] == false
         };
-        let heard = || changes.iter().all(|change| lines().iter().any(|line| is(line, change)));
-        wait("the sink hears of what changes", heard).with_context(|| format!("{:#?}", lines()))?;
+        let (mut lines, mut end): (Vec<Value>, usize) = (Vec::new(), from);
+        let heard = || {
+            let all = self.read(CHANGES).unwrap_or_default();
+            // The last line may not be whole yet.
+            end = all.rfind('\n').map_or(0, |end| end + 1);
+            let new = all.get(from..end).unwrap_or_default().lines();
+            lines = new.filter_map(|line| serde_json::from_str(line).ok()).collect();
+            changes.iter().all(|change| lines.iter().any(|line| is(line, change)))
+        };
+        let waited = wait("the sink hears of what changes", heard);
+        waited.with_context(|| format!("{lines:#?}"))?;
         let expected = |line: &Value| {
             changes.iter().any(|change| is(line, change)) || down.iter().any(|name| line["name"] == *name)
         };
-        match lines().iter().find(|line| line["health"] == "unhealthy" && !expected(line)) {
+        match lines.iter().find(|line| line["health"] == "unhealthy" && !expected(line)) {
             Some(line) => bail!("a false verdict: {line}"),
-            None => Ok(()),
+            None => Ok(end),
         }
     }
 }
