@@ -77,11 +77,14 @@ export class Checker {
       h("h3", {}, "Threads that run probes"),
       table(
         "Threads that run probes",
-        ["thread", "checks", "run now", "last turn", "state"],
+        ["thread", "checks", "run now", "wait", "busy", "began late, 99 of 100", "last turn", "state"],
         overview.shards.map((shard) => [
           number(shard.shard),
           number(shard.checks),
           number(shard.in_flight),
+          shard.waiting === undefined ? "–" : number(shard.waiting),
+          shard.busy === undefined ? "–" : `${Math.round(shard.busy * 100)} %`,
+          shard.lateness === undefined ? "–" : `≤ ${seconds(shard.lateness.p99_seconds)}`,
           `${span(now - Date.parse(shard.heartbeat))} ago`,
           shard.stuck ? h("strong", { class: "trouble" }, "hangs") : "on time",
         ]),

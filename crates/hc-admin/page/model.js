@@ -55,7 +55,7 @@
  * @property {boolean} ready
  * @property {string[]} reasons
  * @property {string[]} [warnings]
- * @property {{ shard: number, checks: number, in_flight: number, heartbeat: string, stuck: boolean }[]} shards
+ * @property {{ shard: number, checks: number, in_flight: number, heartbeat: string, stuck: boolean, waiting?: number, busy?: number, lateness?: { p50_seconds: number, p99_seconds: number, max_seconds: number } }[]} shards
  * @property {{ started: number, in_flight: number, waiting: number, inconclusive: number, stalls: number, stalled_seconds: number }} probes
  * @property {Lateness} lateness since the start
  * @property {{ started: number, inconclusive: number, stalls: number, stalled_seconds: number, lateness: Lateness }} [recent] the same of the last minute

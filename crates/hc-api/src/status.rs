@@ -80,13 +80,36 @@ pub struct ShardState {
     pub heartbeat: SystemTime,
     /// Whether that was long ago for the work that it has.
     pub stuck: bool,
+    /// Checks that are due now and wait because too many of its probes run.
+    #[serde(default)]
+    pub waiting: u64,
+    /// Probes that it began, since the start.
+    #[serde(default)]
+    pub started: u64,
+    /// The share of the last minute in which it had work and did not wait, 0 to 1. Near 1 it begins
+    /// probes late. Absent in its first seconds, and from older servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy: Option<f64>,
+    /// How much later than due its probes of the last minute began. Absent from older servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lateness: Option<Lateness>,
 }
 
 impl ShardState {
     /// One shard.
     #[must_use]
     pub fn new(shard: usize, checks: u64, in_flight: u64, heartbeat: SystemTime, stuck: bool) -> Self {
-        Self { shard, checks, in_flight, heartbeat, stuck }
+        Self {
+            shard,
+            checks,
+            in_flight,
+            heartbeat,
+            stuck,
+            waiting: 0,
+            started: 0,
+            busy: None,
+            lateness: None,
+        }
     }
 }
 

@@ -19,6 +19,10 @@ pub struct ManagerConfig {
     /// Threads that run probes. Default: one for each processor that the process may use. More than
     /// that gains nothing; one alone is enough for some ten thousand probes a second.
     pub shards: NonZeroUsize,
+    /// Whether each shard's thread stays on one processor: the first shard on the first of those
+    /// that the process may use, and so on, from the first again where there are more shards.
+    /// Default false: the kernel moves threads to processors that are free.
+    pub pinned: bool,
     /// Probes in flight at once, over all shards; each shard has an equal part, and one at least.
     /// Default 4096. It must leave the process enough file descriptors. Checks that are due beyond
     /// it wait, the one due first at the head: they run late, which
@@ -45,6 +49,7 @@ impl Default for ManagerConfig {
     fn default() -> Self {
         Self {
             shards: available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            pinned: false,
             max_in_flight: const { NonZeroUsize::new(4096).expect("4096 is not 0") },
             first_probes_per_second: const { NonZeroUsize::new(5000).expect("5000 is not 0") },
             remember: Duration::from_secs(60),
@@ -59,6 +64,13 @@ impl ManagerConfig {
     #[must_use]
     pub fn shards(mut self, shards: NonZeroUsize) -> Self {
         self.shards = shards;
+        self
+    }
+
+    /// With this `pinned`.
+    #[must_use]
+    pub fn pinned(mut self, pinned: bool) -> Self {
+        self.pinned = pinned;
         self
     }
 

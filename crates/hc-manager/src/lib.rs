@@ -101,6 +101,7 @@ mod machine;
 mod manager;
 mod phases;
 mod plan;
+mod processors;
 mod recent;
 mod recently_removed;
 mod schedule;

@@ -25,6 +25,11 @@ pub struct Recent {
     pub stalls: u64,
     /// How long these were, all together.
     pub stalled: Duration,
+    /// For how long of [`watched`](Self::watched) shards had work and did not wait. A shard that is
+    /// busy for all of it begins its probes late.
+    pub busy: Duration,
+    /// How long shards were watched for that, all together. Zero when none ran.
+    pub watched: Duration,
 }
 
 /// The same of one shard, while it is being counted: a ring of slots. Written by the shard's thread
@@ -43,6 +48,10 @@ struct Slot {
     inconclusive: AtomicU64,
     stalls: AtomicU64,
     stalled: AtomicU64,
+    /// When the shard's loop first went through this period, and how long the shard had been busy
+    /// by then. 0: not yet.
+    marked: AtomicU64,
+    busy: AtomicU64,
 }
 
 impl RecentGauge {
@@ -64,6 +73,16 @@ impl RecentGauge {
         slot.stalled.fetch_add(length, Relaxed);
     }
 
+    /// A turn of the loop begins. `busy` says how long the shard has been busy since its start; it
+    /// is asked once in each period.
+    pub(crate) fn turn(&self, now: Nanos, busy: impl FnOnce() -> Nanos) {
+        let slot = self.at(now);
+        if slot.marked.load(Relaxed) == 0 {
+            slot.busy.store(busy(), Relaxed);
+            slot.marked.store(now.max(1), Relaxed);
+        }
+    }
+
     /// The slot of `now`, emptied if it is of another time.
     fn at(&self, now: Nanos) -> &Slot {
         let period = period(now);
@@ -76,8 +95,10 @@ impl RecentGauge {
         slot
     }
 
-    pub(crate) fn add_to(&self, recent: &mut Recent, now: Nanos) {
+    /// Adds what is known at `now`, when the shard has been busy for `busy` since its start.
+    pub(crate) fn add_to(&self, recent: &mut Recent, now: Nanos, busy: Nanos) {
         let period = period(now);
+        let mut since: Option<(Nanos, Nanos)> = None;
         for slot in &self.slots {
             if period.saturating_sub(slot.period.load(Relaxed)) >= SLOTS as u64 {
                 continue;
@@ -86,6 +107,16 @@ impl RecentGauge {
             recent.inconclusive += slot.inconclusive.load(Relaxed);
             recent.stalls += slot.stalls.load(Relaxed);
             recent.stalled += Duration::from_nanos(slot.stalled.load(Relaxed));
+            let mark = (slot.marked.load(Relaxed), slot.busy.load(Relaxed));
+            if mark.0 > 0 && since.is_none_or(|since| mark.0 < since.0) {
+                since = Some(mark);
+            }
+        }
+        if let Some((at, before)) = since {
+            let watched = now.saturating_sub(at);
+            recent.watched += Duration::from_nanos(watched);
+            // What is read at two moments may differ by a turn.
+            recent.busy += Duration::from_nanos(busy.saturating_sub(before).min(watched));
         }
     }
 }
@@ -98,12 +129,14 @@ impl Slot {
             inconclusive: AtomicU64::new(0),
             stalls: AtomicU64::new(0),
             stalled: AtomicU64::new(0),
+            marked: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
         }
     }
 
     fn clear(&self) {
         self.lateness.reset();
-        for figure in [&self.inconclusive, &self.stalls, &self.stalled] {
+        for figure in [&self.inconclusive, &self.stalls, &self.stalled, &self.marked, &self.busy] {
             figure.store(0, Relaxed);
         }
     }
@@ -121,7 +154,7 @@ mod tests {
 
     fn read(gauge: &RecentGauge, now: Nanos) -> Recent {
         let mut recent = Recent::default();
-        gauge.add_to(&mut recent, now);
+        gauge.add_to(&mut recent, now, 0);
         recent
     }
 
@@ -148,6 +181,29 @@ mod tests {
             read(&gauge, 1000 * SECOND),
             Recent { lateness: Lateness::default(), ..Recent::default() }
         );
+    }
+
+    /// Busy for half of the first 100 s, then for all of it.
+    #[test]
+    fn how_busy_a_shard_is_is_said_of_the_last_minute() {
+        let busy = |now: Nanos| now.min(100 * SECOND) / 2 + now.saturating_sub(100 * SECOND);
+        let gauge = RecentGauge::new();
+        let share = |now: Nanos| {
+            let mut recent = Recent::default();
+            gauge.add_to(&mut recent, now, busy(now));
+            (recent.watched.as_secs(), recent.busy.as_secs())
+        };
+        assert_eq!(share(SECOND), (0, 0), "nobody has watched");
+        for tenth in 5..=1000 {
+            gauge.turn(tenth * SECOND / 10, || busy(tenth * SECOND / 10));
+        }
+        assert_eq!(share(100 * SECOND), (60, 30));
+        for second in 101..=199 {
+            gauge.turn(second * SECOND, || busy(second * SECOND));
+        }
+        assert_eq!(share(199 * SECOND), (69, 69));
+        // The shard hangs: its last mark is too old to say anything.
+        assert_eq!(share(1000 * SECOND), (0, 0));
     }
 
     #[test]

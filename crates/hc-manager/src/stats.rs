@@ -1,14 +1,16 @@
 //! Figures of the shards, for whoever shows them.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use hc_types::Outcome;
+use tokio::runtime::RuntimeMetrics;
 
 use crate::lateness::{Lateness, LatenessGauge};
 use crate::recent::{Recent, RecentGauge};
-use crate::schedule::Nanos;
+use crate::schedule::{Nanos, nanos};
 
 const LABELS: usize = Outcome::LABELS.len();
 
@@ -33,6 +35,8 @@ pub(crate) struct Gauges {
     stalled: AtomicU64,
     lateness: LatenessGauge,
     recent: RecentGauge,
+    /// Of the shard's runtime, which knows when it waits.
+    runtime: OnceLock<RuntimeMetrics>,
 }
 
 /// The place of a label in every array here.
@@ -58,13 +62,25 @@ impl Gauges {
             stalled: AtomicU64::new(0),
             lateness: LatenessGauge::new(),
             recent: RecentGauge::new(),
+            runtime: OnceLock::new(),
         }
+    }
+
+    /// The runtime on which the shard runs. The first one counts.
+    pub(crate) fn runs_on(&self, runtime: RuntimeMetrics) {
+        let _ = self.runtime.set(runtime);
+    }
+
+    /// How long the shard has had work and did not wait, since its start.
+    fn busy(&self) -> Nanos {
+        self.runtime.get().map_or(0, |runtime| nanos(runtime.worker_total_busy_duration(0)))
     }
 
     /// A turn of the loop begins.
     pub(crate) fn turn_began(&self, now: Nanos) {
         self.turned.store(now, Relaxed);
         self.expected.store(now, Relaxed);
+        self.recent.turn(now, || self.busy());
     }
 
     /// The turn is over, and the next one is due then; `None` while only a command or the end of a
@@ -162,6 +178,8 @@ pub struct ManagerStats {
     pub stalls: u64,
     /// How long these were, all together.
     pub stalled: Duration,
+    /// How long shards had work and did not wait, since the start, all together.
+    pub busy: Duration,
     /// The same of the last minute alone: how it is now.
     pub recent: Recent,
     /// Local faults that are going on. Empty is what a server that is ready has.
@@ -193,6 +211,7 @@ impl ManagerStats {
             lateness: Lateness::default(),
             stalls: 0,
             stalled: Duration::ZERO,
+            busy: Duration::ZERO,
             recent: Recent::default(),
             episodes: Vec::new(),
             episodes_begun: Outcome::LABELS.iter().map(|label| (*label, 0)).collect(),
@@ -210,7 +229,9 @@ impl ManagerStats {
                 *sum += count.load(Relaxed);
             }
             gauges.lateness.add_to(&mut stats.lateness);
-            gauges.recent.add_to(&mut stats.recent, now);
+            let busy = gauges.busy();
+            stats.busy += Duration::from_nanos(busy);
+            gauges.recent.add_to(&mut stats.recent, now, busy);
             stats.stalls += gauges.stalls.load(Relaxed);
             stats.stalled += Duration::from_nanos(gauges.stalled.load(Relaxed));
             for (index, label) in Outcome::LABELS.iter().enumerate() {

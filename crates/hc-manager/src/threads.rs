@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ManagerConfig;
+use crate::processors::Processors;
 use crate::shard::{Clock, Command, Shard, ShardCore};
 use crate::stats::Gauges;
 
@@ -96,9 +97,11 @@ impl Threads {
         let (notices, exits) = mpsc::channel(shards);
         let mut links = Vec::with_capacity(shards);
         let (made, is_made) = sync_channel::<()>(shards);
+        let processors = config.pinned.then(Processors::allowed);
         for shard in 0..shards {
             let failed = |source| StartError { shard, source };
             let gauges = Arc::new(Gauges::new());
+            let processor = processors.as_ref().map(|processors| processors.of(shard));
             let core = ShardCore::new(shard, config, Arc::clone(&gauges));
             let (commands, receiver) = mpsc::channel(COMMANDS);
             let notice = ExitNotice { shard, exits: notices.clone() };
@@ -111,6 +114,9 @@ impl Threads {
                 .name(format!("hc-shard-{shard}"))
                 .spawn(move || {
                     let _notice = notice;
+                    if let Some(processor) = processor {
+                        processor.pin(shard);
+                    }
                     let Ok(runtime) = handed_over.recv() else { return };
                     LocalSet::new().block_on(&runtime, async move {
                         let prober = make_prober();
@@ -122,6 +128,7 @@ impl Threads {
                 .map_err(failed)?;
             let runtime =
                 runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(failed)?;
+            gauges.runs_on(runtime.metrics());
             // The thread waits for it, so there is room and somebody to take it.
             let _ = hand_over.send(runtime);
             links.push(ShardLink { commands, gauges, thread: Some(thread) });

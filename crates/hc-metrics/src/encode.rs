@@ -116,8 +116,33 @@ impl Snapshot {
             Unit::Seconds,
             heartbeat.clone(),
         );
+        let waiting = gauges(
+            registry,
+            "shard_checks_waiting",
+            "Checks of a shard that are due and wait because too many of its probes run",
+        );
+        let started: Family<ShardLabel, Counter> = Family::default();
+        registry.register("shard_probes_started", "Probes that a shard has started", started.clone());
+        let busy: Family<ShardLabel, Counter<f64, std::sync::atomic::AtomicU64>> = Family::default();
+        registry.register_with_unit(
+            "shard_busy",
+            "How long a shard has had work and did not wait: at one second in each second it begins probes late",
+            Unit::Seconds,
+            busy.clone(),
+        );
+        let late: Family<ShardLabel, Gauge<f64, std::sync::atomic::AtomicU64>> = Family::default();
+        registry.register_with_unit(
+            "shard_lateness_p99",
+            "How much later than due 99 of 100 probes of a shard started in the last minute, at most",
+            Unit::Seconds,
+            late.clone(),
+        );
         for (number, shard) in self.shards.iter().enumerate() {
             let label = ShardLabel { shard: number.to_string() };
+            waiting.get_or_create(&label).set(whole(shard.waiting));
+            started.get_or_create(&label).inc_by(shard.started);
+            busy.get_or_create(&label).inc_by(shard.busy.as_secs_f64());
+            late.get_or_create(&label).set(shard.late.as_secs_f64());
             checks.get_or_create(&label).set(whole(shard.checks));
             in_flight.get_or_create(&label).set(whole(shard.in_flight));
             heartbeat.get_or_create(&label).set(seconds(shard.heartbeat));

@@ -144,6 +144,14 @@ pub struct Shard {
     pub checks: u64,
     /// Probes that run now.
     pub in_flight: u64,
+    /// Checks that are due and wait because too many probes run.
+    pub waiting: u64,
+    /// Probes that it has started.
+    pub started: u64,
+    /// How long it has had work and did not wait.
+    pub busy: Duration,
+    /// How much later than due 99 of 100 probes of the last minute started, at most.
+    pub late: Duration,
     /// When it last went through its loop.
     pub heartbeat: SystemTime,
 }

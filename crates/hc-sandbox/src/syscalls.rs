@@ -69,6 +69,7 @@ const ALLOWED: &[&[&str]] = &[
         "set_tid_address",
         "rseq",
         "sched_getaffinity",
+        "sched_setaffinity",
         "sched_yield",
         "membarrier",
         "gettid",

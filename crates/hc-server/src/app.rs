@@ -346,6 +346,7 @@ fn notifier_config(config: &NotifyConfig) -> NotifierConfig {
 fn manager_config(config: &ChecksConfig, shards: NonZeroUsize, in_flight: usize) -> ManagerConfig {
     let ChecksConfig {
         shards: _,
+        pin_shards,
         max_in_flight,
         close: _,
         first_probes_per_second,
@@ -356,6 +357,7 @@ fn manager_config(config: &ChecksConfig, shards: NonZeroUsize, in_flight: usize)
     let in_flight = NonZeroUsize::new(in_flight).unwrap_or(NonZeroUsize::MIN);
     ManagerConfig::default()
         .shards(shards)
+        .pinned(pin_shards)
         .max_in_flight(max_in_flight.map_or(in_flight, |wanted| wanted.min(in_flight)))
         .first_probes_per_second(first_probes_per_second)
         .remember(remember)

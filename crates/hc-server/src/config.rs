@@ -118,6 +118,8 @@ pub enum CloseConfig {
 pub struct ChecksConfig {
     /// Threads that run probes. Default: one for each processor that the process may use.
     pub shards: Option<NonZeroUsize>,
+    /// Whether each of these threads stays on one processor. Default false.
+    pub pin_shards: bool,
     /// Probes in flight at once, over all shards. Default: what the limit of open files leaves.
     pub max_in_flight: Option<NonZeroUsize>,
     /// How a TCP connection without data is closed. Default `"reset"`.
@@ -212,6 +214,7 @@ impl Default for ChecksConfig {
     fn default() -> Self {
         Self {
             shards: None,
+            pin_shards: false,
             max_in_flight: None,
             close: CloseConfig::default(),
             first_probes_per_second: const { NonZeroUsize::new(5000).expect("5000 is not 0") },

@@ -120,7 +120,15 @@ fn snapshot() -> Snapshot {
     let now = SystemTime::UNIX_EPOCH;
     Snapshot {
         started: Some(now),
-        shards: vec![Shard { checks: 1, in_flight: 1, heartbeat: now }],
+        shards: vec![Shard {
+            checks: 1,
+            in_flight: 1,
+            waiting: 1,
+            started: 1,
+            busy: Duration::from_secs(1),
+            late: Duration::from_secs(1),
+            heartbeat: now,
+        }],
         sinks: vec![Sink {
             failing: false,
             name: "hc-proxy".to_owned(),

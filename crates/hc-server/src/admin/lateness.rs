@@ -23,6 +23,11 @@ pub(super) fn recent(of: &hc_manager::Recent) -> hc_api::Recent {
     recent
 }
 
+/// The share of the last minute in which shards had work, if they were watched.
+pub(super) fn busy(of: &hc_manager::Recent) -> Option<f64> {
+    (!of.watched.is_zero()).then(|| of.busy.as_secs_f64() / of.watched.as_secs_f64())
+}
+
 /// What to say of the last minute, if there is something.
 pub(super) fn trouble(of: &hc_manager::Recent) -> Option<String> {
     let started = of.lateness.count();

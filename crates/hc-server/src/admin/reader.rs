@@ -277,7 +277,11 @@ impl Reader for ViewReader {
         let shards = shards.iter().zip(&heartbeats).map(|(stats, beat)| {
             let (checks, in_flight) = (number(stats.checks), number(stats.in_flight));
             let latest = now.checked_sub(beat.last_turn).unwrap_or(now);
-            ShardState::new(beat.shard, checks, in_flight, latest, beat.overdue > STUCK)
+            let mut shard = ShardState::new(beat.shard, checks, in_flight, latest, beat.overdue > STUCK);
+            (shard.waiting, shard.started) = (number(stats.waiting), stats.started);
+            shard.busy = lateness::busy(&stats.recent);
+            shard.lateness = Some(lateness::figures(&stats.recent.lateness));
+            shard
         });
         let mut overview = Overview::new(
             self.node.as_str(),

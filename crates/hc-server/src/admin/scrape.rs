@@ -41,6 +41,10 @@ impl ViewReader {
         let shards = shards.iter().zip(self.manager.heartbeats()).map(|(stats, beat)| Shard {
             checks: number(stats.checks),
             in_flight: number(stats.in_flight),
+            waiting: number(stats.waiting),
+            started: stats.started,
+            busy: stats.busy,
+            late: stats.recent.lateness.p99(),
             heartbeat: now.checked_sub(beat.last_turn).unwrap_or(now),
         });
         let reloads = self.sources.reload_stats().map(|stats| Reloads {

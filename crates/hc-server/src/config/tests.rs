@@ -48,6 +48,7 @@ fn every_key_reads() {
         interval = "5s"
         [checks]
         shards = 2
+        pin_shards = true
         max_in_flight = 100
         close = "graceful"
         first_probes_per_second = 10
