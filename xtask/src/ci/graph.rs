@@ -22,6 +22,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hc-metrics", &["hc-types"]),
     ("hc-otlp", &["hc-types"]),
     ("hc-resolve", &[]),
+    ("hc-fleet", &["hc-types"]),
     ("hc-files", &["hc-config", "hc-resolve", "hc-types"]),
     ("hcctl", &["hc-api", "hc-checkers", "hc-config", "hc-types"]),
     ("hc-sinks", &["hc-api", "hc-types"]),
@@ -73,6 +74,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         &[
             "hc-config",
             "hc-files",
+            "hc-fleet",
             "hc-ipc",
             "hc-manager",
             "hc-notifier",
@@ -104,6 +106,7 @@ const MUST_NOT_USE: &[(&str, &str, &str)] = &[
     ("hc-types", "serde_json", "the JSON of the protocol is in hc-wire"),
     ("hc-config", "tokio", "files are read without a runtime"),
     ("hc-manager", "socket2", "the manager opens no sockets"),
+    ("hc-fleet", "socket2", "the store is reached through a library"),
     ("hc-manager", "serde_json", "the manager knows nothing of JSON"),
     ("hc-notifier", "serde_json", "the notifier does not know how a batch travels"),
 ];
