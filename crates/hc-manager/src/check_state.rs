@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use hc_types::{CheckKey, Health, Outcome, Remembered, Status, WallTime};
+use hc_types::{CheckKey, Health, Outcome, Remembered, SmallOutcome, Status, U48, WallTime};
 
 use crate::machine::CheckMachine;
 use crate::schedule::nanos;
@@ -14,10 +14,13 @@ pub(crate) struct CheckState {
     last_check: Option<WallTime>,
     /// Start of the probe with which the health became what it is.
     since: Option<WallTime>,
+    /// The latest result, if it has a text or is larger for another reason.
+    large_outcome: Option<Box<Outcome>>,
+    /// The latest result otherwise. Both are `None` before the first, and in what comes from
+    /// another process.
+    outcome: Option<SmallOutcome>,
     /// Nanoseconds.
-    duration: u64,
-    /// The latest result; `None` before the first, and in what comes from another process.
-    outcome: Option<Outcome>,
+    duration: U48,
     /// A probe has borne out the health, or changed it, since it was remembered.
     confirmed: bool,
 }
@@ -28,8 +31,9 @@ impl CheckState {
         machine: CheckMachine::NEW,
         last_check: None,
         since: None,
-        duration: 0,
+        large_outcome: None,
         outcome: None,
+        duration: U48::ZERO,
         confirmed: false,
     };
 
@@ -77,8 +81,13 @@ impl CheckState {
         if changed || self.since > self.last_check {
             self.since = self.last_check;
         }
-        self.duration = nanos(duration);
-        self.outcome = Some(outcome);
+        self.duration = nanos(duration).into();
+        self.outcome = SmallOutcome::of(&outcome);
+        self.large_outcome = self.outcome.is_none().then(|| Box::new(outcome));
+    }
+
+    fn outcome(&self) -> Option<Outcome> {
+        self.outcome.map(Outcome::from).or_else(|| self.large_outcome.as_deref().cloned())
     }
 
     /// All of it but the row of failures, as it is told.
@@ -86,10 +95,10 @@ impl CheckState {
         Status {
             health: self.machine.health(),
             last_check: self.last_check(),
-            duration: Duration::from_nanos(self.duration),
+            duration: Duration::from_nanos(self.duration.get()),
             failures: self.machine.failures(),
             successes: self.machine.successes(),
-            outcome: self.outcome.clone(),
+            outcome: self.outcome(),
             held: None,
             note: None,
         }
@@ -106,7 +115,7 @@ impl CheckState {
             successes: self.machine.successes(),
             last_check: self.last_check()?,
             since: self.since(),
-            duration: Duration::from_nanos(self.duration),
+            duration: Duration::from_nanos(self.duration.get()),
         })
     }
 }
@@ -128,8 +137,9 @@ impl From<Remembered> for CheckState {
             machine,
             last_check: Some(last_check.into()),
             since: since.map(Into::into),
-            duration: nanos(duration),
+            large_outcome: None,
             outcome: None,
+            duration: nanos(duration).into(),
             confirmed: false,
         }
     }

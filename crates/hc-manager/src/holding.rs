@@ -15,6 +15,8 @@ pub(crate) struct Holding {
     since: SystemTime,
     /// Start of the latest probe.
     latest: SystemTime,
+    /// How many there were.
+    tries: u32,
     outage: PathOutage,
     /// The state is no longer held.
     given_up: bool,
@@ -23,12 +25,17 @@ pub(crate) struct Holding {
 impl Holding {
     /// The first local fault after a verdict.
     pub(crate) fn new(fault: LocalFault, since: SystemTime) -> Self {
-        Self { fault, since, latest: since, outage: PathOutage::default(), given_up: false }
+        Self { fault, since, latest: since, tries: 0, outage: PathOutage::default(), given_up: false }
     }
 
     /// The latest fault.
     pub(crate) fn fault(&self) -> LocalFault {
         self.fault
+    }
+
+    /// How many inconclusive probes in a row there were.
+    pub(crate) fn tries(&self) -> u32 {
+        self.tries
     }
 
     /// Start of the latest probe, on the wall clock.
@@ -52,6 +59,7 @@ impl Holding {
         limits: HoldLimits,
     ) -> Outcome {
         (self.fault, self.latest) = (fault, began);
+        self.tries = self.tries.saturating_add(1);
         let outcome = self.outage.note(fault, Duration::from_nanos(ended), limits);
         self.given_up |= matches!(outcome, Outcome::Fail(_));
         outcome

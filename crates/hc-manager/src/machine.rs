@@ -1,6 +1,6 @@
 //! The state of one check, moved by what its probes find.
 
-use hc_types::{Health, Outcome, Pace};
+use hc_types::{Health, Outcome, Pace, U48};
 
 /// A change of health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,19 +31,25 @@ pub struct CheckMachine {
     passed: bool,
     /// Results in a row like the latest one.
     in_a_row: u32,
-    failures: u64,
-    successes: u64,
+    failures: U48,
+    successes: U48,
 }
 
 impl CheckMachine {
     /// A check of which nothing is known.
-    pub const NEW: Self =
-        Self { health: Health::Unknown, passed: true, in_a_row: 0, failures: 0, successes: 0 };
+    pub const NEW: Self = Self {
+        health: Health::Unknown,
+        passed: true,
+        in_a_row: 0,
+        failures: U48::ZERO,
+        successes: U48::ZERO,
+    };
 
     /// A machine as it was left: `failed` failures in a row up to now, `failures` and `successes`
-    /// in all. Passes towards `rise` begin anew.
+    /// in all, which are kept up to 2^48. Passes towards `rise` begin anew.
     #[must_use]
     pub fn restored(health: Health, failed: u32, failures: u64, successes: u64) -> Self {
+        let (failures, successes) = (failures.into(), successes.into());
         Self { health, passed: failed == 0, in_a_row: failed, failures, successes }
     }
 
@@ -58,7 +64,7 @@ impl CheckMachine {
             Outcome::Inconclusive(_) => return None,
             Outcome::Pass(_) => {
                 self.count(true);
-                self.successes = self.successes.saturating_add(1);
+                self.successes = self.successes.saturating_next();
                 if self.health == Health::Unhealthy && self.in_a_row < rise {
                     Health::Unhealthy
                 } else {
@@ -67,7 +73,7 @@ impl CheckMachine {
             }
             Outcome::Fail(_) => {
                 self.count(false);
-                self.failures = self.failures.saturating_add(1);
+                self.failures = self.failures.saturating_next();
                 if self.health == Health::Healthy && self.in_a_row <= retries {
                     Health::Healthy
                 } else {
@@ -117,13 +123,13 @@ impl CheckMachine {
     /// Failures since the check began.
     #[must_use]
     pub fn failures(&self) -> u64 {
-        self.failures
+        self.failures.get()
     }
 
     /// Passes since the check began.
     #[must_use]
     pub fn successes(&self) -> u64 {
-        self.successes
+        self.successes.get()
     }
 }
 

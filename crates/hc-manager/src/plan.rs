@@ -1,14 +1,16 @@
 //! From a change of the set of checks to what each shard has to do about it.
 
+mod checks;
+
 use std::collections::HashMap;
-use std::collections::hash_map::Entry as MapEntry;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use hc_types::{CheckId, CheckKey, CheckSpec, Incarnation, Remembered, SetChange};
 
+use self::checks::{Checks, Entry, Slots};
 use crate::check_state::CheckState;
-use crate::phases::{Intervals, Number, Phase, Phases, neighbourhood};
+use crate::phases::{Intervals, Phase, Phases, neighbourhood};
 use crate::schedule::{Nanos, first_probe, nanos};
 
 /// What a change of the set came to. Every id of the set, and every one that left it, is counted
@@ -68,41 +70,6 @@ pub(crate) struct Plan {
     pub(crate) applied: Applied,
 }
 
-#[derive(Debug)]
-struct Entry {
-    spec: Arc<CheckSpec>,
-    incarnation: Incarnation,
-    shard: usize,
-    slot: u32,
-    number: Number,
-}
-
-impl Entry {
-    fn intervals(&self) -> Intervals {
-        Intervals::of(&self.spec)
-    }
-
-    fn phase(&self) -> Phase {
-        self.number.phase(&self.intervals())
-    }
-}
-
-/// Places in the table of one shard.
-#[derive(Clone, Debug, Default)]
-struct Slots {
-    free: Vec<u32>,
-    used: u32,
-}
-
-impl Slots {
-    fn take(&mut self) -> u32 {
-        self.free.pop().unwrap_or_else(|| {
-            self.used += 1;
-            self.used - 1
-        })
-    }
-}
-
 /// What an earlier process left, until it is too old.
 #[derive(Debug)]
 struct Inherited {
@@ -119,7 +86,7 @@ pub(crate) type OlderKey = fn(&CheckSpec) -> Option<CheckKey>;
 /// The desired set, and where each of its checks runs.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    checks: HashMap<CheckId, Entry>,
+    checks: Checks,
     slots: Vec<Slots>,
     phases: Phases,
     next_incarnation: u64,
@@ -181,8 +148,8 @@ struct Moving {
 impl Registry {
     pub(crate) fn new(shards: usize, first_probes_per_second: NonZeroUsize) -> Self {
         Self {
-            checks: HashMap::new(),
-            slots: vec![Slots::default(); shards],
+            checks: Checks::default(),
+            slots: Slots::of(shards),
             phases: Phases::default(),
             next_incarnation: 0,
             first_probes_per_second,
@@ -214,7 +181,7 @@ impl Registry {
         let last: HashMap<CheckId, usize> =
             wanted.iter().enumerate().map(|(index, (id, _))| (*id, index)).collect();
         let mut gone: Vec<CheckId> = if full {
-            self.checks.keys().filter(|id| !last.contains_key(id)).copied().collect()
+            self.checks.ids().filter(|id| !last.contains_key(id)).collect()
         } else {
             removed.into_iter().filter(|id| !last.contains_key(id)).collect()
         };
@@ -226,8 +193,8 @@ impl Registry {
         let mut forget = Vec::with_capacity(gone.len());
         let mut leaving = Vec::with_capacity(gone.len());
         for id in gone {
-            if let Some(entry) = self.checks.remove(&id) {
-                forget.push((id, entry.incarnation));
+            if let Some(entry) = self.checks.remove(id) {
+                forget.push((id, entry.incarnation()));
                 leaving.push(Leaving::new(entry, false));
             }
         }
@@ -238,21 +205,21 @@ impl Registry {
             if last.get(&id) != Some(&index) {
                 continue;
             }
-            let changed = match self.checks.entry(id) {
-                MapEntry::Occupied(known) if known.get().spec == spec => {
+            let changed = match self.checks.get_mut(id) {
+                Some(known) if known.spec == spec => {
                     applied.unchanged += 1;
                     continue;
                 }
-                MapEntry::Occupied(mut known) if known.get().spec.same_key(&spec) => {
-                    let before = std::mem::replace(&mut known.get_mut().spec, Arc::clone(&spec));
+                Some(known) if known.spec.same_key(&spec) => {
+                    let before = std::mem::replace(&mut known.spec, Arc::clone(&spec));
                     retimed.push(Retimed { id, key: spec.key(), spec, before, after: 0 });
                     continue;
                 }
-                MapEntry::Occupied(known) => {
-                    leaving.push(Leaving::new(known.remove(), true));
+                Some(_) => {
+                    leaving.extend(self.checks.remove(id).map(|entry| Leaving::new(entry, true)));
                     true
                 }
-                MapEntry::Vacant(_) => false,
+                None => false,
             };
             self.next_incarnation += 1;
             let key = spec.key();
@@ -277,8 +244,8 @@ impl Registry {
         for Leaving { entry, replaced, taken, .. } in &leaving {
             if !taken {
                 applied.removed += usize::from(!replaced);
-                orders[entry.shard].push(Order::Remove { slot: entry.slot });
-                self.slots[entry.shard].free.push(entry.slot);
+                orders[entry.shard()].push(Order::Remove { slot: entry.slot });
+                self.slots[entry.shard()].give_back(entry.slot);
                 self.phases.release(entry.intervals(), entry.number);
             }
         }
@@ -300,28 +267,27 @@ impl Registry {
     }
 
     fn retime(&mut self, old: Retimed, orders: &mut [Vec<Order>]) {
-        let Some(entry) = self.checks.get_mut(&old.id) else { return };
+        let Some(entry) = self.checks.get_mut(old.id) else { return };
         if !old.is_paced() {
             self.phases.release(Intervals::of(&old.before), entry.number);
             entry.number = self.phases.take(entry.intervals());
         }
         let Retimed { spec, after, .. } = old;
-        orders[entry.shard].push(Order::Retime { slot: entry.slot, spec, phase: entry.phase(), after });
+        orders[entry.shard()].push(Order::Retime { slot: entry.slot, spec, phase: entry.phase(), after });
     }
 
     /// Lets the check of `old` go on under the id that it has now.
     fn rename(&mut self, new: Arriving, old: &Entry, orders: &mut [Vec<Order>]) {
         let Arriving { check, after, .. } = new;
-        let Entry { shard, slot, mut number, .. } = *old;
+        let mut number = old.number;
         let intervals = Intervals::of(&check.spec);
         if intervals != old.intervals() {
             self.phases.release(old.intervals(), number);
             number = self.phases.take(intervals);
         }
-        let entry =
-            Entry { spec: Arc::clone(&check.spec), incarnation: check.incarnation, shard, slot, number };
-        let phase = entry.phase();
-        self.checks.insert(check.id, entry);
+        let entry = Entry::new(&check, old.place(), number);
+        let (shard, slot, phase) = (entry.shard(), entry.slot, entry.phase());
+        self.checks.insert(entry);
         orders[shard].push(Order::Move { slot, check, phase, after });
     }
 
@@ -329,20 +295,19 @@ impl Registry {
         let Arriving { check, key, after, .. } = new;
         let known = self.inherited_by(&check.spec, key, now);
         let shard = shard_of(key, self.slots.len());
-        let slot = self.slots[shard].take();
+        let place = self.slots[shard].take();
         let number = self.phases.take(Intervals::of(&check.spec));
-        let entry =
-            Entry { spec: Arc::clone(&check.spec), incarnation: check.incarnation, shard, slot, number };
-        let phase = entry.phase();
-        self.checks.insert(check.id, entry);
+        let entry = Entry::new(&check, place, number);
+        let (slot, phase) = (entry.slot, entry.phase());
+        self.checks.insert(entry);
         orders[shard].push(Order::Add { slot, check, phase, after, known });
     }
 
     /// The slots, by shard, of those of these checks that are in the set.
     pub(crate) fn places(&self, ids: &[CheckId]) -> Vec<Vec<u32>> {
         let mut places = vec![Vec::new(); self.slots.len()];
-        for Entry { shard, slot, .. } in ids.iter().filter_map(|id| self.checks.get(id)) {
-            places[*shard].push(*slot);
+        for entry in ids.iter().filter_map(|id| self.checks.get(*id)) {
+            places[entry.shard()].push(entry.slot);
         }
         places
     }

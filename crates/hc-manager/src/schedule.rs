@@ -2,7 +2,7 @@
 //!
 //! Times are nanoseconds on the manager's monotonic clock; 2^64 of them are 584 years.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use hc_types::{CheckSpec, Pace};
@@ -86,8 +86,8 @@ fn scatter(number: u64) -> u64 {
 /// back to back.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Schedule {
-    /// Start of the latest probe; `None` before the first.
-    started: Option<Nanos>,
+    /// Start of the latest probe, plus one; `None` before the first.
+    started: Option<NonZeroU64>,
 }
 
 impl Schedule {
@@ -96,7 +96,11 @@ impl Schedule {
 
     /// A probe starts, on the grid or off it.
     pub(crate) fn start(&mut self, now: Nanos) {
-        self.started = Some(now);
+        self.started = Some(NonZeroU64::MIN.saturating_add(now));
+    }
+
+    fn started(&self) -> Option<Nanos> {
+        self.started.map(|started| started.get() - 1)
     }
 
     /// Whether a probe has started.
@@ -106,7 +110,7 @@ impl Schedule {
 
     /// When the next probe is due, after the latest one ended at `ended` with a verdict.
     pub(crate) fn next(&self, ended: Nanos, grid: &Grid) -> Nanos {
-        let started = self.started.unwrap_or(ended);
+        let started = self.started().unwrap_or(ended);
         let (point, delay) = grid.after(started);
         // Off the grid, a probe may have started just before a point of it. Two probes within the
         // batch delay would be told as one, so the next one comes between this point and the one
@@ -130,7 +134,7 @@ impl Schedule {
     /// Where both have passed, or none has started, it is due at `latest`, by which such checks are
     /// spread.
     pub(crate) fn retime(&self, now: Nanos, grid: &Grid, latest: Nanos) -> Nanos {
-        let Some(started) = self.started else { return latest };
+        let Some(started) = self.started() else { return latest };
         let (point, delay) = grid.after(started);
         let due = [point.saturating_add(delay), started.saturating_add(grid.interval)];
         due.into_iter().find(|due| *due > now).unwrap_or(latest)
@@ -200,7 +204,8 @@ mod tests {
         // The new grid is 40 behind the multiples of the interval. Gives the next probe and the one
         // after it.
         let retimed = |started: Option<Nanos>, now, interval| {
-            let mut schedule = Schedule { started };
+            let mut schedule = Schedule::NEW;
+            started.into_iter().for_each(|started| schedule.start(started));
             let due = schedule.retime(now, &grid(40, interval), now + 7);
             schedule.start(due);
             (due, schedule.next(due, &grid(40, interval)))
@@ -230,7 +235,7 @@ mod tests {
             let mut schedule = Schedule::NEW;
             schedule.start(0);
             let mut next = || {
-                let due = schedule.next(schedule.started.unwrap(), &grid);
+                let due = schedule.next(schedule.started().unwrap(), &grid);
                 schedule.start(due);
                 due
             };

@@ -29,6 +29,7 @@ mod evidence;
 mod host_name;
 mod http;
 mod id;
+mod index;
 mod interned;
 mod key;
 mod local_fault;
@@ -39,6 +40,7 @@ mod pattern;
 mod probe;
 mod recognise;
 mod set;
+mod small;
 mod source;
 mod spec;
 mod status;
@@ -65,10 +67,12 @@ pub use http::condition::{
 };
 pub use http::request::{HeaderField, HttpRequest, HttpVersion};
 pub use id::{CheckId, Incarnation};
+pub use index::IdIndex;
 pub use key::CheckKey;
 pub use local_fault::{FaultClass, LocalFault};
 pub use outcome::{
-    AddressFailure, Failure, Heard, Mismatch, Outcome, Phase, Stray, TimeoutEvidence, Unreachable,
+    AddressFailure, Failure, Heard, Mismatch, Outcome, Phase, SmallOutcome, Stray, TimeoutEvidence,
+    Unreachable,
 };
 pub use overrides::{Operator, Override, Paused, Ruling, Subject, WEEKDAYS, WeekTime, Weekly};
 pub use pass::{DnsAnswer, Pass, StatusText, Warned};
@@ -79,6 +83,7 @@ pub use probe::{
 };
 pub use recognise::{RECOGNISED, recognise, wants_https};
 pub use set::{Rejection, SetChange};
+pub use small::U48;
 pub use source::{Known, Metadata, Proposal, Reply, Source};
 pub use spec::{CheckSpec, SpecError};
 pub use status::{Batch, CheckStatus, Counts, Health, Held, Progress, Remembered, Status, StatusUpdate};

@@ -1,8 +1,11 @@
 //! What one probe found.
 
+mod small;
+
 use std::fmt;
 use std::net::IpAddr;
 
+pub use self::small::SmallOutcome;
 use crate::{LocalFault, Pass, RawBytes, StepFailure, recognise};
 
 /// The result of one probe.

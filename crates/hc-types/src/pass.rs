@@ -46,6 +46,11 @@ impl Pass {
         Self::Http { code, text: StatusText::new(code, text) }
     }
 
+    /// The same with the usual text of its code; without a text if it has none.
+    pub(crate) fn usual_http(code: u16) -> Self {
+        Self::Http { code, text: StatusText(None) }
+    }
+
     /// A DNS answer.
     #[must_use]
     pub fn dns(answer: DnsAnswer) -> Self {

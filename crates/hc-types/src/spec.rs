@@ -2,11 +2,14 @@
 
 mod host_name;
 mod http;
+mod shape;
 mod way;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use self::shape::Shape;
 use crate::timing::{Jitter, Needed, Pace, Packed, PeriodError, Timing};
 use crate::{
     CheckKey, DnsExpectation, DnsOptions, DnsProbe, HostName, HttpConditions, HttpRequest, Mode, Outcome,
@@ -249,13 +252,13 @@ impl SpecError {
 }
 
 /// What is checked, how often, and when failures count: everything about a check but its id.
+///
+/// What specs have in common apart from their targets is in memory once, so one takes 40 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckSpec {
     /// Of a host name: with its first address.
     target: Target,
-    host_name: Option<Box<HostName>>,
-    probe: ProbeSpec,
-    timing: Packed,
+    shape: Arc<Shape>,
 }
 
 impl CheckSpec {
@@ -308,7 +311,7 @@ impl CheckSpec {
             ProbeSpec::Grpc(grpc) => ProbeSpec::Grpc(http::checked_grpc(grpc)?),
             other => other,
         };
-        Ok(Self { target, host_name, probe, timing })
+        Ok(Self { target, shape: Shape { probe, timing, host_name }.shared() })
     }
 
     /// Where the probe goes. Of a check of a host name: with the first of its addresses, or with
@@ -321,25 +324,25 @@ impl CheckSpec {
     /// What the probe does.
     #[must_use]
     pub fn probe(&self) -> &ProbeSpec {
-        &self.probe
+        &self.shape.probe
     }
 
     /// How often it probes, and how many results change its health.
     #[must_use]
     pub fn timing(&self) -> Timing {
-        self.timing.unpacked()
+        self.shape.timing.unpacked()
     }
 
     /// Time between the starts of two probes, while nothing changes and the check is not down.
     #[must_use]
     pub fn interval(&self) -> Duration {
-        self.timing.interval()
+        self.shape.timing.interval()
     }
 
     /// Time between the starts of two probes at this pace.
     #[must_use]
     pub fn interval_at(&self, pace: Pace) -> Duration {
-        self.timing.interval_at(pace)
+        self.shape.timing.interval_at(pace)
     }
 
     /// The longest of its intervals: no two probes are further apart than this and the jitter.
@@ -351,37 +354,37 @@ impl CheckSpec {
     /// Deadline of one whole probe, counted from its start.
     #[must_use]
     pub fn timeout(&self) -> Duration {
-        self.timing.timeout()
+        self.shape.timing.timeout()
     }
 
     /// Consecutive failures that a healthy check survives.
     #[must_use]
     pub fn retries(&self) -> u32 {
-        self.timing.retries
+        self.shape.timing.retries
     }
 
     /// Consecutive passes that make an unhealthy check healthy: 1 or more.
     #[must_use]
     pub fn rise(&self) -> u32 {
-        self.timing.rise()
+        self.shape.timing.rise()
     }
 
     /// How much later than planned a probe may start.
     #[must_use]
     pub fn jitter(&self) -> Jitter {
-        self.timing.jitter()
+        self.shape.timing.jitter()
     }
 
     /// How long after the check begins its first probe starts, at the earliest.
     #[must_use]
     pub fn start_delay(&self) -> Duration {
-        self.timing.start_delay()
+        self.shape.timing.start_delay()
     }
 
     /// What rise and fall still need before the health of this check changes.
     #[must_use]
     pub fn needed(&self, status: &Status, progress: &Progress) -> Needed {
-        Needed::of(&self.timing, status, progress)
+        Needed::of(&self.shape.timing, status, progress)
     }
 
     /// Whether both check the same thing: the same target in the same way, however often. Health
@@ -396,7 +399,7 @@ impl CheckSpec {
             }
             _ => false,
         };
-        same_target && self.probe == other.probe
+        same_target && (Arc::ptr_eq(&self.shape, &other.shape) || self.probe() == other.probe())
     }
 
     /// The identity of what is checked, equal exactly if [`same_key`](Self::same_key) holds, and

@@ -1,7 +1,7 @@
 //! Where a probe goes.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -55,10 +55,25 @@ impl Mark {
 /// since Seesaw's engine sends all IPv4 addresses in mapped form.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Target {
-    ip: IpAddr,
-    port: u16,
+    addresses: Addresses,
     mode: Mode,
+    port: u16,
     mark: Option<Mark>,
+    rare: Option<Box<Rare>>,
+}
+
+/// The address that is probed, with that of the backend behind it if both are IPv4 addresses: no
+/// larger than one IPv6 address.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Addresses {
+    V4 { ip: Ipv4Addr, host: Option<Ipv4Addr> },
+    V6(Ipv6Addr),
+}
+
+/// What few targets have.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+struct Rare {
+    /// Where it does not fit into [`Addresses`].
     host: Option<IpAddr>,
     via: Option<Arc<Via>>,
 }
@@ -104,15 +119,16 @@ impl Target {
     /// The same with a way that other targets have, too.
     #[must_use]
     pub fn via_shared(self, via: &Arc<Via>) -> Self {
-        Self { via: (**via != Via::default()).then(|| Arc::clone(via)), ..self }
+        let via = (**via != Via::default()).then(|| Arc::clone(via));
+        Self::build(self.ip(), self.host(), via, (self.port, self.mode, self.mark))
     }
 
     /// The local address that packets are sent from, if it is not the one that the route says. Of
     /// two sources it is the one of the target's family.
     #[must_use]
     pub fn source(&self) -> Option<IpAddr> {
-        let Via { source, second_source, .. } = &**self.via.as_ref()?;
-        second_source.filter(|second| second.is_ipv4() == self.ip.is_ipv4()).or(*source)
+        let Via { source, second_source, .. } = &**self.way()?;
+        second_source.filter(|second| second.is_ipv4() == self.ip().is_ipv4()).or(*source)
     }
 
     /// Whether packets to this address can be sent from a source that the way says, or it says
@@ -126,25 +142,25 @@ impl Target {
     /// The interface that packets go through, if it is not that of the route.
     #[must_use]
     pub fn device(&self) -> Option<&str> {
-        self.via.as_ref()?.device.as_deref()
+        self.way()?.device.as_deref()
     }
 
     /// What is sent on a TCP connection before anything else.
     #[must_use]
     pub fn proxy_protocol(&self) -> Option<ProxyProtocol> {
-        self.via.as_ref()?.proxy_protocol
+        self.way()?.proxy_protocol
     }
 
     /// All of that.
     #[must_use]
     pub fn way(&self) -> Option<&Arc<Via>> {
-        self.via.as_ref()
+        self.rare.as_ref()?.via.as_ref()
     }
 
     /// The backend's own address, without a mark. `port` is 0 only for ICMP.
     #[must_use]
     pub fn plain(ip: IpAddr, port: u16) -> Self {
-        Self { ip: ip.to_canonical(), port, mode: Mode::Plain, mark: None, host: None, via: None }
+        Self::from_parts(ip, port, Mode::Plain, None, None)
     }
 
     /// A VIP whose marked traffic reaches one backend, `host`.
@@ -157,20 +173,41 @@ impl Target {
     /// [`CheckSpec::new`](crate::CheckSpec::new).
     #[must_use]
     pub fn from_parts(ip: IpAddr, port: u16, mode: Mode, mark: Option<Mark>, host: Option<IpAddr>) -> Self {
+        Self::build(ip, host, None, (port, mode, mark))
+    }
+
+    /// Each target has one form, so that it is equal to itself.
+    fn build(
+        ip: IpAddr,
+        host: Option<IpAddr>,
+        via: Option<Arc<Via>>,
+        (port, mode, mark): (u16, Mode, Option<Mark>),
+    ) -> Self {
         let host = host.map(|ip| ip.to_canonical());
-        Self { ip: ip.to_canonical(), port, mode, mark, host, via: None }
+        let (addresses, host) = match (ip.to_canonical(), host) {
+            (IpAddr::V4(ip), Some(IpAddr::V4(host))) => (Addresses::V4 { ip, host: Some(host) }, None),
+            (IpAddr::V4(ip), host) => (Addresses::V4 { ip, host: None }, host),
+            (IpAddr::V6(ip), host) => (Addresses::V6(ip), host),
+        };
+        let rare = Rare { host, via };
+        let rare = (rare != Rare::default()).then(|| Box::new(rare));
+        Self { addresses, mode, port, mark, rare }
     }
 
     /// The same with another address.
     #[must_use]
     pub fn with_ip(self, ip: IpAddr) -> Self {
-        Self { ip: ip.to_canonical(), ..self }
+        let (host, via) = (self.host(), self.way().map(Arc::clone));
+        Self::build(ip, host, via, (self.port, self.mode, self.mark))
     }
 
     /// The address that is probed: the backend, or the VIP when the mode is DSR or TUN.
     #[must_use]
     pub fn ip(&self) -> IpAddr {
-        self.ip
+        match self.addresses {
+            Addresses::V4 { ip, .. } => ip.into(),
+            Addresses::V6(ip) => ip.into(),
+        }
     }
 
     /// The port that is probed; 0 for ICMP.
@@ -182,7 +219,7 @@ impl Target {
     /// Address and port.
     #[must_use]
     pub fn socket_addr(&self) -> SocketAddr {
-        SocketAddr::new(self.ip, self.port)
+        SocketAddr::new(self.ip(), self.port)
     }
 
     /// How marked traffic reaches the backend.
@@ -200,7 +237,10 @@ impl Target {
     /// The backend behind the VIP, for texts.
     #[must_use]
     pub fn host(&self) -> Option<IpAddr> {
-        self.host
+        match self.addresses {
+            Addresses::V4 { host: Some(host), .. } => Some(host.into()),
+            _ => self.rare.as_ref()?.host,
+        }
     }
 }
 
@@ -215,11 +255,11 @@ impl fmt::Debug for Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.port == 0 {
-            write!(f, "{}", self.ip)?;
+            write!(f, "{}", self.ip())?;
         } else {
             write!(f, "{}", self.socket_addr())?;
         }
-        match (self.host, self.mark) {
+        match (self.host(), self.mark) {
             (Some(host), Some(mark)) => write!(f, " (via {host} mark {})", mark.get()),
             (None, Some(mark)) => write!(f, " (mark {})", mark.get()),
             _ => Ok(()),
@@ -229,6 +269,37 @@ impl fmt::Display for Target {
             (Some(source), None) => write!(f, " (from {source})"),
             (None, Some(device)) => write!(f, " (on {device})"),
             (None, None) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_small_and_gives_back_what_it_was_made_of() {
+        assert!(size_of::<Target>() <= 32, "{}", size_of::<Target>());
+        let addresses = ["192.0.2.1", "192.0.2.7", "2001:db8::1", "2001:db8::7"];
+        let addresses = addresses.map(|ip| ip.parse::<IpAddr>().unwrap());
+        let via = Arc::new(Via { device: Some("eth1".into()), ..Via::default() });
+        let mark = Mark::new(65_536);
+        for ip in addresses {
+            for host in addresses.into_iter().map(Some).chain([None]) {
+                let target = Target::from_parts(ip, 80, Mode::Dsr, mark, host);
+                assert_eq!((target.ip(), target.host(), target.way()), (ip, host, None));
+                let via_device = target.clone().via_shared(&via);
+                assert_eq!((via_device.host(), via_device.device()), (host, Some("eth1")));
+                assert_eq!((via_device.port(), via_device.mode(), via_device.mark()), (80, Mode::Dsr, mark));
+                assert_eq!(via_device.clone().via_shared(&Arc::default()), target);
+                for other in addresses {
+                    let moved = via_device.clone().with_ip(other);
+                    assert_eq!((moved.ip(), moved.host(), moved.device()), (other, host, Some("eth1")));
+                    // As if it had been made so.
+                    let made = Target::from_parts(other, 80, Mode::Dsr, mark, host).via_shared(&via);
+                    assert_eq!((&moved, moved == via_device), (&made, other == ip));
+                }
+            }
         }
     }
 }

@@ -215,7 +215,7 @@ impl Needed {
 
 /// The timing of a check, valid, in the 32 bytes that a check has for it. Periods are nanoseconds:
 /// 24 hours are below 2^47 of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Packed {
     interval: u64,
     timeout: u64,
@@ -224,7 +224,7 @@ pub(crate) struct Packed {
     rare: Option<Box<Rare>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Rare {
     rise: u32,
     fast_interval: Option<Duration>,

@@ -407,6 +407,12 @@ pub struct SilentRun {
 }
 
 impl SilentRun {
+    /// Whether the latest result was no silence, so that there is nothing to keep.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.probes == 0
+    }
+
     /// Takes the next result, of a probe that ran from `began` to `ended`. Gives whether it is a
     /// silence that counts in spite of a stall: the third in a row or a later one, 2 s or more
     /// after the first began.

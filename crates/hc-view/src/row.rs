@@ -4,68 +4,88 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hc_types::{
-    CheckId, CheckSpec, Evidence, Health, Held, Incarnation, Outcome, Progress, Status, StatusUpdate,
-    WallTime,
+    CheckId, CheckSpec, Evidence, Health, Held, Incarnation, Outcome, PhaseTimes, Progress, SmallOutcome,
+    Status, StatusUpdate, U48, WallTime,
 };
 
 use crate::check::{CheckView, LastFailure, Latency, Reported, Withheld};
 
-/// One check.
+/// One check: 96 bytes.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) id: CheckId,
-    pub(crate) incarnation: Incarnation,
     pub(crate) spec: Arc<CheckSpec>,
     last_check: Option<WallTime>,
     since: Option<WallTime>,
     next_due: Option<WallTime>,
-    /// Nanoseconds.
-    duration: u64,
-    failures: u64,
-    successes: u64,
-    outcome: Option<Outcome>,
-    /// Of checks that have failed. Shared with readers, so that a page is cheap.
-    last_failure: Option<Arc<LastFailure>>,
-    latency: Latency,
     /// What few checks have.
     aside: Option<Box<Aside>>,
+    /// Unless it stands aside.
+    outcome: Option<SmallOutcome>,
     in_a_row: u32,
+    /// Of [`Latency`], in microseconds. The other phases stand aside, where there are any.
+    connect: u32,
+    mean: u32,
+    max: u32,
+    incarnation: U48,
+    /// Nanoseconds.
+    duration: U48,
+    failures: U48,
+    successes: U48,
     health: Health,
     /// Consumers get something of it: the reported status if one stands aside, else the status
     /// itself.
     is_reported: bool,
 }
 
-/// What a check has only while it is held, or while consumers get another status than the present
-/// one.
-#[derive(Debug, Default)]
+/// What a check has only if its probes do more than connect, once one has failed, while it is held,
+/// or while consumers get another status than the present one.
+#[derive(Debug, Default, PartialEq)]
 struct Aside {
-    held: Option<Held>,
+    /// Shared with readers, so that a page is cheap.
+    last_failure: Option<Arc<LastFailure>>,
+    outcome: Option<Box<Outcome>>,
+    phases: LaterPhases,
+    held: Option<Box<Held>>,
     /// While it is held: later than the latest probe with a verdict.
     last_probe: Option<WallTime>,
-    reported: Option<Withheld>,
+    reported: Option<Box<Withheld>>,
+}
+
+/// The phases of a probe behind connecting, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct LaterPhases {
+    tls: u32,
+    send: u32,
+    first_byte: u32,
+    response: u32,
 }
 
 impl Row {
     pub(crate) fn new(id: CheckId, incarnation: Incarnation, spec: &Arc<CheckSpec>) -> Self {
         Self {
             id,
-            incarnation,
             spec: Arc::clone(spec),
             last_check: None,
             since: None,
             next_due: None,
-            duration: 0,
-            failures: 0,
-            successes: 0,
-            outcome: None,
-            last_failure: None,
-            latency: Latency::default(),
             aside: None,
+            outcome: None,
             in_a_row: 0,
+            connect: 0,
+            mean: 0,
+            max: 0,
+            incarnation: incarnation.0.into(),
+            duration: U48::ZERO,
+            failures: U48::ZERO,
+            successes: U48::ZERO,
             health: Health::Unknown,
             is_reported: false,
         }
+    }
+
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        Incarnation(self.incarnation.get())
     }
 
     pub(crate) fn health(&self) -> Health {
@@ -79,7 +99,7 @@ impl Row {
 
     /// How many bytes are kept of the answer that failed last.
     pub(crate) fn answer_length(&self) -> u64 {
-        let seen = self.last_failure.as_ref().and_then(|failure| failure.evidence.seen.as_ref());
+        let seen = self.last_failure().and_then(|failure| failure.evidence.seen.as_ref());
         seen.map_or(0, |seen| seen.answer.len() as u64)
     }
 
@@ -91,7 +111,7 @@ impl Row {
     /// Whether it is healthy, and its latest probe passed with a warning.
     pub(crate) fn is_warned(&self) -> bool {
         self.health == Health::Healthy
-            && self.outcome.as_ref().is_some_and(|latest| latest.warning().is_some())
+            && self.large_outcome().is_some_and(|latest| latest.warning().is_some())
     }
 
     /// What consumers get.
@@ -109,18 +129,38 @@ impl Row {
     }
 
     fn withheld(&self) -> Option<&Withheld> {
-        self.aside.as_ref().and_then(|aside| aside.reported.as_ref())
+        self.aside.as_ref().and_then(|aside| aside.reported.as_deref())
+    }
+
+    fn last_failure(&self) -> Option<&Arc<LastFailure>> {
+        self.aside.as_ref().and_then(|aside| aside.last_failure.as_ref())
+    }
+
+    /// The latest outcome, if it is none of the small ones.
+    fn large_outcome(&self) -> Option<&Outcome> {
+        self.aside.as_ref().and_then(|aside| aside.outcome.as_deref())
+    }
+
+    fn outcome(&self) -> Option<Outcome> {
+        self.outcome.map(Outcome::from).or_else(|| self.large_outcome().cloned())
+    }
+
+    fn latency(&self) -> Latency {
+        let later = self.aside.as_ref().map(|aside| aside.phases).unwrap_or_default();
+        let LaterPhases { tls, send, first_byte, response } = later;
+        let latest = PhaseTimes { connect: self.connect, tls, send, first_byte, response };
+        Latency { latest, mean: self.mean, max: self.max }
     }
 
     pub(crate) fn status(&self) -> Status {
         Status {
             health: self.health,
             last_check: self.last_check.map(SystemTime::from),
-            duration: Duration::from_nanos(self.duration),
-            failures: self.failures,
-            successes: self.successes,
-            outcome: self.outcome.clone(),
-            held: self.aside.as_ref().and_then(|aside| aside.held).map(Box::new),
+            duration: Duration::from_nanos(self.duration.get()),
+            failures: self.failures.get(),
+            successes: self.successes.get(),
+            outcome: self.outcome(),
+            held: self.aside.as_ref().and_then(|aside| aside.held.clone()),
             note: None,
         }
     }
@@ -134,7 +174,7 @@ impl Row {
         };
         CheckView {
             id: self.id,
-            incarnation: self.incarnation,
+            incarnation: self.incarnation(),
             spec: Arc::clone(&self.spec),
             status: self.status(),
             progress: Progress {
@@ -143,8 +183,8 @@ impl Row {
                 last_probe: last_probe.map(SystemTime::from),
                 next_due: self.next_due.map(SystemTime::from),
             },
-            latency: self.latency,
-            last_failure: self.last_failure.clone(),
+            latency: self.latency(),
+            last_failure: self.last_failure().cloned(),
             reported,
         }
     }
@@ -173,18 +213,19 @@ impl Row {
     /// `by`.
     pub(crate) fn report(&mut self, status: Status, by: &'static str) {
         let own = self.status();
-        let Aside { held, last_probe, reported } = self.aside.take().map(|aside| *aside).unwrap_or_default();
-        let since = reported.map_or(own.last_check, |other| other.since);
-        let reported = (status != own).then_some(Withheld { status, by, since });
-        self.set_aside(Aside { held, last_probe, reported });
+        let mut aside = self.take_aside();
+        let since = aside.reported.map_or(own.last_check, |other| other.since);
+        aside.reported = (status != own).then(|| Box::new(Withheld { status, by, since }));
+        self.set_aside(aside);
         self.is_reported = true;
     }
 
     fn write(&mut self, update: StatusUpdate, reported: Option<Withheld>) {
         let is_verdict = update.is_of_verdict();
         let StatusUpdate { spec, status, progress, evidence, .. } = update;
+        let mut aside = self.take_aside();
         if is_verdict {
-            self.take(&status, evidence);
+            self.take(&mut aside, &status, evidence);
         }
         let Status { health, last_check, duration, failures, successes, outcome, held, note: _ } = status;
         self.spec = spec;
@@ -192,18 +233,25 @@ impl Row {
         self.last_check = last_check.map(WallTime::from);
         self.since = progress.since.map(WallTime::from);
         self.next_due = progress.next_due.map(WallTime::from);
-        self.duration = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        (self.failures, self.successes, self.in_a_row) = (failures, successes, progress.in_a_row);
-        self.outcome = outcome;
-        let last_probe = progress.last_probe.map(WallTime::from).filter(|_| held.is_some());
-        self.set_aside(Aside { held: held.map(|held| *held), last_probe, reported });
+        self.duration = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX).into();
+        (self.failures, self.successes) = (failures.into(), successes.into());
+        self.in_a_row = progress.in_a_row;
+        self.outcome = outcome.as_ref().and_then(SmallOutcome::of);
+        aside.outcome = outcome.filter(|_| self.outcome.is_none()).map(Box::new);
+        aside.last_probe = progress.last_probe.map(WallTime::from).filter(|_| held.is_some());
+        (aside.held, aside.reported) = (held, reported.map(Box::new));
+        self.set_aside(aside);
     }
 
     /// A probe has ended in a verdict.
-    fn take(&mut self, status: &Status, evidence: Evidence) {
-        self.latency.take(evidence.phases, status.duration);
+    fn take(&mut self, aside: &mut Aside, status: &Status, evidence: Evidence) {
+        let mut latency = Latency { mean: self.mean, max: self.max, ..Latency::default() };
+        latency.take(evidence.phases, status.duration);
+        let PhaseTimes { connect, tls, send, first_byte, response } = latency.latest;
+        (self.connect, self.mean, self.max) = (connect, latency.mean, latency.max);
+        aside.phases = LaterPhases { tls, send, first_byte, response };
         if let Some(Outcome::Fail(failure)) = &status.outcome {
-            self.last_failure = Some(Arc::new(LastFailure {
+            aside.last_failure = Some(Arc::new(LastFailure {
                 at: status.last_check.unwrap_or(SystemTime::UNIX_EPOCH),
                 duration: status.duration,
                 failure: failure.clone(),
@@ -212,9 +260,17 @@ impl Row {
         }
     }
 
+    /// What stands aside, to be given back by [`set_aside`](Self::set_aside): its memory stays here.
+    fn take_aside(&mut self) -> Aside {
+        self.aside.as_deref_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     fn set_aside(&mut self, aside: Aside) {
-        let is_needed = aside.held.is_some() || aside.reported.is_some();
-        self.aside = is_needed.then(|| Box::new(aside));
+        match &mut self.aside {
+            place if aside == Aside::default() => *place = None,
+            Some(place) => **place = aside,
+            place => *place = Some(Box::new(aside)),
+        }
     }
 }
 
@@ -224,6 +280,7 @@ mod tests {
 
     #[test]
     fn a_row_is_small() {
-        assert!(size_of::<Option<Row>>() <= 112 + 40, "{}", size_of::<Option<Row>>());
+        assert!(size_of::<Option<Row>>() <= 96, "{}", size_of::<Option<Row>>());
+        assert!(size_of::<Aside>() <= 56, "{}", size_of::<Aside>());
     }
 }

@@ -1,11 +1,11 @@
 //! The table: rows by slot, found by id. Synchronous, without a clock or a lock.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use hc_types::{
-    CheckId, CheckSpec, CheckStatus, Counts, Health, Incarnation, RawBytes, Status, StatusUpdate, Subject,
+    CheckId, CheckSpec, CheckStatus, Counts, Health, IdIndex, Incarnation, RawBytes, Status, StatusUpdate,
+    Subject,
 };
 
 use crate::check::CheckView;
@@ -84,7 +84,7 @@ impl Sums {
 pub struct Table {
     rows: Vec<Option<Row>>,
     free: Vec<u32>,
-    index: HashMap<CheckId, u32>,
+    index: IdIndex,
     journal: Journal,
     /// Of all rows, kept with each change, so that a reader need not walk over a million of them.
     sums: Sums,
@@ -98,7 +98,7 @@ impl Table {
         Self {
             rows: Vec::new(),
             free: Vec::new(),
-            index: HashMap::new(),
+            index: IdIndex::default(),
             journal: Journal::new(epoch, transitions),
             sums: Sums::default(),
         }
@@ -111,7 +111,7 @@ impl Table {
     pub fn begin(&mut self, id: CheckId, incarnation: Incarnation, spec: &Arc<CheckSpec>) -> Slot {
         let row = Row::new(id, incarnation, spec);
         self.sums.count(&row, u64::wrapping_add);
-        if let Some(&at) = self.index.get(&id) {
+        if let Some(Slot(at)) = self.find(id) {
             if let Some(before) = self.rows[at as usize].replace(row) {
                 self.sums.count(&before, u64::wrapping_sub);
             }
@@ -122,21 +122,21 @@ impl Table {
             u32::try_from(self.rows.len() - 1).expect("fewer than 2^32 checks")
         });
         self.rows[at as usize] = Some(row);
-        self.index.insert(id, at);
+        self.index.insert(id, at, |at| id_at(&self.rows, at));
         Slot(at)
     }
 
     /// A check has ended. `None` when `incarnation` is not the current one of its id.
     pub fn forget(&mut self, id: CheckId, incarnation: Incarnation) -> Option<Slot> {
         let Slot(at) = self.slot(id, incarnation)?;
-        self.index.remove(&id);
+        self.index.remove(id, |at| id_at(&self.rows, at));
         if let Some(before) = self.rows[at as usize].take() {
             self.sums.count(&before, u64::wrapping_sub);
         }
         self.free.push(at);
         if self.index.is_empty() {
             // Give the memory back.
-            (self.rows, self.free, self.index) = (Vec::new(), Vec::new(), HashMap::new());
+            (self.rows, self.free, self.index) = (Vec::new(), Vec::new(), IdIndex::default());
         }
         Some(Slot(at))
     }
@@ -198,13 +198,13 @@ impl Table {
     /// What the check with this id checks now. `None` when its id is not in the set.
     #[must_use]
     pub fn spec(&self, id: CheckId) -> Option<&Arc<CheckSpec>> {
-        self.index.get(&id).and_then(|at| self.row(Slot(*at))).map(|row| &row.spec)
+        self.find(id).and_then(|slot| self.row(slot)).map(|row| &row.spec)
     }
 
     /// Since when the check has this health. `None` when it has another one, or it is not known.
     #[must_use]
     pub fn since(&self, id: CheckId, health: Health) -> Option<SystemTime> {
-        self.index.get(&id).and_then(|at| self.row(Slot(*at))).and_then(|row| row.since(health))
+        self.find(id).and_then(|slot| self.row(slot)).and_then(|row| row.since(health))
     }
 
     /// Whether this is the current life of the id.
@@ -216,7 +216,7 @@ impl Table {
     /// One check.
     #[must_use]
     pub fn check(&self, id: CheckId) -> Option<CheckView> {
-        self.index.get(&id).and_then(|at| self.row(Slot(*at))).map(Row::view)
+        self.find(id).and_then(|slot| self.row(slot)).map(Row::view)
     }
 
     /// Checks from `from` on, of at most `slots` slots. A check that is there from the first page
@@ -318,8 +318,12 @@ impl Table {
     }
 
     fn slot(&self, id: CheckId, incarnation: Incarnation) -> Option<Slot> {
-        let slot = Slot(*self.index.get(&id)?);
-        self.row(slot).filter(|row| row.incarnation == incarnation).map(|_| slot)
+        let slot = self.find(id)?;
+        self.row(slot).filter(|row| row.incarnation() == incarnation).map(|_| slot)
+    }
+
+    fn find(&self, id: CheckId) -> Option<Slot> {
+        self.index.find(id, |at| id_at(&self.rows, at)).map(Slot)
     }
 
     fn row(&self, Slot(at): Slot) -> Option<&Row> {
@@ -338,6 +342,11 @@ impl Table {
     fn row_mut(&mut self, Slot(at): Slot) -> Option<&mut Row> {
         self.rows.get_mut(at as usize)?.as_mut()
     }
+}
+
+/// The id of the check in this slot: every slot in the index has one.
+fn id_at(rows: &[Option<Row>], at: u32) -> CheckId {
+    rows[at as usize].as_ref().map_or(CheckId(0), |row| row.id)
 }
 
 #[cfg(test)]

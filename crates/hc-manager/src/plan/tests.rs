@@ -3,6 +3,7 @@ use std::time::{Duration, SystemTime};
 use hc_types::{Health, ProbeSpec, Target, TcpProbe, Timing};
 
 use super::*;
+use crate::phases::Number;
 
 fn spec(port: u16, interval: u64) -> Arc<CheckSpec> {
     let target = Target::plain("192.0.2.1".parse().unwrap(), port);
@@ -200,7 +201,8 @@ fn what_a_process_of_an_older_version_knew_is_found_and_kept_for_the_next() {
 /// Phases by address, of a set that came in any order.
 fn phases(registry: &Registry, mut of: impl FnMut(&Target) -> u64) -> HashMap<u64, Vec<Number>> {
     let mut phases: HashMap<u64, Vec<Number>> = HashMap::new();
-    for entry in registry.checks.values() {
+    for id in registry.checks.ids() {
+        let entry = registry.checks.get(id).unwrap();
         phases.entry(of(entry.spec.target())).or_default().push(entry.number);
     }
     phases.values_mut().for_each(|phases| phases.sort_unstable());
@@ -246,15 +248,15 @@ fn registry_run(first: Number, count: usize) -> Vec<Number> {
 fn a_phase_outlives_the_id_and_changes_with_the_interval() {
     let mut registry = registry();
     full(&mut registry, &[(10, 1, 5), (20, 2, 5), (30, 3, 5)]);
-    let before = registry.checks[&CheckId(20)].number;
+    let before = registry.checks.get(CheckId(20)).unwrap().number;
     full(&mut registry, &[(11, 1, 5), (21, 2, 5), (31, 3, 5)]);
-    assert_eq!(registry.checks[&CheckId(21)].number, before);
+    assert_eq!(registry.checks.get(CheckId(21)).unwrap().number, before);
     // The phase of what has another interval now is free for the next check.
     full(&mut registry, &[(11, 1, 5), (21, 2, 9), (31, 3, 5)]);
     full(&mut registry, &[(11, 1, 5), (21, 2, 9), (31, 3, 5), (40, 4, 5)]);
-    assert_eq!(registry.checks[&CheckId(40)].number, before);
+    assert_eq!(registry.checks.get(CheckId(40)).unwrap().number, before);
     // The same when interval and id change together, as Seesaw's engine does it.
     full(&mut registry, &[(11, 1, 5), (21, 2, 9), (31, 3, 5), (41, 4, 9)]);
     full(&mut registry, &[(11, 1, 5), (21, 2, 9), (31, 3, 5), (41, 4, 9), (50, 5, 5)]);
-    assert_eq!(registry.checks[&CheckId(50)].number, before);
+    assert_eq!(registry.checks.get(CheckId(50)).unwrap().number, before);
 }

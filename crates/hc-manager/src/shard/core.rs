@@ -6,43 +6,31 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
-use hc_types::verdict::{self, HoldLimits, SilentRun};
-use hc_types::{
-    CheckId, CheckSpec, Evidence, Failure, LocalFault, Outcome, ProbeResult, Progress, Status, StatusUpdate,
-};
-use tracing::{debug, info};
+use hc_types::{CheckId, CheckSpec, Outcome, ProbeResult, StatusUpdate, verdict};
+use tracing::debug;
 
 use crate::check_state::CheckState;
 use crate::config::ManagerConfig;
 use crate::flaps::Flaps;
 use crate::holding::Holding;
 use crate::local_fault_log::LocalFaultLog;
-use crate::phases::Phase;
-use crate::plan::{Check, Order};
+use crate::plan::Order;
 use crate::recently_removed::{RecentlyRemoved, Tombstone};
-use crate::schedule::{Nanos, Schedule, nanos};
+use crate::schedule::{Nanos, nanos};
 use crate::stall::StallDetector;
 use crate::stats::Gauges;
 use crate::timers::Timers;
 
 mod flight;
+mod record;
 mod timing;
 
 pub(crate) use self::flight::{FlightId, ProbeReport, Start};
+use self::record::{Ended, Record};
 
 /// Where a check stands.
 #[cfg(any(test, feature = "stepped"))]
-pub(crate) type Standing = (hc_types::CheckId, Arc<CheckSpec>, Status);
-
-/// A probe that has ended.
-#[derive(Debug)]
-struct Ended {
-    /// When it began, on the wall clock.
-    started: SystemTime,
-    /// When the next one is due.
-    next: SystemTime,
-    evidence: Evidence,
-}
+pub(crate) type Standing = (hc_types::CheckId, Arc<CheckSpec>, hc_types::Status);
 
 #[derive(Debug)]
 struct Flight {
@@ -52,25 +40,6 @@ struct Flight {
     wall: SystemTime,
     /// The deadline that it was given; the check may have got another one meanwhile.
     timeout: Duration,
-}
-
-/// A check at rest.
-#[derive(Debug)]
-struct Record {
-    check: Check,
-    known: CheckState,
-    phase: Phase,
-    schedule: Schedule,
-    flight: Option<FlightId>,
-    /// Inconclusive probes in a row.
-    tries: u32,
-    /// What made them so. Rare, so a check at rest has no room for it.
-    held: Option<Box<Holding>>,
-    silences: SilentRun,
-    /// This life of the id has been told at least once.
-    told: bool,
-    /// No probe is due, because the check is paused.
-    parked: bool,
 }
 
 /// The table of one shard.
@@ -164,7 +133,7 @@ impl ShardCore {
         let (due, slot, record) = loop {
             let (due, slot) = self.timers.take_due()?;
             let record = self.records[slot as usize].as_mut()?;
-            if !is_paused(record.check.id) {
+            if !is_paused(record.id) {
                 break (due, slot, record);
             }
             record.parked = true;
@@ -173,7 +142,7 @@ impl ShardCore {
         let flight = FlightId(self.next_flight);
         self.next_flight = self.next_flight.saturating_add(1);
         record.flight = Some(flight);
-        let spec = Arc::clone(&record.check.spec);
+        let spec = Arc::clone(&record.spec);
         let stalled = self.stalls.stalled();
         self.flights.insert(flight, Flight { slot, stalled, wall, timeout: spec.timeout() });
         self.gauges.started(now, now.saturating_sub(due));
@@ -187,25 +156,23 @@ impl ShardCore {
         let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         record.flight = None;
         let stalled = Duration::from_nanos(self.stalls.stalled().saturating_sub(stalled));
-        let counts = record.silences.note(&outcome, Duration::from_nanos(began), Duration::from_nanos(ended));
+        let counts = record.is_proven_silent(&outcome, began, ended);
         let mut outcome = if counts { outcome } else { verdict::with_stall(outcome, stalled, timeout) };
         let local = if let Outcome::Inconclusive(fault) = outcome { Some(fault) } else { None };
-        let before = record.held.as_ref().map(|held| held.fault());
+        let before = record.held().map(Holding::fault);
         if let Some(fault) = local {
             outcome = record.hold(fault, wall, ended, self.hold_unreachable);
         }
         self.gauges.ended(ended, &outcome);
         let duration = Duration::from_nanos(ended.saturating_sub(began));
-        debug!(id = %record.check.id, label = outcome.label(), ?duration, "probe ended");
+        debug!(id = %record.id, label = outcome.label(), ?duration, "probe ended");
         if let Some(fault) = local {
             self.local_faults.hold(fault, before, ended);
-            record.tries = record.tries.saturating_add(1);
         } else {
-            record.held = None;
+            record.release();
             if let Some(fault) = before {
                 self.local_faults.release(fault);
             }
-            record.tries = 0;
         }
         let (transition, reportable) = if matches!(outcome, Outcome::Inconclusive(_)) {
             // Not news, but the next refresh says since when it is held.
@@ -218,7 +185,7 @@ impl ShardCore {
         };
         // Only now: the interval follows from the health and from the latest results.
         let due = match local {
-            Some(_) => record.schedule.retry(ended, &record.grid(), record.tries),
+            Some(_) => record.schedule.retry(ended, &record.grid(), record.tries()),
             None => record.schedule.next(ended, &record.grid()),
         };
         let next = wall + Duration::from_nanos(due.saturating_sub(began));
@@ -277,9 +244,7 @@ impl ShardCore {
     /// that was all.
     #[cfg(any(test, feature = "stepped"))]
     pub(crate) fn statuses(&self, from: usize, most: usize) -> (Vec<Standing>, Option<usize>) {
-        self.page(from, most, |record| {
-            Some((record.check.id, Arc::clone(&record.check.spec), record.status()))
-        })
+        self.page(from, most, |record| Some((record.id, Arc::clone(&record.spec), record.status())))
     }
 
     /// The same for what is known, of checks with a verdict.
@@ -288,8 +253,8 @@ impl ShardCore {
         from: usize,
         most: usize,
     ) -> (Vec<(Arc<CheckSpec>, CheckState)>, Option<usize>) {
-        self.page(from, most, |Record { check, known, .. }| {
-            known.has_verdict().then(|| (Arc::clone(&check.spec), known.clone()))
+        self.page(from, most, |Record { spec, known, .. }| {
+            known.has_verdict().then(|| (Arc::clone(spec), known.clone()))
         })
     }
 
@@ -318,10 +283,10 @@ impl ShardCore {
         now: Nanos,
     ) {
         // What this process saw is newer than what the one before left.
-        if let Some(Tombstone { known, since, .. }) = self.recently_removed.recall(&record.check.spec, now) {
+        if let Some(Tombstone { known, since, .. }) = self.recently_removed.recall(&record.spec, now) {
             // As fresh as that of a check that ran on. If it is older, the first probe is heard
             // before anything is told.
-            let interval = record.check.spec.interval_at(known.machine.pace());
+            let interval = record.spec.interval_at(known.machine.pace());
             let fresh = now.saturating_sub(*since) <= nanos(interval);
             record.known = if fresh { known.clone() } else { known.clone().unconfirmed() };
             self.updates.push(record.update(false, record.known.is_confirmed(), None));
@@ -331,8 +296,8 @@ impl ShardCore {
         }
         // Of what has a health, the next probe is one like the others.
         let known = record.known.has_verdict();
-        let delay = if known { Duration::ZERO } else { record.check.spec.start_delay() };
-        debug!(id = %record.check.id, address = %record.check.spec.place(), "check begins");
+        let delay = if known { Duration::ZERO } else { record.spec.start_delay() };
+        debug!(id = %record.id, address = %record.spec.place(), "check begins");
         let index = slot as usize;
         if self.records.len() <= index {
             self.records.resize_with(index + 1, || None);
@@ -356,129 +321,14 @@ impl ShardCore {
         let record = self.records.get_mut(slot as usize)?.take()?;
         self.checks -= 1;
         self.timers.disarm(slot);
-        if let Some(held) = &record.held {
+        if let Some(held) = record.held() {
             self.local_faults.release(held.fault());
         }
-        debug!(id = %record.check.id, address = %record.check.spec.place(), "check ends");
+        debug!(id = %record.id, address = %record.spec.place(), "check ends");
         record.log_flaps(self.flaps.forget(slot));
-        self.recently_removed.remember(record.check.spec, record.known, now);
+        self.recently_removed.remember(record.spec, record.known, now);
         let flight = record.flight?;
         self.flights.remove(&flight).map(|_| flight)
-    }
-}
-
-impl Record {
-    fn new(check: Check, phase: Phase) -> Self {
-        Self {
-            check,
-            known: CheckState::NEW,
-            phase,
-            schedule: Schedule::NEW,
-            flight: None,
-            tries: 0,
-            held: None,
-            silences: SilentRun::default(),
-            told: false,
-            parked: false,
-        }
-    }
-
-    /// Takes a probe that ended in a local fault, and gives what it amounts to: see
-    /// [`Holding::note`].
-    fn hold(
-        &mut self,
-        fault: LocalFault,
-        wall: SystemTime,
-        ended: Nanos,
-        hold_unreachable: Nanos,
-    ) -> Outcome {
-        let spec = &self.check.spec;
-        let hold_unreachable = Duration::from_nanos(hold_unreachable);
-        let limits =
-            HoldLimits::new(hold_unreachable, spec.interval(), spec.longest_interval(), spec.timeout());
-        let held = self.held.get_or_insert_with(|| Box::new(Holding::new(fault, wall)));
-        held.note(fault, wall, ended, limits)
-    }
-
-    /// Where the check stands, and whether that is held.
-    fn status(&self) -> Status {
-        Status { held: self.held.as_ref().and_then(|held| held.shown()), ..self.known.status() }
-    }
-
-    /// Takes a verdict. Says whether it changed the health.
-    ///
-    /// A change of health is logged if `has_line` says so.
-    fn judge(
-        &mut self,
-        outcome: Outcome,
-        wall: SystemTime,
-        duration: Duration,
-        has_line: impl FnOnce() -> bool,
-    ) -> bool {
-        let Check { id, ref spec, .. } = self.check;
-        let retries = if let Outcome::Fail(Failure::PathDown { .. }) = outcome { 0 } else { spec.retries() };
-        let transition = self.known.machine.observe(&outcome, retries, spec.rise());
-        if let Some(transition) = transition.filter(|_| has_line()) {
-            info!(
-                %id,
-                checker_type = spec.probe().type_name(),
-                address = %spec.place(),
-                from = %transition.from,
-                to = %transition.to,
-                label = outcome.label(),
-                text = spec.text(&outcome),
-                "health changed"
-            );
-        }
-        self.known.keep(wall, duration, outcome, transition.is_some());
-        transition.is_some()
-    }
-
-    /// Sums up changes that had no line of their own.
-    fn log_flaps(&self, changes: u32) {
-        if changes == 0 {
-            return;
-        }
-        let Check { id, ref spec, .. } = self.check;
-        let Status { health, outcome, .. } = self.known.status();
-        info!(
-            %id,
-            checker_type = spec.probe().type_name(),
-            address = %spec.place(),
-            changes,
-            health = %health,
-            label = outcome.as_ref().map(Outcome::label),
-            text = outcome.as_ref().map(|outcome| spec.text(outcome)),
-            "health flapped: changes since the last line about this check, and where it stands"
-        );
-    }
-
-    /// The update that says where the check stands. The first reportable one of a life is a
-    /// transition whatever it says.
-    fn update(&mut self, transition: bool, reportable: bool, of_probe: Option<Ended>) -> StatusUpdate {
-        let first = reportable && !self.told;
-        self.told |= reportable;
-        let Check { id, incarnation, ref spec } = self.check;
-        let latest = self.held.as_ref().map(|held| held.latest());
-        let (started, next_due, evidence) = match of_probe {
-            Some(Ended { started, next, evidence }) => (Some(started), Some(next), evidence),
-            None => (None, None, Evidence::default()),
-        };
-        StatusUpdate {
-            id,
-            incarnation,
-            spec: Arc::clone(spec),
-            status: self.status(),
-            transition: reportable && transition || first,
-            reportable,
-            progress: Progress {
-                since: self.known.since(),
-                in_a_row: self.known.machine.in_a_row(),
-                last_probe: started.or(latest).or_else(|| self.known.last_check()),
-                next_due,
-            },
-            evidence,
-        }
     }
 }
 

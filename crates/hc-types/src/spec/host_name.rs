@@ -36,7 +36,7 @@ impl CheckSpec {
     /// The host name whose addresses this is the one check of.
     #[must_use]
     pub fn host_name(&self) -> Option<&HostName> {
-        self.host_name.as_deref()
+        self.shape.host_name.as_deref()
     }
 
     /// Where the probe goes, in words: the target, or `www.example.com:80 (any of 3 addresses)`.

@@ -4,6 +4,6 @@ use super::*;
 /// at worst, while their vectors grow), and its spec, which the registry and the view share.
 #[test]
 fn a_check_at_rest_is_small() {
-    assert!(size_of::<Option<Record>>() <= 168, "{}", size_of::<Option<Record>>());
-    assert!(size_of::<CheckSpec>() <= 200, "{}", size_of::<CheckSpec>());
+    assert!(size_of::<Option<Record>>() <= 112, "{}", size_of::<Option<Record>>());
+    assert!(size_of::<CheckSpec>() <= 40, "{}", size_of::<CheckSpec>());
 }

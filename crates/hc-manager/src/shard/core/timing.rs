@@ -14,9 +14,9 @@ use crate::schedule::{Grid, Nanos, nanos};
 impl ShardCore {
     pub(super) fn rename(&mut self, slot: u32, check: Check, phase: Phase, after: Nanos, now: Nanos) {
         let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) else { return };
-        debug!(id = %check.id, before = %record.check.id, "check goes on under another id");
-        record.check.id = check.id;
-        record.check.incarnation = check.incarnation;
+        debug!(id = %check.id, before = %record.id, "check goes on under another id");
+        record.id = check.id;
+        record.incarnation = check.incarnation.0.into();
         record.told = false;
         let is_delayed = record.awaits_start() && !check.spec.start_delay().is_zero();
         self.retime(slot, check.spec, phase, after, now);
@@ -33,12 +33,12 @@ impl ShardCore {
     pub(super) fn retime(&mut self, slot: u32, spec: Arc<CheckSpec>, phase: Phase, after: Nanos, now: Nanos) {
         let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         let before = record.grid();
-        let delay = record.check.spec.start_delay();
-        record.check.spec = spec;
+        let delay = record.spec.start_delay();
+        record.spec = spec;
         record.phase = phase;
         let armed = self.timers.armed_at(slot);
         let latest = now.saturating_add(after);
-        let new_delay = record.check.spec.start_delay();
+        let new_delay = record.spec.start_delay();
         if record.awaits_start() && (delay, new_delay) != (Duration::ZERO, Duration::ZERO) {
             // It began when its first probe was due without a delay.
             if let Some(armed) = armed.filter(|_| delay != new_delay) {
@@ -57,7 +57,7 @@ impl ShardCore {
             // In flight: what comes after it follows from the schedule.
             None => {}
             // A probe that is tried again soon stays so.
-            Some(armed) if record.tries > 0 => self.timers.arm(slot, due.min(armed)),
+            Some(armed) if record.tries() > 0 => self.timers.arm(slot, due.min(armed)),
             Some(_) => self.timers.arm(slot, due),
         }
     }
@@ -66,7 +66,7 @@ impl ShardCore {
 impl Record {
     /// Where its probes are due, as it stands now.
     pub(super) fn grid(&self) -> Grid {
-        Grid::of(&self.check.spec, self.phase, self.known.machine.pace())
+        Grid::of(&self.spec, self.phase, self.known.machine.pace())
     }
 
     /// Whether nothing is known of it and its first probe has not started: the time of a start
