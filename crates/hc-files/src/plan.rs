@@ -166,7 +166,9 @@ fn proposal(
 fn specs(proposal: &Proposal) -> HashMap<CheckId, Arc<CheckSpec>> {
     match &proposal.change {
         SetChange::Full { checks, .. } => checks.iter().cloned().collect(),
-        SetChange::Delta { upsert, .. } => upsert.iter().cloned().collect(),
+        SetChange::Delta { upsert, .. } | SetChange::Renewal { upsert, .. } => {
+            upsert.iter().cloned().collect()
+        }
     }
 }
 

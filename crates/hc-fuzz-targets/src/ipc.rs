@@ -1,5 +1,7 @@
 //! A connection of hc-server: lines out of a stream, and a whole conversation.
 
+use std::collections::BTreeMap;
+
 use hc_ipc::{Assembled, Assembly, IpcConfig, IpcEvent, memory, serve};
 use hc_types::{Proposal, Rejection, SetChange};
 use hc_wire::{MAX_LINE, PROTOCOL, ToProxy, ToServer, decode};
@@ -64,12 +66,40 @@ pub fn ipc_session(data: &[u8]) {
         decode::<ToProxy>(line).expect("hc-server speaks its protocol")
     });
     assert!(matches!(answers.next(), Some(ToProxy::Ready(_))));
-    answers.for_each(drop);
-    let expected = sets_in(said);
-    assert_eq!(format!("{sets:?}"), format!("{expected:?}"));
+    // A set that was compared with another one than that in effect is asked for again, and this
+    // peer does not listen.
+    let is_asked = |answer: &ToProxy| matches!(answer, ToProxy::RequestConfigs(asked) if asked.reason.contains("compared"));
+    if answers.any(|answer| is_asked(&answer)) {
+        return;
+    }
+    assert_eq!(in_effect(sets), in_effect(sets_in(said)));
 }
 
 type Sets = Vec<(SetChange, Vec<Rejection>)>;
+
+/// What is in effect after each change, and what was rejected: however much of a set the server
+/// recognised, it comes to the same.
+fn in_effect(sets: Sets) -> Vec<String> {
+    let mut checks = BTreeMap::new();
+    let after = sets.into_iter().map(|(change, rejected)| {
+        let is_whole = change.is_whole();
+        let generation = change.generation();
+        let (upsert, remove) = match change {
+            SetChange::Full { checks: all, .. } => {
+                checks.clear();
+                (all, Vec::new())
+            }
+            SetChange::Renewal { upsert, remove, .. } | SetChange::Delta { upsert, remove, .. } => {
+                (upsert, remove)
+            }
+        };
+        let gone = remove.into_iter().chain(rejected.iter().filter_map(|rejection| rejection.id));
+        gone.for_each(|id| _ = checks.remove(&id));
+        checks.extend(upsert);
+        format!("{generation:?} {is_whole} {checks:?} {rejected:?}")
+    });
+    after.collect()
+}
 
 /// Says all to a server, and returns what it answered and the sets that its owner got.
 async fn converse(said: &[u8], step: usize) -> (Vec<u8>, Sets) {

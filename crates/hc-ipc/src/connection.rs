@@ -22,7 +22,7 @@ use crate::event::Numbered;
 use crate::frame::LineReader;
 use crate::handle::Link;
 use crate::outgoing::{OutLine, line};
-use crate::parser::{Parser, Understood};
+use crate::parser::{Parser, Received, Understood};
 use crate::reader::{self, Turn};
 use crate::repeats::Repeats;
 use crate::seats::{Guest, Seat};
@@ -62,7 +62,7 @@ impl Connection {
             first = meet(&mut lines, &mut write_half, &config, &parser, &chatter) => first,
         };
         let message = match first {
-            Ok(Some(ToServer::RequestStatus(_))) => {
+            Ok(Some(Received { message: ToServer::RequestStatus(_), .. })) => {
                 tracing::debug!(peer.uid, peer.gid, peer.pid, "a reader asks for statuses");
                 let ended = select! {
                     biased;
@@ -86,7 +86,7 @@ impl Connection {
         let (send, to_send) = mpsc::channel(1);
         let conversation = Conversation::new(
             number,
-            Session::new(config, chatter.clone()),
+            Session::new(config, chatter.clone(), parser.memory().clone()),
             (events.clone(), IpcEvent::Connected { peer }),
             deliveries,
             link.clone(),
@@ -122,7 +122,7 @@ async fn meet(
     config: &IpcConfig,
     parser: &Parser,
     chatter: &Chatter,
-) -> io::Result<Option<ToServer>> {
+) -> io::Result<Option<Received>> {
     let mut say = async |message: ToProxy| -> io::Result<()> {
         // A peer that has closed its end: what it said before that still counts, and is there
         // already.
@@ -132,7 +132,8 @@ async fn meet(
     say(Ready { protocol: PROTOCOL, version: config.version.clone() }.into()).await?;
     let mut bad_lines = Repeats::default();
     while let Some(next) = lines.next().await? {
-        match parser.understand(next.number, next.content).await? {
+        let understood = parser.understand(next.number, next.content).await?;
+        match understood.as_ref().map(|received| &received.message) {
             Ok(ToServer::Hello(hello)) if hello.protocol != PROTOCOL => {
                 if chatter.pass(Instant::now()) {
                     let reason = DisconnectReason::Protocol(hello.protocol);
@@ -144,14 +145,14 @@ async fn meet(
             Ok(ToServer::Shutdown(_)) => return Ok(None),
             // About nothing that was said on this connection.
             Ok(ToServer::Ack(_) | ToServer::Error(_)) => {}
-            Ok(message) => return Ok(Some(message)),
+            Ok(_) => return Ok(understood.ok()),
             Err(error) => {
                 if let Some(lines) = bad_lines.worth_telling()
                     && chatter.pass(Instant::now())
                 {
                     tracing::warn!(code = ?error.code, error.message, lines, "the peer sent a line that is no message");
                 }
-                say(error.into()).await?;
+                say(error.clone().into()).await?;
             }
         }
     }
@@ -209,7 +210,7 @@ async fn join(
 
 /// Reads messages, after the `first`, until the stream ends or nobody wants them any more.
 async fn read(
-    first: Option<ToServer>,
+    first: Option<Received>,
     mut lines: LineReader<impl AsyncRead + Unpin>,
     received: mpsc::Sender<Understood>,
     parser: &Parser,
@@ -271,7 +272,7 @@ mod tests {
         }
         let mut messages = Vec::new();
         while let Some(message) = to_receive.recv().await {
-            messages.push(message.unwrap());
+            messages.push(message.unwrap().message);
         }
         (at_once, messages)
     }

@@ -5,7 +5,6 @@ use std::future::pending;
 use std::sync::Arc;
 
 use hc_types::{Proposal, Rejection, Reply};
-use hc_wire::{ErrorMessage, ToServer};
 use tokio::select;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -14,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::event::{Numbered, Statuses};
 use crate::handle::{Delivery, Link};
 use crate::outgoing::OutLine;
+use crate::parser::Understood;
 use crate::session::{Session, Wish};
 use crate::{DisconnectReason, IpcEvent, StatusReply};
 
@@ -35,7 +35,7 @@ enum Next {
     Step,
     Applied(Option<Vec<Rejection>>),
     /// `None`: the peer has closed its end.
-    Received(Option<Result<ToServer, ErrorMessage>>),
+    Received(Option<Understood>),
     End(DisconnectReason),
 }
 
@@ -87,7 +87,7 @@ impl Conversation {
     /// Runs until the peer, another connection or the server ends it.
     pub(crate) async fn run(
         mut self,
-        mut received: mpsc::Receiver<Result<ToServer, ErrorMessage>>,
+        mut received: mpsc::Receiver<Understood>,
         send: mpsc::Sender<OutLine>,
     ) -> Ended {
         let reason = loop {
@@ -100,7 +100,7 @@ impl Conversation {
 
     async fn step(
         &mut self,
-        received: &mut mpsc::Receiver<Result<ToServer, ErrorMessage>>,
+        received: &mut mpsc::Receiver<Understood>,
         send: &mpsc::Sender<OutLine>,
     ) -> Option<DisconnectReason> {
         if self.unheard {
@@ -170,11 +170,14 @@ impl Conversation {
     fn grant(&mut self, wish: Wish) -> Option<DisconnectReason> {
         match wish {
             Wish::Nothing => {}
-            Wish::Apply(change, rejected) => {
+            Wish::Apply(change, rejected, ticket) => {
                 let (reply, applied) = oneshot::channel();
                 self.applying.push_back((change.generation(), applied));
                 // The connection may be gone by then; the next one sends its own set.
-                let reply = Reply::new(|rejected| _ = reply.send(rejected));
+                let reply = Reply::new(|rejected| {
+                    ticket.applied(&rejected);
+                    let _ = reply.send(rejected);
+                });
                 self.event = Some(IpcEvent::Set(Proposal { change, metadata: Vec::new(), rejected, reply }));
             }
             Wish::Statuses => {
@@ -228,9 +231,10 @@ async fn answer<T>(asked: &mut Option<oneshot::Receiver<T>>) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
-    use hc_wire::UpdateConfigs;
+    use hc_wire::{ToServer, UpdateConfigs};
 
     use super::*;
+    use crate::recall::Memory;
     use crate::throttle::Chatter;
     use crate::{IpcConfig, Peer};
 
@@ -246,7 +250,7 @@ mod tests {
         let (send, _written) = mpsc::channel(1);
         let conversation = Conversation::new(
             1,
-            Session::new(IpcConfig::new("1.0"), Chatter::new()),
+            Session::new(IpcConfig::new("1.0"), Chatter::new(), Memory::default()),
             (events, IpcEvent::Connected { peer: Peer { uid: 0, gid: 0, pid: None } }),
             deliveries,
             Arc::new(link),
@@ -254,7 +258,7 @@ mod tests {
         );
         let owner = async {
             let update = UpdateConfigs { configs: Vec::new(), generation: None, part: None, parts: None };
-            receive.send(Ok(ToServer::UpdateConfigs(update))).await.unwrap();
+            receive.send(Ok(ToServer::UpdateConfigs(update).into())).await.unwrap();
             while let Some((1, event)) = owner.recv().await {
                 if let IpcEvent::Set(proposal) = event {
                     proposal.reply.applied(Vec::new());

@@ -58,6 +58,7 @@ mod listener;
 mod outgoing;
 mod parser;
 mod reader;
+mod recall;
 mod repeats;
 mod seats;
 mod session;

@@ -1,11 +1,14 @@
 //! Lines into messages.
 
 use std::io;
+use std::sync::Arc;
 use std::thread::Builder;
 
 use hc_types::cut;
 use hc_wire::{DecodeError, ErrorMessage, ToServer, decode};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::recall::{self, Digests, Memory, Texts};
 
 /// A line of more bytes is understood by a thread of its own: 1 MiB of good checks takes 6 ms of a
 /// processor, and of what is no check at all up to 350 ms, in which nothing else of this runtime
@@ -14,7 +17,21 @@ pub(crate) const ASIDE: usize = 16 * 1024;
 /// What is kept of a text that may quote the peer's line.
 const LONGEST_QUOTE: usize = 512;
 
-pub(crate) type Understood = Result<ToServer, ErrorMessage>;
+pub(crate) type Understood = Result<Received, ErrorMessage>;
+
+/// A message, and what else was in its line.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) message: ToServer,
+    /// Of a set: what its checks look like, those included that were not read since they are known.
+    pub(crate) texts: Option<Texts>,
+}
+
+impl From<ToServer> for Received {
+    fn from(message: ToServer) -> Self {
+        Self { message, texts: None }
+    }
+}
 
 #[derive(Debug)]
 struct Job {
@@ -26,35 +43,62 @@ struct Job {
 /// Understands lines, long ones on a thread that was started with it: later the system may have
 /// none left.
 #[derive(Clone, Debug)]
-pub(crate) struct Parser(mpsc::Sender<Job>);
+pub(crate) struct Parser {
+    jobs: mpsc::Sender<Job>,
+    sets: Sets,
+}
+
+/// What is known of sets when a line is read.
+#[derive(Clone, Debug, Default)]
+struct Sets {
+    memory: Memory,
+    digests: Arc<Digests>,
+}
 
 impl Parser {
     /// Starts the thread, which ends with the last clone.
     pub(crate) fn start() -> io::Result<Self> {
         let (jobs, mut todo) = mpsc::channel::<Job>(1);
+        let sets = Sets::default();
+        let known = sets.clone();
         Builder::new().name("hc-ipc-lines".to_owned()).spawn(move || {
             while let Some(Job { number, content, reply }) = todo.blocking_recv() {
                 // Whoever no longer waits for the answer does not miss it.
-                let _ = reply.send(understand(number, Some(&content)));
+                let _ = reply.send(known.understand(number, Some(&content)));
             }
         })?;
-        Ok(Self(jobs))
+        Ok(Self { jobs, sets })
+    }
+
+    /// What is in effect of the sets that it reads.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.sets.memory
     }
 
     /// The message in a line; `None` is one that was too long. Waits for long lines, so messages
     /// stay in their order and one line at a time is kept.
     pub(crate) async fn understand(&self, number: u64, content: Option<&[u8]>) -> io::Result<Understood> {
         let Some(content) = content.filter(|content| content.len() > ASIDE) else {
-            return Ok(understand(number, content));
+            return Ok(self.sets.understand(number, content));
         };
         let (reply, understood) = oneshot::channel();
         let gone = || io::Error::other("the thread that reads long lines has ended");
-        self.0.send(Job { number, content: content.to_vec(), reply }).await.map_err(|_| gone())?;
+        self.jobs.send(Job { number, content: content.to_vec(), reply }).await.map_err(|_| gone())?;
         understood.await.map_err(|_| gone())
     }
 }
 
-fn understand(number: u64, content: Option<&[u8]>) -> Understood {
+impl Sets {
+    fn understand(&self, number: u64, content: Option<&[u8]>) -> Understood {
+        let set = content.and_then(|line| recall::read(line, self.memory.get(), &self.digests));
+        match set {
+            Some((set, texts)) => Ok(Received { message: set.into(), texts: Some(texts) }),
+            None => understand(number, content).map(Received::from),
+        }
+    }
+}
+
+fn understand(number: u64, content: Option<&[u8]>) -> Result<ToServer, ErrorMessage> {
     let Some(content) = content else {
         let ErrorMessage { code, message } = ErrorMessage::line_too_long();
         return Err(ErrorMessage { code, message: format!("line {number}: {message}") });

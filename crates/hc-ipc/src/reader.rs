@@ -66,7 +66,7 @@ pub(crate) async fn serve(
                 Some(content) if content.len() > ASIDE => Err(unexpected()),
                 content => parser.understand(next.number, content).await?,
             };
-            let error = match understood {
+            let error = match understood.map(|received| received.message) {
                 Ok(ToServer::RequestStatus(_)) => break,
                 Ok(ToServer::Shutdown(_)) => return Ok(()),
                 Ok(ToServer::Error(_)) => continue,

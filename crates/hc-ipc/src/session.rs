@@ -14,6 +14,8 @@ use crate::assembly::{Assembled, Assembly};
 use crate::event::Statuses;
 use crate::handle::Delivery;
 use crate::outgoing::{OutLine, Outgoing, line};
+use crate::parser::{Received, Understood};
+use crate::recall::{Memory, Ticket};
 use crate::repeats::Repeats;
 use crate::throttle::Chatter;
 use crate::{DeliverError, DisconnectReason, IpcConfig};
@@ -24,7 +26,7 @@ pub(crate) enum Wish {
     /// Nothing.
     Nothing,
     /// A change of the set.
-    Apply(SetChange, Vec<Rejection>),
+    Apply(SetChange, Vec<Rejection>, Ticket),
     /// The status of every check.
     Statuses,
     /// The end of the connection.
@@ -67,8 +69,8 @@ pub(crate) struct Session {
 
 impl Session {
     /// The first line, `ready`, has been written.
-    pub(crate) fn new(config: IpcConfig, chatter: Chatter) -> Self {
-        let assembly = Assembly::new(config.max_checks);
+    pub(crate) fn new(config: IpcConfig, chatter: Chatter, memory: Memory) -> Self {
+        let assembly = Assembly::with_memory(config.max_checks, memory);
         Self {
             config,
             assembly,
@@ -105,7 +107,11 @@ impl Session {
     }
 
     /// A message came, or a line that is none and the answer to it.
-    pub(crate) fn receive(&mut self, message: Result<ToServer, ErrorMessage>, now: Instant) -> Wish {
+    pub(crate) fn receive(&mut self, understood: Understood, now: Instant) -> Wish {
+        let (message, texts) = match understood {
+            Ok(Received { message, texts }) => (Ok(message), texts),
+            Err(error) => (Err(error), None),
+        };
         match message {
             Err(error) => {
                 if let Some(lines) = self.bad_lines.worth_telling()
@@ -118,11 +124,11 @@ impl Session {
             }
             Ok(ToServer::Hello(hello)) => self.greet(hello, now),
             Ok(ToServer::UpdateConfigs(update)) => {
-                let assembled = self.assembly.configs(update);
+                let assembled = self.assembly.part(update, texts);
                 self.assembled(assembled, now)
             }
             Ok(ToServer::UpdateDelta(update)) => {
-                let assembled = self.assembly.delta(update);
+                let assembled = self.assembly.change(update);
                 self.assembled(assembled, now)
             }
             Ok(ToServer::Ack(ack)) => {
@@ -155,10 +161,12 @@ impl Session {
         Wish::Nothing
     }
 
-    fn assembled(&mut self, assembled: Assembled, now: Instant) -> Wish {
+    fn assembled(&mut self, (assembled, ticket): (Assembled, Option<Ticket>), now: Instant) -> Wish {
         match assembled {
             Assembled::Nothing => {}
-            Assembled::Set(change, rejected) => return Wish::Apply(change, rejected),
+            Assembled::Set(change, rejected) => {
+                return ticket.map_or(Wish::Nothing, |ticket| Wish::Apply(change, rejected, ticket));
+            }
             Assembled::Ask(reason) => {
                 if self.chatter.pass(now) {
                     tracing::info!(reason, "asking the peer for its full set");

@@ -255,7 +255,7 @@ impl ManagerTask {
     }
 
     async fn apply(&mut self, change: SetChange) -> Result<Applied, Unanswered> {
-        let (generation, full) = (change.generation(), matches!(change, SetChange::Full { .. }));
+        let (generation, full) = (change.generation(), change.is_whole());
         let Plan { forget, begin, orders, applied } = self.registry.change(change, self.clock.now());
         let SharedSink(sink) = &self.sink;
         forget.iter().for_each(|(id, incarnation)| sink.forget(*id, *incarnation));

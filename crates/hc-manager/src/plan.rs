@@ -29,7 +29,7 @@ pub struct Applied {
     pub retimed: usize,
     /// Ids that are no more, and whose check does not run on under another one.
     pub removed: usize,
-    /// Checks that run on as they are. Of a delta, only those that it names.
+    /// Checks that run on as they are. Of a delta or a renewal, only those that it names.
     pub unchanged: usize,
 }
 
@@ -176,7 +176,9 @@ impl Registry {
     pub(crate) fn change(&mut self, change: SetChange, now: Nanos) -> Plan {
         let (wanted, removed, full) = match change {
             SetChange::Full { checks, .. } => (checks, Vec::new(), true),
-            SetChange::Delta { upsert, remove, .. } => (upsert, remove, false),
+            SetChange::Delta { upsert, remove, .. } | SetChange::Renewal { upsert, remove, .. } => {
+                (upsert, remove, false)
+            }
         };
         let last: HashMap<CheckId, usize> =
             wanted.iter().enumerate().map(|(index, (id, _))| (*id, index)).collect();

@@ -174,10 +174,10 @@ impl Server {
             return Ok(());
         }
         let Some(Change { conn, change, set }) = self.changes.pop_front() else { return Ok(()) };
-        let (generation, full) = (change.generation(), matches!(change, SetChange::Full { .. }));
+        let (generation, full) = (change.generation(), change.is_whole());
         match &change {
             SetChange::Full { checks, .. } => self.desired = checks.iter().cloned().collect(),
-            SetChange::Delta { upsert, remove, .. } => {
+            SetChange::Delta { upsert, remove, .. } | SetChange::Renewal { upsert, remove, .. } => {
                 self.desired.retain(|id, _| !remove.contains(id));
                 self.desired.extend(upsert.iter().cloned());
             }

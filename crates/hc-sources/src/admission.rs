@@ -23,6 +23,7 @@ pub struct Admitted {
 }
 
 type Specs = HashMap<CheckId, Arc<CheckSpec>>;
+type Checks = Vec<(CheckId, Arc<CheckSpec>)>;
 
 #[derive(Debug)]
 struct Member {
@@ -72,22 +73,41 @@ impl Admission {
                 let checks = self.replace(source, checks);
                 Admitted { change: SetChange::Full { generation: self.stamp(generation), checks }, rejected }
             }
-            SetChange::Delta { generation, upsert, mut remove } => {
-                let named: HashSet<CheckId> =
-                    upsert.iter().map(|(id, _)| *id).chain(remove.iter().copied()).collect();
-                let stays = |id| self.owner(source, id).is_some() || !named.contains(&id);
-                let (upsert, rejected) = self.judge(source, upsert, rejected, &metadata, stays);
-                // A rejected check is not part of the set, so it stops if it ran.
-                remove.extend(rejected.iter().filter_map(|rejection| rejection.id));
-                let kept: HashSet<CheckId> = upsert.iter().map(|(id, _)| *id).collect();
-                remove.retain(|id| !kept.contains(id) && self.owner(source, *id).is_none());
-                self.directory.change(&remove, &upsert, &metadata);
-                self.change(source, &upsert, &remove);
+            SetChange::Delta { generation, upsert, remove } => {
+                let (upsert, remove, rejected) =
+                    self.admit_changes(source, (upsert, remove), rejected, &metadata);
                 let generation = self.stamp(generation);
                 Admitted { change: SetChange::Delta { generation, upsert, remove }, rejected }
             }
+            SetChange::Renewal { generation, upsert, remove } => {
+                let (upsert, remove, rejected) =
+                    self.admit_changes(source, (upsert, remove), rejected, &metadata);
+                let generation = self.stamp(generation);
+                Admitted { change: SetChange::Renewal { generation, upsert, remove }, rejected }
+            }
         };
         (admitted, reply)
+    }
+
+    /// Judges what differs from the set in effect.
+    fn admit_changes(
+        &mut self,
+        source: SourceId,
+        (upsert, mut remove): (Checks, Vec<CheckId>),
+        rejected: Vec<Rejection>,
+        metadata: &HashMap<CheckId, Arc<Metadata>>,
+    ) -> (Checks, Vec<CheckId>, Vec<Rejection>) {
+        let named: HashSet<CheckId> =
+            upsert.iter().map(|(id, _)| *id).chain(remove.iter().copied()).collect();
+        let stays = |id| self.owner(source, id).is_some() || !named.contains(&id);
+        let (upsert, rejected) = self.judge(source, upsert, rejected, metadata, stays);
+        // A rejected check is not part of the set, so it stops if it ran.
+        remove.extend(rejected.iter().filter_map(|rejection| rejection.id));
+        let kept: HashSet<CheckId> = upsert.iter().map(|(id, _)| *id).collect();
+        remove.retain(|id| !kept.contains(id) && self.owner(source, *id).is_none());
+        self.directory.change(&remove, &upsert, metadata);
+        self.change(source, &upsert, &remove);
+        (upsert, remove, rejected)
     }
 
     /// The name of the other source that uses an id.

@@ -16,6 +16,16 @@ pub enum SetChange {
         /// Every check. No id twice, but in a [`Proposal`](crate::Proposal).
         checks: Vec<(CheckId, Arc<CheckSpec>)>,
     },
+    /// The whole set again, given as what differs from the one in effect. What consumers hear of it
+    /// is as after [`Full`](Self::Full).
+    Renewal {
+        /// The name that the sender gave to this set, if any.
+        generation: Option<u64>,
+        /// As in [`Delta`](Self::Delta).
+        upsert: Vec<(CheckId, Arc<CheckSpec>)>,
+        /// As in [`Delta`](Self::Delta).
+        remove: Vec<CheckId>,
+    },
     /// A change against the set in effect.
     Delta {
         /// The name of the set that results.
@@ -32,8 +42,16 @@ impl SetChange {
     #[must_use]
     pub fn generation(&self) -> Option<u64> {
         match self {
-            SetChange::Full { generation, .. } | SetChange::Delta { generation, .. } => *generation,
+            SetChange::Full { generation, .. }
+            | SetChange::Renewal { generation, .. }
+            | SetChange::Delta { generation, .. } => *generation,
         }
+    }
+
+    /// Whether the sender has given the whole set: consumers then get everything again.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !matches!(self, SetChange::Delta { .. })
     }
 }
 

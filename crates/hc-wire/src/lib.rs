@@ -25,6 +25,7 @@ mod message;
 mod print;
 mod split;
 mod status;
+mod texts;
 
 pub use check::{CheckEntry, CheckLine, parse_check};
 pub use message::{
@@ -34,6 +35,7 @@ pub use message::{
 };
 pub use split::{Element, fitting, pieces, writable};
 pub use status::{Notification, StatusLine};
+pub use texts::{CONFIGS_BEGIN, ConfigTexts};
 
 /// The version of the protocol.
 pub const PROTOCOL: u32 = 1;

@@ -42,6 +42,7 @@ fn short(assembled: Assembled) -> Short {
     match assembled {
         Assembled::Nothing => Short::Nothing,
         Assembled::Set(SetChange::Full { generation, checks }, _) => Short::Full(generation, ids(&checks)),
+        Assembled::Set(SetChange::Renewal { .. }, _) => panic!("nothing is remembered"),
         Assembled::Set(SetChange::Delta { generation, upsert, remove }, _) => {
             Short::Delta(generation, ids(&upsert), remove.into_iter().map(|id| id.0).collect())
         }

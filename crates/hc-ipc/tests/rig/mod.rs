@@ -34,6 +34,8 @@ pub(crate) struct Server {
     pub(crate) events: IpcEvents,
     pub(crate) shutdown: CancellationToken,
     pub(crate) task: JoinSet<()>,
+    /// The ids of the latest whole set.
+    pub(crate) in_effect: Vec<u64>,
 }
 
 impl Server {
@@ -42,7 +44,7 @@ impl Server {
         let (ipc, handle, events) = serve(incoming, config, shutdown.clone()).unwrap();
         let mut task = JoinSet::new();
         task.spawn(ipc.run());
-        Self { handle, events, shutdown, task }
+        Self { handle, events, shutdown, task, in_effect: Vec::new() }
     }
 
     pub(crate) fn in_memory() -> (Self, Dialer) {
@@ -69,12 +71,23 @@ impl Server {
         }
     }
 
-    /// The next set, applied: its generation and its ids.
+    /// The next whole set, applied: its generation and its ids, those included that were
+    /// recognised.
     pub(crate) async fn apply(&mut self) -> (Option<u64>, Vec<u64>) {
         let (change, rejected, reply) = self.set().await;
         reply.applied(rejected);
-        let SetChange::Full { generation, checks } = change else { panic!("{change:?}") };
-        (generation, checks.iter().map(|(id, _)| id.0).collect())
+        let generation = change.generation();
+        match change {
+            SetChange::Full { checks, .. } => self.in_effect = checks.iter().map(|(id, _)| id.0).collect(),
+            SetChange::Renewal { upsert, remove, .. } => {
+                self.in_effect.retain(|id| !remove.contains(&CheckId(*id)));
+                self.in_effect.extend(upsert.iter().map(|(id, _)| id.0));
+                self.in_effect.sort_unstable();
+                self.in_effect.dedup();
+            }
+            SetChange::Delta { .. } => panic!("{change:?}"),
+        }
+        (generation, self.in_effect.clone())
     }
 
     pub(crate) async fn status_request(&mut self) -> StatusReply {

@@ -138,7 +138,7 @@ impl Process {
         let (Admitted { change, rejected }, reply) = self.admission.admit(self.source, proposal);
         let wrong = rejected.iter().find(|rejection| rejection.id.is_some());
         hold(wrong.is_none(), Invariant::LastAddressesStand, now, || format!("{wrong:?} is rejected"))?;
-        let full = matches!(change, SetChange::Full { .. });
+        let full = change.is_whole();
         let before = self.running.clone();
         let planned = self.manager.plan(change.clone(), now - self.born);
         for (id, incarnation) in planned.forget {
@@ -152,7 +152,9 @@ impl Process {
             let name = self.directory.get(id).and_then(|known| known.name.clone()).unwrap_or_default();
             self.running.insert(id, Running { name, incarnation, spec });
         }
-        let (SetChange::Full { checks: specs, .. } | SetChange::Delta { upsert: specs, .. }) = change;
+        let (SetChange::Full { checks: specs, .. }
+        | SetChange::Renewal { upsert: specs, .. }
+        | SetChange::Delta { upsert: specs, .. }) = change;
         for (id, spec) in specs {
             self.running.entry(id).and_modify(|running| running.spec = spec);
         }

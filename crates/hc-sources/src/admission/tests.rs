@@ -45,7 +45,9 @@ fn naming(mut proposal: Proposal, names: &[(u64, &str)]) -> Proposal {
 fn ids(change: &SetChange) -> (Vec<u64>, Vec<u64>) {
     let (runs, stops) = match change {
         SetChange::Full { checks, .. } => (checks, &[][..]),
-        SetChange::Delta { upsert, remove, .. } => (upsert, &remove[..]),
+        SetChange::Delta { upsert, remove, .. } | SetChange::Renewal { upsert, remove, .. } => {
+            (upsert, &remove[..])
+        }
     };
     let mut runs: Vec<u64> = runs.iter().map(|(id, _)| id.0).collect();
     runs.sort_unstable();
@@ -240,7 +242,7 @@ proptest! {
                     runs = checks.into_iter().map(|(id, spec)| (id.0, spec)).collect();
                     prop_assert_eq!(runs.len(), count, "an id twice");
                 }
-                SetChange::Delta { upsert, remove, .. } => {
+                SetChange::Delta { upsert, remove, .. } | SetChange::Renewal { upsert, remove, .. } => {
                     remove.iter().for_each(|id| _ = runs.remove(&id.0));
                     runs.extend(upsert.into_iter().map(|(id, spec)| (id.0, spec)));
                 }
