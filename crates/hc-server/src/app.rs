@@ -112,6 +112,8 @@ pub(crate) async fn run(server: Server) -> Result<()> {
             "the kernel does not tell of changes of routes and interfaces: a path that is away for a moment can make checks fail"
         );
     }
+    // Who gives up the signals is a whole process.
+    let ends_process = signals.is_some();
     let dump = Arc::new(Notify::new());
     let reload = files.is_some().then(|| Arc::new(Notify::new()));
     if let Some(signals) = signals {
@@ -290,6 +292,10 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     stop_ipc.cancel();
     parts.wait_for(Part::Ipc).await;
     parts.wait_for(Part::Sets).await;
+    if ends_process {
+        // The system takes the memory back at once; a million rows one by one take a while.
+        std::mem::forget(view);
+    }
     parts.result()
 }
 
