@@ -70,6 +70,11 @@ pub struct CheckersConfig {
     /// for up to 2.2 s each, until the peer has closed too. Each has a descriptor. Of more than
     /// these, and at least one, the oldest is closed. Default: 256.
     pub max_lingering: usize,
+    /// Sockets of TCP probes that connect and send nothing, which one
+    /// [`Checkers`](crate::Checkers) keeps to connect them again. Each has a descriptor. One that is
+    /// not used for 10 s is closed, and none is used for more than 60 s. 0: each probe opens its
+    /// own. Default: 64.
+    pub max_idle: usize,
     /// What backends can make all probes hold that share it. Default: a limit of its own of
     /// [`ProbeMemory::DEFAULT`] bytes.
     pub memory: ProbeMemory,
@@ -86,6 +91,7 @@ impl Default for CheckersConfig {
             nas_ip: None,
             user_agent: UserAgent::default(),
             max_lingering: 256,
+            max_idle: 64,
             memory: ProbeMemory::default(),
             full_evidence: false,
         }

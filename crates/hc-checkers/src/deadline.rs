@@ -49,12 +49,22 @@ pub(crate) struct Progress {
     /// The final reads that are left. 0 before the deadline.
     final_reads: Cell<u8>,
     nothing_there: Cell<bool>,
+    yielded: Cell<Yielded>,
     /// Why the latest datagram of this phase was ignored.
     stray: Cell<Option<Stray>>,
 }
 
+/// Whether the probe has let others run before it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Yielded {
+    No,
+    /// It has woken itself and will be polled again at once.
+    Now,
+    Before,
+}
+
 impl Progress {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let now = Instant::now();
         Self {
             phase: Cell::new(Phase::Connect),
@@ -65,6 +75,7 @@ impl Progress {
             exchanged: Cell::new(now),
             final_reads: Cell::new(0),
             nothing_there: Cell::new(false),
+            yielded: Cell::new(Yielded::No),
             stray: Cell::new(None),
         }
     }
@@ -138,6 +149,19 @@ impl Progress {
         self.stray.set(Some(stray));
     }
 
+    /// When bytes last went to the peer or came from it.
+    pub(crate) fn exchanged_at(&self) -> Instant {
+        self.exchanged.get()
+    }
+
+    /// True for the first time: then the probe wakes itself and waits, so that others that are
+    /// ready run before it. No timer is set for that.
+    pub(crate) fn yields_once(&self) -> bool {
+        let is_first = self.yielded.get() == Yielded::No;
+        self.yielded.set(if is_first { Yielded::Now } else { Yielded::Before });
+        is_first
+    }
+
     /// Bytes have just gone to the peer or come from it.
     pub(crate) fn exchanged(&self) {
         self.exchanged.set(Instant::now());
@@ -198,7 +222,7 @@ where
     let progress = Progress::new();
     let begun = progress.exchanged.get();
     let mut probe = pin!(probe(&progress));
-    if let Some(done) = until_deadline(begun, timeout, probe.as_mut()).await {
+    if let Some(done) = until_deadline(begun, timeout, &progress, probe.as_mut()).await {
         return (done, progress.evidence(None));
     }
     progress.final_reads.set(MAX_FINAL_READS);
@@ -227,6 +251,7 @@ where
 async fn until_deadline<T>(
     begun: Instant,
     timeout: Duration,
+    progress: &Progress,
     mut probe: Pin<&mut impl Future<Output = T>>,
 ) -> Option<T> {
     let deadline = begun + timeout;
@@ -234,6 +259,10 @@ async fn until_deadline<T>(
     poll_fn(|context| {
         if let Poll::Ready(done) = probe.as_mut().poll(context) {
             return Poll::Ready(Some(done));
+        }
+        if progress.yielded.get() == Yielded::Now {
+            progress.yielded.set(Yielded::Before);
+            return Poll::Pending;
         }
         // Also when the probe has used up its budget of tokio: a peer that keeps sending does not
         // stop the clock.

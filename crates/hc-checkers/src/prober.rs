@@ -11,7 +11,7 @@ use hc_types::verdict::{self, PathCheck, PathFinding};
 use hc_types::{CheckSpec, HostName, LocalFault, Outcome, ProbeResult, ProbeSpec, Prober, Target};
 
 use crate::path::PathWatch;
-use crate::socket::{self, Lingering, Loopback};
+use crate::socket::{self, Connector, Lingering, Loopback};
 use crate::{CheckersConfig, Pinger, dialogue, dns, http, radius, tcp, udp};
 
 /// Runs every kind of probe. One for each shard, made and used on the shard's thread, inside its
@@ -27,6 +27,7 @@ pub struct Checkers {
     paths: Rc<PathWatch>,
     loopback: Rc<Loopback>,
     lingering: Lingering,
+    connector: Connector,
 }
 
 impl Checkers {
@@ -35,9 +36,14 @@ impl Checkers {
     /// [`can_observe_paths`](crate::can_observe_paths)).
     #[must_use]
     pub fn new(config: CheckersConfig) -> Self {
-        let lingering = Lingering::new(config.max_lingering);
-        let paths = Rc::new(PathWatch::open());
-        Self { config: Rc::new(config), pinger: Pinger::default(), paths, loopback: Rc::default(), lingering }
+        Self {
+            lingering: Lingering::new(config.max_lingering),
+            connector: Connector::new(config.max_idle),
+            config: Rc::new(config),
+            pinger: Pinger::default(),
+            paths: Rc::new(PathWatch::open()),
+            loopback: Rc::default(),
+        }
     }
 
     /// Runs one probe of `spec` and returns what it found, at the latest after `spec.timeout()` and
@@ -118,12 +124,14 @@ impl Checkers {
 
     /// One probe of one address.
     async fn probe_target(&self, spec: &CheckSpec, target: &Target) -> ProbeResult {
-        let Self { config, pinger, paths, loopback, lingering } = self;
+        let Self { config, pinger, paths, loopback, lingering, connector } = self;
         let timeout = spec.timeout();
         let mut flight = paths.begin();
         let mut probe = pin!(async {
             match spec.probe() {
-                ProbeSpec::Tcp(probe) => lingering.result(tcp::judge(probe, target, timeout, config).await),
+                ProbeSpec::Tcp(probe) => {
+                    lingering.result(tcp::judge(probe, target, timeout, config, connector).await)
+                }
                 // The rarer and larger ones are boxed, so that a probe in flight has the size
                 // of the common ones.
                 ProbeSpec::Http(probe) => {

@@ -1,6 +1,7 @@
 //! The sockets below the probes: opened non-blocking and close-on-exec in one call, marked before
 //! anything leaves, used with as few system calls as the kernel allows.
 
+mod connector;
 mod datagram;
 mod dropped;
 mod error_queue;
@@ -24,6 +25,7 @@ use tokio::time::Instant;
 
 use crate::fault::{self, ProbeError};
 
+pub(crate) use connector::Connector;
 pub(crate) use datagram::Datagrams;
 pub(crate) use lingering::{CloseOrder, FinishedConn, Lingering, LingeringClose};
 pub(crate) use stream::{ConnectMode, Stream, connect, reset};

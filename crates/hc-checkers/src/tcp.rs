@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use crate::deadline::{self, Progress};
 use crate::fault::{self, ProbeError};
-use crate::socket::{self, CloseOrder, ConnectMode, FinishedConn, LingeringClose};
+use crate::socket::{self, CloseOrder, ConnectMode, Connector, FinishedConn, LingeringClose};
 use crate::tls::{self, Handshake, Peer};
 use crate::{CheckersConfig, Close};
 
@@ -38,7 +38,7 @@ pub async fn probe_tcp(
     timeout: Duration,
     config: &CheckersConfig,
 ) -> Outcome {
-    LingeringClose::outcome(judge(probe, target, timeout, config).await).await
+    LingeringClose::outcome(judge(probe, target, timeout, config, &Connector::new(0)).await).await
 }
 
 /// The result, and the connection if it needs a lingering close.
@@ -47,17 +47,17 @@ pub(crate) async fn judge(
     target: &Target,
     timeout: Duration,
     config: &CheckersConfig,
+    connector: &Connector,
 ) -> (ProbeResult, Option<LingeringClose>) {
+    if is_bare(probe, target) && config.close == Close::Reset {
+        let touch = async |progress: &_| connector.touch(target, progress).await.map(|()| Outcome::PASS);
+        return (deadline::within(timeout, touch).await, None);
+    }
     let (ended, evidence) =
         deadline::limit(timeout, async |progress| run(probe, target, config, progress).await).await;
     let (outcome, rest) = match ended {
         Ok((verdict, used)) => {
-            let rest = if is_bare(probe, target) && config.close == Close::Reset {
-                socket::reset(used.stream);
-                None
-            } else {
-                LingeringClose::or_close(used, target, first(probe))
-            };
+            let rest = LingeringClose::or_close(used, target, first(probe));
             (verdict.map_or_else(Outcome::from, Outcome::Pass), rest)
         }
         Err(error) => (error.into(), None),
@@ -72,7 +72,7 @@ async fn run<'a>(
     config: &'a CheckersConfig,
     progress: &'a Progress,
 ) -> Result<(Result<Pass, ProbeError>, FinishedConn), ProbeError> {
-    let mut stream = socket::connect(target, opening(probe, target, config.close), progress).await?;
+    let mut stream = socket::connect(target, opening(probe), progress).await?;
     let Some(tls) = &probe.tls else {
         let verdict = exchange(probe, &mut stream, progress).await;
         return Ok((verdict.map(|()| Pass::Plain), stream.into_inner().into()));
@@ -97,13 +97,11 @@ fn first(probe: &TcpProbe) -> CloseOrder {
     if probe.receive.is_empty() { CloseOrder::Us } else { CloseOrder::Peer }
 }
 
-fn opening(probe: &TcpProbe, target: &Target, close: Close) -> ConnectMode {
+fn opening(probe: &TcpProbe) -> ConnectMode {
     if probe.tls.is_some() {
         ConnectMode::Interactive
     } else if !probe.send.is_empty() {
         ConnectMode::SendFirst(probe.send.len())
-    } else if is_bare(probe, target) && close == Close::Reset {
-        ConnectMode::Bare
     } else {
         ConnectMode::ReceiveFirst
     }

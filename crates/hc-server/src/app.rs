@@ -80,13 +80,14 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     let traces = Traces::open(&trace)?;
     let beside =
         files.as_ref().map_or(0, |_| source::DESCRIPTORS) + sinks.descriptors() + traces.descriptors();
-    let Descriptors { in_flight, lingering } = limits::descriptors(threads.get(), beside);
+    let Descriptors { in_flight, lingering, idle } = limits::descriptors(threads.get(), beside);
     let manager_config = manager_config(&checks, threads, in_flight);
     let sometimes = usize::from(files.is_some()) + usize::from(service.is_some()) + traces.threads();
     startup::memory(threads.get() + OWN_THREADS + sometimes + sinks.threads())?;
     let (system_roots, problems) = SystemRoots::load();
     tell_problems(problems);
-    let checkers = checkers(&checks, system_roots.roots(), lingering / threads);
+    let mut checkers = checkers(&checks, system_roots.roots(), lingering / threads);
+    checkers.max_idle = idle / threads;
     let doors = admin::open(&admin_config, &socket.path).await;
     let listener = if with_socket { Some(listen(socket).await?) } else { None };
     let path = listener.as_ref().map(|listener| listener.path().to_owned());

@@ -8,9 +8,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// logs, libraries, snapshots, and the admin API.
 const RESERVED: u64 = 64 + admin::DESCRIPTORS;
 
-/// Descriptors of a shard beside its probes: three of its runtime, two that watch paths, two for
-/// ICMP, and one to look a route up.
-const PER_SHARD: u64 = 8;
+/// Descriptors of a shard beside its probes: three of its runtime, one to wait for connections, two
+/// that watch paths, two for ICMP, and one to look a route up.
+const PER_SHARD: u64 = 9;
 
 /// Probes in flight that an unlimited process still is given.
 const CEILING: u64 = 65_536;
@@ -19,6 +19,10 @@ const CEILING: u64 = 65_536;
 /// shortage.
 const LINGERING: usize = 512;
 
+/// Sockets that a shard keeps to connect them again (`max_idle` of hc-checkers), where there is no
+/// shortage.
+const IDLE: usize = 64;
+
 /// What descriptors are for, those of the rest of the process left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Descriptors {
@@ -26,6 +30,8 @@ pub(crate) struct Descriptors {
     pub(crate) in_flight: usize,
     /// Connections of marked probes that their peers have yet to close.
     pub(crate) lingering: usize,
+    /// Sockets of probes that have ended, to be connected again.
+    pub(crate) idle: usize,
 }
 
 /// Raises the limit of open files as far as the process may, and says how many descriptors probes
@@ -46,12 +52,14 @@ pub(crate) fn descriptors(shards: usize, beside: u64) -> Descriptors {
 /// `None` is no limit.
 fn for_probes(limit: Option<u64>, shards: usize, beside: u64) -> Descriptors {
     let limit = limit.unwrap_or(u64::MAX);
+    let most_idle = IDLE.saturating_mul(shards);
     let shards = u64::try_from(shards).unwrap_or(u64::MAX);
     let reserved = RESERVED.saturating_add(beside).saturating_add(shards.saturating_mul(PER_SHARD));
     let free = limit.saturating_sub(reserved.min(limit / 2)).clamp(1, CEILING);
     let free = usize::try_from(free).unwrap_or(usize::MAX);
     let lingering = (free / 8).min(LINGERING);
-    Descriptors { in_flight: free - lingering, lingering }
+    let idle = (free / 8).min(most_idle);
+    Descriptors { in_flight: free - lingering - idle, lingering, idle }
 }
 
 #[cfg(test)]
@@ -61,13 +69,13 @@ mod tests {
     #[test]
     fn probes_get_what_is_left() {
         let split = |limit, shards| {
-            let Descriptors { in_flight, lingering } = for_probes(limit, shards, 0);
-            (in_flight, lingering)
+            let Descriptors { in_flight, lingering, idle } = for_probes(limit, shards, 0);
+            (in_flight, lingering, idle)
         };
-        assert_eq!(split(Some(8192), 2), (7272, 512));
-        assert_eq!(split(Some(8192), 128), (6264, 512));
-        assert_eq!(split(Some(64), 2), (28, 4));
-        assert_eq!(split(Some(1), 2), (1, 0));
-        assert_eq!(split(None, 2), (65_024, 512));
+        assert_eq!(split(Some(8192), 2), (7142, 512, 128));
+        assert_eq!(split(Some(8192), 128), (5305, 512, 831));
+        assert_eq!(split(Some(64), 2), (24, 4, 4));
+        assert_eq!(split(Some(1), 2), (1, 0, 0));
+        assert_eq!(split(None, 2), (64_896, 512, 128));
     }
 }

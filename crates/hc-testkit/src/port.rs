@@ -37,7 +37,7 @@ impl ClosedPort {
 #[derive(Debug)]
 pub struct FullPort {
     address: SocketAddr,
-    _held: (Socket, Vec<TcpStream>),
+    held: (Socket, Vec<TcpStream>),
 }
 
 impl FullPort {
@@ -58,7 +58,7 @@ impl FullPort {
             match TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
                 Ok(stream) => waiting.push(stream),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    return Ok(Self { address, _held: (listener, waiting) });
+                    return Ok(Self { address, held: (listener, waiting) });
                 }
                 Err(error) => return Err(error),
             }
@@ -66,7 +66,18 @@ impl FullPort {
         Err(io::Error::other("the queue takes more than it has room for"))
     }
 
-    /// Where connections wait for ever.
+    /// Takes the connections that wait, so that there is room for others, and closes them.
+    ///
+    /// # Errors
+    /// When the socket cannot be made non-blocking.
+    pub fn empty(&self) -> io::Result<()> {
+        let listener = &self.held.0;
+        listener.set_nonblocking(true)?;
+        while listener.accept().is_ok() {}
+        Ok(())
+    }
+
+    /// Where connections wait until the queue is emptied.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -27,14 +27,13 @@ use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, Stat
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv, send, socket,
 };
-use tokio::net::TcpStream;
 
 const TCP_SYN_SENT: u8 = 2;
 
-/// Whether the connection is being made and its latest SYN was dropped on this machine. `false`
+/// Whether a connection between these is being made and its latest SYN was dropped on this machine. `false`
 /// also where the kernel cannot say (without the module `tcp_diag`).
-pub(super) fn syn_was_dropped_here(stream: &TcpStream, to: SocketAddr) -> bool {
-    let Ok(from) = stream.local_addr() else { return false };
+pub(super) fn syn_was_dropped_here(from: io::Result<SocketAddr>, to: SocketAddr) -> bool {
+    let Ok(from) = from else { return false };
     ask(from, to).is_ok_and(|info| info.is_some_and(|info| dropped(&info)))
 }
 

@@ -21,9 +21,6 @@ use crate::fault::{self, ProbeError};
 /// What the probe does with the connection first. It decides which packets the handshake takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectMode {
-    /// It sends and receives nothing and ends with [`reset`]. The handshake's last ACK is delayed,
-    /// so that the RST can overtake it and the peer's application never sees a connection.
-    Bare,
     /// It sends this many bytes in one write. The handshake's last ACK travels with them.
     SendFirst(usize),
     /// It makes several small writes in a row, as a TLS handshake does.
@@ -38,7 +35,7 @@ const SMALLEST_SEGMENT: usize = 536;
 
 /// A socket that meets itself is thrown away and tried again this often, as Go's dialer does
 /// (`net/tcpsock_posix.go`).
-const SELF_CONNECT_RETRIES: usize = 2;
+pub(super) const SELF_CONNECT_RETRIES: usize = 2;
 
 /// Connects to the target, mark first. Errors before the SYN has left are local faults where they
 /// can be; see [`fault::before_sending`].
@@ -56,7 +53,7 @@ pub(crate) async fn connect<'a>(
 ) -> Result<Stream<'a>, ProbeError> {
     for _ in 0..=SELF_CONNECT_RETRIES {
         let stream = connect_once(target, opening, progress).await?;
-        if !met_itself(&stream, target.socket_addr())? {
+        if !met_itself(|| stream.local_addr(), target.socket_addr())? {
             let stream = Stream { stream, progress };
             return match target.proxy_protocol() {
                 None => Ok(stream),
@@ -77,7 +74,6 @@ async fn connect_once(
 ) -> Result<TcpStream, ProbeError> {
     let socket = super::open(target, Type::STREAM, Protocol::TCP)?;
     let (hold_ack, no_delay) = match opening {
-        ConnectMode::Bare => (true, false),
         ConnectMode::SendFirst(length) => (true, length > SMALLEST_SEGMENT),
         ConnectMode::Interactive => (true, true),
         ConnectMode::ReceiveFirst => (false, false),
@@ -90,11 +86,7 @@ async fn connect_once(
     match socket.connect(&target.socket_addr().into()) {
         Ok(()) => {}
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
-        // No port, or no address; a datagram socket needs no port of these, so it shows which.
-        Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {
-            return Err(super::check_route(target).err().unwrap_or(LocalFault::Ports).into());
-        }
-        Err(error) => return Err(fault::connecting(&error, target.ip())),
+        Err(error) => return Err(connecting(&error, target)),
     }
     progress.exchanged();
     // Registered only now: before connect the poller would report the unconnected socket as hung
@@ -102,6 +94,15 @@ async fn connect_once(
     let stream = TcpStream::from_std(socket.into()).map_err(|error| fault::before_sending(&error))?;
     progress.wait_or_final_read(pin!(connected(&stream)), || look_whether_connected(&stream, target)).await?;
     Ok(stream)
+}
+
+/// An error of `connect`.
+pub(super) fn connecting(error: &io::Error, target: &Target) -> ProbeError {
+    if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) {
+        // No port, or no address; a datagram socket needs no port of these, so it shows which.
+        return super::check_route(target).err().unwrap_or(LocalFault::Ports).into();
+    }
+    fault::connecting(error, target.ip())
 }
 
 /// Sends the PROXY header.
@@ -134,18 +135,23 @@ fn look_whether_connected(stream: &TcpStream, target: &Target) -> Poll<Result<()
     match failed(stream) {
         Some(error) => Poll::Ready(Err(error)),
         None if stream.peer_addr().is_ok() => Poll::Ready(Ok(())),
-        None if dropped::syn_was_dropped_here(stream, target.socket_addr()) => {
+        None if dropped::syn_was_dropped_here(stream.local_addr(), target.socket_addr()) => {
             Poll::Ready(Err(LocalFault::Filter.into()))
         }
         None => Poll::Pending,
     }
 }
 
-fn met_itself(stream: &TcpStream, target: SocketAddr) -> Result<bool, ProbeError> {
+/// Whether a connection to the target from the address `local`, which is looked up if it can be so,
+/// is one to its own socket.
+pub(super) fn met_itself(
+    local: impl FnOnce() -> io::Result<SocketAddr>,
+    target: SocketAddr,
+) -> Result<bool, ProbeError> {
     if !ephemeral_ports().contains(&target.port()) {
         return Ok(false);
     }
-    let local = stream.local_addr().map_err(|error| fault::after_sending(&error, Phase::Connect))?;
+    let local = local().map_err(|error| fault::after_sending(&error, Phase::Connect))?;
     Ok(local.port() == target.port() && local.ip() == target.ip())
 }
 
