@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hc_wire::{PROTOCOL, Ready, ToProxy, ToServer};
+use hc_wire::{KEEP, PROTOCOL, Ready, ToProxy, ToServer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
 use tokio::select;
 use tokio::sync::{mpsc, watch};
@@ -21,7 +21,7 @@ use crate::conversation::{Conversation, Ended};
 use crate::event::Numbered;
 use crate::frame::LineReader;
 use crate::handle::Link;
-use crate::outgoing::{OutLine, line};
+use crate::outgoing::{Clock, OutLine, line};
 use crate::parser::{Parser, Received, Understood};
 use crate::reader::{self, Turn};
 use crate::repeats::Repeats;
@@ -129,7 +129,8 @@ async fn meet(
         let _ = timeout(config.write_timeout, stream.write_all(&line(&message))).await?;
         Ok(())
     };
-    say(Ready { protocol: PROTOCOL, version: config.version.clone() }.into()).await?;
+    let capabilities = vec![KEEP.to_owned()];
+    say(Ready { protocol: PROTOCOL, version: config.version.clone(), capabilities }.into()).await?;
     let mut bad_lines = Repeats::default();
     while let Some(next) = lines.next().await? {
         let understood = parser.understand(next.number, next.content).await?;
@@ -195,7 +196,7 @@ async fn join(
     let Ended { reason, last_words, send } = ended;
     let say = async move {
         for bytes in last_words {
-            let line = OutLine { bytes, written: None, batch: false };
+            let line = OutLine { bytes, written: None, clock: Clock::None };
             if send.send(line).await.is_err() {
                 break;
             }

@@ -196,8 +196,13 @@ impl Conversation {
         let generation = self.applying.pop_front().and_then(|(generation, _)| generation);
         let Some(rejected) = applied else { return Some(self.session.not_applied()) };
         self.session.applied(generation, rejected);
+        let keeps = self.session.keeps();
         self.link.send_if_modified(|link| match link {
-            Some(link) if link.number == self.number => !std::mem::replace(&mut link.in_effect, true),
+            Some(link) if link.number == self.number => {
+                let before = (link.in_effect, link.keeps);
+                (link.in_effect, link.keeps) = (true, keeps);
+                before != (true, keeps)
+            }
             _ => false,
         });
         None
@@ -243,7 +248,7 @@ mod tests {
     async fn in_effect(linked: u64) -> bool {
         let (events, mut owner) = mpsc::channel(1);
         let (deliver, deliveries) = mpsc::channel(1);
-        let link = Link { number: linked, deliveries: deliver, in_effect: false };
+        let link = Link { number: linked, deliveries: deliver, in_effect: false, keeps: false };
         let (link, linked) = watch::channel(Some(link));
         let (_replace, replaced) = oneshot::channel();
         let (receive, received) = mpsc::channel(1);

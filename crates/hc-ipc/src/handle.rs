@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hc_types::Refresh;
 use hc_wire::{Notification, writable};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -17,6 +18,9 @@ pub enum DeliverError {
     /// The peer says that it could not be delivered.
     #[error("the peer could not deliver: {0}")]
     Refused(String),
+    /// The peer keeps other statuses than a refresh is about, and has dropped them.
+    #[error("the peer keeps other statuses")]
+    Differs,
     /// No answer in time.
     #[error("no acknowledgement within {}", format_seconds(*.0))]
     AckTimeout(Duration),
@@ -26,13 +30,21 @@ fn format_seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f64())
 }
 
-/// A batch on its way to the connection.
+/// Whoever is told what became of a delivery.
+pub(crate) type Answer = oneshot::Sender<Result<(), DeliverError>>;
+
+/// What is on its way to the connection, in this order.
 #[derive(Debug)]
-pub(crate) struct Delivery {
-    /// Each can be written.
-    pub(crate) batch: Vec<Notification>,
-    pub(crate) generation: Option<u64>,
-    pub(crate) reply: oneshot::Sender<Result<(), DeliverError>>,
+pub(crate) enum Delivery {
+    /// A batch.
+    Batch {
+        /// Each can be written.
+        batch: Vec<Notification>,
+        generation: Option<u64>,
+        reply: Answer,
+    },
+    /// What the peer keeps is still so.
+    Refresh(Refresh, Answer),
 }
 
 /// The connection that is served.
@@ -42,6 +54,8 @@ pub(crate) struct Link {
     pub(crate) deliveries: mpsc::Sender<Delivery>,
     /// Its first set is in effect.
     pub(crate) in_effect: bool,
+    /// The peer keeps what it got.
+    pub(crate) keeps: bool,
 }
 
 /// Takes batches to the peer that is connected. Cheap to clone.
@@ -87,11 +101,39 @@ impl IpcHandle {
         batch: Vec<T>,
         generation: Option<u64>,
     ) -> Result<(), DeliverError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Delivery::Batch { batch: writable(batch), generation, reply }).await?;
+        answer.await.unwrap_or(Err(DeliverError::Disconnected))
+    }
+
+    /// Whether the peer whose set is in effect keeps what it got, and can be told to tell it again.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        self.link.borrow().as_ref().is_some_and(|link| link.in_effect && link.keeps)
+    }
+
+    /// Hands over a refresh: it reaches the peer before any batch that is delivered later. What it
+    /// gives resolves when the peer has told what it keeps once more, within the timeout for an
+    /// acknowledgement for each 100 checks.
+    ///
+    /// # Errors
+    /// [`DeliverError`], from both; [`DeliverError::Refused`] from a peer that does not keep
+    /// anything.
+    ///
+    /// # Cancel safety
+    /// Dropping either future does not take the refresh back.
+    pub async fn refresh(
+        &self,
+        refresh: Refresh,
+    ) -> Result<impl Future<Output = Result<(), DeliverError>> + Send + 'static, DeliverError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Delivery::Refresh(refresh, reply)).await?;
+        Ok(async { answer.await.unwrap_or(Err(DeliverError::Disconnected)) })
+    }
+
+    async fn send(&self, delivery: Delivery) -> Result<(), DeliverError> {
         let link = self.link.borrow().clone();
         let link = link.filter(|link| link.in_effect).ok_or(DeliverError::NotConnected)?;
-        let (reply, answer) = oneshot::channel();
-        let delivery = Delivery { batch: writable(batch), generation, reply };
-        link.deliveries.send(delivery).await.map_err(|_| DeliverError::Disconnected)?;
-        answer.await.unwrap_or(Err(DeliverError::Disconnected))
+        link.deliveries.send(delivery).await.map_err(|_| DeliverError::Disconnected)
     }
 }

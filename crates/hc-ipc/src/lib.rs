@@ -23,7 +23,7 @@
 //!     peer.write_all(b"{\"type\":\"update_configs\",\"generation\":1,\"configs\":[]}\n").await?;
 //!     let mut line = String::new();
 //!     peer.read_line(&mut line).await?;
-//!     assert_eq!(line, "{\"type\":\"ready\",\"protocol\":1,\"version\":\"1.0\"}\n");
+//!     assert_eq!(line, "{\"type\":\"ready\",\"protocol\":1,\"version\":\"1.0\",\"capabilities\":[\"keep\"]}\n");
 //!     handle.ready().await;
 //!     shutdown.cancel();
 //!     Ok::<(), std::io::Error>(())

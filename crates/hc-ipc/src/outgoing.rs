@@ -23,8 +23,19 @@ pub(crate) struct OutLine {
     pub(crate) bytes: Vec<u8>,
     /// Whoever is told when it has been written.
     pub(crate) written: Option<oneshot::Sender<Result<(), DeliverError>>>,
-    /// It is a batch, whose time begins to count when it goes to the socket.
-    pub(crate) batch: bool,
+    /// Whose time begins to count when it goes to the socket.
+    pub(crate) clock: Clock,
+}
+
+/// What a line begins to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// Nothing.
+    None,
+    /// The acknowledgement of a batch.
+    Batch,
+    /// That of a refresh.
+    Refresh,
 }
 
 /// The queues.
@@ -65,7 +76,12 @@ impl Outgoing {
         bytes: Vec<u8>,
         written: Option<oneshot::Sender<Result<(), DeliverError>>>,
     ) {
-        self.batches.push_back(OutLine { bytes, written, batch: true });
+        self.batches.push_back(OutLine { bytes, written, clock: Clock::Batch });
+    }
+
+    /// In its place among the batches.
+    pub(crate) fn refresh(&mut self, bytes: Vec<u8>) {
+        self.batches.push_back(OutLine { bytes, written: None, clock: Clock::Refresh });
     }
 
     pub(crate) fn rejected(&mut self, generation: Option<u64>, checks: Vec<Rejection>) {
@@ -83,13 +99,13 @@ impl Outgoing {
     /// The next line. Lists become lines only now, one at a time.
     pub(crate) fn next(&mut self) -> Option<OutLine> {
         if let Some(bytes) = self.short.pop_front() {
-            return Some(OutLine { bytes, written: None, batch: false });
+            return Some(OutLine { bytes, written: None, clock: Clock::None });
         }
         if let Some(batch) = self.batches.pop_front() {
             return Some(batch);
         }
         let message = self.next_rejected().or_else(|| self.next_statuses())?;
-        Some(OutLine { bytes: line(&message), written: None, batch: false })
+        Some(OutLine { bytes: line(&message), written: None, clock: Clock::None })
     }
 
     /// What is still to be said when the connection is about to be closed.

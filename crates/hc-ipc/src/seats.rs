@@ -87,7 +87,12 @@ impl Guest {
         let (deliver, deliveries) = mpsc::channel(1);
         let (replace, replaced) = oneshot::channel();
         // Under the lock, so that the latest number is the one that stays.
-        self.seats.link.send_replace(Some(Link { number, deliveries: deliver, in_effect: false }));
+        self.seats.link.send_replace(Some(Link {
+            number,
+            deliveries: deliver,
+            in_effect: false,
+            keeps: false,
+        }));
         inner.replace = Some(replace);
         drop(inner);
         Seat { number, deliveries, replaced }

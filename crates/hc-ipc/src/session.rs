@@ -1,19 +1,19 @@
 //! The conversation with one peer: the decisions, without socket, clock or task.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use hc_types::{Rejection, SetChange};
+use hc_types::{Refresh, Rejection, SetChange};
 use hc_wire::{
-    Ack, BatchBody, ErrorCode, ErrorMessage, Hello, Notification, NotificationBatch, PROTOCOL,
-    RequestConfigs, ToProxy, ToServer, pieces,
+    Ack, BatchBody, ErrorCode, ErrorMessage, Hello, KEEP, Notification, NotificationBatch, PROTOCOL,
+    RefreshMessage, RequestConfigs, ToProxy, ToServer, pieces,
 };
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::assembly::{Assembled, Assembly};
 use crate::event::Statuses;
-use crate::handle::Delivery;
-use crate::outgoing::{OutLine, Outgoing, line};
+use crate::handle::{Answer, Delivery};
+use crate::outgoing::{Clock, OutLine, Outgoing, line};
 use crate::parser::{Received, Understood};
 use crate::recall::{Memory, Ticket};
 use crate::repeats::Repeats;
@@ -42,8 +42,22 @@ struct UnderWay {
     seq: u64,
     /// Set when the line goes to the socket.
     deadline: Option<Instant>,
-    reply: oneshot::Sender<Result<(), DeliverError>>,
+    reply: Answer,
 }
+
+/// A refresh that awaits its acknowledgement; batches go on meanwhile.
+#[derive(Debug)]
+struct Refreshing {
+    seq: u64,
+    /// How long it may take: for each call that the peer makes to its engine as long as a batch.
+    limit: Duration,
+    /// Set when the line goes to the socket.
+    deadline: Option<Instant>,
+    reply: Answer,
+}
+
+/// Checks in one call to the engine, as hc-proxy makes it.
+const CALL: u32 = 100;
 
 /// The state of one connection.
 #[derive(Debug)]
@@ -53,8 +67,11 @@ pub(crate) struct Session {
     outgoing: Outgoing,
     /// The peer said `hello`, so it acknowledges batches.
     greeted: bool,
+    /// It also keeps what it got.
+    keeps: bool,
     seq: u64,
     under_way: Option<UnderWay>,
+    refreshing: Option<Refreshing>,
     /// The owner has been asked for the statuses.
     asked: bool,
     /// The peer asked for them again meanwhile.
@@ -76,8 +93,10 @@ impl Session {
             assembly,
             outgoing: Outgoing::default(),
             greeted: false,
+            keeps: false,
             seq: 0,
             under_way: None,
+            refreshing: None,
             asked: false,
             asked_again: false,
             bad_lines: Repeats::default(),
@@ -103,7 +122,14 @@ impl Session {
 
     /// When [`overdue`](Self::overdue) is to be called.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.under_way.as_ref().and_then(|batch| batch.deadline)
+        let batch = self.under_way.as_ref().and_then(|batch| batch.deadline);
+        let refresh = self.refreshing.as_ref().and_then(|refresh| refresh.deadline);
+        batch.into_iter().chain(refresh).min()
+    }
+
+    /// Whether the peer keeps what it got.
+    pub(crate) fn keeps(&self) -> bool {
+        self.keeps
     }
 
     /// A message came, or a line that is none and the answer to it.
@@ -149,7 +175,7 @@ impl Session {
     }
 
     fn greet(&mut self, hello: Hello, now: Instant) -> Wish {
-        let Hello { protocol, version } = hello;
+        let Hello { protocol, version, capabilities } = hello;
         if protocol != PROTOCOL {
             self.outgoing.short(other_protocol(protocol));
             return Wish::Close(DisconnectReason::Protocol(protocol));
@@ -158,6 +184,7 @@ impl Session {
             tracing::info!(version, "the peer says hello");
         }
         self.greeted = true;
+        self.keeps |= capabilities.iter().any(|word| word == KEEP);
         Wish::Nothing
     }
 
@@ -218,7 +245,10 @@ impl Session {
 
     /// Begins to deliver a batch; only when [`may_deliver`](Self::may_deliver).
     pub(crate) fn deliver(&mut self, delivery: Delivery) {
-        let Delivery { batch, generation, reply } = delivery;
+        let (batch, generation, reply) = match delivery {
+            Delivery::Batch { batch, generation, reply } => (batch, generation, reply),
+            Delivery::Refresh(refresh, reply) => return self.refresh(&refresh, reply),
+        };
         let mut rest: VecDeque<_> = pieces(batch).into();
         if self.greeted {
             self.send_piece(rest, generation, reply);
@@ -232,12 +262,20 @@ impl Session {
         }
     }
 
-    fn send_piece(
-        &mut self,
-        mut rest: VecDeque<Vec<Notification>>,
-        generation: Option<u64>,
-        reply: oneshot::Sender<Result<(), DeliverError>>,
-    ) {
+    /// The one before, if any, is not awaited any more.
+    fn refresh(&mut self, refresh: &Refresh, reply: Answer) {
+        if !self.keeps {
+            let _ = reply.send(Err(DeliverError::Refused("it keeps nothing".to_owned())));
+            return;
+        }
+        self.seq += 1;
+        let seq = self.seq;
+        let limit = self.config.ack_timeout.saturating_mul(refresh.digest.count.div_ceil(CALL).max(1));
+        self.outgoing.refresh(line(&ToProxy::from(RefreshMessage::new(seq, refresh))));
+        self.refreshing = Some(Refreshing { seq, limit, deadline: None, reply });
+    }
+
+    fn send_piece(&mut self, mut rest: VecDeque<Vec<Notification>>, generation: Option<u64>, reply: Answer) {
         let Some(notifications) = rest.pop_front() else {
             // Whoever no longer waits for the answer does not miss it.
             let _ = reply.send(Ok(()));
@@ -251,6 +289,17 @@ impl Session {
 
     /// Acknowledgements of batches that are no longer awaited are ignored: they came too late.
     fn acknowledged(&mut self, ack: Ack) {
+        if let Some(refresh) = self.refreshing.take_if(|refresh| refresh.seq == ack.seq) {
+            let _ = refresh.reply.send(match ack.error {
+                None => Ok(()),
+                Some(error) if ack.differs => {
+                    tracing::debug!(error, "the peer keeps other statuses");
+                    Err(DeliverError::Differs)
+                }
+                Some(error) => Err(DeliverError::Refused(error)),
+            });
+            return;
+        }
         let Some(UnderWay { rest, generation, reply, .. }) =
             self.under_way.take_if(|batch| batch.seq == ack.seq)
         else {
@@ -265,21 +314,25 @@ impl Session {
         }
     }
 
-    /// Gives up on a batch whose deadline has passed.
+    /// Gives up on a batch or a refresh whose deadline has passed.
     pub(crate) fn overdue(&mut self, now: Instant) {
         let overdue = |batch: &mut UnderWay| batch.deadline.is_some_and(|deadline| deadline <= now);
         if let Some(batch) = self.under_way.take_if(overdue) {
             let _ = batch.reply.send(Err(DeliverError::AckTimeout(self.config.ack_timeout)));
+        }
+        let overdue = |refresh: &mut Refreshing| refresh.deadline.is_some_and(|deadline| deadline <= now);
+        if let Some(refresh) = self.refreshing.take_if(overdue) {
+            let _ = refresh.reply.send(Err(DeliverError::AckTimeout(refresh.limit)));
         }
     }
 
     /// The next line to write, if any.
     pub(crate) fn next_line(&mut self, now: Instant) -> Option<OutLine> {
         let line = self.outgoing.next()?;
-        if line.batch
-            && let Some(batch) = &mut self.under_way
-        {
-            batch.deadline = Some(now + self.config.ack_timeout);
+        match (line.clock, &mut self.under_way, &mut self.refreshing) {
+            (Clock::Batch, Some(batch), _) => batch.deadline = Some(now + self.config.ack_timeout),
+            (Clock::Refresh, _, Some(refresh)) => refresh.deadline = Some(now + refresh.limit),
+            _ => {}
         }
         Some(line)
     }

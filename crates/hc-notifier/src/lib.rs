@@ -10,6 +10,8 @@
 //! - A batch that was not delivered is sent again, with what is true *then*, after a pause that
 //!   doubles from 100 ms to 2 s.
 //! - Every check is delivered again within `notify_interval`, evenly spread and never in a burst.
+//! - A consumer that keeps what it got ([`Delivery::keeps`]) does not get it again: it hears that it
+//!   is still so, and itself tells it again to whoever wants to know.
 //! - A consumer that is slow or hangs blocks nobody: 24 bytes a check is all that its outbox ever
 //!   needs.
 //! - Nothing of a check is delivered before its first report.
@@ -69,6 +71,7 @@
 //! [`View`]: hc_view::View
 
 mod config;
+mod delivered;
 mod delivery;
 mod links;
 mod outbox;
@@ -77,7 +80,7 @@ mod shared;
 mod task;
 
 pub use config::NotifierConfig;
-pub use delivery::{Delivery, DeliveryError};
+pub use delivery::{Delivery, DeliveryError, RefreshError, Refreshed};
 pub use outbox::{Due, Outbox, Stats};
 pub use shared::SharedOutbox;
 pub use task::NotifierTask;

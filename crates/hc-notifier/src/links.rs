@@ -3,6 +3,7 @@
 //! A check is in at most one queue, so the queues are linked through the links: moving one costs a
 //! few writes and no memory, however many there are.
 
+use hc_types::{CheckId, Health, bucket};
 use hc_view::Slot;
 
 /// No entry.
@@ -21,8 +22,21 @@ pub(crate) enum Place {
     Resend,
     /// In the queue of what was delivered, longest ago first.
     Delivered,
+    /// In the queue of what was delivered and has other words since, first change first.
+    Words,
     /// In the batch in flight.
     InFlight,
+}
+
+/// What a consumer that keeps statuses has of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// Nothing.
+    No,
+    /// What is in the batch in flight, if that arrives.
+    Sent,
+    /// This health.
+    As(Health),
 }
 
 /// One check. A million of them may exist.
@@ -33,11 +47,15 @@ pub(crate) struct Link {
     pub(crate) since: u64,
     previous: u32,
     next: u32,
+    /// Of its id.
+    pub(crate) bucket: u16,
     pub(crate) place: Place,
+    pub(crate) kept: Kept,
 }
 
 impl Link {
-    const VACANT: Self = Self { since: 0, previous: NONE, next: NONE, place: Place::Vacant };
+    const VACANT: Self =
+        Self { since: 0, previous: NONE, next: NONE, bucket: 0, place: Place::Vacant, kept: Kept::No };
 }
 
 /// A queue of entries that all have the same [`Place`].
@@ -74,13 +92,13 @@ impl Links {
     }
 
     /// A check begins in a slot whose link is in no queue.
-    pub(crate) fn begin(&mut self, Slot(at): Slot) {
+    pub(crate) fn begin(&mut self, Slot(at): Slot, id: CheckId) {
         let index = at as usize;
         if self.links.len() <= index {
             self.links.resize(index + 1, Link::VACANT);
         }
         self.used += usize::from(self.links[index].place == Place::Vacant);
-        self.links[index] = Link { place: Place::Unreported, ..Link::VACANT };
+        self.links[index] = Link { place: Place::Unreported, bucket: bucket(id), ..Link::VACANT };
     }
 
     /// The check of a slot, whose link is in no queue, has ended. Gives the memory back with the
@@ -104,6 +122,17 @@ impl Links {
 
     pub(crate) fn get_mut(&mut self, at: u32) -> &mut Link {
         &mut self.links[at as usize]
+    }
+
+    /// The entries of a queue.
+    pub(crate) fn of(&self, queue: &Queue) -> impl Iterator<Item = u32> {
+        let next = |at: u32| Some(at).filter(|at| *at != NONE);
+        std::iter::successors(next(queue.head), move |at| next(self.get(*at).next))
+    }
+
+    /// The consumer keeps nothing.
+    pub(crate) fn keep_nothing(&mut self) {
+        self.links.iter_mut().for_each(|link| link.kept = Kept::No);
     }
 
     /// The first entry of a queue.
@@ -182,7 +211,7 @@ mod tests {
     fn queues_keep_their_order() {
         let mut links = Links::default();
         let mut pending = Queue::new(Place::Pending);
-        (0..4).for_each(|at| links.begin(Slot(at)));
+        (0..4).for_each(|at| links.begin(Slot(at), CheckId(at.into())));
         links.push_back(&mut pending, 1);
         links.push_back(&mut pending, 2);
         links.push_front(&mut pending, 0);
@@ -196,8 +225,8 @@ mod tests {
     #[test]
     fn without_checks_there_is_no_memory() {
         let mut links = Links::default();
-        links.begin(Slot(5));
-        links.begin(Slot(1));
+        links.begin(Slot(5), CheckId(5));
+        links.begin(Slot(1), CheckId(1));
         links.forget(5);
         assert_eq!((links.len(), links.place(5), links.place(1)), (1, Place::Vacant, Place::Unreported));
         links.forget(1);

@@ -10,18 +10,24 @@
 //!   Delivered, InFlight ── in_effect(full) ──► Resend ── take() ──► InFlight
 //! ```
 //!
+//! A consumer that keeps statuses ([`Delivery::keeps`](crate::Delivery::keeps)) is not told what it
+//! has once more: `refresh.rs`.
+//!
 //! A check that changes while a batch with it is in flight leaves `InFlight` for `Pending`, so the
 //! end of that batch finds it elsewhere and cannot count the change as delivered. Likewise a check
 //! that begins in the slot of another one is `Unreported` first.
 
 use std::time::{Duration, Instant};
 
-use hc_types::Batch;
+use hc_types::{Batch, CheckId, Health};
 use hc_view::{Report, Slot, Table};
 
-use crate::links::{Links, Place, Queue};
+use crate::delivered::Delivered;
+use crate::links::{Kept, Links, Place, Queue};
 use crate::pace::{Pace, nanos};
 use crate::{DeliveryError, NotifierConfig};
+
+mod refresh;
 
 /// The pause after the first failed delivery.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -80,8 +86,12 @@ pub struct Outbox {
     known: usize,
     pending: Queue,
     resend: Queue,
-    delivered: Queue,
+    words: Queue,
+    delivered: Delivered,
     in_flight: Vec<u32>,
+    /// What is in the batch in flight.
+    sent: Vec<(u32, CheckId, Health)>,
+    refresh: refresh::State,
     /// The batch in flight was made before the latest full set: its failure says nothing about who
     /// sent that.
     outdated: bool,
@@ -107,8 +117,11 @@ impl Outbox {
             known: 0,
             pending: Queue::new(Place::Pending),
             resend: Queue::new(Place::Resend),
-            delivered: Queue::new(Place::Delivered),
+            words: Queue::new(Place::Words),
+            delivered: Delivered::new(false),
             in_flight: Vec::new(),
+            sent: Vec::new(),
+            refresh: refresh::State::default(),
             outdated: false,
             pace: Pace::new(config.notify_interval),
             generation: None,
@@ -123,15 +136,15 @@ impl Outbox {
 
     /// A check begins in this slot, or begins again: what was queued of it is void, and nothing is
     /// delivered before its first report.
-    pub fn begin(&mut self, slot: Slot) {
-        self.void(slot.0);
-        self.links.begin(slot);
+    pub fn begin(&mut self, slot: Slot, id: CheckId) {
+        self.void(slot.0, id);
+        self.links.begin(slot, id);
     }
 
     /// The check of this slot has ended.
-    pub fn forget(&mut self, Slot(at): Slot) {
+    pub fn forget(&mut self, Slot(at): Slot, id: CheckId) {
         if self.links.place(at) != Place::Vacant {
-            self.void(at);
+            self.void(at, id);
             self.links.forget(at);
         }
     }
@@ -139,16 +152,20 @@ impl Outbox {
     /// A row has something new. A transition and the first report of a check are delivered at once,
     /// the rest with the next refresh. Says whether [`due`](Self::due) may have come nearer.
     pub fn reported(&mut self, report: Report, now: Instant) -> bool {
-        let Report { slot: Slot(at), transition } = report;
+        let Report { slot: Slot(at), transition, changed } = report;
         match self.links.place(at) {
             Place::Vacant | Place::Pending => return false,
             Place::Unreported => {}
-            Place::Resend | Place::Delivered | Place::InFlight if !transition => return false,
-            Place::Resend | Place::Delivered | Place::InFlight => self.detach(at),
+            Place::Delivered | Place::InFlight if changed && !transition && self.delivered.keeps() => {
+                return self.reword(at, self.nanos(now));
+            }
+            _ if !transition => return false,
+            _ => self.detach(at),
         }
+        let now = self.nanos(now);
         let link = self.links.get_mut(at);
         self.known += usize::from(link.place == Place::Unreported);
-        link.since = nanos(now.saturating_duration_since(self.start));
+        link.since = now;
         self.links.push_back(&mut self.pending, at);
         self.pending.len() == 1 || self.waiting() == self.config.batch_size.get()
     }
@@ -161,11 +178,7 @@ impl Outbox {
         if !full {
             return;
         }
-        let since = self.nanos(now);
-        while let Some(at) = self.links.pop(&mut self.delivered) {
-            self.links.get_mut(at).since = since;
-            self.links.push_back(&mut self.resend, at);
-        }
+        self.forget_what_is_kept(self.delivered.keeps(), self.nanos(now));
         for at in &self.in_flight {
             if self.links.place(*at) == Place::InFlight {
                 self.links.push_back(&mut self.resend, *at);
@@ -175,11 +188,24 @@ impl Outbox {
         self.resume();
     }
 
-    /// When a batch can be taken.
+    /// When a batch or a refresh can be taken.
     #[must_use]
     pub fn due(&self) -> Due {
         if !self.in_flight.is_empty() {
             return Due::OnChange;
+        }
+        if self.draining && self.waiting() == 0 {
+            return Due::Never;
+        }
+        match self.batch_due().into_iter().chain(self.keeper_due()).min() {
+            Some(due) => Due::At(self.start + Duration::from_nanos(due)),
+            None => Due::OnChange,
+        }
+    }
+
+    fn batch_due(&self) -> Option<u64> {
+        if !self.in_flight.is_empty() {
+            return None;
         }
         let waiting = match self.waiting() {
             0 => None,
@@ -193,50 +219,54 @@ impl Outbox {
                     .map(|since| since.saturating_add(nanos(self.config.batch_delay)))
             }
         };
-        if self.draining && waiting.is_none() {
-            return Due::Never;
-        }
-        match waiting.into_iter().chain(self.refresh_due()).min() {
-            Some(due) => Due::At(self.start + Duration::from_nanos(due.max(self.paused_until))),
-            None => Due::OnChange,
-        }
+        let due = [waiting, self.words_due(), self.refresh_due()].into_iter().flatten().min()?;
+        Some(due.max(self.paused_until))
     }
 
     fn refresh_due(&self) -> Option<u64> {
-        let oldest = self.links.first(&self.delivered).filter(|_| !self.draining)?;
-        let batch_size = self.config.batch_size.get().min(self.delivered.len());
+        let delivered = self.delivered.all()?.queue;
+        let oldest = self.links.first(&delivered).filter(|_| !self.draining)?;
+        let batch_size = self.config.batch_size.get().min(delivered.len());
         Some(self.pace.due(self.known, batch_size, oldest.since))
     }
 
     /// Makes a batch of what `table` says now, if one is due: transitions first, then what is sent
-    /// once more, then the checks whose turn of the refresh it is, while there is room.
+    /// once more, then other words, then the checks whose turn of the refresh it is, while there is
+    /// room.
     pub fn take(&mut self, table: &Table, now: Instant) -> Option<Batch> {
-        match self.due() {
-            Due::At(due) if due <= now => {}
-            _ => return None,
-        }
         let now = self.nanos(now);
+        self.batch_due().filter(|due| *due <= now)?;
         let room = self.config.batch_size.get();
         while self.in_flight.len() < room
             && let Some(at) = self.links.pop(&mut self.pending).or_else(|| self.links.pop(&mut self.resend))
         {
             self.in_flight.push(at);
         }
+        self.take_words(room, now);
         if self.refresh_due().is_some_and(|due| due <= now) {
-            self.take_refresh(room, now);
+            self.take_refreshed(room, now);
         }
-        let statuses = self.in_flight.iter().filter_map(|at| table.reported(Slot(*at)));
-        Some(Batch { generation: self.generation, statuses: statuses.collect() })
+        self.refresh.is_next = true;
+        let mut statuses = Vec::with_capacity(self.in_flight.len());
+        for at in std::mem::take(&mut self.in_flight) {
+            self.in_flight.push(at);
+            let Some(check) = table.reported(Slot(at)) else { continue };
+            self.send(at, check.id, check.status.health);
+            statuses.push(check);
+        }
+        Some(Batch { generation: self.generation, statuses })
     }
 
-    fn take_refresh(&mut self, room: usize, now: u64) {
+    fn take_refreshed(&mut self, room: usize, now: u64) {
         let allowed = self.pace.allowed(self.known, now);
         let mut taken = 0;
         while self.in_flight.len() < room
-            && let Some(oldest) = self.links.first(&self.delivered)
+            && let Some(all) = self.delivered.all()
+            && let Some(oldest) = self.links.first(&all.queue)
             && (taken < allowed || self.pace.deadline_of(oldest.since) <= now)
-            && let Some(at) = self.links.pop(&mut self.delivered)
+            && let Some(at) = self.links.pop(&mut self.delivered.run(0).queue)
         {
+            self.delivered.len -= 1;
             self.links.get_mut(at).since = now;
             self.in_flight.push(at);
             taken += 1;
@@ -247,13 +277,17 @@ impl Outbox {
     /// The consumer has the batch. A check in it that changed meanwhile stays pending.
     pub fn delivered(&mut self, now: Instant) {
         let now = self.nanos(now);
-        if self.delivered.len() == 0 {
+        if self.delivered.len == 0 && self.delivered.kept == 0 {
             self.pace.restart(now);
         }
+        self.settle_sent(true, now);
         for at in std::mem::take(&mut self.in_flight) {
             if self.links.place(at) == Place::InFlight {
-                self.links.get_mut(at).since = now;
-                self.links.push_back(&mut self.delivered, at);
+                let link = self.links.get_mut(at);
+                link.since = now;
+                let queue = &mut self.delivered.run(link.bucket).queue;
+                self.links.push_back(queue, at);
+                self.delivered.len += 1;
             }
         }
         self.batches_delivered += 1;
@@ -265,6 +299,7 @@ impl Outbox {
     /// its order and before all else, after a pause of 100 ms that doubles with each failure in a
     /// row up to 2 s.
     pub fn failed(&mut self, error: &DeliveryError, now: Instant) {
+        self.settle_sent(false, 0);
         for at in std::mem::take(&mut self.in_flight).into_iter().rev() {
             if matches!(self.links.place(at), Place::Vacant | Place::Unreported) {
                 continue;
@@ -299,7 +334,7 @@ impl Outbox {
         Stats {
             entries: self.links.len(),
             known: self.known,
-            undelivered: self.known - self.delivered.len(),
+            undelivered: self.known - self.delivered.len - self.words.len(),
             oldest_undelivered: oldest
                 .map(|since| Duration::from_nanos(self.nanos(now).saturating_sub(since))),
             in_flight: self.in_flight.len(),
@@ -322,8 +357,14 @@ impl Outbox {
     }
 
     /// Nothing is known of a check any more; its place is then the caller's to say.
-    fn void(&mut self, at: u32) {
+    fn void(&mut self, at: u32, id: CheckId) {
         self.detach(at);
+        if self.links.place(at) != Place::Vacant
+            && let link = self.links.get(at)
+            && let Kept::As(health) = link.kept
+        {
+            self.delivered.drop(link.bucket, id, health);
+        }
         self.known -= usize::from(!matches!(self.links.place(at), Place::Vacant | Place::Unreported));
     }
 
@@ -332,7 +373,12 @@ impl Outbox {
         match self.links.place(at) {
             Place::Pending => self.links.unlink(&mut self.pending, at),
             Place::Resend => self.links.unlink(&mut self.resend, at),
-            Place::Delivered => self.links.unlink(&mut self.delivered, at),
+            Place::Words => self.links.unlink(&mut self.words, at),
+            Place::Delivered => {
+                let queue = &mut self.delivered.run(self.links.get(at).bucket).queue;
+                self.links.unlink(queue, at);
+                self.delivered.len -= 1;
+            }
             Place::Vacant | Place::Unreported | Place::InFlight => {}
         }
     }
@@ -342,5 +388,7 @@ impl Outbox {
     }
 }
 
+#[cfg(test)]
+mod keeping_tests;
 #[cfg(test)]
 mod tests;

@@ -2,12 +2,12 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use hc_types::{Batch, CheckId};
+use hc_types::{Batch, CheckId, Refresh};
 use hc_view::{Outlet, Report, Slot, View};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use crate::{DeliveryError, Due, NotifierConfig, Outbox, Stats};
+use crate::{DeliveryError, Due, NotifierConfig, Outbox, RefreshError, Stats};
 
 /// An [`Outbox`] behind one lock, which is held for as long as it takes to move a few links; never
 /// for a delivery.
@@ -60,6 +60,24 @@ impl SharedOutbox {
         view.read(|table| self.lock().take(table, now()))
     }
 
+    /// Whether the consumer that is there keeps what it got.
+    pub(crate) fn consumer(&self, keeps: bool) {
+        self.lock().consumer(keeps, now());
+    }
+
+    /// A refresh, if one is due. A set that comes into effect later is in a later batch.
+    pub(crate) fn take_refresh(&self) -> Option<Refresh> {
+        self.lock().take_refresh(now())
+    }
+
+    pub(crate) fn settle_refresh(&self, result: &Result<(), RefreshError>) {
+        let mut outbox = self.lock();
+        match result {
+            Ok(()) => outbox.refreshed(now()),
+            Err(error) => outbox.not_refreshed(error, now()),
+        }
+    }
+
     pub(crate) fn settle(&self, result: &Result<(), DeliveryError>) {
         let mut outbox = self.lock();
         match result {
@@ -81,8 +99,8 @@ impl SharedOutbox {
 }
 
 impl Outlet for SharedOutbox {
-    fn begin(&self, slot: Slot, _: CheckId) {
-        self.lock().begin(slot);
+    fn begin(&self, slot: Slot, id: CheckId) {
+        self.lock().begin(slot, id);
     }
 
     fn reported(&self, reports: &[Report]) {
@@ -96,8 +114,8 @@ impl Outlet for SharedOutbox {
         }
     }
 
-    fn forget(&self, slot: Slot, _: CheckId) {
-        self.lock().forget(slot);
+    fn forget(&self, slot: Slot, id: CheckId) {
+        self.lock().forget(slot, id);
     }
 
     fn in_effect(&self, generation: Option<u64>, full: bool) {

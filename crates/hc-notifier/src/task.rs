@@ -8,7 +8,7 @@ use tokio::select;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Delivery, DeliveryError, SharedOutbox};
+use crate::{Delivery, DeliveryError, RefreshError, Refreshed, SharedOutbox};
 
 /// Takes batches from a [`SharedOutbox`] and gives them to a [`Delivery`], one at a time, until it
 /// is told to end.
@@ -68,7 +68,33 @@ impl<D: Delivery> NotifierTask<D> {
     }
 
     async fn serve(&self) {
-        while self.outbox.due().await && self.consumer().await {
+        let mut refreshed: Option<Refreshed> = None;
+        loop {
+            select! {
+                biased;
+                // Nothing of the answer is lost when the other branch is dropped.
+                result = answer(&mut refreshed), if refreshed.is_some() => {
+                    refreshed = None;
+                    self.refreshed(&result);
+                    continue;
+                }
+                due = self.outbox.due() => {
+                    if !due {
+                        return;
+                    }
+                }
+            }
+            if !self.consumer().await {
+                return;
+            }
+            self.outbox.consumer(self.delivery.keeps());
+            if let Some(refresh) = self.outbox.take_refresh() {
+                match self.delivery.refresh(refresh).await {
+                    Ok(answer) => refreshed = Some(answer),
+                    Err(error) => self.refreshed(&Err(error)),
+                }
+                continue;
+            }
             // Made only now: with what is true now, of the set that is in effect now.
             let Some(batch) = self.outbox.take(&self.view) else { continue };
             let notifications = batch.statuses.len();
@@ -76,6 +102,24 @@ impl<D: Delivery> NotifierTask<D> {
             self.log(&result, notifications);
             self.outbox.settle(&result);
         }
+    }
+
+    /// A refresh has ended. Those that fail go with batches that fail, which are loud.
+    fn refreshed(&self, result: &Result<(), RefreshError>) {
+        let consumer = self.name();
+        match result {
+            Ok(()) => {}
+            Err(RefreshError::Differs) => {
+                tracing::info!(
+                    consumer,
+                    "the consumer keeps other statuses than were delivered; some are told again"
+                );
+            }
+            Err(RefreshError::Failed(error)) => {
+                tracing::debug!(consumer, %error, "statuses were not told again; trying again");
+            }
+        }
+        self.outbox.settle_refresh(result);
     }
 
     /// Waits for somebody to deliver to; `false` when the end comes first.
@@ -109,5 +153,13 @@ impl<D: Delivery> NotifierTask<D> {
     /// `None` without a name.
     fn name(&self) -> Option<&str> {
         Some(&*self.consumer).filter(|name| !name.is_empty())
+    }
+}
+
+/// The answer to the refresh under way.
+async fn answer(refreshed: &mut Option<Refreshed>) -> Result<(), RefreshError> {
+    match refreshed {
+        Some(refreshed) => refreshed.await,
+        None => std::future::pending().await,
     }
 }

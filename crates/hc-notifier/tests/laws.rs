@@ -111,14 +111,15 @@ impl World {
         self.lives += 1;
         let incarnation = Incarnation(self.lives);
         self.live.insert(id, (incarnation, None));
-        self.outbox.begin(self.table.begin(CheckId(id), incarnation, &self.spec));
+        let slot = self.table.begin(CheckId(id), incarnation, &self.spec);
+        self.outbox.begin(slot, CheckId(id));
     }
 
     fn forget(&mut self, id: u64, late: bool) {
         let Some((incarnation, _)) = self.live.get(&id) else { return };
         let incarnation = Incarnation(incarnation.0 - u64::from(late));
         if let Some(slot) = self.table.forget(CheckId(id), incarnation) {
-            self.outbox.forget(slot);
+            self.outbox.forget(slot, CheckId(id));
         }
         if !late {
             self.live.remove(&id);

@@ -42,7 +42,7 @@ impl Outlet for Journal {
     }
 
     fn reported(&self, reports: &[Report]) {
-        for Report { slot: Slot(slot), transition } in reports {
+        for Report { slot: Slot(slot), transition, .. } in reports {
             self.write(format!("{} {}", slot + 1, if *transition { "transition" } else { "status" }));
         }
     }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hc_ipc::IpcHandle;
+use hc_ipc::{DeliverError, IpcHandle};
 use hc_manager::Manager;
-use hc_notifier::{Delivery, DeliveryError};
+use hc_notifier::{Delivery, DeliveryError, RefreshError, Refreshed};
 use hc_pipeline::{Names, Reprobe};
 use hc_sources::Directory;
-use hc_types::{Batch, CheckId, Known, Metadata, Observer, StatusUpdate};
+use hc_types::{Batch, CheckId, Known, Metadata, Observer, Refresh, StatusUpdate};
 
 /// The name of this machine.
 pub(crate) fn node() -> String {
@@ -31,6 +31,22 @@ impl Delivery for IpcDelivery {
 
     async fn deliver(&self, batch: Batch) -> Result<(), DeliveryError> {
         self.0.deliver(batch.statuses, batch.generation).await.map_err(DeliveryError::new)
+    }
+
+    fn keeps(&self) -> bool {
+        self.0.keeps()
+    }
+
+    async fn refresh(&self, refresh: Refresh) -> Result<Refreshed, RefreshError> {
+        let answer = self.0.refresh(refresh).await.map_err(not_refreshed)?;
+        Ok(Box::pin(async { answer.await.map_err(not_refreshed) }))
+    }
+}
+
+fn not_refreshed(error: DeliverError) -> RefreshError {
+    match error {
+        DeliverError::Differs => RefreshError::Differs,
+        error => RefreshError::Failed(DeliveryError::new(error)),
     }
 }
 

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use fastrand::Rng;
 use hc_manager::stepped::{Flight, Orders};
-use hc_types::CheckKey;
+use hc_types::{CheckKey, Refresh};
 
+use crate::ProxyFlaw;
 use crate::chaos::Fault;
 use crate::clock::{Agenda, MILLISECOND, Nanos};
 use crate::outages::Outages;
 use crate::proxy::{Sent, Set};
-use crate::server::Batched;
+use crate::server::{Batched, Taken};
 use crate::truth::{Faults, Probe, Subject, Truth};
 
 /// A connection to one process of the engine.
@@ -34,15 +35,16 @@ pub(crate) enum Event {
     SnapshotDue { life: u32 },
     SnapshotAsked { life: u32 },
     AckOverdue { life: u32, seq: u64 },
-    Accept { conn: u32 },
+    Accept { conn: u32, keeps: bool },
     Update { conn: u32, sent: Sent },
-    Ack { conn: u32, seq: u64, taken: bool },
+    Ack { conn: u32, seq: u64, taken: Taken },
     ServerHangup { conn: u32 },
     // At hc-proxy.
     Dial { proxy: u32 },
-    Greeted { conn: u32 },
+    Greeted { conn: u32, keeps: bool },
     GreetOverdue { conn: u32 },
     Batch { conn: u32, batch: Batched },
+    Refresh { conn: u32, seq: u64, refresh: Refresh },
     ConfigsWanted { conn: u32 },
     ProxyHangup { conn: u32 },
     DialEngine { proxy: u32 },
@@ -83,6 +85,8 @@ pub(crate) struct Context<'a> {
     pub(crate) probed: Vec<bool>,
     pub(crate) probes: u64,
     pub(crate) told: u64,
+    /// What hc-proxy does wrong.
+    pub(crate) flaw: Option<ProxyFlaw>,
     /// Probes are hit by local faults until then, so many in a hundred.
     pub(crate) faults_until: Nanos,
     pub(crate) fault_share: u8,
@@ -127,6 +131,7 @@ impl<'a> Context<'a> {
             probed: vec![false; subjects],
             probes: 0,
             told: 0,
+            flaw: None,
             faults_until: 0,
             fault_share: 0,
             faults: Faults::Own,

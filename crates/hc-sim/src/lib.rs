@@ -56,11 +56,24 @@ pub struct Settings {
     pub length: Duration,
     /// The most checks that an engine begins with. Default 40.
     pub checks: usize,
+    /// What hc-proxy does wrong. Default nothing.
+    pub flaw: Option<ProxyFlaw>,
+}
+
+/// Something that hc-proxy could do wrong with the statuses that it keeps. An invariant finds each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyFlaw {
+    /// It acknowledges a refresh and tells the engine nothing.
+    TellsNothing,
+    /// It tells what it kept when the refresh came, and not what it keeps by then.
+    TellsWhatWas,
+    /// It acknowledges a refresh although the engine did not take it.
+    AcknowledgesFailures,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { length: Duration::from_secs(3600), checks: 40 }
+        Self { length: Duration::from_secs(3600), checks: 40, flaw: None }
     }
 }
 
@@ -85,7 +98,7 @@ pub fn run(seed: u64, settings: &Settings, trace: Option<&mut dyn Write>) -> Res
         reason = "an Instant comes from nowhere else; only differences to it are used"
     )]
     let origin = Instant::now();
-    let mut world = World::new(seed, nanos(settings.length), settings.checks, origin, trace);
+    let mut world = World::new(seed, nanos(settings.length), settings, origin, trace);
     world.run()?;
     let context = world.context();
     Ok(Summary { probes: context.probes, told: context.told, digest: context.digest })

@@ -24,8 +24,8 @@ use crate::proxy::{Sent, Set, Update};
 use crate::reference::{Reference, Speaks, Standing};
 use crate::truth::{Subject, Truth};
 
-pub(crate) use self::delivery::{Batched, Item};
-use self::delivery::{Latest, Outstanding};
+pub(crate) use self::delivery::{Batched, Due, Item, Taken, refresh_patience};
+use self::delivery::{Latest, Outstanding, Refreshing};
 use self::shard::Shard;
 
 /// How a server of this simulation is set up; every one of its processes is.
@@ -48,6 +48,8 @@ pub(crate) struct Link {
     assembly: Assembly,
     /// Its first set is in effect.
     in_effect: bool,
+    /// The proxy keeps what it tells.
+    keeps: bool,
 }
 
 /// A change that waits for its turn, or whose orders are under way.
@@ -78,6 +80,7 @@ pub(crate) struct Server {
     /// The connection whose change is being carried out, and how many shards have not applied yet.
     obeying: Option<(u32, usize)>,
     outstanding: Option<Outstanding>,
+    refreshing: Option<Refreshing>,
     seq: u64,
     /// The latest delivery failed: batches wait for the end of a pause.
     failing: bool,
@@ -117,6 +120,7 @@ impl Server {
             changes: VecDeque::new(),
             obeying: None,
             outstanding: None,
+            refreshing: None,
             seq: 0,
             failing: false,
             snapshot_asked: false,
@@ -125,12 +129,12 @@ impl Server {
     }
 
     /// A peer connects; it takes the place of another.
-    pub(crate) fn accept(&mut self, conn: u32, ctx: &mut Context<'_>) {
+    pub(crate) fn accept(&mut self, conn: u32, keeps: bool, ctx: &mut Context<'_>) {
         if let Some(before) = self.link.take() {
             self.hung_up(before.conn, ctx);
             ctx.agenda.put(ctx.now + MILLISECOND, Event::ProxyHangup { conn: before.conn });
         }
-        self.link = Some(Link { conn, assembly: Assembly::new(1 << 16), in_effect: false });
+        self.link = Some(Link { conn, assembly: Assembly::new(1 << 16), in_effect: false, keeps });
     }
 
     /// A connection has ended. Checks run on.
@@ -138,6 +142,9 @@ impl Server {
         self.link.take_if(|link| link.conn == conn);
         if self.outstanding.as_ref().is_some_and(|batch| batch.conn == conn) {
             self.undelivered("the connection ended", ctx);
+        }
+        if self.refreshing.as_ref().is_some_and(|refresh| refresh.conn == conn) {
+            self.not_refreshed("the connection ended", ctx);
         }
     }
 
@@ -193,12 +200,13 @@ impl Server {
         ctx.trace(|| format!("server: set {generation:?}, full {full}, {applied:?}"));
         for (id, incarnation) in forget {
             if let Some(slot) = self.table.forget(id, incarnation) {
-                self.outbox.forget(slot);
+                self.outbox.forget(slot, id);
             }
             self.forgotten(id, incarnation);
         }
         for (id, incarnation, spec) in begin {
-            self.outbox.begin(self.table.begin(id, incarnation, &spec));
+            let slot = self.table.begin(id, incarnation, &spec);
+            self.outbox.begin(slot, id);
             self.latest.insert(id, Latest { incarnation, known: None });
         }
         self.generation = generation;
@@ -274,6 +282,12 @@ impl Server {
     fn in_effect(&mut self, conn: u32, ctx: &mut Context<'_>) -> Step {
         if let Some(link) = self.link.as_mut().filter(|link| link.conn == conn) {
             link.in_effect = true;
+            let keeps = link.keeps;
+            // A batch that was made for the consumer before may still be under way; the driver asks
+            // before it takes the next.
+            if self.outstanding.is_none() {
+                self.outbox.consumer(keeps, self.instant(ctx.now));
+            }
         }
         let mut running = 0;
         for (core, shard) in self.manager.shards().iter().zip(&mut self.shards) {

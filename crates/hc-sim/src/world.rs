@@ -2,8 +2,12 @@
 
 mod audit;
 mod engine_side;
+mod lane;
 mod proxy_side;
 mod trouble;
+
+pub(crate) use self::lane::PER_CALL;
+pub(crate) use self::proxy_side::ACK_TIMEOUT;
 
 use std::io::Write;
 use std::time::Instant;
@@ -14,12 +18,13 @@ use hc_types::CheckKey;
 use self::engine_side::Calls;
 use self::proxy_side::Proxy;
 use self::trouble::Starvation;
+use crate::Settings;
 use crate::chaos::{Chaos, Fault};
 use crate::clock::{Nanos, SECOND};
 use crate::context::{Context, Event};
 use crate::engine::{Engine, Wanted, timing};
 use crate::invariant::Step;
-use crate::server::{Server, Setup, Snapshot};
+use crate::server::{Due, Server, Setup, Snapshot};
 use crate::truth::{Subject, Truth};
 
 /// So long before the end nothing goes wrong any more.
@@ -64,12 +69,12 @@ impl<'a> World<'a> {
     pub(crate) fn new(
         seed: u64,
         end: Nanos,
-        checks: usize,
+        settings: &Settings,
         origin: Instant,
         trace: Option<&'a mut dyn Write>,
     ) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let size = rng.usize(1..=checks.max(1));
+        let size = rng.usize(1..=settings.checks.max(1));
         // Where there is much to choose from, the set changes as a whole now and then.
         let churn = rng.u8(..4) == 0;
         let subjects = if churn { 8 * size } else { size + size / 4 + 1 };
@@ -79,6 +84,7 @@ impl<'a> World<'a> {
         let (setup, chaos) = (Setup::draw(&mut rng), Chaos::draw(churn, &mut rng));
         let fetch_interval = [5, 15][rng.usize(..2)] * SECOND;
         let mut ctx = Context::new(rng, subjects, &keys, origin, trace);
+        ctx.flaw = settings.flaw;
         ctx.crashes_after_news = chaos.faults().any(|fault| fault == Fault::ServerCrash);
         ctx.trace(|| format!("{setup:?}, {chaos:?}, {} checks", wanted.checks.len()));
         let mut world = Self {
@@ -157,9 +163,16 @@ impl<'a> World<'a> {
         match shard {
             Some(shard) => server.turn(shard, None, &mut self.ctx),
             None => {
-                if let Some((conn, batch)) = server.take_batch(&mut self.ctx)? {
-                    self.ctx.digest(batch.seq);
-                    self.ctx.send_proxy(Event::Batch { conn, batch });
+                match server.take_due(&mut self.ctx)? {
+                    Some((conn, Due::Batch(batch))) => {
+                        self.ctx.digest(batch.seq);
+                        self.ctx.send_proxy(Event::Batch { conn, batch });
+                    }
+                    Some((conn, Due::Refresh(seq, refresh))) => {
+                        self.ctx.digest(refresh.digest.sum);
+                        self.ctx.send_proxy(Event::Refresh { conn, seq, refresh });
+                    }
+                    None => {}
                 }
                 Ok(())
             }
@@ -173,7 +186,7 @@ impl<'a> World<'a> {
             return Ok(());
         }
         match event {
-            Event::Accept { conn } => self.accept(conn),
+            Event::Accept { conn, keeps } => self.accept(conn, keeps),
             Event::ServerStarts => self.start_server(),
             Event::ProxyStarts => self.start_proxy(),
             Event::EngineStarts => self.start_engine(),
@@ -246,6 +259,7 @@ fn owner(event: &Event) -> Owner {
         | Event::Greeted { .. }
         | Event::GreetOverdue { .. }
         | Event::Batch { .. }
+        | Event::Refresh { .. }
         | Event::ConfigsWanted { .. }
         | Event::ProxyHangup { .. }
         | Event::DialEngine { .. }

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use hc_sim::{Fault, Invariant, NamesFault, Settings, run, run_names, run_stages};
+use hc_sim::{Fault, Invariant, NamesFault, ProxyFlaw, Settings, run, run_names, run_stages};
 
-const TEN_MINUTES: Settings = Settings { length: Duration::from_secs(600), checks: 40 };
+const TEN_MINUTES: Settings = Settings { length: Duration::from_secs(600), checks: 40, flaw: None };
 
 #[test]
 fn every_invariant_holds_under_a_few_seeds() {
@@ -53,6 +53,22 @@ fn what_is_left_out_on_purpose_is_found() {
         let found = (0..8).filter_map(|seed| run_stages(seed, 1500, Some(fault)).err());
         let right = found.filter(|violation| violation.invariant == invariant).count();
         assert!(right >= 4, "{fault:?}: found under {right} of 8 seeds");
+    }
+}
+
+/// What hc-proxy keeps and tells again is held against the truth, too.
+#[test]
+fn what_hc_proxy_keeps_wrongly_is_found() {
+    for (flaw, invariants) in [
+        (ProxyFlaw::TellsNothing, &[Invariant::Refresh][..]),
+        (ProxyFlaw::TellsWhatWas, &[Invariant::CountersGrow, Invariant::NoFalseTransition]),
+        (ProxyFlaw::AcknowledgesFailures, &[Invariant::Refresh]),
+    ] {
+        let settings = Settings { flaw: Some(flaw), ..TEN_MINUTES };
+        // One of them needs a transition while the engine is slow in the middle of a refresh.
+        let found = (0..80).find_map(|seed| run(seed, &settings, None).err());
+        let right = found.as_ref().is_some_and(|violation| invariants.contains(&violation.invariant));
+        assert!(right, "{flaw:?}: {found:#?}");
     }
 }
 

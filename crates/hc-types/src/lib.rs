@@ -39,6 +39,7 @@ mod pass;
 mod pattern;
 mod probe;
 mod recognise;
+mod refresh;
 mod set;
 mod small;
 mod source;
@@ -82,6 +83,7 @@ pub use probe::{
     RadiusProbe, RadiusStatusProbe, Rcode, RecordClass, RecordNameError, RecordType, TcpProbe, UdpProbe,
 };
 pub use recognise::{RECOGNISED, recognise, wants_https};
+pub use refresh::{BUCKETS, Digest, Refresh, bucket};
 pub use set::{Rejection, SetChange};
 pub use small::U48;
 pub use source::{Known, Metadata, Proposal, Reply, Source};

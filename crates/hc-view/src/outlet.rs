@@ -14,6 +14,9 @@ pub struct Report {
     /// Whether the reported health changed, or is the first of this life of the check. Consumers
     /// get that at once; the rest with the next refresh.
     pub transition: bool,
+    /// Whether the words or the health differ from what consumers got before, and not only
+    /// counters, times and how long a probe took. Always set in a transition.
+    pub changed: bool,
 }
 
 /// The queue of one consumer: which rows it has not got yet.

@@ -128,6 +128,29 @@ impl Row {
         self.is_reported.then_some(health)
     }
 
+    /// Whether consumers have got this of it but for counters and times. The health is not looked
+    /// at.
+    pub(crate) fn says(&self, spec: &Arc<CheckSpec>, status: &Status) -> bool {
+        let is_same_spec = Arc::ptr_eq(&self.spec, spec) || self.spec == *spec;
+        if !self.is_reported || !is_same_spec {
+            return false;
+        }
+        match self.withheld() {
+            Some(Withheld { status: Status { outcome, held, note, .. }, .. }) => {
+                (outcome, held, note) == (&status.outcome, &status.held, &status.note)
+            }
+            None => {
+                let held = self.aside.as_ref().and_then(|aside| aside.held.as_ref());
+                let is_same_outcome = match (self.outcome, &status.outcome) {
+                    (Some(small), Some(outcome)) => SmallOutcome::of(outcome) == Some(small),
+                    (Some(_), None) => false,
+                    (None, outcome) => self.large_outcome() == outcome.as_ref(),
+                };
+                is_same_outcome && held == status.held.as_ref() && status.note.is_none()
+            }
+        }
+    }
+
     fn withheld(&self) -> Option<&Withheld> {
         self.aside.as_ref().and_then(|aside| aside.reported.as_deref())
     }

@@ -156,8 +156,9 @@ impl Table {
         self.sums.fit(row, &mut update);
         let before = row.reported_health();
         let transition = update.transition || before != Some(update.status.health);
+        let changed = transition || !row.says(&update.spec, &update.status);
         self.write(slot, |row| row.pass(update));
-        Some(Report { slot, transition })
+        Some(Report { slot, transition, changed })
     }
 
     /// Takes an update of which consumers get nothing: they go on getting what they got, because of
@@ -185,7 +186,7 @@ impl Table {
         let row = self.row_mut(slot)?;
         let transition = transition || row.reported_health() != Some(status.health);
         row.report(status, by);
-        Some(Report { slot, transition })
+        Some(Report { slot, transition, changed: true })
     }
 
     /// What consumers get of the check in this slot. `None` when that is nothing.

@@ -29,9 +29,9 @@ mod texts;
 
 pub use check::{CheckEntry, CheckLine, parse_check};
 pub use message::{
-    Ack, BatchBody, DecodeError, ErrorCode, ErrorMessage, Hello, Message, NotificationBatch, Ready, Rejected,
-    RequestConfigs, RequestStatus, Shutdown, StatusResponse, ToProxy, ToServer, UpdateConfigs, UpdateDelta,
-    decode, encode,
+    Ack, BatchBody, DecodeError, ErrorCode, ErrorMessage, Hello, KEEP, Message, NotificationBatch, Ready,
+    RefreshMessage, Rejected, RequestConfigs, RequestStatus, Shutdown, StatusResponse, ToProxy, ToServer,
+    UpdateConfigs, UpdateDelta, decode, encode,
 };
 pub use split::{Element, fitting, pieces, writable};
 pub use status::{Notification, StatusLine};

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use hc_types::{CheckId, Rejection};
+use hc_types::{CheckId, Refresh, Rejection};
 use serde::{Deserialize, Serialize};
 
 use crate::check::entries;
@@ -141,6 +141,8 @@ direction! {
         "rejected" => Rejected(Rejected),
         /// News about checks.
         "notification_batch" => NotificationBatch(NotificationBatch),
+        /// What the proxy keeps of some checks is still so.
+        "refresh" => Refresh(RefreshMessage),
         /// The status of every check, or a part of it.
         "status_response" => StatusResponse(StatusResponse),
         /// Something that hc-proxy said was wrong.
@@ -148,7 +150,10 @@ direction! {
     }
 }
 
-/// First line of every connection. Its shape never changes.
+/// The capability of a peer that speaks of [`RefreshMessage`], in [`Ready`] and [`Hello`].
+pub const KEEP: &str = "keep";
+
+/// First line of every connection. What these fields mean never changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename = "ready")]
 pub struct Ready {
@@ -156,9 +161,12 @@ pub struct Ready {
     pub protocol: u32,
     /// Version of the server, for logs.
     pub version: String,
+    /// What it can do beyond what every peer of this protocol can: words such as [`KEEP`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
 }
 
-/// Answer to [`Ready`]. Its shape never changes.
+/// Answer to [`Ready`]. What these fields mean never changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename = "hello")]
 pub struct Hello {
@@ -166,6 +174,9 @@ pub struct Hello {
     pub protocol: u32,
     /// Version of the proxy, for logs.
     pub version: String,
+    /// What it can do beyond what every peer of this protocol can: words such as [`KEEP`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
 }
 
 /// The full set of checks, or a part of it.
@@ -242,15 +253,49 @@ pub struct BatchBody {
     pub notifications: Vec<Notification>,
 }
 
-/// A batch has been delivered, or not.
+/// What the proxy keeps of the checks in some buckets is still so: the engine is to hear it again.
+/// Only to a peer with the capability [`KEEP`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "refresh")]
+pub struct RefreshMessage {
+    /// Number, to be acknowledged, in one row with those of batches.
+    pub seq: u64,
+    /// The set in effect when the message was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// The first bucket ([`hc_types::bucket`]).
+    pub first: u16,
+    /// The last one, which belongs to it.
+    pub last: u16,
+    /// How many checks of these buckets the proxy has acknowledged and therefore keeps.
+    pub count: u32,
+    /// The digest of their ids and states ([`hc_types::Digest`]).
+    pub digest: u64,
+}
+
+impl RefreshMessage {
+    /// The message with this number.
+    #[must_use]
+    pub fn new(seq: u64, refresh: &Refresh) -> Self {
+        let Refresh { generation, buckets, digest } = refresh;
+        let (first, last) = (*buckets.start(), *buckets.end());
+        Self { seq, generation: *generation, first, last, count: digest.count, digest: digest.sum }
+    }
+}
+
+/// A batch has been delivered, or not; or a refresh.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename = "ack")]
 pub struct Ack {
-    /// The batch.
+    /// The batch or refresh.
     pub seq: u64,
     /// Why the engine did not take it. Absent: it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// To a refresh, with an error: the digest is another one. The proxy has dropped what it kept
+    /// of these buckets.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub differs: bool,
 }
 
 /// Asks for the status of every check.

@@ -30,7 +30,7 @@ fn round_trip<M: Message>(line: &[u8]) -> Result<Vec<u8>, hc_wire::DecodeError> 
 #[test]
 fn every_example_reads_and_writes_back_byte_for_byte() {
     let examples = examples();
-    assert!(examples.len() >= 19, "only {} examples", examples.len());
+    assert!(examples.len() >= 23, "only {} examples", examples.len());
     for (name, line) in &examples {
         let written = round_trip::<ToServer>(line)
             .or_else(|_| round_trip::<ToProxy>(line))
@@ -56,6 +56,7 @@ fn every_message_has_an_example() {
         "request_configs",
         "rejected",
         "notification_batch",
+        "refresh",
         "ack",
         "request_status",
         "status_response",

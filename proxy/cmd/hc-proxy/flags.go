@@ -19,6 +19,7 @@ type settings struct {
 	fetchInterval  time.Duration
 	notifyInterval time.Duration
 	dryRun         bool
+	keep           bool
 	printChecks    bool
 	shadow         bool
 	// Of the shadow mode: its report, "-" for standard output; Seesaw's log, ""
@@ -51,6 +52,8 @@ func parse(flags *flag.FlagSet, args []string) (*settings, int) {
 	flags.StringVar(&s.serverSocket, "socket", server.DefaultSocket, "hc-server's socket")
 	flags.DurationVar(&s.fetchInterval, "fetch_interval", 15*time.Second,
 		"The time between healthcheck config fetches from the Engine")
+	flags.BoolVar(&s.keep, "keep", true,
+		"Keeps what hc-server tells and tells it to the engine again from here; otherwise hc-server tells all of it again")
 	flags.BoolVar(&s.dryRun, "dry_run", false, "Skips actual check and always return healthy as result; needs no hc-server")
 	flags.DurationVar(&s.notifyInterval, "notify_interval", 15*time.Second,
 		"The time between notifications in a dry run; otherwise a setting of hc-server")

@@ -108,6 +108,7 @@ func run(settings *settings, signals signals) int {
 		FetchInterval: settings.fetchInterval,
 		DialServer:    server.DialUnix(settings.serverSocket),
 		Version:       version,
+		Keep:          settings.keep,
 		Metrics:       new(metrics.Metrics),
 	}
 	if settings.dryRun {

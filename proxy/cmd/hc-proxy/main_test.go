@@ -212,7 +212,7 @@ func TestATermSignalWithAHungEngine(t *testing.T) {
 	}
 	p := server.Accept()
 	p.Say(peertest.Ready)
-	p.Expect(`{"type":"hello","protocol":1,"version":"` + version + `"}`)
+	p.Expect(`{"type":"hello","protocol":1,"version":"` + version + `","capabilities":["keep"]}`)
 	// It reads on, so the handshake is behind it.
 	p.Say("garbage")
 	p.Expect(`{"type":"error","code":"malformed"`)

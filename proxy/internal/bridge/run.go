@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -32,6 +31,9 @@ type Options struct {
 	// Shadow, if it is not nil, hears what the engine would be told; the engine
 	// is told nothing then.
 	Shadow Shadow
+	// Keep is whether statuses are kept and told to the engine again from here, if
+	// hc-server can do with that. Not with a Shadow, which wants each probe.
+	Keep bool
 	// Metrics counts what happens. Nil if nobody wants to know.
 	Metrics *metrics.Metrics
 	// Watchdog is fed while the bridge makes progress.
@@ -66,7 +68,11 @@ func Run(ctx context.Context, options Options) {
 	}
 	fromEngine, fromServer := make(chan engine.Event), make(chan server.Event)
 	r.tasks.Go(func() { engine.Keep(ctx, options.EngineSocket, options.EngineTimeout, fromEngine) })
-	r.tasks.Go(func() { server.Keep(ctx, options.DialServer, options.Version, fromServer) })
+	hello := wire.Hello{Version: options.Version}
+	if options.Keep && options.Shadow == nil {
+		hello.Capabilities = []string{wire.CapabilityKeep}
+	}
+	r.tasks.Go(func() { server.Keep(ctx, options.DialServer, hello, fromServer) })
 	timer := time.NewTimer(0)
 	var looks <-chan time.Time
 	if every := options.Watchdog.Every; every > 0 {
@@ -115,7 +121,9 @@ type run struct {
 	fetching bool
 	fetches  chan fetch
 
-	link       *server.Link
+	link *server.Link
+	lane lane
+	// delivering is whether the engine has a call that tells it of health.
 	delivering bool
 	answers    chan answer
 }
@@ -128,13 +136,6 @@ type fetch struct {
 	set     convert.Set
 	dropped map[uint64]string
 	err     error
-}
-
-// answer is what the engine said to a batch.
-type answer struct {
-	link *server.Link
-	seq  *uint64
-	err  error
 }
 
 // arm sets the timer for the next fetch.
@@ -152,6 +153,7 @@ func (r *run) engineEvent(event engine.Event, now time.Time) {
 		r.options.Metrics.Engine.Down()
 		r.core.EngineDown()
 		r.eventLog.engineDown(event.Err)
+		r.next()
 		return
 	}
 	r.options.Metrics.Engine.Up()
@@ -231,12 +233,16 @@ func (r *run) serverEvent(event server.Event) {
 	switch {
 	case event.Link == nil:
 		r.link = nil
+		r.lane.clear()
 		r.options.Metrics.Server.Down()
 		r.core.ServerDown()
+		r.core.Keep(false)
+		r.options.Metrics.Kept.Store(0)
 		r.eventLog.serverDown(event.Err)
 	case event.Message == nil:
 		r.link = event.Link
 		r.options.Metrics.Server.Up()
+		r.core.Keep(event.Link.Keeps)
 		r.eventLog.serverUp(event.Link.ServerVersion)
 		r.tell(r.core.ServerUp())
 	default:
@@ -248,6 +254,8 @@ func (r *run) message(message wire.Message) {
 	switch m := message.(type) {
 	case *wire.NotificationBatch:
 		r.deliver(m)
+	case *wire.Refresh:
+		r.refresh(m)
 	case *wire.RequestConfigs:
 		log.Infof("hc-server asks for all healthchecks: %s", m.Reason)
 		r.tell(r.core.RequestConfigs())
@@ -264,64 +272,4 @@ func (r *run) message(message wire.Message) {
 	default:
 		r.tell([]wire.Message{&wire.Error{Code: wire.CodeUnexpected, Message: "hc-proxy does not take this message now"}})
 	}
-}
-
-// deliver gives a batch to the engine, aside. hc-server has one batch
-// outstanding at a time; one that comes while the engine still has another, over
-// a link before this one, is refused and comes again.
-func (r *run) deliver(batch *wire.NotificationBatch) {
-	r.options.Metrics.Batches.Add(1)
-	r.options.Metrics.Notifications.Add(uint64(len(batch.Batch.Notifications)))
-	result := answer{link: r.link, seq: batch.Seq}
-	if result.err = r.core.Admit(batch); result.err == nil && r.delivering {
-		result.err = errBusy
-	}
-	if result.err != nil {
-		r.options.Metrics.Refused[refusal(result.err)].Add(1)
-		r.acknowledge(result)
-		return
-	}
-	if r.options.Shadow != nil {
-		r.options.Shadow.Batch(batch.Batch.Notifications)
-		r.acknowledge(result)
-		return
-	}
-	r.delivering = true
-	conn, notifications := r.conn, convert.ToSeesaw(batch.Batch.Notifications)
-	r.tasks.Go(func() {
-		result.err = conn.HealthState(notifications)
-		r.answers <- result
-	})
-}
-
-// refusal is how the metrics call the reason why a batch is not passed on.
-func refusal(err error) metrics.Refusal {
-	switch {
-	case errors.Is(err, errNoEngine):
-		return metrics.NoEngine
-	case errors.Is(err, errNoSetYet):
-		return metrics.NoSetYet
-	case errors.Is(err, errBusy):
-		return metrics.Busy
-	}
-	return metrics.OldGeneration
-}
-
-func (r *run) answered(result answer, now time.Time) {
-	r.delivering = false
-	r.progress.told()
-	r.options.Metrics.Deliveries.Ended(now, result.err)
-	r.acknowledge(result)
-}
-
-func (r *run) acknowledge(result answer) {
-	r.eventLog.delivered(result.err)
-	if result.link != r.link || result.link == nil || result.seq == nil {
-		return
-	}
-	ack := &wire.Ack{Seq: *result.seq}
-	if result.err != nil {
-		ack.Error = "engine: " + result.err.Error()
-	}
-	r.link.Send(ack)
 }

@@ -26,7 +26,12 @@ type Metrics struct {
 	FullSets, Deltas atomic.Uint64
 	// Batches came from hc-server, with Notifications in them.
 	Batches, Notifications atomic.Uint64
-	// Refused batches never reached the engine, by reason.
+	// Kept is how many statuses are kept, Refreshes how many refreshes of
+	// hc-server were told to the engine, with ToldAgain statuses in them, and
+	// Differing how many were about something else than is kept.
+	Kept                            atomic.Int64
+	Refreshes, ToldAgain, Differing atomic.Uint64
+	// Refused batches and refreshes never reached the engine, by reason.
 	Refused [RefusalCount]atomic.Uint64
 }
 
@@ -135,12 +140,17 @@ func (m *Metrics) Text(version string) []byte {
 
 	p.single("hc_proxy_batches_total", "counter", "Batches of notifications from hc-server.", int64(m.Batches.Load()))
 	p.single("hc_proxy_notifications_total", "counter", "Notifications in these batches.", int64(m.Notifications.Load()))
+	p.single("hc_proxy_kept", "gauge", "Statuses that are kept here, for the engine to be told again.", m.Kept.Load())
+	p.single("hc_proxy_refreshes_total", "counter", "Refreshes from hc-server after which kept statuses were told again.", int64(m.Refreshes.Load()))
+	p.single("hc_proxy_told_again_total", "counter", "Kept statuses that the engine was told again.", int64(m.ToldAgain.Load()))
+	p.single("hc_proxy_refreshes_differing_total", "counter",
+		"Refreshes about something else than was kept, after which hc-server tells it anew; should stay small.", int64(m.Differing.Load()))
 	refused := make([]uint64, RefusalCount)
 	for i := range refused {
 		refused[i] = m.Refused[i].Load()
 	}
 	labelled(p, "hc_proxy_batches_refused_total", "counter",
-		"Batches not passed on to the engine; hc-server sends again what they told.", "reason", refusals[:], refused)
+		"Batches and refreshes not passed on to the engine; hc-server sends them again.", "reason", refusals[:], refused)
 	return p.Bytes()
 }
 

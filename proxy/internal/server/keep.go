@@ -39,9 +39,11 @@ const steady = 2 * time.Second
 // soon after they began. A link that another proxy took over is dialled again
 // after 2 s only: two proxies at one server shall not fight.
 //
+// The protocol of hello is filled in here.
+//
 // Keep waits until each event is taken. When the context ends a link that has
 // been reported is left open: it is the receiver's, to Leave it.
-func Keep(ctx context.Context, dial Dialer, version string, events chan<- Event) {
+func Keep(ctx context.Context, dial Dialer, hello wire.Hello, events chan<- Event) {
 	absent := backoff.Backoff{Min: 50 * time.Millisecond, Max: 500 * time.Millisecond}
 	broken := backoff.Backoff{Min: 50 * time.Millisecond, Max: 2 * time.Second}
 	for ctx.Err() == nil {
@@ -52,7 +54,7 @@ func Keep(ctx context.Context, dial Dialer, version string, events chan<- Event)
 			pause = &broken
 			began := time.Now()
 			var replaced bool
-			replaced, err = hold(ctx, conn, version, events)
+			replaced, err = hold(ctx, conn, hello, events)
 			switch {
 			case replaced:
 				broken.Slow()
@@ -67,9 +69,9 @@ func Keep(ctx context.Context, dial Dialer, version string, events chan<- Event)
 }
 
 // hold serves one connection to its end.
-func hold(ctx context.Context, conn net.Conn, version string, events chan<- Event) (replaced bool, err error) {
+func hold(ctx context.Context, conn net.Conn, hello wire.Hello, events chan<- Event) (replaced bool, err error) {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	link, err := greet(conn, version)
+	link, err := greet(conn, hello)
 	if !stop() && err == nil {
 		link.lose(ctx.Err())
 		err = ctx.Err()

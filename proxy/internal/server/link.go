@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,6 +30,8 @@ var errSlow = errors.New("hc-server does not read what it is sent")
 type Link struct {
 	// ServerVersion is what the server calls itself.
 	ServerVersion string
+	// Keeps is whether both sides can do with refreshes ([wire.Refresh]).
+	Keeps bool
 
 	conn     net.Conn
 	lines    *wire.LineReader
@@ -41,7 +44,7 @@ type Link struct {
 
 // greet waits for ready and answers hello. Lines that are no messages are
 // answered with an error and passed over.
-func greet(conn net.Conn, version string) (*Link, error) {
+func greet(conn net.Conn, hello wire.Hello) (*Link, error) {
 	l := &Link{
 		conn: conn, lines: wire.NewLineReader(conn),
 		out: newQueue(), lost: make(chan struct{}),
@@ -68,7 +71,10 @@ func greet(conn net.Conn, version string) (*Link, error) {
 				return nil, err
 			}
 			l.ServerVersion = m.Version
-			if err := l.write(wire.Encode(&wire.Hello{Protocol: wire.Protocol, Version: version})); err != nil {
+			l.Keeps = slices.Contains(m.Capabilities, wire.CapabilityKeep) &&
+				slices.Contains(hello.Capabilities, wire.CapabilityKeep)
+			hello.Protocol = wire.Protocol
+			if err := l.write(wire.Encode(&hello)); err != nil {
 				return nil, err
 			}
 			l.writer.Go(l.writeQueue)

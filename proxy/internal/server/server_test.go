@@ -27,7 +27,7 @@ func newRig(t *testing.T) *rig {
 	ctx, cancel := context.WithCancel(t.Context())
 	r := &rig{t: t, server: server, events: make(chan Event), cancel: cancel}
 	var keeper sync.WaitGroup
-	keeper.Go(func() { Keep(ctx, DialUnix(server.Socket), "test", r.events) })
+	keeper.Go(func() { Keep(ctx, DialUnix(server.Socket), wire.Hello{Version: "test"}, r.events) })
 	t.Cleanup(func() {
 		cancel()
 		keeper.Wait()

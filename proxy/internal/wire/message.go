@@ -25,20 +25,26 @@ const (
 	CodeInternal    = "internal"
 )
 
+// CapabilityKeep is what a peer says that knows [Refresh].
+const CapabilityKeep = "keep"
+
 // Message is one of the structs below, by pointer.
 type Message interface{ messageType() string }
 
 type (
-	// Ready is hc-server's first line on every connection.
+	// Ready is hc-server's first line on every connection. Capabilities are what
+	// it can do beyond what every peer of this protocol can.
 	Ready struct {
-		Protocol uint32 `json:"protocol"`
-		Version  string `json:"version"`
+		Protocol     uint32   `json:"protocol"`
+		Version      string   `json:"version"`
+		Capabilities []string `json:"capabilities,omitempty"`
 	}
 
 	// Hello answers Ready.
 	Hello struct {
-		Protocol uint32 `json:"protocol"`
-		Version  string `json:"version"`
+		Protocol     uint32   `json:"protocol"`
+		Version      string   `json:"version"`
+		Capabilities []string `json:"capabilities,omitempty"`
 	}
 
 	// UpdateConfigs is the full set of checks, or part Part of Parts of it.
@@ -87,11 +93,25 @@ type (
 		Notifications []Notification `json:"notifications"`
 	}
 
-	// Ack answers a batch once the engine has; Error says why it has not
-	// taken it.
+	// Refresh says that what hc-proxy keeps of the buckets from First to Last is
+	// still so, if there are Count checks in them with this Digest: the engine is
+	// to hear it again. Only between peers with [CapabilityKeep].
+	Refresh struct {
+		Seq        uint64  `json:"seq"`
+		Generation *uint64 `json:"generation,omitempty"`
+		First      uint16  `json:"first"`
+		Last       uint16  `json:"last"`
+		Count      uint32  `json:"count"`
+		Digest     uint64  `json:"digest"`
+	}
+
+	// Ack answers a batch or a refresh once the engine has; Error says why it has
+	// not taken it, and Differs that a refresh is about something else than is
+	// kept, which has been dropped.
 	Ack struct {
-		Seq   uint64 `json:"seq"`
-		Error string `json:"error,omitempty"`
+		Seq     uint64 `json:"seq"`
+		Error   string `json:"error,omitempty"`
+		Differs bool   `json:"differs,omitempty"`
 	}
 
 	// RequestStatus asks for the status of every check.
@@ -121,6 +141,7 @@ func (*UpdateDelta) messageType() string       { return "update_delta" }
 func (*RequestConfigs) messageType() string    { return "request_configs" }
 func (*Rejected) messageType() string          { return "rejected" }
 func (*NotificationBatch) messageType() string { return "notification_batch" }
+func (*Refresh) messageType() string           { return "refresh" }
 func (*Ack) messageType() string               { return "ack" }
 func (*RequestStatus) messageType() string     { return "request_status" }
 func (*StatusResponse) messageType() string    { return "status_response" }
@@ -139,6 +160,7 @@ var messages = map[string]struct {
 	"request_configs":    {func() Message { return new(RequestConfigs) }, []string{"reason"}},
 	"rejected":           {func() Message { return new(Rejected) }, []string{"checks"}},
 	"notification_batch": {func() Message { return new(NotificationBatch) }, []string{"batch"}},
+	"refresh":            {func() Message { return new(Refresh) }, []string{"seq", "first", "last", "count", "digest"}},
 	"ack":                {func() Message { return new(Ack) }, []string{"seq"}},
 	"request_status":     {func() Message { return new(RequestStatus) }, nil},
 	"status_response":    {func() Message { return new(StatusResponse) }, []string{"statuses"}},

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) const READY: &str = r#"{"type":"ready","protocol":1,"version":"1.0"}"#;
+pub(crate) const READY: &str = r#"{"type":"ready","protocol":1,"version":"1.0","capabilities":["keep"]}"#;
 pub(crate) const HELLO: &str = r#"{"type":"hello","protocol":1,"version":"test"}"#;
 
 /// Whatever is waited for comes within this time, or the test fails.

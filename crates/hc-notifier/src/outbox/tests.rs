@@ -8,24 +8,24 @@ use hc_types::{
 
 use super::*;
 
-const FIRST_LIFE: Incarnation = Incarnation(1);
+pub(super) const FIRST_LIFE: Incarnation = Incarnation(1);
 
 /// An outbox and a clock that the test moves.
-struct Desk {
-    outbox: Outbox,
-    table: Table,
-    now: Instant,
+pub(super) struct Desk {
+    pub(super) outbox: Outbox,
+    pub(super) table: Table,
+    pub(super) now: Instant,
 }
 
 #[expect(clippy::disallowed_methods, reason = "the clock has to begin somewhere")]
-fn desk(batch_size: usize) -> Desk {
+pub(super) fn desk(batch_size: usize) -> Desk {
     let now = Instant::now();
     let batch_size = NonZeroUsize::new(batch_size).unwrap();
     let outbox = Outbox::new(&NotifierConfig { batch_size, ..NotifierConfig::default() }, now);
     Desk { outbox, table: Table::new(0, 0), now }
 }
 
-fn update(id: u64, incarnation: Incarnation, health: Health, transition: bool) -> StatusUpdate {
+pub(super) fn update(id: u64, incarnation: Incarnation, health: Health, transition: bool) -> StatusUpdate {
     let second = Duration::from_secs(1);
     let target = Target::plain("192.0.2.1".parse().unwrap(), 0);
     let spec =
@@ -48,26 +48,26 @@ impl Desk {
         self.now += Duration::from_millis(milliseconds);
     }
 
-    fn begin(&mut self, id: u64, life: Incarnation) {
+    pub(super) fn begin(&mut self, id: u64, life: Incarnation) {
         let slot = self.table.begin(CheckId(id), life, &update(id, life, Health::Unknown, false).spec);
-        self.outbox.begin(slot);
+        self.outbox.begin(slot, CheckId(id));
     }
 
-    fn forget(&mut self, id: u64, life: Incarnation) {
+    pub(super) fn forget(&mut self, id: u64, life: Incarnation) {
         if let Some(slot) = self.table.forget(CheckId(id), life) {
-            self.outbox.forget(slot);
+            self.outbox.forget(slot, CheckId(id));
         }
     }
 
-    fn update(&mut self, update: StatusUpdate) -> bool {
+    pub(super) fn update(&mut self, update: StatusUpdate) -> bool {
         self.table.record(update).is_some_and(|report| self.outbox.reported(report, self.now))
     }
 
-    fn record(&mut self, id: u64, health: Health) -> bool {
+    pub(super) fn record(&mut self, id: u64, health: Health) -> bool {
         self.update(update(id, FIRST_LIFE, health, true))
     }
 
-    fn begin_up(&mut self, ids: impl IntoIterator<Item = u64>) {
+    pub(super) fn begin_up(&mut self, ids: impl IntoIterator<Item = u64>) {
         for id in ids {
             self.begin(id, FIRST_LIFE);
             self.record(id, Health::Healthy);
@@ -75,7 +75,7 @@ impl Desk {
     }
 
     /// Milliseconds until a batch is due.
-    fn due_in(&self) -> Option<u128> {
+    pub(super) fn due_in(&self) -> Option<u128> {
         match self.outbox.due() {
             Due::At(due) => Some(due.saturating_duration_since(self.now).as_millis()),
             Due::OnChange | Due::Never => None,
@@ -84,7 +84,7 @@ impl Desk {
 
     /// Waits until a batch is due and takes it.
     #[track_caller]
-    fn take(&mut self) -> Vec<(u64, Health)> {
+    pub(super) fn take(&mut self) -> Vec<(u64, Health)> {
         let Due::At(due) = self.outbox.due() else { panic!("{:?}", self.outbox.due()) };
         self.now = self.now.max(due);
         let batch = self.outbox.take(&self.table, self.now).unwrap();
@@ -92,20 +92,20 @@ impl Desk {
     }
 
     #[track_caller]
-    fn takes(&mut self, ids: impl IntoIterator<Item = u64>) {
+    pub(super) fn takes(&mut self, ids: impl IntoIterator<Item = u64>) {
         let taken: Vec<u64> = self.take().into_iter().map(|(id, _)| id).collect();
         assert_eq!(taken, ids.into_iter().collect::<Vec<_>>());
     }
 
-    fn deliver(&mut self) {
+    pub(super) fn deliver(&mut self) {
         self.outbox.delivered(self.now);
     }
 
-    fn fail(&mut self) {
+    pub(super) fn fail(&mut self) {
         self.outbox.failed(&DeliveryError::new("no"), self.now);
     }
 
-    fn full_set(&mut self) {
+    pub(super) fn full_set(&mut self) {
         self.outbox.in_effect(Some(7), true, self.now);
     }
 }

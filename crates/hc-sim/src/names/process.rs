@@ -144,11 +144,12 @@ impl Process {
         for (id, incarnation) in planned.forget {
             self.running.remove(&id);
             if let Some(slot) = self.table.forget(id, incarnation) {
-                self.outbox.forget(slot);
+                self.outbox.forget(slot, id);
             }
         }
         for (id, incarnation, spec) in planned.begin {
-            self.outbox.begin(self.table.begin(id, incarnation, &spec));
+            let slot = self.table.begin(id, incarnation, &spec);
+            self.outbox.begin(slot, id);
             let name = self.directory.get(id).and_then(|known| known.name.clone()).unwrap_or_default();
             self.running.insert(id, Running { name, incarnation, spec });
         }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hc_notifier::{DeliveryError, Due};
-use hc_types::{CheckId, CheckSpec, CheckStatus, Health, Incarnation, Status, StatusUpdate};
+use hc_notifier::{DeliveryError, Due as OutboxDue, RefreshError};
+use hc_types::{CheckId, CheckSpec, CheckStatus, Health, Incarnation, Refresh, Status, StatusUpdate};
 
 use super::{Server, differs, same};
 use crate::clock::{MILLISECOND, Nanos, SECOND, nanos};
 use crate::context::{Context, Event};
 use crate::invariant::{Invariant, Step, hold};
 use crate::truth::{Subject, Truth};
+use crate::world::{ACK_TIMEOUT, PER_CALL};
 
 /// What the outbox has heard of an id.
 #[derive(Debug)]
@@ -25,6 +26,36 @@ pub(super) struct Outstanding {
     seq: u64,
     taken: Nanos,
     told: Vec<(CheckId, Incarnation, Health)>,
+}
+
+/// A refresh that the proxy has not answered.
+#[derive(Debug)]
+pub(super) struct Refreshing {
+    pub(super) conn: u32,
+    seq: u64,
+    taken: Nanos,
+}
+
+/// What is due for the proxy.
+#[derive(Debug)]
+pub(crate) enum Due {
+    Batch(Batched),
+    Refresh(u64, Refresh),
+}
+
+/// What the proxy answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Yes,
+    No,
+    /// To a refresh: it keeps something else, and has dropped it.
+    Differs,
+}
+
+/// How long the server waits for the answer to a refresh: longer for more checks, which are more
+/// calls.
+pub(crate) fn refresh_patience(refresh: &Refresh) -> Nanos {
+    ACK_TIMEOUT * Nanos::from(refresh.digest.count.div_ceil(PER_CALL).max(1))
 }
 
 /// One notification on its way.
@@ -89,7 +120,7 @@ impl Server {
             if news && self.outstanding.is_none() && !self.failing {
                 let latest = now + self.setup.notifier.batch_delay;
                 let due = self.outbox.due();
-                let soon = matches!(due, Due::At(due) if due <= latest);
+                let soon = matches!(due, OutboxDue::At(due) if due <= latest);
                 hold(soon, Invariant::BatchDelay, ctx.now, || format!("news is {due:?}"))?;
             }
         }
@@ -126,14 +157,35 @@ impl Server {
             return None;
         }
         match self.outbox.due() {
-            Due::At(due) => Some(nanos(due.saturating_duration_since(self.start))),
-            Due::OnChange | Due::Never => None,
+            OutboxDue::At(due) => Some(nanos(due.saturating_duration_since(self.start))),
+            OutboxDue::OnChange | OutboxDue::Never => None,
         }
     }
 
-    /// Takes the batch that is due, and says over which connection it goes.
-    pub(crate) fn take_batch(&mut self, ctx: &mut Context<'_>) -> Step<Option<(u32, Batched)>> {
-        let Some(conn) = self.link.as_ref().map(|link| link.conn) else { return Ok(None) };
+    /// Takes the batch or the refresh that is due, and says over which connection it goes.
+    pub(crate) fn take_due(&mut self, ctx: &mut Context<'_>) -> Step<Option<(u32, Due)>> {
+        let Some((conn, keeps)) = self.link.as_ref().map(|link| (link.conn, link.keeps)) else {
+            return Ok(None);
+        };
+        let now = self.instant(ctx.now);
+        self.outbox.consumer(keeps, now);
+        if !matches!(self.outbox.due(), OutboxDue::At(due) if due <= now) {
+            // Another consumer: what was due was so for the one before.
+            return Ok(None);
+        }
+        let Some(refresh) = self.outbox.take_refresh(now) else {
+            return Ok(self.take_batch(conn, ctx)?.map(|batch| (conn, Due::Batch(batch))));
+        };
+        hold(self.refreshing.is_none() && keeps, Invariant::Refresh, ctx.now, || format!("{refresh:?}"))?;
+        self.seq += 1;
+        self.refreshing = Some(Refreshing { conn, seq: self.seq, taken: ctx.now });
+        let patience = refresh_patience(&refresh);
+        ctx.agenda.put(ctx.now + patience, Event::AckOverdue { life: self.life, seq: self.seq });
+        ctx.trace(|| format!("server: refresh {} of {refresh:?}", self.seq));
+        Ok(Some((conn, Due::Refresh(self.seq, refresh))))
+    }
+
+    fn take_batch(&mut self, conn: u32, ctx: &mut Context<'_>) -> Step<Option<Batched>> {
         let batch = self.outbox.take(&self.table, self.instant(ctx.now));
         let sized =
             batch.as_ref().is_some_and(|batch| batch.statuses.len() <= self.setup.notifier.batch_size.get());
@@ -158,11 +210,17 @@ impl Server {
         self.outstanding = Some(Outstanding { conn, seq: self.seq, taken: ctx.now, told });
         ctx.agenda.put(ctx.now + 30 * SECOND, Event::AckOverdue { life: self.life, seq: self.seq });
         ctx.trace(|| format!("server: batch {} of {}, {:?}", self.seq, items.len(), batch.generation));
-        Ok(Some((conn, Batched { seq: self.seq, generation: batch.generation, items })))
+        Ok(Some(Batched { seq: self.seq, generation: batch.generation, items }))
     }
 
     /// The proxy's answer. One to a batch that is no longer awaited is ignored.
-    pub(crate) fn acknowledged(&mut self, conn: u32, seq: u64, taken: bool, ctx: &mut Context<'_>) -> Step {
+    pub(crate) fn acknowledged(&mut self, conn: u32, seq: u64, taken: Taken, ctx: &mut Context<'_>) -> Step {
+        let awaited = |refresh: &mut Refreshing| refresh.seq == seq && refresh.conn == conn;
+        if let Some(refresh) = self.refreshing.take_if(awaited) {
+            self.refreshed(&refresh, taken, ctx);
+            return Ok(());
+        }
+        let taken = taken == Taken::Yes;
         let awaited = |batch: &mut Outstanding| batch.seq == seq && batch.conn == conn;
         if !taken {
             if self.outstanding.as_mut().is_some_and(awaited) {
@@ -182,7 +240,7 @@ impl Server {
             latest.and_then(|latest| latest.known.as_ref()).is_some_and(|(_, known)| known.health != *health)
         });
         let due = self.outbox.due();
-        let soon = matches!(due, Due::At(due) if due <= now + self.setup.notifier.batch_delay);
+        let soon = matches!(due, OutboxDue::At(due) if due <= now + self.setup.notifier.batch_delay);
         hold(overtaken.is_none() || soon, Invariant::LatestIsTold, ctx.now, || {
             format!("{overtaken:?} has changed since it was told, and the next batch is {due:?}")
         })
@@ -192,6 +250,32 @@ impl Server {
         if self.outstanding.as_ref().is_some_and(|batch| batch.seq == seq) {
             self.undelivered("not acknowledged in time", ctx);
         }
+        if self.refreshing.as_ref().is_some_and(|refresh| refresh.seq == seq) {
+            self.not_refreshed("not acknowledged in time", ctx);
+        }
+    }
+
+    fn refreshed(&mut self, refresh: &Refreshing, taken: Taken, ctx: &mut Context<'_>) {
+        let now = self.instant(ctx.now);
+        if ctx.now - refresh.taken > 200 * MILLISECOND {
+            ctx.trouble(refresh.taken, ctx.now + SECOND);
+        }
+        ctx.trace(|| format!("server: refresh {}: {taken:?}", refresh.seq));
+        match taken {
+            Taken::Yes => self.outbox.refreshed(now),
+            Taken::No => self.outbox.not_refreshed(&DeliveryError::new("refused").into(), now),
+            Taken::Differs => self.outbox.not_refreshed(&RefreshError::Differs, now),
+        }
+        if taken == Taken::No {
+            ctx.trouble(refresh.taken, ctx.now + 3 * SECOND);
+        }
+    }
+
+    pub(super) fn not_refreshed(&mut self, why: &'static str, ctx: &mut Context<'_>) {
+        let Some(refresh) = self.refreshing.take() else { return };
+        ctx.trace(|| format!("server: refresh {}: {why}", refresh.seq));
+        ctx.trouble(refresh.taken, ctx.now + 3 * SECOND);
+        self.outbox.not_refreshed(&DeliveryError::new(why).into(), self.instant(ctx.now));
     }
 
     pub(super) fn undelivered(&mut self, why: &'static str, ctx: &mut Context<'_>) {

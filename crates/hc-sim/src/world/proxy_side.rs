@@ -4,40 +4,35 @@
 use crate::clock::{MILLISECOND, Nanos, SECOND};
 use crate::context::{EngineConn, Event};
 use crate::proxy::{ProxyCore, Sent};
-use crate::server::Batched;
+use crate::server::Taken;
 use crate::world::World;
+use crate::world::lane::Lane;
 
 /// How long an engine counts as young.
 const YOUNG: Nanos = 10 * SECOND;
 /// The deadline of a call to the engine, and of a greeting.
-const PATIENCE: Nanos = 10 * SECOND;
+pub(super) const PATIENCE: Nanos = 10 * SECOND;
 
 /// How long hc-server waits for an acknowledgement.
 pub(crate) const ACK_TIMEOUT: Nanos = 30 * SECOND;
 
 #[derive(Debug)]
-struct Delivering {
-    call: u32,
-    /// Where the batch came from.
-    conn: u32,
-    seq: u64,
-}
-
-#[derive(Debug)]
 pub(crate) struct Proxy {
     life: u32,
-    core: ProxyCore,
+    /// It can keep what it tells; older ones cannot.
+    keeps: bool,
+    pub(super) core: ProxyCore,
     pub(crate) stalled_until: Nanos,
     dialled: Option<u32>,
-    link: Option<u32>,
+    pub(super) link: Option<u32>,
     server_pause: Nanos,
-    engine: Option<EngineConn>,
+    pub(super) engine: Option<EngineConn>,
     engine_pause: Nanos,
     epoch: Nanos,
     eager: Nanos,
     fetching: Option<u32>,
-    delivering: Option<Delivering>,
-    numbers: u32,
+    pub(super) lane: Lane,
+    pub(super) numbers: u32,
 }
 
 impl Proxy {
@@ -55,6 +50,7 @@ impl World<'_> {
         self.ctx.trace(|| format!("proxy: process {life} starts"));
         self.proxy = Some(Proxy {
             life,
+            keeps: self.ctx.rng.u8(..4) > 0,
             core: ProxyCore::new(u64::try_from(micros).unwrap_or_default()),
             stalled_until: 0,
             dialled: None,
@@ -65,7 +61,7 @@ impl World<'_> {
             epoch: 0,
             eager: 0,
             fetching: None,
-            delivering: None,
+            lane: Lane::default(),
             numbers: 0,
         });
         self.ctx.agenda.put(self.ctx.now, Event::Dial { proxy: life });
@@ -84,9 +80,9 @@ impl World<'_> {
         let (Some(proxy), ctx) = (&mut self.proxy, &mut self.ctx) else { return };
         match event {
             Event::Dial { proxy: life } if life == proxy.life => self.dial(),
-            Event::Greeted { conn } if proxy.dialled == Some(conn) => {
+            Event::Greeted { conn, keeps } if proxy.dialled == Some(conn) => {
                 (proxy.dialled, proxy.link, proxy.server_pause) = (None, Some(conn), 50 * MILLISECOND);
-                let sent = proxy.core.server_up(&mut ctx.rng);
+                let sent = proxy.core.server_up(keeps && proxy.keeps, &mut ctx.rng);
                 self.tell(sent);
             }
             Event::GreetOverdue { conn } if proxy.dialled == Some(conn) => {
@@ -101,6 +97,9 @@ impl World<'_> {
                 self.tell(sent);
             }
             Event::Batch { conn, batch } if proxy.link == Some(conn) => self.deliver(conn, batch),
+            Event::Refresh { conn, seq, refresh } if proxy.link == Some(conn) => {
+                self.refresh(conn, seq, refresh);
+            }
             Event::DialEngine { proxy: life } if life == proxy.life => self.dial_engine(),
             Event::EngineUp { proxy: life, conn } if life == proxy.life => {
                 proxy.core.engine_up();
@@ -140,16 +139,11 @@ impl World<'_> {
             {
                 self.engine_lost();
             }
-            Event::CallOverdue { conn, call }
-                if proxy.engine == Some(conn)
-                    && proxy.delivering.as_ref().is_some_and(|d| d.call == call) =>
-            {
+            Event::CallOverdue { conn, call } if proxy.engine == Some(conn) && proxy.lane.has(call) => {
                 self.engine_lost();
             }
             Event::Answer { conn, call, taken } if proxy.engine == Some(conn) => {
-                if let Some(delivering) = proxy.delivering.take_if(|delivering| delivering.call == call) {
-                    self.acknowledge(delivering.conn, delivering.seq, taken);
-                }
+                self.answered(call, taken);
             }
             _ => {}
         }
@@ -160,25 +154,29 @@ impl World<'_> {
         let (conn, ctx) = (self.conns, &mut self.ctx);
         let Some(proxy) = &mut self.proxy else { return };
         proxy.dialled = Some(conn);
+        let keeps = proxy.keeps;
         if self.server.is_some() {
-            ctx.send_server(Event::Accept { conn });
+            ctx.send_server(Event::Accept { conn, keeps });
             ctx.agenda.put(ctx.now + PATIENCE, Event::GreetOverdue { conn });
         } else {
             self.server_lost();
         }
     }
 
-    pub(crate) fn accept(&mut self, conn: u32) {
+    pub(crate) fn accept(&mut self, conn: u32, keeps: bool) {
         let Some(server) = &mut self.server else { return self.ctx.send_proxy(Event::ProxyHangup { conn }) };
         // Whoever dialled may have gone meanwhile; the end of the connection is then right behind.
-        server.accept(conn, &mut self.ctx);
+        // An older server does not know what that means.
+        let keeps = keeps && server.life % 4 != 0;
+        server.accept(conn, keeps, &mut self.ctx);
         self.ctx.trace(|| format!("server: connection {conn}"));
-        self.ctx.send_proxy(Event::Greeted { conn });
+        self.ctx.send_proxy(Event::Greeted { conn, keeps });
     }
 
     fn server_lost(&mut self) {
         let (Some(proxy), ctx) = (&mut self.proxy, &mut self.ctx) else { return };
         (proxy.dialled, proxy.link) = (None, None);
+        proxy.lane.clear();
         proxy.core.server_down();
         ctx.agenda.put(ctx.now + proxy.server_pause, Event::Dial { proxy: proxy.life });
         proxy.server_pause = (2 * proxy.server_pause).min(500 * MILLISECOND);
@@ -207,9 +205,7 @@ impl World<'_> {
         proxy.fetching = None;
         proxy.core.engine_down();
         ctx.agenda.put(ctx.now + proxy.engine_pause, Event::DialEngine { proxy: proxy.life });
-        if let Some(delivering) = proxy.delivering.take() {
-            self.acknowledge(delivering.conn, delivering.seq, false);
-        }
+        self.call_lost();
     }
 
     fn tell(&mut self, sent: Vec<Sent>) {
@@ -219,27 +215,18 @@ impl World<'_> {
         }
     }
 
-    fn deliver(&mut self, conn: u32, batch: Batched) {
-        let (Some(proxy), ctx) = (&mut self.proxy, &mut self.ctx) else { return };
-        let seq = batch.seq;
-        let engine =
-            proxy.engine.filter(|_| proxy.core.admits(batch.generation) && proxy.delivering.is_none());
-        let Some(engine) = engine else { return self.acknowledge(conn, seq, false) };
-        proxy.numbers += 1;
-        let call = proxy.numbers;
-        proxy.delivering = Some(Delivering { call, conn, seq });
-        let at = ctx.soon();
-        ctx.agenda.put(at, Event::Call { conn: engine, call, batch });
-        ctx.agenda.put(ctx.now + PATIENCE, Event::CallOverdue { conn: engine, call });
+    pub(super) fn acknowledge(&mut self, conn: u32, seq: u64, taken: Taken) {
+        self.answer(conn, seq, taken, ACK_TIMEOUT);
     }
 
-    fn acknowledge(&mut self, conn: u32, seq: u64, taken: bool) {
+    /// To a server that waits for it so long.
+    pub(super) fn answer(&mut self, conn: u32, seq: u64, taken: Taken, patience: Nanos) {
         if self.proxy.as_ref().and_then(|proxy| proxy.link) != Some(conn) {
             return;
         }
         if std::mem::take(&mut self.calls.lose_ack) {
-            self.ctx.trace(|| format!("proxy: the acknowledgement of batch {seq} gets lost"));
-            self.ctx.trouble(self.ctx.now, self.ctx.now + ACK_TIMEOUT + 3 * SECOND);
+            self.ctx.trace(|| format!("proxy: the acknowledgement of {seq} gets lost"));
+            self.ctx.trouble(self.ctx.now, self.ctx.now + patience + 3 * SECOND);
             return;
         }
         for _ in 0..=u8::from(std::mem::take(&mut self.calls.repeat_ack)) {

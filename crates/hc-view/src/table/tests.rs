@@ -101,7 +101,7 @@ fn what_is_held_back_is_seen_by_readers_and_not_by_consumers() {
     // Restored, and not confirmed yet.
     assert_eq!(table.record(StatusUpdate { reportable: false, ..healthy.clone() }), None);
     assert_eq!((table.check(id).unwrap().reported, table.reported(Slot(0))), (Reported::Nothing, None));
-    let report = |transition| Some(Report { slot: Slot(0), transition });
+    let report = |transition| Some(Report { slot: Slot(0), transition, changed: transition });
     assert_eq!(table.record(healthy.clone()), report(true));
     assert_eq!(table.record(update(1, FIRST, Healthy, 6)), report(false));
     for at in 7..9 {
