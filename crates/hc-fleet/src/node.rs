@@ -156,6 +156,7 @@ pub struct Node {
     /// Checks that lack opinions, and since when.
     lacking: BTreeMap<Place, Instant>,
     swept: Instant,
+    ticked: Instant,
     /// Checks that rest as soon as their withdrawal is written.
     leaving: BTreeSet<Place>,
     /// Up to where a node that is cut off has begun to probe; `None` when it has with all.
@@ -206,6 +207,7 @@ impl Node {
             me: None,
             lacking: BTreeMap::new(),
             swept: now,
+            ticked: now,
             leaving: BTreeSet::new(),
             cursor: None,
             actions: Vec::new(),

@@ -98,9 +98,9 @@ impl Node {
     pub fn due(&self) -> Instant {
         let ttl = self.config.ttl;
         let mut due = match self.link {
-            // Who does not hear the fleet does not join it; the snapshot is an event.
-            Link::Out { again } if self.is_synced => again,
-            Link::Out { .. } => self.heard_at + ttl,
+            Link::Out { again } if again > self.ticked => again,
+            // Who does not hear the fleet does not join it.
+            Link::Out { .. } => self.ticked + RETRY,
             Link::Asked { at } | Link::Registering { at, .. } => at + ttl,
             Link::Member { kept, asked, .. } => (asked + ttl / 3).min(kept + ttl),
         };
@@ -130,6 +130,7 @@ impl Node {
 
     /// Time has come to `now`.
     pub fn tick(&mut self, now: Instant) {
+        self.ticked = now;
         self.keep(now);
         self.bury(now);
         self.judge_apart(now);

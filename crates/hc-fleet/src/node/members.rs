@@ -179,10 +179,13 @@ impl Node {
             self.log(Note::AllAbstain);
         }
         let before = std::mem::replace(&mut self.eligible, eligible);
+        let was_one = self.me.is_some();
         self.me = self.eligible.place(&self.config.name);
         let orders = std::mem::take(&mut self.orders);
         let most = usize::from(self.most_opinions);
-        if before.len().min(self.eligible.len()) < most || self.apart_since.is_some() {
+        // A node that is one again has probed for itself, and may rest wherever it stands in an order.
+        let is_new = was_one != self.me.is_some();
+        if is_new || before.len().min(self.eligible.len()) < most || self.apart_since.is_some() {
             return self.review_all(now);
         }
         let same: Vec<Option<u16>> =

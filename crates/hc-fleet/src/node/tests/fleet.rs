@@ -355,6 +355,7 @@ impl Fleet {
             for name in self.names() {
                 if self.node(&name).due() <= now {
                     self.act(&name, |node| node.tick(now));
+                    assert!(self.node(&name).due() > now, "{name} is due again at once");
                 }
             }
             let is_probed = |(key, _): &(CheckKey, Policy)| {

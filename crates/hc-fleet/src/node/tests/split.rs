@@ -28,6 +28,18 @@ fn who_is_cut_off_goes_on_alone() {
     assert_eq!(fleet.false_tellings(), 0);
 }
 
+/// In a fleet of more nodes than a check has opinions it is far down most orders.
+#[test]
+fn who_is_back_rests() {
+    let mut fleet = Fleet::started(&["a", "b", "c", "d", "e"], 60, Policy::default());
+    fleet.cut("e", true);
+    fleet.run(seconds(25));
+    assert_eq!(fleet.node("e").probed(), 60);
+    fleet.cut("e", false);
+    fleet.run(seconds(10));
+    assert_eq!(fleet.names().iter().map(|name| fleet.node(name).probed()).sum::<usize>(), 60);
+}
+
 /// Cut off from the backends as well, and from all of them: back in the fleet it says nothing of
 /// that time, and a verdict of the fleet is not moved by it.
 #[test]
