@@ -22,6 +22,8 @@ pub(crate) enum Need {
     Cgo,
     /// Tests against real servers, with real tools, in network namespaces.
     Servers,
+    /// Counting calls and instructions.
+    Counters,
     /// The page in a browser.
     Browser,
     /// Checking the units of systemd.
@@ -34,10 +36,10 @@ pub(crate) enum Need {
     Dist,
 }
 
-use Need::{Browser, Cgo, Deny, Dist, Go, Package, Rust, Servers, Units};
+use Need::{Browser, Cgo, Counters, Deny, Dist, Go, Package, Rust, Servers, Units};
 
 /// Everything.
-const ALL: &[Need] = &[Rust, Go, Cgo, Servers, Browser, Units, Deny, Package, Dist];
+const ALL: &[Need] = &[Rust, Go, Cgo, Servers, Counters, Browser, Units, Deny, Package, Dist];
 
 /// What needs it; what shows that it is there; the Debian package that brings it. A program, or one
 /// of several files, in which `{lib}` stands for the directory of the processor's libraries. To
@@ -78,6 +80,8 @@ const REQUIREMENTS: &[(Need, &[&str], &str)] = &[
     (Servers, &["/usr/lib/postgresql"], "postgresql"),
     (Servers, &["mariadbd"], "mariadb-server"),
     (Servers, &["slapd"], "slapd"),
+    (Counters, &["strace"], "strace"),
+    (Counters, &["valgrind"], "valgrind"),
     // Ubuntu's package is a stand-in for a snap; its machines for CI have Chrome.
     (
         Browser,

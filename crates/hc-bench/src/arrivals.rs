@@ -11,8 +11,11 @@ use hc_types::{CheckId, CheckSpec, ProbeResult, ProbeSpec, Prober, SetChange, Ta
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::Options;
+use crate::clock::now;
 use crate::nobody::Nobody;
-use crate::{nginx, table};
+use crate::report::{Report, Table};
+use crate::roles::{self, PORT, Serves};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 const INTERVALS: u32 = 10;
@@ -27,35 +30,34 @@ struct Noting {
 }
 
 impl Prober for Noting {
-    #[allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
     fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = ProbeResult> + 'static {
         if let Ok(mut starts) = self.starts.lock() {
-            starts.push(Instant::now());
+            starts.push(now());
         }
         Prober::probe(&self.checkers, spec)
     }
 }
 
-/// Runs the benchmark and prints its table.
-pub(crate) fn run() -> Result<()> {
+/// Runs the benchmark.
+pub(crate) fn run(_: &Options) -> Result<Report> {
     let dir = tempfile::tempdir()?;
-    let _nginx = nginx::start(dir.path())?;
+    let _backend = roles::start_backend(dir.path(), Serves::Tcp)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut rows = Vec::new();
     for (checks, addresses) in SHAPES {
         rows.push(runtime.block_on(shape(checks, addresses))?);
     }
-    table::print(
-        &format!("TCP checks every {} s, over {INTERVALS} intervals", INTERVAL.as_secs()),
+    Ok(Table::new(
+        format!("TCP checks every {} s, over {INTERVALS} intervals", INTERVAL.as_secs()),
         &[
             "checks",
             "addresses",
             "largest share in 1 % of an interval, first interval, %",
             "from the second on, %",
         ],
-        &rows,
-    );
-    Ok(())
+        rows,
+    )
+    .into())
 }
 
 async fn shape(count: usize, addresses: usize) -> Result<Vec<String>> {
@@ -98,7 +100,7 @@ fn fullest(starts: &[Instant], from: Instant, length: Duration, checks: usize) -
 }
 
 fn check(n: usize, address: usize) -> Result<(CheckId, Arc<CheckSpec>)> {
-    let target = Target::plain(nginx::address(address).parse()?, nginx::PORT);
+    let target = Target::plain(roles::address(address).parse()?, PORT);
 
     let spec = CheckSpec::new(
         target,

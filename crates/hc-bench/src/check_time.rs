@@ -1,19 +1,22 @@
 //! Wall time of one TCP check on loopback: our probe alone, Seesaw's own checker, and our whole
-//! chain up to the parsed notification in Go. All on one processor, nginx on the other, one check
+//! chain up to the parsed notification in Go. All on one processor, the backend on the other, one check
 //! after another, in turn for several rounds.
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use hc_checkers::{CheckersConfig, probe_tcp};
 use hc_types::{Outcome, Target, TcpProbe};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::process::{self, programs, wait_for};
-use crate::{nginx, table};
+use crate::Options;
+use crate::clock::now;
+use crate::process::{self, CHECKER_CPU, programs, wait_for};
+use crate::report::{Report, Table};
+use crate::roles::{self, PORT, Serves};
+use crate::stats::{median, percentile};
 
 const CHECKS: usize = 3000;
 const WARM_UP: usize = 300;
@@ -26,10 +29,10 @@ struct Way {
     p99s: Vec<f64>,
 }
 
-/// Runs the benchmark and prints its table.
-pub(crate) fn run() -> Result<()> {
+/// Runs the benchmark.
+pub(crate) fn run(_: &Options) -> Result<Report> {
     let dir = tempfile::tempdir()?;
-    let _nginx = nginx::start(dir.path())?;
+    let _backend = roles::start_backend(dir.path(), Serves::Tcp)?;
     let names = [
         "our probe alone",
         "Seesaw's Go checker alone",
@@ -48,12 +51,12 @@ pub(crate) fn run() -> Result<()> {
         socket.add(figures(&report["socket"])?);
     }
     let rows: Vec<_> = names.iter().zip(&ways).map(|(name, way)| way.row(name)).collect();
-    table::print(
+    Ok(Table::new(
         "Wall time of one TCP check on loopback, µs (medians of rounds)",
         &["", "median", "p99", "median of each round"],
-        &rows,
-    );
-    Ok(())
+        rows,
+    )
+    .into())
 }
 
 impl Way {
@@ -64,23 +67,22 @@ impl Way {
 
     fn row(&self, name: &str) -> Vec<String> {
         let all: Vec<_> = self.medians.iter().map(|median| format!("{median:.1}")).collect();
-        let (median, p99) = (table::median(&self.medians), table::median(&self.p99s));
+        let (median, p99) = (median(&self.medians), median(&self.p99s));
         vec![name.to_owned(), format!("{median:.1}"), format!("{p99:.1}"), all.join(" ")]
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 fn our_probe() -> Result<(f64, f64)> {
     let everywhere = sched_getaffinity(None)?;
     let mut here = CpuSet::new();
-    here.set(nginx::CHECKER_CPU);
+    here.set(CHECKER_CPU);
     sched_setaffinity(None, &here)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (probe, config) = (TcpProbe::default(), CheckersConfig::default());
-    let target = Target::plain("127.0.0.1".parse()?, nginx::PORT);
+    let target = Target::plain("127.0.0.1".parse()?, PORT);
     let mut micros = Vec::with_capacity(CHECKS);
     for check in 0..WARM_UP + CHECKS {
-        let begin = Instant::now();
+        let begin = now();
         let outcome = runtime.block_on(probe_tcp(&probe, &target, Duration::from_secs(1), &config));
         let took = begin.elapsed();
         ensure!(outcome == Outcome::PASS, "a probe did not pass: {outcome:?}");
@@ -89,11 +91,11 @@ fn our_probe() -> Result<(f64, f64)> {
         }
     }
     sched_setaffinity(None, &everywhere)?;
-    Ok((table::percentile(&mut micros, 50.0), table::percentile(&mut micros, 99.0)))
+    Ok((percentile(&mut micros, 50.0), percentile(&mut micros, 99.0)))
 }
 
 fn seesaw_check() -> Result<serde_json::Value> {
-    pinned(&programs()?.join("seesaw-bench-check"), &["-address", &format!("127.0.0.1:{}", nginx::PORT)])
+    pinned(&programs()?.join("seesaw-bench-check"), &["-address", &format!("127.0.0.1:{}", PORT)])
 }
 
 fn our_chain(dir: &Path) -> Result<serde_json::Value> {
@@ -110,19 +112,17 @@ fn our_chain(dir: &Path) -> Result<serde_json::Value> {
         dir.path().as_os_str(),
     ];
     let log = dir.path().join("hc-server.log");
-    let _server = process::start(nginx::CHECKER_CPU, &log, &programs()?.join("hc-server"), &args)?;
+    let _server = process::start(CHECKER_CPU, &log, &programs()?.join("hc-server"), &args)?;
     wait_for("hc-server listening", Duration::from_secs(5), || socket.exists())?;
     let socket = socket.display().to_string();
-    let address = format!("{}:{}", nginx::address(0), nginx::PORT);
+    let address = format!("{}:{}", roles::address(0), PORT);
     pinned(&programs()?.join("chain-bench"), &["-socket", &socket, "-address", &address])
 }
 
 /// Runs a program on the checkers' processor and reads the JSON that it prints.
 fn pinned(program: &Path, args: &[&str]) -> Result<serde_json::Value> {
     let (n, warmup) = (CHECKS.to_string(), WARM_UP.to_string());
-    let output = Command::new("taskset")
-        .args(["--cpu-list", &nginx::CHECKER_CPU.to_string()])
-        .arg(program)
+    let output = process::pinned(CHECKER_CPU, program)
         .args(args)
         .args(["-n", &n, "-warmup", &warmup])
         .output()

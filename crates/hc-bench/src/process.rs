@@ -9,13 +9,38 @@ use anyhow::{Context as _, Result, bail};
 use hc_testkit::process;
 pub(crate) use hc_testkit::process::Process;
 
-/// Starts a program on one processor, its output in `log`. `taskset` replaces itself by the
-/// program.
-pub(crate) fn start<S: AsRef<OsStr>>(cpu: usize, log: &Path, program: &Path, args: &[S]) -> Result<Process> {
+/// The processor of whatever is measured.
+pub(crate) const CHECKER_CPU: usize = 0;
+
+/// The processor of backends, and of what only serves the checkers.
+pub(crate) const BACKEND_CPU: usize = 1;
+
+/// A command on one processor. `taskset` replaces itself by the program.
+pub(crate) fn pinned(cpu: usize, program: &Path) -> Command {
+    on(&cpu.to_string(), program)
+}
+
+/// A command on these processors, as in `0` or `0,1`.
+pub(crate) fn on(cpus: &str, program: &Path) -> Command {
     let mut command = Command::new("taskset");
-    command.args(["--cpu-list", &cpu.to_string()]).arg(program).args(args);
-    Process::try_start_logged(&mut command, log)
-        .with_context(|| format!("{} under taskset (package util-linux)", program.display()))
+    command.args(["--cpu-list", cpus]).arg(program);
+    command
+}
+
+/// Starts a command, its output in `log`.
+pub(crate) fn spawn(command: &mut Command, log: &Path) -> Result<Process> {
+    Process::try_start_logged(command, log).with_context(|| format!("{command:?} (package util-linux)"))
+}
+
+/// Starts a program on one processor, its output in `log`.
+pub(crate) fn start<S: AsRef<OsStr>>(cpu: usize, log: &Path, program: &Path, args: &[S]) -> Result<Process> {
+    spawn(pinned(cpu, program).args(args), log)
+}
+
+/// Starts ourselves in another role, on one processor.
+pub(crate) fn start_role(cpu: usize, log: &Path, args: &[&str]) -> Result<Process> {
+    let us = std::env::current_exe().context("cannot find our own program")?;
+    start(cpu, log, &us, &[&[crate::roles::WORD], args].concat())
 }
 
 /// The folder with our programs, and Seesaw's, which `cargo xtask bench` has built.

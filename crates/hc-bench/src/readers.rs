@@ -2,20 +2,25 @@
 
 use std::sync::Arc;
 use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use hc_types::{
     CheckId, CheckSpec, Evidence, Health, Incarnation, Outcome, ProbeSpec, Progress, Sink as _, Status,
     StatusUpdate, Target, TcpProbe, Timing,
 };
 use hc_view::{Cursor, View, ViewConfig};
 
-use crate::server::{self, Server};
-use crate::table::{self, median, percentile};
+use crate::Options;
+use crate::clock::now;
+use crate::lateness::Lateness;
+use crate::report::{Report, Table};
+use crate::server::{self, Server, Set};
+use crate::stats::{median, percentile};
 
 /// Sizes of servers. The first is the scale for the others.
 const SIZES: [usize; 3] = [1_000, 100_000, 1_000_000];
+const INTERVAL: Duration = Duration::from_secs(600);
 const SCRAPES: usize = 50;
 const LISTS: usize = 9;
 /// Of the list inside the process.
@@ -27,22 +32,22 @@ const SPELL: Duration = Duration::from_secs(10);
 const SPELLS: usize = 5;
 const BETWEEN_SCRAPES: Duration = Duration::from_millis(100);
 
-/// Runs the benchmark and prints its tables.
-pub(crate) fn run() -> Result<()> {
+/// Runs the benchmark.
+pub(crate) fn run(_: &Options) -> Result<Report> {
     // The first probes of a million checks would take minutes at the usual rate.
     let config = "[checks]\nfirst_probes_per_second = 20000\n";
     let port = server::backend()?;
     let (mut answers, mut lateness) = (Vec::new(), Vec::new());
     for checks in SIZES {
-        let server = Server::start(config)?;
-        server.fill(checks, port)?;
+        let mut server = Server::start(config)?;
+        server.fill(Set::new(checks, port, INTERVAL))?;
         answers.push(of_answers(&server, checks)?);
         if checks == SIZES[SIZES.len() - 1] {
             lateness = of_probes(&server)?;
         }
     }
     let largest = SIZES[SIZES.len() - 1];
-    table::print(
+    let of_readers = Table::new(
         "Readers of the admin API, over its Unix socket, connecting included",
         &[
             "checks",
@@ -53,41 +58,40 @@ pub(crate) fn run() -> Result<()> {
             "MB",
             "`/api/v1/status`, ms",
         ],
-        &answers,
+        answers,
     );
-    table::print(
-        &format!(
+    let of_lateness = Table::new(
+        format!(
             "Probes of {largest} checks while `/metrics` is read ten times a second, {SPELLS} spells of each in turns"
         ),
         &["", "probes", "later than 1 ms", "later than 5 ms", "later than 25 ms"],
-        &lateness,
+        lateness,
     );
-    table::print(
-        &format!("The view, read inside the process: {LISTED} checks in pages of {PAGE}"),
+    let of_view = Table::new(
+        format!("The view, read inside the process: {LISTED} checks in pages of {PAGE}"),
         &["checks", "median, ms", "max, ms"],
-        &[in_process()?],
+        vec![in_process()?],
     );
-    Ok(())
+    Ok(vec![of_readers, of_lateness, of_view].into())
 }
 
 /// How long readers wait for their answers.
-#[allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 fn of_answers(server: &Server, checks: usize) -> Result<Vec<String>> {
     let millis = |time: f64| format!("{time:.2}");
     let cpu = server.cpu_time()?;
     let mut scrapes = Vec::new();
     for _ in 0..SCRAPES {
-        let begin = Instant::now();
+        let begin = now();
         server.get("/metrics")?;
         scrapes.push(begin.elapsed().as_secs_f64() * 1e3);
     }
     let cpu = (server.cpu_time()? - cpu).as_secs_f64() * 1e3 / SCRAPES as f64;
     let (mut lists, mut status, mut bytes) = (Vec::new(), Vec::new(), 0);
     for _ in 0..LISTS {
-        let begin = Instant::now();
+        let begin = now();
         bytes = list(server)?;
         lists.push(begin.elapsed().as_secs_f64() * 1e3);
-        let begin = Instant::now();
+        let begin = now();
         server.get("/api/v1/status")?;
         status.push(begin.elapsed().as_secs_f64() * 1e3);
     }
@@ -116,14 +120,13 @@ fn list(server: &Server) -> Result<usize> {
 }
 
 /// How late probes start with and without readers.
-#[allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 fn of_probes(server: &Server) -> Result<Vec<Vec<String>>> {
-    let mut sums = [[0.0; 4]; 2];
+    let mut sums = [Lateness::default(), Lateness::default()];
     for _ in 0..SPELLS {
         for (is_read, sum) in sums.iter_mut().enumerate() {
-            let before = lateness(server)?;
-            let end = Instant::now() + SPELL;
-            while Instant::now() < end {
+            let before = Lateness::of(server)?;
+            let end = now() + SPELL;
+            while now() < end {
                 if is_read == 1 {
                     server.get("/metrics")?;
                     sleep(BETWEEN_SCRAPES);
@@ -131,32 +134,17 @@ fn of_probes(server: &Server) -> Result<Vec<Vec<String>>> {
                     sleep(SPELL);
                 }
             }
-            let after = lateness(server)?;
-            sum.iter_mut()
-                .zip(after.iter().zip(before))
-                .for_each(|(sum, (after, before))| *sum += after - before);
+            sum.add(&Lateness::of(server)?.since(&before));
         }
     }
-    let row = |(name, [all, one, five, many]): (&str, [f64; 4])| {
-        let later = |within: f64| format!("{:.2} %", (all - within) / all * 100.0);
-        vec![name.to_owned(), format!("{all:.0}"), later(one), later(five), later(many)]
+    let row = |(name, late): (&str, Lateness)| {
+        let later = |limit: &str| format!("{:.2} %", late.later_than(limit));
+        vec![name.to_owned(), late.count().to_string(), later("0.001"), later("0.005"), later("0.025")]
     };
     Ok(["nobody reads", "ten scrapes a second"].into_iter().zip(sums).map(row).collect())
 }
 
-/// Probes so far, and those later than due by at most 1, 5 and 25 ms.
-fn lateness(server: &Server) -> Result<[f64; 4]> {
-    let metrics = server.get("/metrics")?;
-    let value = |name: &str| -> Result<f64> {
-        let line = metrics.lines().find_map(|line| line.strip_prefix(name)).context("no lateness")?;
-        Ok(line.trim().parse()?)
-    };
-    let bucket = |limit: &str| value(&format!("hc_probe_lateness_seconds_bucket{{le=\"{limit}\"}}"));
-    Ok([value("hc_probe_lateness_seconds_count")?, bucket("0.001")?, bucket("0.005")?, bucket("0.025")?])
-}
-
 /// The view alone.
-#[allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 fn in_process() -> Result<Vec<String>> {
     let view = View::new(&ViewConfig::default(), Vec::new());
     for n in 0..LISTED {
@@ -187,7 +175,7 @@ fn in_process() -> Result<Vec<String>> {
     }
     let mut times = Vec::new();
     for _ in 0..SCRAPES {
-        let begin = Instant::now();
+        let begin = now();
         let (mut seen, mut next) = (0, Some(Cursor::default()));
         while let Some(from) = next {
             let page = view.page(from, PAGE);

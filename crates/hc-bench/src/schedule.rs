@@ -14,7 +14,10 @@ use hc_types::{
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{nginx, table};
+use crate::Options;
+use crate::clock::now;
+use crate::report::{Report, Table};
+use crate::roles::{self, PORT, Serves};
 
 const CHECKS: usize = 10_000;
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -28,12 +31,11 @@ struct FirstResults(Mutex<(HashSet<CheckId>, Option<Instant>)>);
 impl Sink for FirstResults {
     fn begin(&self, _: CheckId, _: Incarnation, _: &Arc<CheckSpec>) {}
 
-    #[allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
     fn record(&self, updates: &mut Vec<StatusUpdate>) {
         let Ok(mut seen) = self.0.lock() else { return };
         seen.0.extend(updates.drain(..).map(|update| update.id));
         if seen.0.len() == CHECKS && seen.1.is_none() {
-            seen.1 = Some(Instant::now());
+            seen.1 = Some(now());
         }
     }
 
@@ -42,18 +44,18 @@ impl Sink for FirstResults {
     fn in_effect(&self, _: Option<u64>, _: bool) {}
 }
 
-/// Runs the benchmark and prints its table.
-pub(crate) fn run() -> Result<()> {
+/// Runs the benchmark.
+pub(crate) fn run(_: &Options) -> Result<Report> {
     let dir = tempfile::tempdir()?;
-    let _nginx = nginx::start(dir.path())?;
+    let _backend = roles::start_backend(dir.path(), Serves::Tcp)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut rows = Vec::new();
     for round in 1..=ROUNDS {
         let figures = runtime.block_on(one_round())?;
         rows.push([vec![round.to_string()], figures].concat());
     }
-    table::print(
-        &format!("{CHECKS} TCP checks, every {} s, each to an address of its own", INTERVAL.as_secs()),
+    Ok(Table::new(
+        format!("{CHECKS} TCP checks, every {} s, each to an address of its own", INTERVAL.as_secs()),
         &[
             "round",
             "set scheduled, ms",
@@ -63,12 +65,11 @@ pub(crate) fn run() -> Result<()> {
             "max, ms",
             "starts",
         ],
-        &rows,
-    );
-    Ok(())
+        rows,
+    )
+    .into())
 }
 
-#[allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 async fn one_round() -> Result<Vec<String>> {
     let results = Arc::new(FirstResults::default());
     let config = ManagerConfig::default().shards(NonZeroUsize::MIN);
@@ -79,7 +80,7 @@ async fn one_round() -> Result<Vec<String>> {
     tasks.spawn(task.run(stop.clone()));
 
     let checks = (0..CHECKS).map(check).collect::<Result<Vec<_>>>()?;
-    let begin = Instant::now();
+    let begin = now();
     manager.apply(SetChange::Full { generation: None, checks }).await?;
     let scheduled = begin.elapsed();
     tokio::time::sleep(INTERVAL + Duration::from_secs(1)).await;
@@ -104,7 +105,7 @@ async fn one_round() -> Result<Vec<String>> {
 }
 
 fn check(n: usize) -> Result<(CheckId, Arc<CheckSpec>)> {
-    let target = Target::plain(nginx::address(n).parse()?, nginx::PORT);
+    let target = Target::plain(roles::address(n).parse()?, PORT);
     let spec = CheckSpec::new(
         target,
         ProbeSpec::Tcp(TcpProbe::default()),

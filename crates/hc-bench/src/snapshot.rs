@@ -11,11 +11,13 @@ use hc_types::{
 };
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::Options;
+use crate::clock::now;
 use crate::nobody::Nobody;
-use crate::table;
+use crate::report::{Report, Table};
 
 const CHECKS: u32 = 100_000;
 /// 5,000 probes a second.
@@ -40,8 +42,8 @@ impl Prober for Passes {
     }
 }
 
-/// Runs the benchmark and prints its tables.
-pub(crate) fn run() -> Result<()> {
+/// Runs the benchmark.
+pub(crate) fn run(_: &Options) -> Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (manager, task) = Manager::start(ManagerConfig::default(), || Passes, Arc::new(Nobody))?;
@@ -53,16 +55,16 @@ pub(crate) fn run() -> Result<()> {
         while manager.stats().ended("pass") < u64::from(CHECKS) {
             sleep(Duration::from_millis(100)).await;
         }
-        measure(&manager).await?;
+        let table = measure(&manager).await?;
         stop.cancel();
         while let Some(ended) = tasks.join_next().await {
             ended??;
         }
-        Ok(())
+        Ok(table.into())
     })
 }
 
-async fn measure(manager: &Manager) -> Result<()> {
+async fn measure(manager: &Manager) -> Result<Table> {
     let dir = tempfile::tempdir()?;
     let mut rows = Vec::new();
     for round in 1..=ROUNDS {
@@ -80,8 +82,8 @@ async fn measure(manager: &Manager) -> Result<()> {
         ]);
     }
     let bytes = std::fs::read_dir(dir.path())?.next().context("no snapshot was written")??.metadata()?.len();
-    table::print(
-        &format!(
+    Ok(Table::new(
+        format!(
             "Snapshots of {CHECKS} checks ({:.1} MiB), {} probes a second beside them",
             bytes as f64 / 1024.0 / 1024.0,
             u64::from(CHECKS) / INTERVAL.as_secs()
@@ -94,9 +96,8 @@ async fn measure(manager: &Manager) -> Result<()> {
             "max without, ms",
             "with, ms",
         ],
-        &rows,
-    );
-    Ok(())
+        rows,
+    ))
 }
 
 /// Processor time of this process, lateness (99th percentile and worst), and how many snapshots
@@ -107,8 +108,7 @@ async fn spell(
 ) -> Result<(Duration, (Duration, Duration), u32)> {
     manager.reset_lateness();
     let begin = processor_time();
-    #[allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-    let (mut next, mut written) = (Instant::now() + PAUSE, 0);
+    let (mut next, mut written) = (tokio::time::Instant::from_std(now()) + PAUSE, 0);
     for _ in 0..SPELL.as_millis() / PAUSE.as_millis() {
         if let Some(dir) = snapshots {
             // As hc-server does it.

@@ -53,7 +53,11 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("hc-testkit", &["hc-types"]),
-    ("hc-bench", &["hc-checkers", "hc-manager", "hc-snapshot", "hc-testkit", "hc-types", "hc-view"]),
+    ("hc-bench-uring", &[]),
+    (
+        "hc-bench",
+        &["hc-bench-uring", "hc-checkers", "hc-manager", "hc-snapshot", "hc-testkit", "hc-types", "hc-view"],
+    ),
     ("hc-fuzz", &["hc-fuzz-targets"]),
     (
         "hc-fuzz-targets",
