@@ -16,7 +16,7 @@ fn test_proxy_sends_ready_message() {
     let (_stream, mut reader) = connect(&dir.path().join("hc.sock"));
     assert_eq!(
         read_line(&mut reader),
-        json!({"type": "ready", "protocol": 1, "version": env!("CARGO_PKG_VERSION")})
+        json!({"type": "ready", "protocol": 1, "version": env!("CARGO_PKG_VERSION"), "capabilities": ["keep"]})
     );
 }
 
