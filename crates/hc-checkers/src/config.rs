@@ -72,8 +72,8 @@ pub struct CheckersConfig {
     pub max_lingering: usize,
     /// Sockets of TCP probes that connect and send nothing, which one
     /// [`Checkers`](crate::Checkers) keeps to connect them again. Each has a descriptor. One that is
-    /// not used for 10 s is closed, and none is used for more than 60 s. 0: each probe opens its
-    /// own. Default: 64.
+    /// not used for 10 s is closed by the next such probe, and none is used for more than 60 s. 0:
+    /// each probe opens its own. Default: 64.
     pub max_idle: usize,
     /// What backends can make all probes hold that share it. Default: a limit of its own of
     /// [`ProbeMemory::DEFAULT`] bytes.

@@ -70,10 +70,14 @@ impl SharedOutbox {
         self.lock().take_refresh(now())
     }
 
-    pub(crate) fn settle_refresh(&self, result: &Result<(), RefreshError>) {
+    /// Says whether the refresh was given up.
+    pub(crate) fn settle_refresh(&self, result: &Result<(), RefreshError>) -> bool {
         let mut outbox = self.lock();
         match result {
-            Ok(()) => outbox.refreshed(now()),
+            Ok(()) => {
+                outbox.refreshed(now());
+                false
+            }
             Err(error) => outbox.not_refreshed(error, now()),
         }
     }

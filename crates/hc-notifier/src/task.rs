@@ -69,13 +69,14 @@ impl<D: Delivery> NotifierTask<D> {
 
     async fn serve(&self) {
         let mut refreshed: Option<Refreshed> = None;
+        let mut has_given_up = false;
         loop {
             select! {
                 biased;
                 // Nothing of the answer is lost when the other branch is dropped.
                 result = answer(&mut refreshed), if refreshed.is_some() => {
                     refreshed = None;
-                    self.refreshed(&result);
+                    self.refreshed(&result, &mut has_given_up);
                     continue;
                 }
                 due = self.outbox.due() => {
@@ -91,7 +92,7 @@ impl<D: Delivery> NotifierTask<D> {
             if let Some(refresh) = self.outbox.take_refresh() {
                 match self.delivery.refresh(refresh).await {
                     Ok(answer) => refreshed = Some(answer),
-                    Err(error) => self.refreshed(&Err(error)),
+                    Err(error) => self.refreshed(&Err(error), &mut has_given_up),
                 }
                 continue;
             }
@@ -104,11 +105,12 @@ impl<D: Delivery> NotifierTask<D> {
         }
     }
 
-    /// A refresh has ended. Those that fail go with batches that fail, which are loud.
-    fn refreshed(&self, result: &Result<(), RefreshError>) {
+    /// A refresh has ended. Those that fail go with batches that fail, which are loud, or are given
+    /// up, which is loud once until one succeeds.
+    fn refreshed(&self, result: &Result<(), RefreshError>, has_given_up: &mut bool) {
         let consumer = self.name();
         match result {
-            Ok(()) => {}
+            Ok(()) => *has_given_up = false,
             Err(RefreshError::Differs) => {
                 tracing::info!(
                     consumer,
@@ -119,7 +121,12 @@ impl<D: Delivery> NotifierTask<D> {
                 tracing::debug!(consumer, %error, "statuses were not told again; trying again");
             }
         }
-        self.outbox.settle_refresh(result);
+        if self.outbox.settle_refresh(result) && !std::mem::replace(has_given_up, true) {
+            tracing::warn!(
+                consumer,
+                "the consumer does not tell again what it keeps: all of it is sent to it instead"
+            );
+        }
     }
 
     /// Waits for somebody to deliver to; `false` when the end comes first.

@@ -38,7 +38,12 @@ const NO_DIRECTORY: &str = "there is no state directory";
 /// How long the last snapshot may take.
 const LAST: Duration = Duration::from_secs(1);
 
-/// If the one before took longer, it is the last one where nothing has changed but counters.
+/// If the one before took longer and is this fresh, it is the last one where no health has changed:
+/// counters and failures in a row of these seconds are lost then, as by a kill. Whatever the
+/// interval, since a snapshot that is too old says nothing to the next process.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// See [`FRESH`].
 const QUICK: Duration = Duration::from_millis(100);
 
 /// The snapshot of this server.
@@ -324,7 +329,7 @@ impl Keeper {
             pause = pause.max((written - begin) * REST).min(self.interval.max(SOON));
         }
         let is_the_same = !changed.take() && pipeline.overrides_edition() == self.edition;
-        if is_the_same && took.is_some_and(|took| took > QUICK) && written.elapsed() < self.interval + QUICK {
+        if is_the_same && took.is_some_and(|took| took > QUICK) && written.elapsed() < FRESH {
             return Ok(());
         }
         if timeout(LAST, self.write(&jobs, &manager, &pipeline)).await.is_err() {

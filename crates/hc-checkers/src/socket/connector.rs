@@ -358,12 +358,9 @@ impl State {
             entry.is_taken = false;
             self.untaken -= usize::from(entry.report.take().is_some());
             self.is_stale = true;
-            let idle = &mut self.idle[family(target)];
-            idle.push_back(place);
-            if idle.len() > self.max_idle
-                && let Some(oldest) = idle.pop_front()
-            {
-                drop(self.sockets.remove(oldest));
+            self.idle[family(target)].push_back(place);
+            if self.idle.iter().map(VecDeque::len).sum::<usize>() > self.max_idle {
+                self.close_oldest();
             }
             self.waiting.remove(&token);
             self.release(token);
@@ -384,11 +381,14 @@ impl State {
         waker
     }
 
-    /// A probe is done. If it reads for all, it leaves this to another one.
+    /// A probe is done. If it is to read for all, it leaves this to another one that waits, which
+    /// has the duty from now on: should that one end before it is polled, or find that its own
+    /// connection stands, it hands it on in turn.
     fn release(&mut self, token: Token) {
         if self.reader == Some(token) {
-            self.reader = None;
-            self.woken.extend(self.waiting.first_entry().map(|first| first.get().clone()));
+            let next = self.waiting.first_key_value().map(|(token, waker)| (*token, waker.clone()));
+            self.reader = next.as_ref().map(|(token, _)| *token);
+            self.woken.extend(next.map(|(_, waker)| waker));
         }
         // All that was reported is done: what the resets have made ready is read here, since tokio
         // would wake a probe for it.
@@ -406,6 +406,16 @@ impl State {
                 idle.pop_front();
                 drop(self.sockets.remove(oldest));
             }
+        }
+    }
+
+    /// Closes the socket that has not been in use for the longest time.
+    fn close_oldest(&mut self) {
+        let Self { idle, sockets, .. } = self;
+        let used = |idle: &VecDeque<usize>| idle.front().map(|oldest| sockets[*oldest].used);
+        let oldest = idle.iter_mut().filter(|idle| !idle.is_empty()).min_by_key(|idle| used(idle));
+        if let Some(place) = oldest.and_then(VecDeque::pop_front) {
+            drop(sockets.remove(place));
         }
     }
 

@@ -197,6 +197,23 @@ fn what_was_compared_with_another_set_is_asked_for_again() {
     assert!(matches!(assembled, Assembled::Ask(_)) && ticket.is_none(), "{assembled:?}");
 }
 
+/// Also where all of its checks are known, which are never read.
+#[test]
+fn a_line_that_is_no_json_is_no_set() {
+    let mut rig = Rig::new();
+    let set: BTreeMap<u64, u8> = (1..=40).map(|id| (id, 1)).collect();
+    let (change, rejected, ticket) = rig.send(&texts(&set), 1);
+    rig.apply(change, rejected, None, ticket);
+    let right = String::from_utf8(line(&texts(&set), 9, 1, 1)).unwrap();
+    let reads = |line: &str| read(line.as_bytes(), rig.memory.get(), &rig.digests).is_some();
+    assert!(reads(&right));
+    for wrong in ["},]", "}, ]", "},,]", "} }]", "}"] {
+        assert!(!reads(&right.replace("}]", wrong)), "{wrong}");
+    }
+    assert!(!reads(&right.replacen("},{", "},,{", 1)));
+    assert!(!reads(&right.replacen("[{", "[,{", 1)));
+}
+
 #[test]
 fn a_line_that_is_written_otherwise_is_read_as_it_always_was() {
     let digests = Digests::default();

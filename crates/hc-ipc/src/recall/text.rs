@@ -99,6 +99,10 @@ fn cut(line: &[u8], known: &Remembered, digests: &Digests) -> Cut {
         }
         at += 1;
     }
+    // A comma with nothing behind it: whoever reads the whole line says what is wrong.
+    if line[at..].trim_ascii_start().starts_with(b"]") {
+        return Cut::default();
+    }
     cut.separate(behind);
     cut.rest.extend_from_slice(&line[at..]);
     cut

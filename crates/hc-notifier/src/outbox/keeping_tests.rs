@@ -235,6 +235,59 @@ fn a_refresh_that_fails_comes_again_after_a_pause() {
     assert_eq!(desk.due_in(), Some(100));
 }
 
+/// The consumer takes batches, and will never take this refresh: what it is about is told as if it
+/// kept nothing.
+#[test]
+fn a_refresh_that_fails_for_ever_is_given_up() {
+    let mut desk = keeping(100);
+    desk.told([1, 2]);
+    let first = desk.refresh();
+    for failure in 1..=8 {
+        let is_given_up = desk.outbox.not_refreshed(&DeliveryError::new("another set").into(), desk.now);
+        assert_eq!(is_given_up, failure == 8);
+        if !is_given_up {
+            assert_eq!(desk.refresh(), first);
+        }
+    }
+    let told = desk.take();
+    assert_eq!(u32::try_from(told.len()), Ok(first.digest.count), "{told:?}");
+    desk.deliver();
+    // The others have their turn.
+    assert_ne!(desk.refresh().buckets, first.buckets);
+}
+
+/// However much differs, it is found out at the pace of the refresh, and not at once.
+#[test]
+fn what_differs_has_had_its_turn() {
+    let mut desk = keeping(100);
+    desk.told(0..5000);
+    let mut next = 0;
+    let began = desk.now;
+    for _ in 0..10 {
+        let refresh = desk.refresh();
+        assert!(*refresh.buckets.start() >= next, "{refresh:?} from {next}");
+        next = (refresh.buckets.end() + 1) % BUCKETS;
+        assert!(!desk.outbox.not_refreshed(&RefreshError::Differs, desk.now));
+        while desk.outbox.stats(desk.now).undelivered > 0 {
+            desk.take();
+            desk.deliver();
+        }
+    }
+    assert!(desk.now - began >= Duration::from_secs(5), "{:?}", desk.now - began);
+}
+
+#[test]
+fn what_was_refreshed_longest_ago_is_told_again_first() {
+    let mut desk = keeping(5000);
+    desk.told(0..5000);
+    desk.refreshes(6);
+    let turn = desk.outbox.delivered.cursor;
+    desk.full_set();
+    let told: Vec<u16> = desk.take().into_iter().map(|(id, _)| hc_types::bucket(CheckId(id))).collect();
+    let age = |bucket: &u16| bucket.wrapping_sub(turn) % BUCKETS;
+    assert!(turn > 0 && told.is_sorted_by_key(age), "from {turn}");
+}
+
 #[test]
 fn after_a_full_set_nothing_is_kept() {
     let mut desk = keeping(100);

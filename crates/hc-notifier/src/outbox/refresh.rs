@@ -26,6 +26,9 @@ const LARGEST: u32 = 1000;
 /// After so many intervals, and after half of them at the earliest, a check is told in full although
 /// only its counters and times are other ones: an hour with the usual interval.
 const FIGURES: u64 = 240;
+/// A refresh that has failed so often in a row, over 7 s, is given up: its checks are told in
+/// batches, whatever the consumer has against it.
+const MOST_FAILURES: u32 = 8;
 
 /// Where the refresh stands.
 #[derive(Debug, Default)]
@@ -102,22 +105,31 @@ impl Outbox {
 
     /// It is not certain that the consumer has. After a pause as after a batch that failed, and of
     /// its own, the same checks have their turn again. A consumer that says that it keeps something
-    /// else ([`RefreshError::Differs`]) has dropped that, and gets all of it at once.
-    pub fn not_refreshed(&mut self, error: &RefreshError, now: Instant) {
-        let Some(UnderWay { buckets, outdated, .. }) = self.refresh.under_way.take() else { return };
+    /// else ([`RefreshError::Differs`]) has dropped that, and gets all of it at once, in batches; so
+    /// does one that refuses a refresh again and again. Either was the turn of these checks. Says
+    /// whether the refresh was given up.
+    pub fn not_refreshed(&mut self, error: &RefreshError, now: Instant) -> bool {
+        let Some(UnderWay { buckets, allowed, outdated, .. }) = self.refresh.under_way.take() else {
+            return false;
+        };
         if outdated {
-            return;
+            return false;
         }
         let now = self.nanos(now);
-        if matches!(error, RefreshError::Differs) {
-            self.resume_refresh();
-            self.tell_all_of(&buckets, now);
-            return;
-        }
         let failures = self.refresh.failures_in_a_row;
+        let differs = matches!(error, RefreshError::Differs);
+        let is_given_up = !differs && failures.saturating_add(1) >= MOST_FAILURES;
+        if differs || is_given_up {
+            self.resume_refresh();
+            self.pace.used(allowed, self.delivered.kept);
+            self.delivered.cursor = buckets.end().wrapping_add(1) % BUCKETS;
+            self.tell_all_of(&buckets, now);
+            return is_given_up;
+        }
         let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(8)).min(LONGEST_PAUSE);
         self.refresh.paused_until = now.saturating_add(nanos(pause));
         self.refresh.failures_in_a_row = failures.saturating_add(1);
+        false
     }
 
     /// When a refresh is due, of a consumer that keeps statuses.
@@ -185,7 +197,10 @@ impl Outbox {
     /// The consumer, which keeps statuses or does not, has nothing: all that was told is told again.
     pub(super) fn forget_what_is_kept(&mut self, keeps: bool, now: u64) {
         let mut delivered = std::mem::replace(&mut self.delivered, Delivered::new(keeps));
-        for run in delivered.runs_mut() {
+        // What was told longest ago comes first.
+        let turn = usize::from(delivered.cursor);
+        let (behind, from) = delivered.runs_mut().split_at_mut(turn);
+        for run in from.iter_mut().chain(behind) {
             while let Some(at) = self.links.pop(&mut run.queue) {
                 self.links.get_mut(at).since = now;
                 self.links.push_back(&mut self.resend, at);

@@ -263,8 +263,12 @@ impl Server {
         ctx.trace(|| format!("server: refresh {}: {taken:?}", refresh.seq));
         match taken {
             Taken::Yes => self.outbox.refreshed(now),
-            Taken::No => self.outbox.not_refreshed(&DeliveryError::new("refused").into(), now),
-            Taken::Differs => self.outbox.not_refreshed(&RefreshError::Differs, now),
+            Taken::No => {
+                self.outbox.not_refreshed(&DeliveryError::new("refused").into(), now);
+            }
+            Taken::Differs => {
+                self.outbox.not_refreshed(&RefreshError::Differs, now);
+            }
         }
         if taken == Taken::No {
             ctx.trouble(refresh.taken, ctx.now + 3 * SECOND);

@@ -187,7 +187,7 @@ fn one_that_is_dropped_leaves_the_reading_to_another() {
         block_on(async {
             let [full, late] = [(); 2].map(|()| FullPort::start(FAMILIES[0]).unwrap());
             let (silent, answers) = (to(full.address()), to(late.address()));
-            let [progress, other_progress] = [(); 2].map(|()| Progress::new());
+            let [progress, other_progress, third_progress] = [(); 3].map(|()| Progress::new());
             {
                 let mut first = pin!(connector.touch(&silent, &progress));
                 let mut second = pin!(connector.touch(&answers, &other_progress));
@@ -204,16 +204,22 @@ fn one_that_is_dropped_leaves_the_reading_to_another() {
             while connector.0.borrow().reader.is_none() {
                 assert!(poll_once(first.as_mut()).is_pending());
             }
+            // The one that the reading is left to ends before it is polled again.
+            let mut between = Box::pin(connector.touch(&silent, &third_progress));
+            while connector.0.borrow().waiting.len() < 2 {
+                assert!(poll_once(between.as_mut()).is_pending());
+            }
             let tasks = LocalSet::new();
             let second = tasks.spawn_local({
                 let connector = connector.clone();
                 async move { connector.touch(&answers, &other_progress).await }
             });
             let outcome = tasks.run_until(async {
-                while connector.0.borrow().waiting.len() < 2 {
+                while connector.0.borrow().waiting.len() < 3 {
                     tokio::task::yield_now().await;
                 }
                 drop(first);
+                drop(between);
                 // The next SYN comes a second after the first one.
                 late.empty().unwrap();
                 timeout(PLENTY, second).await
@@ -244,4 +250,19 @@ async fn sockets_grow_old() {
         assert_eq!(probe(&connector, &v6, PLENTY).await, Outcome::PASS);
     }
     assert_eq!(connector.counts(), (3, 1, 1), "the one that was in use for a minute");
+}
+
+#[tokio::test]
+async fn both_families_share_the_room_and_the_oldest_goes() {
+    let connector = patient(2);
+    let listeners = FAMILIES.map(|ip| IdleListener::start(ip).unwrap());
+    let [v4, v6] = [0, 1].map(|nth| to(listeners[nth].address().unwrap()));
+    let pair = async |target: &Target| {
+        tokio::join!(probe(&connector, target, PLENTY), probe(&connector, target, PLENTY))
+    };
+    assert_eq!(pair(&v4).await, (Outcome::PASS, Outcome::PASS));
+    assert_eq!(connector.counts(), (2, 2, 2));
+    assert_eq!(probe(&connector, &v6, PLENTY).await, Outcome::PASS);
+    assert_eq!(connector.counts(), (3, 2, 2));
+    assert_eq!(connector.0.borrow().idle.each_ref().map(VecDeque::len), [1, 1]);
 }
