@@ -105,7 +105,9 @@ impl Side {
                 // them a whole interval apart.
                 fs::write(&config, "[notify]\ninterval = \"1s\"\nbatch_delay = \"10ms\"\n")?;
                 side.spawn("hc-server", chain.server(&path).arg("--config").arg(&config), roots)?;
-                side.spawn("hc-proxy", chain.proxy(&path).args(["-fetch_interval", "500ms"]), roots)?;
+                // The counters of each probe are compared, which come with each refresh then.
+                let args = ["-fetch_interval", "500ms", "-keep=false"];
+                side.spawn("hc-proxy", chain.proxy(&path).args(args), roots)?;
             }
         }
         Ok(side)
