@@ -1,7 +1,7 @@
 //! What specs have in common apart from their targets, kept once in this process.
 //!
 //! Thousands of checks have the same probe and the same timing; a spec holds a pointer to them.
-//! Example: a million TCP checks with one interval share 100 bytes.
+//! Example: a million TCP checks with one interval share one.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Beside its record a check has 16 bytes of timer, an entry of 16 bytes in the heap (both doubled
+/// Beside its record a check has 8 bytes of timer, an entry of 12 bytes in the heap (both doubled
 /// at worst, while their vectors grow), and its spec, which the registry and the view share.
 #[test]
 fn a_check_at_rest_is_small() {
