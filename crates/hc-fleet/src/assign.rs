@@ -21,6 +21,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use hc_types::mix64;
 use sha2::{Digest as _, Sha256};
 
 use crate::{NodeName, Slot};
@@ -155,13 +156,9 @@ fn seed(name: &NodeName) -> u64 {
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// A permutation of 64-bit numbers in which each bit of the result depends on all bits (the
-/// finalizer of SplitMix64).
+/// A draw that follows from `number`, also from 0.
 fn mix(number: u64) -> u64 {
-    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ number >> 31
+    mix64(number.wrapping_add(0x9e37_79b9_7f4a_7c15))
 }
 
 /// -log₂(`draw` / 2⁶⁴) with 32 bits behind the point, rounded up by less than 2⁻³²; 0 is taken as

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::Builder;
 
 use hc_types::cut;
-use hc_wire::{DecodeError, ErrorMessage, ToServer, decode};
+use hc_wire::{CONFIGS_BEGIN, DecodeError, ErrorMessage, ToServer, decode};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::recall::{self, Digests, Memory, Texts};
@@ -90,7 +90,9 @@ impl Parser {
 
 impl Sets {
     fn understand(&self, number: u64, content: Option<&[u8]>) -> Understood {
-        let set = content.and_then(|line| recall::read(line, self.memory.get(), &self.digests));
+        let set = content
+            .filter(|line| line.starts_with(CONFIGS_BEGIN))
+            .and_then(|line| recall::read(line, self.memory.get(), &self.digests));
         match set {
             Some((set, texts)) => Ok(Received { message: set.into(), texts: Some(texts) }),
             None => understand(number, content).map(Received::from),

@@ -5,7 +5,7 @@
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
-use hc_types::{CheckSpec, Pace};
+use hc_types::{CheckSpec, Pace, mix64};
 
 use crate::phases::Phase;
 
@@ -62,13 +62,9 @@ impl Grid {
     }
 }
 
-/// A number that looks like chance and follows from `number`: the output function of SplitMix64
-/// (Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators, 2014).
+/// A number that looks like chance and follows from `number`: the output function of SplitMix64.
 fn scatter(number: u64) -> u64 {
-    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ number >> 31
+    mix64(number.wrapping_add(0x9e37_79b9_7f4a_7c15))
 }
 
 /// The fixed-rate schedule of one check: a [`Grid`] that never drifts, one for each of its paces.

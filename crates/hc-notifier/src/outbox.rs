@@ -34,6 +34,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause after a failed delivery.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// The pause after one more failure, of a batch or of a refresh.
+fn pause(failures_in_a_row: u32) -> u64 {
+    nanos(FIRST_PAUSE.saturating_mul(1 << failures_in_a_row.min(8)).min(LONGEST_PAUSE))
+}
+
 /// When there is something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
@@ -312,8 +317,7 @@ impl Outbox {
         if std::mem::take(&mut self.outdated) {
             return;
         }
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures_in_a_row.min(8)).min(LONGEST_PAUSE);
-        self.paused_until = self.nanos(now).saturating_add(nanos(pause));
+        self.paused_until = self.nanos(now).saturating_add(pause(self.failures_in_a_row));
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
     }
 

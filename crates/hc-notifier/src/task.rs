@@ -74,7 +74,7 @@ impl<D: Delivery> NotifierTask<D> {
             select! {
                 biased;
                 // Nothing of the answer is lost when the other branch is dropped.
-                result = answer(&mut refreshed), if refreshed.is_some() => {
+                result = answer(&mut refreshed) => {
                     refreshed = None;
                     self.refreshed(&result, &mut has_given_up);
                     continue;

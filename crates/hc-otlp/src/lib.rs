@@ -20,7 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use hc_types::{CheckId, Metadata, Observer, StatusUpdate};
+use hc_types::{CheckId, Metadata, Observer, StatusUpdate, mix64};
 use tokio::sync::mpsc;
 
 pub use export::{Exporter, Service, Transport, TransportError};
@@ -61,12 +61,9 @@ impl Sampling {
     }
 }
 
-/// Ids of one engine may follow one another, so their bits are mixed (the finalizer of SplitMix64).
+/// Ids of one engine may follow one another, so their bits are mixed.
 const fn mixed(id: u64) -> u64 {
-    let id = id.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    id ^ (id >> 31)
+    mix64(id.wrapping_add(0x9e37_79b9_7f4a_7c15))
 }
 
 /// Finds name and labels of a check.

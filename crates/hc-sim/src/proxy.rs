@@ -78,12 +78,10 @@ impl ProxyCore {
     /// What to answer to a refresh at once; `Yes` when it is to be told to the engine first.
     pub(crate) fn refresh(&mut self, refresh: &Refresh) -> Taken {
         let generation = refresh.generation.unwrap_or(self.generation);
-        let Some(kept) = self.kept.as_mut().filter(|_| generation == self.generation) else {
-            return Taken::No;
-        };
-        if !(self.engine && self.oldest != 0 && generation >= self.oldest) {
+        if generation != self.generation || !self.admits(Some(generation)) {
             return Taken::No;
         }
+        let Some(kept) = &mut self.kept else { return Taken::No };
         let mut digest = Digest::default();
         let of_it = kept.values().filter(|item| refresh.buckets.contains(&bucket(item.id)));
         of_it.for_each(|item| digest.put(item.id, item.status.health));

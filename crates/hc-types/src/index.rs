@@ -2,7 +2,7 @@
 
 use hashbrown::HashTable;
 
-use crate::CheckId;
+use crate::{CheckId, mix64};
 
 /// Where in a table the check with an id is. It holds places only, since the rows have the ids: some
 /// 10 bytes a check. Each call is given the way from a place to the id of its row.
@@ -56,12 +56,9 @@ impl IdIndex {
     }
 }
 
-/// The output function of SplitMix64 (Steele, Lea and Flood, Fast Splittable Pseudorandom Number
-/// Generators, 2014): no two ids have the same hash, and ids in a row are scattered.
+/// No two ids have the same hash, and ids in a row are scattered.
 fn hash(CheckId(id): CheckId) -> u64 {
-    let hash = (id ^ id >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let hash = (hash ^ hash >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ hash >> 31
+    mix64(id)
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ mod index;
 mod interned;
 mod key;
 mod local_fault;
+mod mix;
 mod outcome;
 mod overrides;
 mod pass;
@@ -71,6 +72,7 @@ pub use id::{CheckId, Incarnation};
 pub use index::IdIndex;
 pub use key::CheckKey;
 pub use local_fault::{FaultClass, LocalFault};
+pub use mix::mix64;
 pub use outcome::{
     AddressFailure, Failure, Heard, Mismatch, Outcome, Phase, SmallOutcome, Stray, TimeoutEvidence,
     Unreachable,

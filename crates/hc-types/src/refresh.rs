@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::{CheckId, Health};
+use crate::{CheckId, Health, mix64};
 
 /// How many buckets ids fall into, by their hash. Part of protocol 1.
 pub const BUCKETS: u16 = 4096;
@@ -15,14 +15,7 @@ pub const BUCKETS: u16 = 4096;
 /// ```
 #[must_use]
 pub fn bucket(id: CheckId) -> u16 {
-    u16::try_from(mix(id.0) >> 52).unwrap_or(u16::MAX)
-}
-
-/// The finalizer of splitmix64, a bijection: numbers that are close get hashes that are not.
-fn mix(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
+    u16::try_from(mix64(id.0) >> 52).unwrap_or(u16::MAX)
 }
 
 /// Of which checks a consumer has which state: how many, and the sum of a hash of each. Two sets of
@@ -74,7 +67,7 @@ impl Digest {
             Health::Unhealthy => 1,
             Health::Healthy => 2,
         };
-        mix(mix(id.0).wrapping_add(state))
+        mix64(mix64(id.0).wrapping_add(state))
     }
 }
 

@@ -126,7 +126,7 @@ func (r *run) tellBatch(batch *wire.NotificationBatch) {
 }
 
 func (r *run) tellKept(refresh *refresh) {
-	result := answer{link: r.link, refresh: refresh}
+	result := answer{link: r.link, seq: &refresh.seq, refresh: refresh}
 	switch {
 	case refresh.conn != r.conn:
 		result.err = errNoEngine
@@ -197,20 +197,10 @@ func (r *run) refreshEnds(result answer) {
 		return
 	}
 	r.lane.refresh = nil
-	if result.err != nil {
-		r.eventLog.delivered(result.err)
-	}
-	if result.link != r.link || result.link == nil {
-		return
-	}
-	ack := &wire.Ack{Seq: result.refresh.seq}
-	if result.err != nil {
-		ack.Error = "engine: " + result.err.Error()
-	} else {
+	if result.err == nil {
 		r.options.Metrics.Refreshes.Add(1)
 	}
-	r.options.Metrics.Kept.Store(int64(r.core.Kept()))
-	r.link.Send(ack)
+	r.acknowledge(result)
 }
 
 // refusal is how the metrics call the reason why something is not passed on.

@@ -1,8 +1,8 @@
 // Package kept holds the latest status of each check that the engine has been
 // told, for hc-proxy to tell it again when hc-server says that it is still so.
 //
-// A million checks take some 70 MB, in a few thousand blocks without pointers, so
-// that they cost the garbage collector nothing.
+// A check takes some 70 bytes and what append leaves free, in a few thousand blocks
+// without pointers, so that a million cost the garbage collector nothing.
 package kept
 
 import (

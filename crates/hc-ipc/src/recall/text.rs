@@ -60,15 +60,12 @@ struct Mark {
     blocks: std::ops::Range<usize>,
 }
 
-/// Nothing is cut of a line that is not as hc-proxy writes it, and nothing behind the place where it
-/// is not.
+/// Of a line that begins with [`CONFIGS_BEGIN`]. Nothing is cut behind the place where it is not as
+/// hc-proxy writes it.
 fn cut(line: &[u8], known: &Remembered, digests: &Digests) -> Cut {
     let mut cut = Cut { rest: CONFIGS_BEGIN.to_vec(), marks: Vec::new() };
     let mut at = CONFIGS_BEGIN.len();
     let (mut hint, mut behind) = (0, 0);
-    if !line.starts_with(CONFIGS_BEGIN) {
-        return Cut::default();
-    }
     // A check begins at `at`, and all before it is taken.
     while let Some(id) = line.get(at..).and_then(leading_id) {
         let found = known.beginning_with(id, hint).and_then(|place| {

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use hc_types::{BUCKETS, CheckId, Health, Refresh};
 
-use super::{FIRST_PAUSE, LONGEST_PAUSE, Outbox};
+use super::{Outbox, pause};
 use crate::RefreshError;
 use crate::delivered::Delivered;
 use crate::links::{Kept, Place};
@@ -94,8 +94,7 @@ impl Outbox {
         if outdated {
             return;
         }
-        self.pace.used(allowed, self.delivered.kept);
-        self.delivered.cursor = buckets.end().wrapping_add(1) % BUCKETS;
+        self.had_its_turn(allowed, *buckets.end());
         let now = self.nanos(now);
         for bucket in buckets {
             self.delivered.run(bucket).refreshed = taken;
@@ -121,15 +120,19 @@ impl Outbox {
         let is_given_up = !differs && failures.saturating_add(1) >= MOST_FAILURES;
         if differs || is_given_up {
             self.resume_refresh();
-            self.pace.used(allowed, self.delivered.kept);
-            self.delivered.cursor = buckets.end().wrapping_add(1) % BUCKETS;
+            self.had_its_turn(allowed, *buckets.end());
             self.tell_all_of(&buckets, now);
             return is_given_up;
         }
-        let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(8)).min(LONGEST_PAUSE);
-        self.refresh.paused_until = now.saturating_add(nanos(pause));
+        self.refresh.paused_until = now.saturating_add(pause(failures));
         self.refresh.failures_in_a_row = failures.saturating_add(1);
         false
+    }
+
+    /// So many checks had their turn, those of the bucket `last` at the end.
+    fn had_its_turn(&mut self, checks: u64, last: u16) {
+        self.pace.used(checks, self.delivered.kept);
+        self.delivered.cursor = last.wrapping_add(1) % BUCKETS;
     }
 
     /// When a refresh is due, of a consumer that keeps statuses.
@@ -171,6 +174,9 @@ impl Outbox {
 
     /// The check is in the batch that is made.
     pub(super) fn send(&mut self, at: u32, id: CheckId, health: Health) {
+        if !self.delivered.keeps() {
+            return;
+        }
         let link = self.links.get_mut(at);
         if let Kept::As(before) = std::mem::replace(&mut link.kept, Kept::Sent) {
             self.delivered.drop(link.bucket, id, before);
@@ -210,7 +216,9 @@ impl Outbox {
             self.links.get_mut(at).since = now;
             self.links.push_back(&mut self.resend, at);
         }
-        self.links.keep_nothing();
+        if delivered.keeps() {
+            self.links.keep_nothing();
+        }
         self.resume_refresh();
         if let Some(under_way) = &mut self.refresh.under_way {
             under_way.outdated = true;
@@ -228,19 +236,14 @@ impl Outbox {
             }
         }
         let is_of = |at: &u32| buckets.contains(&self.links.get(*at).bucket);
-        let reworded: Vec<u32> = self.links.of(&self.words).filter(is_of).collect();
-        for at in reworded {
-            self.links.unlink(&mut self.words, at);
-            self.links.get_mut(at).since = now;
-            self.links.push_back(&mut self.resend, at);
+        let [words, pending, resend] = [&self.words, &self.pending, &self.resend]
+            .map(|queue| self.links.of(queue).filter(is_of).collect::<Vec<u32>>());
+        for at in &words {
+            self.links.unlink(&mut self.words, *at);
+            self.links.get_mut(*at).since = now;
+            self.links.push_back(&mut self.resend, *at);
         }
-        let waiting = [&self.pending, &self.resend].map(|queue| {
-            self.links
-                .of(queue)
-                .filter(|at| buckets.contains(&self.links.get(*at).bucket))
-                .collect::<Vec<u32>>()
-        });
-        for at in waiting.into_iter().flatten() {
+        for at in words.into_iter().chain(pending).chain(resend) {
             let link = self.links.get_mut(at);
             if matches!(link.kept, Kept::As(_)) {
                 link.kept = Kept::No;

@@ -208,7 +208,7 @@ impl Server {
         self.seq += 1;
         let told = items.iter().map(|item| (item.id, item.life.1, item.status.health)).collect();
         self.outstanding = Some(Outstanding { conn, seq: self.seq, taken: ctx.now, told });
-        ctx.agenda.put(ctx.now + 30 * SECOND, Event::AckOverdue { life: self.life, seq: self.seq });
+        ctx.agenda.put(ctx.now + ACK_TIMEOUT, Event::AckOverdue { life: self.life, seq: self.seq });
         ctx.trace(|| format!("server: batch {} of {}, {:?}", self.seq, items.len(), batch.generation));
         Ok(Some(Batched { seq: self.seq, generation: batch.generation, items }))
     }
