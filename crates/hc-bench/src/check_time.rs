@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use hc_checkers::{CheckersConfig, probe_tcp};
-use hc_types::{Outcome, Target, TcpProbe};
+use hc_checkers::{Checkers, CheckersConfig};
+use hc_types::{CheckSpec, Outcome, ProbeSpec, Target, TcpProbe, Timing};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::Options;
@@ -78,12 +78,14 @@ fn our_probe() -> Result<(f64, f64)> {
     here.set(CHECKER_CPU);
     sched_setaffinity(None, &here)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (probe, config) = (TcpProbe::default(), CheckersConfig::default());
     let target = Target::plain("127.0.0.1".parse()?, PORT);
+    let timing = Timing::every(Duration::from_secs(1)).timeout(Duration::from_secs(1));
+    let spec = CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), timing)?;
+    let checkers = Checkers::new(CheckersConfig::default());
     let mut micros = Vec::with_capacity(CHECKS);
     for check in 0..WARM_UP + CHECKS {
         let begin = now();
-        let outcome = runtime.block_on(probe_tcp(&probe, &target, Duration::from_secs(1), &config));
+        let outcome = runtime.block_on(checkers.probe(&spec));
         let took = begin.elapsed();
         ensure!(outcome == Outcome::PASS, "a probe did not pass: {outcome:?}");
         if check >= WARM_UP {

@@ -25,7 +25,8 @@ const PIECE: usize = 2048;
 /// `timeout` is the deadline of all of it, from the first poll. `config` says how a connection that
 /// carried nothing is closed, and which roots are trusted. The peer of a marked probe gets up to
 /// 2.2 s more to close the connection, so that the last packets of it carry the mark;
-/// [`Checkers`](crate::Checkers) does that in the background.
+/// [`Checkers`](crate::Checkers) does that in the background. A probe that sends nothing opens a
+/// socket and an epoll instance of its own here; `Checkers` keeps both for the next one.
 ///
 /// # Panics
 /// Outside a tokio runtime with time and I/O enabled.

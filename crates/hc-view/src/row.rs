@@ -131,7 +131,7 @@ impl Row {
     /// Whether consumers have got this of it but for counters and times. The health is not looked
     /// at.
     pub(crate) fn says(&self, spec: &Arc<CheckSpec>, status: &Status) -> bool {
-        let is_same_spec = Arc::ptr_eq(&self.spec, spec) || self.spec == *spec;
+        let is_same_spec = self.spec == *spec;
         if !self.is_reported || !is_same_spec {
             return false;
         }

@@ -122,6 +122,37 @@ fn what_is_held_back_is_seen_by_readers_and_not_by_consumers() {
     assert_eq!(table.check(id).unwrap().reported, Reported::Other(Box::new(withheld)));
 }
 
+/// What a consumer that keeps statuses is to get at once, and what may wait.
+#[test]
+fn other_words_are_a_change_and_counters_are_not() {
+    let (mut table, id) = (table(1..=1), CheckId(1));
+    let says = |at, outcome: Outcome| {
+        let mut update = update(1, FIRST, Health::Healthy, at);
+        (update.status.outcome, update.status.successes) = (Some(outcome), at);
+        update
+    };
+    let report = |transition, changed| Some(Report { slot: Slot(0), transition, changed });
+    let fine = || Outcome::Pass(Pass::http(200, "200 Fine"));
+    assert_eq!(table.record(says(5, Outcome::PASS)), report(true, true));
+    assert_eq!(table.record(says(6, Outcome::PASS)), report(false, false));
+    assert_eq!(table.record(says(7, Failure::Refused.into())), report(false, true));
+    assert_eq!(table.record(says(8, fine())), report(false, true), "a text that a row has aside");
+    assert_eq!(table.record(says(9, fine())), report(false, false));
+    assert_eq!(table.record(says(10, Outcome::PASS)), report(false, true));
+    let mut noted = says(11, Outcome::PASS);
+    noted.status.note = Some("a word".into());
+    assert_eq!(table.record(noted), report(false, true));
+    let target = Target::plain("192.0.2.2".parse().unwrap(), 0);
+    let other = CheckSpec::new(target, ProbeSpec::Icmp, Timing::every(Duration::from_secs(1))).unwrap();
+    assert_eq!(table.record(says(12, Outcome::PASS)), report(false, false));
+    let moved = StatusUpdate { spec: Arc::new(other), ..says(13, Outcome::PASS) };
+    assert_eq!(table.record(moved), report(false, true));
+    // While consumers get another status than the check's own.
+    let forced = |at| Status { note: Some("forced".into()), ..says(at, Outcome::PASS).status };
+    assert_eq!(table.report(id, FIRST, forced(14), false, "override"), report(false, true));
+    assert_eq!(table.report(id, FIRST, forced(15), false, "override"), report(false, false));
+}
+
 #[test]
 fn pages_have_each_check_once() {
     let mut table = table(1..=10);
