@@ -130,9 +130,8 @@ impl Row {
 
     /// Whether consumers have got this of it but for counters and times. The health is not looked
     /// at.
-    pub(crate) fn says(&self, spec: &Arc<CheckSpec>, status: &Status) -> bool {
-        let is_same_spec = self.spec == *spec;
-        if !self.is_reported || !is_same_spec {
+    pub(crate) fn says(&self, status: &Status) -> bool {
+        if !self.is_reported {
             return false;
         }
         match self.withheld() {
@@ -149,6 +148,11 @@ impl Row {
                 is_same_outcome && held == status.held.as_ref() && status.note.is_none()
             }
         }
+    }
+
+    /// Whether this is the specification that consumers get with its status.
+    pub(crate) fn is_specified_by(&self, spec: &Arc<CheckSpec>) -> bool {
+        self.spec == *spec
     }
 
     fn withheld(&self) -> Option<&Withheld> {

@@ -156,7 +156,7 @@ impl Table {
         self.sums.fit(row, &mut update);
         let before = row.reported_health();
         let transition = update.transition || before != Some(update.status.health);
-        let changed = transition || !row.says(&update.spec, &update.status);
+        let changed = transition || !row.is_specified_by(&update.spec) || !row.says(&update.status);
         self.write(slot, |row| row.pass(update));
         Some(Report { slot, transition, changed })
     }
@@ -185,8 +185,9 @@ impl Table {
         let slot = self.slot(id, incarnation)?;
         let row = self.row_mut(slot)?;
         let transition = transition || row.reported_health() != Some(status.health);
+        let changed = transition || !row.says(&status);
         row.report(status, by);
-        Some(Report { slot, transition, changed: true })
+        Some(Report { slot, transition, changed })
     }
 
     /// What consumers get of the check in this slot. `None` when that is nothing.
