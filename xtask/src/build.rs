@@ -38,6 +38,7 @@ pub(crate) fn all(workspace: &Workspace, profile: Profile) -> Result<()> {
 /// Builds the Rust programs that ship, apart from everything else, so that no feature which only a
 /// test asks for gets into them.
 pub(crate) fn rust(workspace: &Workspace, profile: Profile) -> Result<()> {
+    let _lock = workspace.lock("build")?;
     let ships = |package: &Package<'_>| package.is_published() && !package.programs().is_empty();
     let packages: Vec<Package<'_>> = workspace.packages().filter(ships).collect();
     let mut cargo = workspace.cargo();
@@ -63,6 +64,7 @@ pub(crate) fn rust(workspace: &Workspace, profile: Profile) -> Result<()> {
 /// Builds hc-proxy and fake-engine: static, without paths of this machine, with our version in
 /// them.
 pub(crate) fn go_programs(workspace: &Workspace) -> Result<()> {
+    let _lock = workspace.lock("build")?;
     fs::create_dir_all(workspace.bin()).context("cannot make target/bin")?;
     command::run(
         go(&workspace.proxy())
@@ -79,6 +81,7 @@ pub(crate) fn go_programs(workspace: &Workspace) -> Result<()> {
 /// Builds Seesaw's own programs and our stand-ins for its other parts, for the tests against the
 /// real thing.
 pub(crate) fn seesaw_programs(workspace: &Workspace) -> Result<()> {
+    let _lock = workspace.lock("build")?;
     fs::create_dir_all(workspace.bin()).context("cannot make target/bin")?;
     command::run(
         go(&workspace.seesawtest())

@@ -51,6 +51,7 @@ pub(crate) fn directory(workspace: &Workspace) -> PathBuf {
 
 /// Installs what drives the browser, unless it is there.
 pub(crate) fn prepare(workspace: &Workspace) -> Result<()> {
+    let _lock = workspace.lock("page")?;
     let directory = directory(workspace);
     let lock = directory.join("package-lock.json");
     let installed = directory.join("node_modules/.package-lock.json");

@@ -134,12 +134,14 @@ pub(crate) fn main() -> Result<()> {
 
 /// Makes the machine ready for what is needed. Takes a few milliseconds when nothing is missing.
 pub(crate) fn ensure(workspace: &Workspace, needs: &[Need]) -> Result<()> {
-    let missing: Vec<(&[&str], &str)> = required(needs)
-        .filter(|(_, signs, _)| !is_there(signs))
-        .map(|(_, signs, package)| (*signs, *package))
-        .collect();
-    if !missing.is_empty() {
-        install(&missing)?;
+    let missing = || -> Vec<(&[&str], &str)> {
+        let absent = required(needs).filter(|(_, signs, _)| !is_there(signs));
+        absent.map(|(_, signs, package)| (*signs, *package)).collect()
+    };
+    if !missing().is_empty() {
+        let _lock = workspace.lock("setup")?;
+        // Another step may have brought it.
+        install(&missing())?;
     }
     if needs.contains(&Deny) && cargo_deny_version().as_deref() != Some(CARGO_DENY) {
         // Not from inside the workspace: its toolchain file and configuration are not the tool's.
@@ -164,6 +166,9 @@ fn is_there(signs: &[&str]) -> bool {
 }
 
 fn install(missing: &[(&[&str], &str)]) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
     let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
     let packages_text = packages.join(" ");
     if command::find("apt-get").is_none() {

@@ -21,7 +21,7 @@ pub(crate) fn main(args: &[OsString]) -> Result<()> {
 
 /// What `cargo xtask ci` runs.
 pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
-    run(workspace, &["--seeds".into(), "200".into()])
+    run(workspace, &["--seeds".into(), "100".into()])
 }
 
 /// Optimised: an hour takes a tenth of a second then, and some seconds otherwise.

@@ -1,5 +1,6 @@
 //! The workspace as cargo sees it.
 
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -50,6 +51,17 @@ impl Workspace {
     /// Where every finished program is put.
     pub(crate) fn bin(&self) -> PathBuf {
         self.target.join("bin")
+    }
+
+    /// Waits until no other process of ours does `what`, and keeps them from it until the end of what
+    /// is returned. Steps that run beside each other build the same programs.
+    pub(crate) fn lock(&self, what: &str) -> Result<File> {
+        let file = self.target.join(format!("xtask-{what}.lock"));
+        let context = || format!("cannot lock {}", file.display());
+        fs::create_dir_all(&self.target).with_context(context)?;
+        let locked = File::create(&file).with_context(context)?;
+        locked.lock().with_context(context)?;
+        Ok(locked)
     }
 
     /// The output of `cargo metadata --no-deps`.

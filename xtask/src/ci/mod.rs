@@ -2,18 +2,22 @@
 
 mod graph;
 mod package;
+mod report;
+mod run;
 pub(crate) mod tally;
 mod units;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::thread::available_parallelism;
 
 use anyhow::{Result, bail};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use self::tally::Tally;
-use crate::setup::{self, Need};
+use crate::setup::Need;
 use crate::workspace::Workspace;
 use crate::{api, build, chaos, command, dist, docs, integration, page, parity, proxy, sim};
 
@@ -24,7 +28,17 @@ struct Step {
     name: &'static str,
     shows: &'static str,
     needs: &'static [Need],
+    load: Load,
     run: Run,
+}
+
+/// How much of the machine a step takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Load {
+    /// All of it: a compiler, or tests that run beside each other.
+    Whole,
+    /// About one processor.
+    Part,
 }
 
 enum Run {
@@ -41,7 +55,15 @@ const fn step(
     needs: &'static [Need],
     run: Run,
 ) -> Step {
-    Step { group, name, shows, needs, run }
+    Step { group, name, shows, needs, load: Load::Whole, run }
+}
+
+impl Step {
+    /// Others may run beside it.
+    const fn beside_others(mut self) -> Self {
+        self.load = Load::Part;
+        self
+    }
 }
 
 /// The groups are the jobs of `.github/workflows/ci.yml`, which run on machines of their own.
@@ -73,50 +95,58 @@ const STEPS: &[Step] = &[
         Check(package::check),
     ),
     step("test", "test", "Rust tests, wire examples and documentation examples", TEST_NEEDS, Tests(test)),
-    step("go", "proxy-lint", "gofmt and go vet have nothing to say", proxy::NEEDS, Check(proxy::lint)),
+    step("go", "proxy-lint", "gofmt and go vet have nothing to say", proxy::NEEDS, Check(proxy::lint))
+        .beside_others(),
     step(
         "go",
         "proxy-test",
         "Go tests with the race detector, wire examples",
         proxy::NEEDS,
         Tests(proxy::test),
-    ),
+    )
+    .beside_others(),
     step(
         "e2e",
         "integration",
         "the whole chain against real servers and the real engine",
         integration::NEEDS,
         Tests(integration),
-    ),
-    step("e2e", "page", "the page in Chromium, its types and its contrasts", page::NEEDS, Tests(page::test)),
+    )
+    .beside_others(),
+    step("e2e", "page", "the page in Chromium, its types and its contrasts", page::NEEDS, Tests(page::test))
+        .beside_others(),
     step(
         "e2e",
         "dist",
         "the packages from installation to purge, on the page and behind Seesaw's engine",
         dist::WALK_NEEDS,
         Check(dist::quick),
-    ),
+    )
+    .beside_others(),
     step(
         "e2e",
         "parity",
         "verdicts, requests and programs agree with Seesaw's own",
         parity::NEEDS,
         Check(parity::quick),
-    ),
+    )
+    .beside_others(),
     step(
         "slow",
         "sim",
-        "200 hours of trouble in virtual time break no invariant",
+        "100 hours of trouble in virtual time break no invariant",
         sim::NEEDS,
         Check(sim::quick),
-    ),
+    )
+    .beside_others(),
     step(
         "slow",
         "chaos",
         "nothing false and nothing lost while programs die and starve",
         chaos::NEEDS,
         Tests(chaos::quick),
-    ),
+    )
+    .beside_others(),
 ];
 
 /// The tests start the whole chain, and real servers; xtask's own check units.
@@ -131,10 +161,27 @@ pub(crate) struct Options {
     /// Name the steps and end.
     #[arg(long)]
     list: bool,
+    /// How many steps that leave the machine idle for most of their time may run at a time
+    /// [default: 2, or 1 on a machine with one processor].
+    #[arg(long, value_name = "NUMBER")]
+    jobs: Option<NonZeroUsize>,
+    /// Write how the one step went here, for the process that runs the others.
+    #[arg(long, value_name = "FILE", hide = true)]
+    report: Option<PathBuf>,
     /// The steps, or groups of steps, to run [default: all].
     #[arg(value_name = "STEP", value_parser = PossibleValuesParser::new(names()))]
     steps: Vec<String>,
 }
+
+impl Options {
+    fn jobs(&self) -> usize {
+        let processors = || available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.jobs.unwrap_or_else(|| processors().min(MOST_JOBS)).get()
+    }
+}
+
+/// Each of them runs several programs at a time.
+const MOST_JOBS: NonZeroUsize = NonZeroUsize::new(2).expect("it is not 0");
 
 /// The names of all groups and steps, each once.
 fn names() -> BTreeSet<&'static str> {
@@ -153,122 +200,14 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     };
     let steps: Vec<&Step> = STEPS.iter().filter(wanted).collect();
     let workspace = Workspace::load()?;
-    let report = run(&workspace, &steps, options.keep_going);
+    if let (Some(file), [step]) = (&options.report, &*steps) {
+        return run::here(&workspace, step).write(file);
+    }
+    // Steps that are named are mostly one, and that is watched.
+    let jobs = if steps.len() == 1 { 1 } else { options.jobs() };
+    let report = run::all(&workspace, &steps, jobs, options.keep_going)?;
     report.print();
     report.verdict()
-}
-
-/// How a step went.
-struct Done {
-    name: &'static str,
-    took: Duration,
-    /// Processor time of the programs that it ran, on all processors.
-    cpu: Duration,
-    error: Option<anyhow::Error>,
-}
-
-#[derive(Default)]
-struct Report {
-    done: Vec<Done>,
-    left_out: usize,
-    /// The sum of all steps that run tests, if there were any.
-    tally: Option<Tally>,
-}
-
-#[allow(clippy::disallowed_methods, reason = "we show how long steps take")]
-fn run(workspace: &Workspace, steps: &[&Step], keep_going: bool) -> Report {
-    let mut report = Report::default();
-    for (index, step) in steps.iter().enumerate() {
-        println!("\n=== {} ({} of {}): {}", step.name, index + 1, steps.len(), step.shows);
-        let (begin, cpu) = (Instant::now(), cpu_of_children());
-        let result = report.step(workspace, step);
-        let (took, cpu) = (begin.elapsed(), cpu_of_children().saturating_sub(cpu));
-        match &result {
-            Ok(()) => println!("=== {}: ok, {}", step.name, seconds(took)),
-            // The reason in full stands at the end.
-            Err(error) => {
-                let error = format!("{error:#}");
-                let reason = error.lines().next().unwrap_or_default();
-                println!("=== {}: FAILED, {}: {reason}", step.name, seconds(took));
-            }
-        }
-        let failed = result.is_err();
-        report.done.push(Done { name: step.name, took, cpu, error: result.err() });
-        if failed && !keep_going {
-            report.left_out = steps.len() - index - 1;
-            break;
-        }
-    }
-    report
-}
-
-impl Report {
-    /// Runs a step on a machine that has what it needs. One that lacks it and cannot get it fails
-    /// this step alone.
-    fn step(&mut self, workspace: &Workspace, step: &Step) -> Result<()> {
-        setup::ensure(workspace, step.needs)?;
-        match step.run {
-            Run::Check(check) => check(workspace),
-            Run::Tests(tests) => {
-                let all = self.tally.get_or_insert_default();
-                let tally = tests(workspace)?;
-                let verdict = tally.verdict();
-                *all += tally;
-                verdict
-            }
-        }
-    }
-
-    /// The end of the output is what people and machines read: steps, what failed, results of the
-    /// test runners, totals.
-    fn print(&self) {
-        println!("\n=== results");
-        println!("{:12} {:6} {:>8} {:>10}", "step", "", "took", "processor");
-        for done in &self.done {
-            let word = if done.error.is_some() { "FAILED" } else { "ok" };
-            println!("{:12} {word:6} {:>8} {:>10}", done.name, seconds(done.took), seconds(done.cpu));
-        }
-        if self.left_out > 0 {
-            println!("{} more steps were not run after the failure (--keep-going runs them)", self.left_out);
-        }
-        let total = self.done.iter().map(|done| done.took).sum();
-        let cpu = self.done.iter().map(|done| done.cpu).sum();
-        println!("{:12} {:6} {:>8} {:>10}\n", "all", "", seconds(total), seconds(cpu));
-        for done in &self.done {
-            if let Some(error) = &done.error {
-                println!("{} failed: {error:#}", done.name);
-            }
-        }
-        if let Some(tally) = &self.tally {
-            tally.print();
-        }
-    }
-
-    fn verdict(&self) -> Result<()> {
-        let failed: Vec<&str> =
-            self.done.iter().filter(|done| done.error.is_some()).map(|done| done.name).collect();
-        if !failed.is_empty() {
-            bail!("failed: {}", failed.join(", "));
-        }
-        Ok(())
-    }
-}
-
-/// Processor time of all children that have ended and were waited for, and of theirs. Zero where
-/// the kernel does not say.
-fn cpu_of_children() -> Duration {
-    /// `USER_HZ` is 100 on every Linux.
-    const TICK: Duration = Duration::from_millis(10);
-
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name, which is field 2, may hold spaces. `cutime` and `cstime` are the fields 16 and 17 of
-    // proc(5), so the 14th and 15th behind it.
-    let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split(' ').skip(13).take(2));
-    fields.into_iter().flatten().filter_map(|ticks| ticks.parse::<u32>().ok()).map(|ticks| TICK * ticks).sum()
-}
-
-fn seconds(duration: Duration) -> String {
-    format!("{:.1} s", duration.as_secs_f64())
 }
 
 fn format(workspace: &Workspace) -> Result<()> {
@@ -329,14 +268,6 @@ fn integration(workspace: &Workspace) -> Result<Tally> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn processor_time_of_children_grows() {
-        let before = cpu_of_children();
-        let spin = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
-        assert!(std::process::Command::new("sh").args(["-c", spin]).status().unwrap().success());
-        assert!(cpu_of_children() > before);
-    }
 
     #[test]
     fn workflow_has_a_job_for_each_group() {

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::output::{CargoOutput, GoEvents, NodeOutput};
 use crate::command::{self, REPEATED};
@@ -55,6 +55,36 @@ impl Tally {
             println!("what failed tests said last:\n{}", command::indented(&self.said));
         }
         println!("{self}");
+    }
+
+    /// For another process of ours; [`from_json`](Self::from_json) reads it.
+    pub(crate) fn to_json(&self) -> Value {
+        let Self { passed, failed, skipped, runner_failed, lines, said } = self;
+        json!({
+            "passed": passed,
+            "failed": failed,
+            "skipped": skipped,
+            "runner_failed": runner_failed,
+            "lines": lines,
+            "said": said,
+        })
+    }
+
+    /// Reads what [`to_json`](Self::to_json) made. What is missing is 0, or none.
+    pub(crate) fn from_json(value: &Value) -> Self {
+        let count = |key: &str| value[key].as_u64().unwrap_or_default();
+        let lines = |key: &str| {
+            let lines = value[key].as_array().into_iter().flatten();
+            lines.filter_map(Value::as_str).map(Into::into).collect()
+        };
+        Self {
+            passed: count("passed"),
+            failed: count("failed"),
+            skipped: count("skipped"),
+            runner_failed: value["runner_failed"].as_bool().unwrap_or_default(),
+            lines: lines("lines"),
+            said: lines("said"),
+        }
     }
 
     fn say(&mut self, lines: &[String]) {
@@ -238,6 +268,20 @@ mod tests {
         assert!(TestProgram::read(&message(r#""/t/hc-server""#, false)).is_none());
         assert!(TestProgram::read(&message("null", true)).is_none());
         assert!(TestProgram::read(r#"{"reason":"build-finished"}"#).is_none());
+    }
+
+    #[test]
+    fn another_process_reads_all_of_a_tally() {
+        let words = |words: [&str; 2]| words.map(str::to_owned).to_vec();
+        let tally = Tally {
+            passed: 3,
+            failed: 2,
+            skipped: 1,
+            runner_failed: true,
+            lines: words(["ok", "FAIL"]),
+            said: words(["why", "and where"]),
+        };
+        assert_eq!(Tally::from_json(&tally.to_json()), tally);
     }
 
     #[test]
