@@ -38,14 +38,20 @@ fn statuses_after_start_with(snapshot: &[u8]) -> Vec<(u64, Value)> {
     }
     let _server = start_server(dir.path());
     let (mut stream, mut reader) = connect(&dir.path().join("hc.sock"));
-    for message in [json!({"type": "update_configs", "configs": checks}), json!({"type": "request_status"})] {
-        writeln!(stream, "{message}").unwrap();
-    }
+    let mut send = |message: Value| writeln!(stream, "{message}").unwrap();
+    send(json!({"type": "update_configs", "configs": checks}));
+    send(json!({"type": "request_status"}));
     loop {
         let mut message = read_line(&mut reader);
         assert_ne!(message["type"], "rejected", "{message}");
         if message["type"] == "status_response" {
             let Value::Array(statuses) = message["statuses"].take() else { panic!("{message}") };
+            // Each shard restores its checks when it hears of them. One that is not restored has
+            // the result of its first probe before long.
+            if statuses.iter().any(|row| row["status"]["state"] == "unknown") {
+                send(json!({"type": "request_status"}));
+                continue;
+            }
             let mut statuses: Vec<_> = statuses
                 .into_iter()
                 .map(|mut row| (row["id"].as_u64().unwrap() - OFFSET, row["status"].take()))

@@ -26,8 +26,8 @@ const (
 	kindTimeout  = 500 * time.Millisecond
 	kindRetries  = 1
 	// As for a vserver: see leaveLimit and returnLimit there.
-	kindLeave  = kindInterval*(kindRetries+1) + kindTimeout + 300*time.Millisecond
-	kindReturn = kindInterval + kindTimeout + 300*time.Millisecond
+	kindLeave  = kindInterval*(kindRetries+1) + kindTimeout + machineLimit
+	kindReturn = kindInterval + kindTimeout + machineLimit
 )
 
 func kinds() []kind {

@@ -16,7 +16,7 @@ import (
 
 // startLimit is the longest time from the engine's start until every healthy
 // backend is in the table.
-const startLimit = 3 * time.Second
+const startLimit = 5 * time.Second
 
 // TestRealEngine: the engine puts 200 backends into service within three
 // seconds, takes them out when they die and back when they return, and its own

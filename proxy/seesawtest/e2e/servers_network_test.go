@@ -128,7 +128,9 @@ func (n *network) delAddress(ip string) { n.address("del", ip) }
 func (n *network) address(verb, ip string) {
 	n.t.Helper()
 	if strings.Contains(ip, ":") {
-		n.backend.run(n.t, "ip addr "+verb+" "+ip+"/128 dev lo")
+		// Without nodad an address of lo, too, cannot be bound until the kernel's worker has had
+		// its turn.
+		n.backend.run(n.t, "ip addr "+verb+" "+ip+"/128 dev lo nodad")
 	} else {
 		n.backend.run(n.t, "ip addr "+verb+" "+ip+"/32 dev lo")
 	}
