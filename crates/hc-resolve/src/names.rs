@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hc_types::impossible_backend;
+
 use crate::{Answer, ResolveError};
 
 /// How long answers are believed.
@@ -19,7 +21,8 @@ pub struct NamesConfig {
     pub max_age: Duration,
     /// How long after a failure a name is asked for again. Default 5 s.
     pub retry: Duration,
-    /// So many answers in a row that a name has no address end its last ones. Default 3.
+    /// So many answers in a row without an address that a backend can have end a name's last ones.
+    /// Default 3. That is also how some resolvers block a name: they answer 0.0.0.0.
     pub confirmations: u32,
 }
 
@@ -69,7 +72,7 @@ struct Entry {
     /// The number of the latest question.
     asked: u64,
     trouble: Option<Trouble>,
-    /// Answers in a row that there is no address.
+    /// Answers in a row without an address that a backend can have.
     absent: u32,
 }
 
@@ -140,15 +143,15 @@ impl Names {
         let entry = self.entries.get_mut(&name).filter(|entry| entry.asked == question.number)?;
         let within = |age: Duration| age.clamp(config.min_age, config.max_age.max(config.min_age));
         let addresses = match answer {
-            Ok(Answer { addresses, valid_for }) if !addresses.is_empty() => {
+            Ok(Answer { addresses, valid_for }) if addresses.iter().any(is_possible) => {
                 (entry.trouble, entry.absent) = (None, 0);
                 entry.next = Some(now + within(valid_for));
                 addresses
             }
-            Ok(Answer { valid_for, .. }) => {
+            Ok(Answer { addresses, valid_for }) => {
                 entry.absent = entry.absent.saturating_add(1);
                 let is_confirmed = entry.absent >= config.confirmations;
-                entry.note("the name has no address".to_owned(), now);
+                entry.note(why_absent(&addresses), now);
                 entry.next = Some(now + if is_confirmed { within(valid_for) } else { config.retry });
                 if !is_confirmed {
                     return None;
@@ -184,6 +187,19 @@ impl Names {
     /// Names whose addresses may be out of date, or that have none.
     pub fn troubles(&self) -> impl Iterator<Item = (&Arc<str>, &Trouble)> {
         self.entries.iter().filter_map(|(name, entry)| Some((name, entry.trouble.as_ref()?)))
+    }
+}
+
+fn is_possible(ip: &IpAddr) -> bool {
+    impossible_backend(ip.to_canonical()).is_none()
+}
+
+/// What is wrong with an answer without a possible address.
+fn why_absent(addresses: &BTreeSet<IpAddr>) -> String {
+    let first = addresses.first().map(|ip| (ip, impossible_backend(ip.to_canonical())));
+    match first {
+        Some((ip, Some(reason))) => format!("the name has no address of a backend: {ip} is {reason}"),
+        _ => "the name has no address".to_owned(),
     }
 }
 
@@ -283,6 +299,29 @@ mod tests {
         assert!(change.addresses.is_empty());
         assert_eq!(one.names.next_due(), Some(one.now + 60 * SECOND));
         assert_eq!(one.answered(answer(&[], 60), NOW), None, "nothing new");
+    }
+
+    /// As a resolver answers that blocks a name.
+    #[test]
+    fn addresses_that_no_backend_has_are_none() {
+        let mut one = One::new();
+        one.answered(answer(&[[1, 1, 1, 1]], 60), NOW);
+        let mapped = || {
+            let addresses = ["::ffff:0.0.0.0".parse().unwrap(), "ff02::1".parse().unwrap()].into();
+            Ok(Answer { addresses, valid_for: 60 * SECOND })
+        };
+        for said in [answer(&[[0, 0, 0, 0]], 60), mapped()] {
+            assert_eq!(one.answered(said, NOW), None);
+        }
+        let (_, trouble) = one.names.troubles().next().unwrap();
+        assert!(trouble.problem.contains("no address of a backend: ::ffff:0.0.0.0 is the unspecified"));
+        // Beside one that is possible they are for whoever makes checks of them to refuse.
+        let change = one.answered(answer(&[[0, 0, 0, 0], [2, 2, 2, 2]], 60), NOW).unwrap();
+        assert_eq!(change.addresses.len(), 2);
+        for _ in 1..3 {
+            assert_eq!(one.answered(answer(&[[0, 0, 0, 0]], 60), NOW), None);
+        }
+        assert!(one.answered(answer(&[[0, 0, 0, 0]], 60), NOW).unwrap().addresses.is_empty());
     }
 
     #[test]

@@ -2,15 +2,19 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Why a probe can never be answered from `ip`. `None`: it may be.
+/// Why a probe can never be answered from `ip`. `None`: it may be. [`CheckSpec::new`] refuses such an
+/// address.
 ///
 /// Only what can never work is refused. Linux hosts can have addresses in 240.0.0.0/4 (some clouds
 /// give them to pods), IPv4-compatible IPv6 addresses and loopback addresses (also as a VIP), so
 /// these are fine. A broadcast address of a subnet looks like any other; the kernel knows it, and
 /// the probe fails with its words.
 ///
-/// The caller has turned IPv4-mapped IPv6 addresses into IPv4 addresses.
-pub(crate) fn impossible(ip: IpAddr) -> Option<&'static str> {
+/// An IPv4-mapped IPv6 address is taken as it is: turn it into an IPv4 address first.
+///
+/// [`CheckSpec::new`]: crate::CheckSpec::new
+#[must_use]
+pub fn impossible_backend(ip: IpAddr) -> Option<&'static str> {
     match ip {
         // RFC 1122 section 3.2.1.3. Linux connects 0.0.0.0 to the machine itself.
         IpAddr::V4(ip) if ip.is_unspecified() => Some("the unspecified address, which no backend has"),
@@ -51,7 +55,7 @@ mod tests {
             "fe80::1",
             "febf::1",
         ] {
-            assert!(impossible(ip.parse().unwrap()).is_some(), "{ip}");
+            assert!(impossible_backend(ip.parse().unwrap()).is_some(), "{ip}");
         }
         for ip in [
             "1.0.0.0",
@@ -69,7 +73,7 @@ mod tests {
             "fc00::1",
             "2001:db8::",
         ] {
-            assert_eq!(impossible(ip.parse().unwrap()), None, "{ip}");
+            assert_eq!(impossible_backend(ip.parse().unwrap()), None, "{ip}");
         }
     }
 }

@@ -56,6 +56,7 @@ mod traits;
 pub mod verdict;
 mod wall;
 
+pub use backend::impossible_backend;
 pub use bytes::{RawBytes, Secret};
 pub use dialogue::{
     Dialogue, DialogueExpectation, DialogueProbe, DialogueStep, ExpectedBytes, LdapDialogue, MysqlDialogue,

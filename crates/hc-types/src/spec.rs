@@ -13,7 +13,7 @@ use self::shape::Shape;
 use crate::timing::{Jitter, Needed, Pace, Packed, PeriodError, Timing};
 use crate::{
     CheckKey, DnsExpectation, DnsOptions, DnsProbe, HostName, HttpConditions, HttpRequest, Mode, Outcome,
-    ProbeSpec, Progress, Rcode, RecordType, Status, Target, Tls, backend, dialogue, text,
+    ProbeSpec, Progress, Rcode, RecordType, Status, Target, Tls, dialogue, impossible_backend, text,
 };
 
 /// Why a check cannot exist. Each text begins with the field that it is about, named as in
@@ -273,7 +273,7 @@ impl CheckSpec {
     /// the request, a status code outside 100–999, an expected address that the query type cannot
     /// yield.
     pub fn new(target: Target, probe: ProbeSpec, timing: Timing) -> Result<Self, SpecError> {
-        if let Some(reason) = backend::impossible(target.ip()) {
+        if let Some(reason) = impossible_backend(target.ip()) {
             return Err(SpecError::Address { ip: target.ip(), reason });
         }
         Self::build(target, None, probe, timing)

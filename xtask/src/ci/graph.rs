@@ -21,7 +21,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hc-admin", &["hc-api"]),
     ("hc-metrics", &["hc-types"]),
     ("hc-otlp", &["hc-types"]),
-    ("hc-resolve", &[]),
+    ("hc-resolve", &["hc-types"]),
     ("hc-fleet", &["hc-types"]),
     ("hc-files", &["hc-config", "hc-resolve", "hc-types"]),
     ("hcctl", &["hc-api", "hc-checkers", "hc-config", "hc-types"]),

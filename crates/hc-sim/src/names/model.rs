@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use hc_types::{CheckKey, Outcome, Rule};
 
-use super::zone::Said;
+use super::zone::{LIES, Said};
 
 /// The last addresses of the names that are followed.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Model {
         };
         match &said.answer {
             Err(_) => known.absent = 0,
-            Ok(answer) if answer.addresses.is_empty() => {
+            Ok(answer) if answer.addresses.iter().all(|ip| LIES.contains(ip)) => {
                 known.absent += 1;
                 if known.absent >= self.confirmations {
                     known.addresses.clear();

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display as _};
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::{CheckSpec, HostName, ProbeSpec, SpecError, Target, Timing, backend};
+use crate::{CheckSpec, HostName, ProbeSpec, SpecError, Target, Timing, impossible_backend};
 
 impl CheckSpec {
     /// Builds one check of all addresses of a host name. The address of `target` has no meaning.
@@ -20,7 +20,7 @@ impl CheckSpec {
         timing: Timing,
     ) -> Result<Self, SpecError> {
         for ip in host_name.addresses() {
-            if let Some(reason) = backend::impossible(*ip) {
+            if let Some(reason) = impossible_backend(*ip) {
                 return Err(SpecError::Address { ip: *ip, reason });
             }
         }
