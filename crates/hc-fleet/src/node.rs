@@ -171,8 +171,6 @@ struct Check {
     verdict: Health,
     basis: Basis,
     is_probed: bool,
-    /// Probed out of turn, since there were no opinions.
-    stands_in: bool,
     /// What this node's own probes find.
     own: Finding,
     /// When that became so.
@@ -229,7 +227,6 @@ impl Node {
             verdict: Health::Unknown,
             basis: Basis::Held,
             is_probed: false,
-            stands_in: false,
             own: Finding::none(),
             own_since: now,
             is_fresh: false,

@@ -68,10 +68,9 @@ impl Node {
     pub(super) fn share(&mut self, place: Place, tally: &Tally, now: Instant) {
         let order = self.order(place.0);
         let rank = order.iter().position(|seat| Some(*seat) == self.me);
-        let Some(check) = self.checks.get_mut(&place) else { return };
+        let Some(check) = self.checks.get(&place) else { return };
         let is_assigned = rank.is_some_and(|rank| rank < usize::from(tally.wanted));
         let is_handed_over = tally.is_complete() && !tally.has_mine;
-        check.stands_in &= !is_assigned && !is_handed_over;
         if is_assigned && !check.is_probed {
             self.start(place);
         } else if is_assigned && self.leaving.remove(&place) {
@@ -107,7 +106,7 @@ impl Node {
 
     pub(super) fn rest(&mut self, place: Place) {
         let Some(check) = self.checks.get_mut(&place).filter(|check| check.is_probed) else { return };
-        (check.is_probed, check.is_fresh, check.stands_in) = (false, false, false);
+        (check.is_probed, check.is_fresh) = (false, false);
         check.own = Finding::none();
         self.actions.push(Action::Rest(place.1));
     }
@@ -133,9 +132,6 @@ impl Node {
             let since = self.lacking.get(&place).copied().unwrap_or(now);
             if since + patience + patience / 4 * turns <= now {
                 self.lacking.remove(&place);
-                if let Some(check) = self.checks.get_mut(&place) {
-                    check.stands_in = true;
-                }
                 self.start(place);
             }
         }
