@@ -4,7 +4,8 @@
 //! (weighted rendezvous hashing). A node that joins draws for itself and changes nobody else's
 //! costs, so slots move to it and never between others.
 //!
-//! The draw is exact on every machine and in every version: integers only.
+//! The draw is exact on every machine and in every version: integers only. Nodes that draw otherwise must
+//! never be in one fleet; whoever changes it gives such fleets another version of the store.
 //!
 //! 1. `seed` is the first 8 bytes of SHA-256 over `hc-fleet 1 ` and the name, most significant
 //!    first.
@@ -25,10 +26,6 @@ use hc_types::mix64;
 use sha2::{Digest as _, Sha256};
 
 use crate::{NodeName, Slot};
-
-/// The number of this algorithm. Nodes with different ones must never be in one fleet, so the
-/// schema of the store names it.
-pub const ALGORITHM: u32 = 1;
 
 /// A node, as far as the assignment depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -45,7 +45,7 @@ mod rule;
 mod slot;
 mod store;
 
-pub use assign::{ALGORITHM, Assignment, Seat};
+pub use assign::{Assignment, Seat};
 pub use codec::{CodecError, Head, Object, encode};
 pub use member::{NodeName, NodeNameError, NodeRecord, Term};
 pub use node::{Action, Basis, Explanation, Finding, Node, NodeConfig, Note, Voter};

@@ -276,7 +276,9 @@ impl Node {
         if self.link.term().is_some() {
             self.actions.push(Action::Store(Request::Update(self.config.record.clone())));
         }
-        if let Some(me) = self.members.get_mut(&self.config.name) {
+        let instance = &self.config.record.instance;
+        let me = self.members.get_mut(&self.config.name);
+        if let Some(me) = me.filter(|me| me.record.instance == *instance) {
             me.record.abstains = why;
         }
         self.reseat(now);
@@ -324,12 +326,21 @@ impl Node {
 const RETRY: Duration = Duration::from_secs(1);
 
 impl Check {
+    /// Whether this node has something to say of it.
+    fn has_opinion(&self) -> bool {
+        self.is_probed && self.is_fresh
+    }
+
+    /// The fleet's verdict, if this node knows one.
+    fn fleet_verdict(&self) -> Health {
+        if self.basis == Basis::Alone { Health::Unknown } else { self.verdict }
+    }
+
     /// What this node has to say of it.
     fn opinion(&self) -> Opinion {
-        let verdict = if self.basis == Basis::Alone { Health::Unknown } else { self.verdict };
         Opinion {
             health: self.own.health,
-            verdict,
+            verdict: self.fleet_verdict(),
             number: 0,
             streak: self.own.streak,
             label: self.own.label.clone(),

@@ -11,6 +11,7 @@
 //! 64 KiB. When all of them fail at once, base objects are written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use hc_types::{CheckKey, Health};
@@ -42,12 +43,6 @@ pub struct Batch {
     pub deletes: Vec<String>,
 }
 
-#[derive(Debug)]
-struct Own {
-    opinion: Opinion,
-    is_dirty: bool,
-}
-
 #[derive(Clone, Debug, Default)]
 struct Base {
     /// Opinions that are there.
@@ -76,7 +71,8 @@ struct Flight {
 pub(crate) struct Publisher {
     term: Option<Term>,
     number: u64,
-    own: BTreeMap<Place, Own>,
+    own: BTreeMap<Place, Opinion>,
+    /// Checks whose opinion, as it is in `own`, is not written.
     dirty: BTreeSet<Place>,
     dirty_since: Option<Instant>,
     bits: u32,
@@ -121,26 +117,29 @@ impl Publisher {
         }
     }
 
-    /// A new life begins, or none: what is known is to be written anew.
-    pub(crate) fn begin(&mut self, term: Option<Term>, now: Instant) {
-        self.term = term;
+    /// A new life begins: what is known is to be written anew.
+    pub(crate) fn begin(&mut self, term: Term, now: Instant) {
+        self.term = Some(term);
         self.flight = None;
         self.old_bits = None;
         self.logs = (0, 0);
-        self.own.retain(|_, own| own.opinion.health != Health::Unknown);
-        self.dirty.clear();
-        self.dirty_since = None;
-        for (place, own) in &mut self.own {
+        self.own.retain(|_, own| own.health != Health::Unknown);
+        for own in self.own.values_mut() {
             self.number += 1;
-            (own.opinion.number, own.is_dirty) = (self.number, true);
-            self.dirty.insert(*place);
-            self.dirty_since = Some(now);
+            own.number = self.number;
         }
+        self.dirty = self.own.keys().copied().collect();
+        self.dirty_since = (!self.dirty.is_empty()).then_some(now);
         self.bits = 0;
         while self.own.len() >> self.bits > MOST_BYTES / 56 && self.bits < MOST_OBJECTS.ilog2() {
             self.bits += 1;
         }
         self.count();
+    }
+
+    /// The life has ended. What is known stays, and may change, until another one begins.
+    pub(crate) fn end(&mut self) {
+        (self.term, self.flight) = (None, None);
     }
 
     /// Nothing of what was known counts any more.
@@ -154,20 +153,17 @@ impl Publisher {
 
     fn count(&mut self) {
         self.bases = vec![Base::default(); 1 << self.bits];
-        for ((slot, _), own) in &self.own {
-            let base = &mut self.bases[of(*slot, self.bits)];
-            base.size += 1;
-            base.dirty += u32::from(own.is_dirty);
-        }
+        self.own.keys().for_each(|(slot, _)| self.bases[of(*slot, self.bits)].size += 1);
+        self.dirty.iter().for_each(|(slot, _)| self.bases[of(*slot, self.bits)].dirty += 1);
     }
 
     pub(crate) fn get(&self, key: CheckKey) -> Option<&Opinion> {
-        self.own.get(&place(key)).map(|own| &own.opinion).filter(|opinion| opinion.health != Health::Unknown)
+        self.own.get(&place(key)).filter(|opinion| opinion.health != Health::Unknown)
     }
 
     /// Whether this change, or a later one of the check, is in the store.
     pub(crate) fn is_written(&self, key: CheckKey) -> bool {
-        self.own.get(&place(key)).is_none_or(|own| !own.is_dirty)
+        !self.dirty.contains(&place(key))
     }
 
     /// Since when something has not been written that should be.
@@ -181,11 +177,9 @@ impl Publisher {
         self.number += 1;
         opinion.number = self.number;
         let base = &mut self.bases[of(place.0, self.bits)];
-        let before = self.own.insert(place, Own { opinion, is_dirty: true });
-        base.size += u32::from(before.is_none());
-        if before.is_none_or(|own| !own.is_dirty) {
+        base.size += u32::from(self.own.insert(place, opinion).is_none());
+        if self.dirty.insert(place) {
             base.dirty += 1;
-            self.dirty.insert(place);
             self.dirty_since.get_or_insert(now);
         }
     }
@@ -239,15 +233,12 @@ impl Publisher {
             deletes_old: false,
         };
         let mut batch = Batch { term, ticket: self.ticket, puts: Vec::new(), deletes: Vec::new() };
-        let mut left = self.dirty.clone();
         let room = usize::try_from(self.budget.left(now)).unwrap_or(MOST_IN_A_BATCH).min(MOST_IN_A_BATCH);
         while batch.puts.len() < room {
-            let Some(step) = self.choose(&left, &flight, now) else { break };
+            let Some(step) = self.choose(&flight, now) else { break };
             match step {
                 Step::Base(index) => match self.base(term, index) {
                     Some(bytes) => {
-                        let range = self.range(index);
-                        left.retain(|(slot, _)| !range.contains(&slot.number()));
                         flight.bases.push(index);
                         batch.puts.push((base_key(self.bits, index), bytes));
                     }
@@ -257,10 +248,7 @@ impl Publisher {
                     }
                 },
                 Step::Log => {
-                    let (bytes, places) = self.log(term, &left);
-                    places.iter().for_each(|(place, _)| {
-                        left.remove(place);
-                    });
+                    let (bytes, places) = self.log(term, &flight);
                     let index = self.logs.1 + u64::try_from(flight.logs.len()).unwrap_or_default();
                     batch.puts.push((log_key(index), bytes));
                     flight.logs.push((index, places));
@@ -279,10 +267,10 @@ impl Publisher {
     }
 
     /// What is best written next: where there are changes, whatever gets rid of most of them.
-    fn choose(&mut self, left: &BTreeSet<Place>, flight: &Flight, now: Instant) -> Option<Step> {
+    fn choose(&mut self, flight: &Flight, now: Instant) -> Option<Step> {
         let is_free = |index: &usize| !flight.bases.contains(index);
-        if let Some((first, _)) = left.first() {
-            let begin = of(*first, self.bits);
+        if let Some((first, _)) = self.left(flight).next() {
+            let begin = of(first, self.bits);
             let mostly = |index: &usize| {
                 let base = &self.bases[*index];
                 base.dirty > 0 && base.dirty * 2 >= base.size
@@ -314,6 +302,24 @@ impl Publisher {
         Some(Step::Base(index))
     }
 
+    /// Changes that are not in what is about to be written, in order.
+    fn left(&self, flight: &Flight) -> impl Iterator<Item = Place> {
+        // The log takes them in order.
+        let taken = flight.logs.iter().rev().find_map(|(_, places)| places.last());
+        let mut after = taken.map_or(Bound::Unbounded, |(place, _)| Bound::Excluded(*place));
+        std::iter::from_fn(move || {
+            loop {
+                let place = *self.dirty.range((after, Bound::Unbounded)).next()?;
+                let index = of(place.0, self.bits);
+                if !flight.bases.contains(&index) {
+                    after = Bound::Excluded(place);
+                    return Some(place);
+                }
+                after = Bound::Included(first_of(self.range(index).end)?);
+            }
+        })
+    }
+
     fn range(&self, index: usize) -> std::ops::Range<u16> {
         let size = Slot::COUNT >> self.bits;
         let first = u16::try_from(index).unwrap_or_default() * size;
@@ -335,15 +341,18 @@ impl Publisher {
         let end = range.end;
         let own = first_of(range.start).map(|first| self.own.range(first..)).into_iter().flatten();
         own.take_while(move |((slot, _), _)| slot.number() < end)
-            .filter(|(_, own)| own.opinion.health != Health::Unknown)
-            .map(|((_, key), own)| (*key, &own.opinion))
+            .filter(|(_, opinion)| opinion.health != Health::Unknown)
+            .map(|((_, key), opinion)| (*key, opinion))
     }
 
-    fn log(&self, term: Term, left: &BTreeSet<Place>) -> (Vec<u8>, Vec<(Place, u64)>) {
+    fn log(&self, term: Term, flight: &Flight) -> (Vec<u8>, Vec<(Place, u64)>) {
         let head = Head { term, as_of: self.number, span: None };
-        let changes = || left.iter().filter_map(|place| Some((place, self.own.get(place)?)));
-        let (bytes, taken) = encode(&head, changes().map(|(place, own)| (place.1, &own.opinion)), MOST_BYTES);
-        (bytes, changes().take(taken).map(|(place, own)| (*place, own.opinion.number)).collect())
+        let mut places = Vec::new();
+        let changes = self.left(flight).filter_map(|place| Some((place, self.own.get(&place)?)));
+        let noted = changes.inspect(|(place, opinion)| places.push((*place, opinion.number)));
+        let (bytes, taken) = encode(&head, noted.map(|(place, opinion)| (place.1, opinion)), MOST_BYTES);
+        places.truncate(taken);
+        (bytes, places)
     }
 
     /// There are more opinions than fit: twice as many base objects.
@@ -386,12 +395,12 @@ impl Publisher {
             let Some(first) = first_of(range.start) else { continue };
             let own = self.own.range(first..).take_while(|((slot, _), _)| slot.number() < range.end);
             let known: Vec<(Place, u64)> = own
-                .map(|(place, own)| (*place, own.opinion.number))
+                .map(|(place, own)| (*place, own.number))
                 .filter(|(_, number)| *number <= flight.as_of)
                 .collect();
             for (place, number) in known {
                 self.is_clean(place, number);
-                let gone = self.own.get(&place).is_some_and(|own| own.opinion.health == Health::Unknown);
+                let gone = self.own.get(&place).is_some_and(|own| own.health == Health::Unknown);
                 if gone {
                     self.own.remove(&place);
                     self.bases[index].size -= 1;
@@ -408,10 +417,8 @@ impl Publisher {
     }
 
     fn is_clean(&mut self, place: Place, number: u64) {
-        if let Some(own) = self.own.get_mut(&place).filter(|own| own.is_dirty && own.opinion.number == number)
-        {
-            own.is_dirty = false;
-            self.dirty.remove(&place);
+        let is_latest = self.own.get(&place).is_some_and(|own| own.number == number);
+        if is_latest && self.dirty.remove(&place) {
             self.bases[of(place.0, self.bits)].dirty -= 1;
         }
     }

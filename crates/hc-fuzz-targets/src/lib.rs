@@ -22,6 +22,7 @@ mod config;
 mod corpus;
 mod dialogue;
 mod dns;
+mod fleet;
 mod grpc;
 mod http;
 mod icmp;
@@ -41,6 +42,7 @@ pub use config::config;
 pub use corpus::{BadLine, Corpus};
 pub use dialogue::{dialogue, stream_pattern};
 pub use dns::{dns_answer, dns_name, dns_question};
+pub use fleet::{fleet_node, fleet_object};
 pub use grpc::grpc_message;
 pub use http::{http_body, http_exchange, http_head, http_json};
 pub use icmp::icmp;
@@ -77,6 +79,8 @@ pub const TARGETS: &[Target] = targets![
     dns_answer,
     dns_name,
     dns_question,
+    fleet_node,
+    fleet_object,
     grpc_message,
     http_body,
     http_exchange,

@@ -64,6 +64,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         &[
             "hc-checkers",
             "hc-config",
+            "hc-fleet",
             "hc-ipc",
             "hc-server",
             "hc-snapshot",

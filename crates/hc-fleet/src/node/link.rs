@@ -26,6 +26,14 @@ impl Link {
         Self::Out { again: now }
     }
 
+    /// The lease that the node has, also if it does not know yet whether it is a member.
+    pub(super) fn lease(&self) -> Option<Term> {
+        match self {
+            Self::Registering { term, .. } | Self::Member { term, .. } => Some(*term),
+            Self::Out { .. } | Self::Asked { .. } => None,
+        }
+    }
+
     /// The lease under which the node is a member.
     pub(super) fn term(&self) -> Option<Term> {
         match self {
@@ -41,6 +49,8 @@ impl Node {
             (StoreEvent::Granted(term), Link::Asked { at }) => {
                 self.link = Link::Registering { term, at: now, kept: at };
                 self.config.record.term = term;
+                // The key of this term may be heard before the answer to the request that writes it.
+                self.has_seen_itself = false;
                 let record = self.config.record.clone();
                 self.actions.push(Action::Store(Request::Register(record)));
             }
@@ -48,8 +58,7 @@ impl Node {
             (StoreEvent::Granted(term), _) => self.actions.push(Action::Store(Request::Revoke(term))),
             (StoreEvent::Registered(of, true), Link::Registering { term, kept, .. }) if of == term => {
                 self.link = Link::Member { term, kept, asked: now };
-                self.has_seen_itself = false;
-                self.publisher.begin(Some(term), now);
+                self.publisher.begin(term, now);
                 self.log(Note::Joined);
             }
             (StoreEvent::Registered(of, false), Link::Registering { term, .. }) if of == term => {
@@ -63,14 +72,10 @@ impl Node {
             (StoreEvent::Kept(of, sent), Link::Member { term, kept, asked }) if of == term => {
                 self.link = Link::Member { term, kept: kept.max(sent), asked };
             }
-            (StoreEvent::Lost(of), Link::Member { term, .. } | Link::Registering { term, .. })
-                if of == term =>
-            {
-                self.lose(now, now);
-            }
+            (StoreEvent::Lost(of), link) if link.lease() == Some(of) => self.lose(now, now),
             (StoreEvent::Failed(why), link) => {
                 if matches!(link, Link::Asked { .. } | Link::Registering { .. }) {
-                    self.link = Link::Out { again: now + RETRY };
+                    self.give_up(now + RETRY);
                 }
                 self.log(Note::StoreFailed(why));
             }
@@ -81,11 +86,24 @@ impl Node {
     /// The lease is gone, or has to be taken for that: another one is asked for, at once or then.
     /// Whatever may still be there of the old one is removed.
     pub(super) fn lose(&mut self, again: Instant, now: Instant) {
-        if let Link::Member { term, .. } | Link::Registering { term, .. } = self.link {
-            self.actions.push(Action::Store(Request::Revoke(term)));
+        if self.link.lease().is_some() {
             self.log(Note::LeaseLost);
         }
-        self.publisher.begin(None, now);
+        self.give_up(again);
+        self.publisher.end();
+        // What was being taken back is gone with the lease.
+        for place in std::mem::take(&mut self.leaving) {
+            self.rest(place);
+            self.review(place, now);
+        }
+    }
+
+    /// Another lease is asked for then. The one before may be there, and the node's key with it, also
+    /// where nobody has said so.
+    fn give_up(&mut self, again: Instant) {
+        if let Some(term) = self.link.lease() {
+            self.actions.push(Action::Store(Request::Revoke(term)));
+        }
         self.link = Link::Out { again };
     }
 
@@ -148,9 +166,7 @@ impl Node {
                 self.link = Link::Asked { at: now };
                 self.actions.push(Action::Store(Request::Grant));
             }
-            Link::Asked { at } | Link::Registering { at, .. } if at + ttl <= now => {
-                self.link = Link::Out { again: now };
-            }
+            Link::Asked { at } | Link::Registering { at, .. } if at + ttl <= now => self.give_up(now),
             // Nobody has heard of the lease for as long as it lives.
             Link::Member { kept, .. } if kept + ttl <= now => self.lose(now, now),
             Link::Member { term, kept, asked } if asked + ttl / 3 <= now => {

@@ -92,13 +92,15 @@ impl Node {
             Err(error) => return self.log(Note::Unreadable(format!("nodes/{name}"), error.to_string())),
         };
         if name == self.config.name {
-            let is_mine =
-                self.link.term() == Some(record.term) && record.instance == self.config.record.instance;
-            if is_mine {
+            let is_of_this_term = self.is_mine(&name, &record) && self.link.lease() == Some(record.term);
+            if is_of_this_term {
                 self.has_seen_itself = true;
             } else if self.has_seen_itself {
                 self.lose(now, now);
             }
+        }
+        if self.is_mine(&name, &record) {
+            self.heard.remove(&name);
         } else if self.heard.get(&name).is_none_or(|heard| heard.term() != record.term) {
             self.heard.insert(name.clone(), Heard::new(record.term));
         }
@@ -111,6 +113,12 @@ impl Node {
             }
             Some(_) => {}
         }
+    }
+
+    /// Whether a record is this node's, of this term or of an earlier one. Under its name there may be
+    /// that of another process, which is another node.
+    fn is_mine(&self, name: &NodeName, record: &NodeRecord) -> bool {
+        *name == self.config.name && record.instance == self.config.record.instance
     }
 
     /// A node is gone: its lease has ended.
@@ -152,7 +160,7 @@ impl Node {
     }
 
     pub(super) fn has_others(&self) -> bool {
-        self.members.keys().any(|name| *name != self.config.name)
+        self.members.iter().any(|(name, member)| !self.is_mine(name, &member.record))
     }
 
     /// Shares the checks anew among the nodes whose opinions count, and looks at those for which
@@ -172,19 +180,21 @@ impl Node {
         } else {
             self.fewer_since.get_or_insert(now);
         }
-        if eligible == self.eligible {
+        let mine = self.members.get(&self.config.name);
+        let is_seated = mine.is_some_and(|member| self.is_mine(&self.config.name, &member.record));
+        let me = if is_seated { eligible.place(&self.config.name) } else { None };
+        // A node that is one again has probed for itself, and may rest wherever it stands in an order.
+        let is_new = self.me.is_some() != me.is_some();
+        if eligible == self.eligible && !is_new {
             return;
         }
         if eligible.is_empty() && !self.members.is_empty() {
             self.log(Note::AllAbstain);
         }
         let before = std::mem::replace(&mut self.eligible, eligible);
-        let was_one = self.me.is_some();
-        self.me = self.eligible.place(&self.config.name);
+        self.me = me;
         let orders = std::mem::take(&mut self.orders);
         let most = usize::from(self.most_opinions);
-        // A node that is one again has probed for itself, and may rest wherever it stands in an order.
-        let is_new = was_one != self.me.is_some();
         if is_new || before.len().min(self.eligible.len()) < most || self.apart_since.is_some() {
             return self.review_all(now);
         }

@@ -57,7 +57,7 @@ impl Node {
     /// Writes this node's opinion, unless it is taking it back.
     pub(super) fn publish(&mut self, place: Place, now: Instant) {
         let Some(check) = self.checks.get(&place) else { return };
-        let has = check.is_probed && check.is_fresh && !self.leaving.contains(&place);
+        let has = check.has_opinion() && !self.leaving.contains(&place);
         if has && self.apart_since.is_none() {
             self.publisher.set(place.1, check.opinion(), now);
         }
@@ -75,7 +75,7 @@ impl Node {
             self.start(place);
         } else if is_assigned && self.leaving.remove(&place) {
             self.publish(place, now);
-        } else if !is_assigned && rank.is_some() && check.is_probed && is_handed_over {
+        } else if !is_assigned && check.is_probed && is_handed_over && !self.abstains() {
             self.leave_to_others(place, now);
         }
         let is_helpless = self.checks.get(&place).is_none_or(|check| check.is_probed);
@@ -95,13 +95,23 @@ impl Node {
 
     /// An opinion is taken back before its probes end, so that what is in the store is never old.
     fn leave_to_others(&mut self, place: Place, now: Instant) {
-        if self.publisher.get(place.1).is_some() && self.link.term().is_some() {
-            if self.leaving.insert(place) {
-                self.publisher.withdraw(place.1, now);
-            }
-        } else if !self.leaving.contains(&place) {
+        if self.leaving.contains(&place) {
+            return;
+        }
+        let is_written = self.publisher.get(place.1).is_some() && self.link.term().is_some();
+        // Also where nothing of it is in the store now, or the next term would begin with it.
+        self.publisher.withdraw(place.1, now);
+        if is_written {
+            self.leaving.insert(place);
+        } else {
             self.rest(place);
         }
+    }
+
+    /// This node's own probes are not to be believed. It goes on with them, or it would not see when they
+    /// are.
+    fn abstains(&self) -> bool {
+        self.config.record.abstains.is_some()
     }
 
     pub(super) fn rest(&mut self, place: Place) {

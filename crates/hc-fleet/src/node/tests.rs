@@ -1,5 +1,6 @@
 //! Each situation of a fleet, with a store that answers as etcd does.
 
+mod desk;
 mod fleet;
 mod split;
 
@@ -7,7 +8,7 @@ use super::*;
 use fleet::{Fleet, finding, key, seconds};
 use hc_types::Health::{Healthy, Unhealthy};
 
-use crate::Quorum;
+use crate::{Quorum, Seat};
 
 #[test]
 fn a_fleet_shares_its_checks() {

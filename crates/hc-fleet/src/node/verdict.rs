@@ -30,7 +30,7 @@ pub(super) struct Tally {
     /// The verdict of the first node that has one.
     first: Option<Health>,
     /// That node is this one.
-    is_mine: bool,
+    leads: bool,
 }
 
 impl Tally {
@@ -93,7 +93,7 @@ impl Node {
     /// The opinion of one of the nodes whose opinions count.
     fn said(&self, seat: u16, place: &Place, check: &Check) -> Option<Opinion> {
         if Some(seat) == self.me {
-            return (check.is_probed && check.is_fresh).then(|| check.opinion());
+            return check.has_opinion().then(|| check.opinion());
         }
         let opinion = self.heard.get(self.eligible.name(seat))?.get(place)?;
         (opinion.health != Health::Unknown).then(|| opinion.clone())
@@ -106,15 +106,18 @@ impl Node {
         for seat in order.iter() {
             let is_me = Some(*seat) == self.me;
             let (health, verdict) = if is_me {
-                let has = check.is_probed && check.is_fresh;
-                let own = if has { check.own.health } else { Health::Unknown };
-                (own, if check.basis == Basis::Alone { Health::Unknown } else { check.verdict })
+                // Without an opinion nothing of this node is in the store.
+                if check.has_opinion() {
+                    (check.own.health, check.fleet_verdict())
+                } else {
+                    (Health::Unknown, Health::Unknown)
+                }
             } else {
                 let heard = self.heard.get(self.eligible.name(*seat)).and_then(|heard| heard.get(place));
                 heard.map_or((Health::Unknown, Health::Unknown), |opinion| (opinion.health, opinion.verdict))
             };
             if tally.first.is_none() && verdict != Health::Unknown {
-                (tally.first, tally.is_mine) = (Some(verdict), is_me);
+                (tally.first, tally.leads) = (Some(verdict), is_me);
             }
             if health != Health::Unknown && tally.healthy + tally.unhealthy < tally.wanted {
                 tally.healthy += u8::from(health == Health::Healthy);
@@ -138,34 +141,43 @@ impl Node {
         let Some(check) = self.checks.get(&place) else { return };
         let (health, basis) = match check.policy.verdict(tally.wanted, tally.healthy, tally.unhealthy) {
             Some(health) => (health, Basis::Fleet),
-            // What the first node says decides ties, or two nodes that have heard of the same changes
-            // in another order would tell different things for as long as it lasts.
-            None => match tally
-                .first
-                .filter(|_| !tally.is_mine)
-                .or_else(|| self.said_by_abstaining(&place, check))
-            {
+            None => match self.said_by_others(&place, check, &tally) {
                 Some(health) => (health, Basis::Held),
                 None if check.basis == Basis::Alone => (check.verdict, Basis::Alone),
                 None => (check.verdict, Basis::Held),
             },
         };
-        let is_news = check.verdict != health;
         self.tell(place, health, basis);
-        let leads = || {
-            self.me.is_some() && self.orders.get(&place.0).and_then(|order| order.first().copied()) == self.me
-        };
-        if is_news && leads() {
-            self.publish(place, now);
+        if tally.leads {
+            self.publish_verdict(place, now);
         }
     }
 
-    /// Only for a check of which this node knows nothing.
-    fn said_by_abstaining(&self, place: &Place, check: &Check) -> Option<Health> {
-        let knows = check.verdict != Health::Unknown && check.basis != Basis::Alone;
-        let others =
-            || self.heard.values().filter_map(|heard| heard.get(place)).map(|opinion| opinion.verdict);
-        if knows { None } else { others().find(|verdict| *verdict != Health::Unknown) }
+    /// The verdict of another node, where the opinions decide nothing.
+    ///
+    /// What a node has written of a verdict may be older than the opinions of others that this node has
+    /// heard since. So it counts only where this node knows nothing, and in a tie of all opinions: there
+    /// two nodes that have heard of the same changes in another order would tell different things for as
+    /// long as it lasts.
+    fn said_by_others(&self, place: &Place, check: &Check, tally: &Tally) -> Option<Health> {
+        let first = tally.first.filter(|_| !tally.leads);
+        if check.fleet_verdict() == Health::Unknown {
+            let heard = self.heard.values().filter_map(|heard| heard.get(place));
+            let mut others = heard.map(|opinion| opinion.verdict);
+            // Of those who abstain, too.
+            first.or_else(|| others.find(|verdict| *verdict != Health::Unknown))
+        } else {
+            first.filter(|_| tally.is_complete())
+        }
+    }
+
+    /// Others go by the verdict of this node in a tie, so what it has written of it must be right.
+    fn publish_verdict(&mut self, place: Place, now: Instant) {
+        let Some(check) = self.checks.get(&place) else { return };
+        let is_other = |published: &Opinion| published.verdict != check.fleet_verdict();
+        if self.publisher.get(place.1).is_some_and(is_other) {
+            self.publish(place, now);
+        }
     }
 
     /// While the node is cut off its own probes count, if they can be believed and say something

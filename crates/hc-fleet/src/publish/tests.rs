@@ -39,7 +39,7 @@ impl Rig {
         let now = origin();
         let mut publisher = Publisher::new(Duration::from_millis(100), Duration::from_secs(600), now);
         publisher.allow(rate * 1000, now);
-        publisher.begin(Some(TERM), now);
+        publisher.begin(TERM, now);
         Self {
             publisher,
             now,
@@ -188,11 +188,11 @@ fn nothing_is_written_without_a_term_or_a_change() {
     rig.say(1, Health::Healthy);
     rig.settle();
     assert_eq!((rig.publisher.due(), rig.writes), (None, 1));
-    rig.publisher.begin(None, rig.now);
+    rig.publisher.end();
     rig.say(2, Health::Healthy);
     assert_eq!(rig.publisher.due(), None);
     // A new life writes everything anew.
-    rig.publisher.begin(Some(TERM), rig.now);
+    rig.publisher.begin(TERM, rig.now);
     rig.listener = Heard::new(TERM);
     rig.store.clear();
     rig.settle();
