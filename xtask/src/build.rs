@@ -95,6 +95,19 @@ pub(crate) fn seesaw_programs(workspace: &Workspace) -> Result<()> {
     )
 }
 
+/// Builds etcd as the module `proxy/etcdtest` names it, for the tests of the fleet's store. Takes a
+/// minute the first time.
+pub(crate) fn etcd(workspace: &Workspace) -> Result<()> {
+    fs::create_dir_all(workspace.bin()).context("cannot make target/bin")?;
+    command::run(
+        go(&workspace.etcdtest())
+            .args(["build", "-trimpath", "-buildvcs=false", "-o"])
+            .arg(workspace.bin().join("etcd"))
+            .arg("go.etcd.io/etcd/server/v3")
+            .env("CGO_ENABLED", "0"),
+    )
+}
+
 const SEESAW_BINARIES: &str = "github.com/google/seesaw/binaries";
 
 /// Puts a copy in place by renaming, so that a program that is running keeps its file.

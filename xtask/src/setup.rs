@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::workspace::{Workspace, cargo};
-use crate::{command, go};
+use crate::{build, command, go};
 
 /// Something that a command or a step of CI does, and for which the machine may lack something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,7 @@ const REQUIREMENTS: &[(Need, &[&str], &str)] = &[
     (Servers, &["/usr/lib/postgresql"], "postgresql"),
     (Servers, &["mariadbd"], "mariadb-server"),
     (Servers, &["slapd"], "slapd"),
+    (Servers, &["etcd"], "etcd-server"),
     (Counters, &["strace"], "strace"),
     (Counters, &["valgrind"], "valgrind"),
     // Ubuntu's package is a stand-in for a snap; its machines for CI have Chrome.
@@ -120,6 +121,7 @@ const SERVICES: &[(&str, &str)] = &[
     ("postgresql", "postgresql"),
     ("mariadb-server", "mariadb"),
     ("slapd", "slapd"),
+    ("etcd-server", "etcd"),
 ];
 
 /// The version that `deny.toml` is written for.
@@ -127,7 +129,9 @@ const CARGO_DENY: &str = "0.20.2";
 
 /// `cargo xtask setup`.
 pub(crate) fn main() -> Result<()> {
-    ensure(&Workspace::load()?, ALL)?;
+    let workspace = Workspace::load()?;
+    ensure(&workspace, ALL)?;
+    build::etcd(&workspace)?;
     println!("everything is there");
     Ok(())
 }

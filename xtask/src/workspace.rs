@@ -43,6 +43,11 @@ impl Workspace {
         self.proxy().join("seesawtest")
     }
 
+    /// The Go module that names a current etcd, for tests.
+    pub(crate) fn etcdtest(&self) -> PathBuf {
+        self.proxy().join("etcdtest")
+    }
+
     /// Cargo's target directory.
     pub(crate) fn target(&self) -> &Path {
         &self.target

@@ -27,9 +27,9 @@ pub enum StoreEvent {
     NotWritten(u64, String),
     /// A request other than for a write has had no answer, or an error; in words.
     Failed(String),
-    /// Everything below the fleet's prefix, as of one moment.
+    /// Everything that nodes have below the fleet's prefix, as of one moment.
     Snapshot(Vec<(String, Vec<u8>)>),
-    /// What has changed since, in order: a key below the prefix, and its value or that it is gone.
+    /// What has changed since, in order, and all that one transaction has changed at once: a key below the prefix, and its value or that it is gone.
     Changes(Vec<(String, Option<Vec<u8>>)>),
     /// The store has said that nothing has changed.
     Quiet,

@@ -21,6 +21,7 @@ pub mod certificate;
 pub mod chain;
 pub mod datagram;
 pub mod dns;
+pub mod etcd;
 pub mod icmp;
 pub mod network;
 pub mod openssl;

@@ -23,6 +23,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("hc-otlp", &["hc-types"]),
     ("hc-resolve", &["hc-types"]),
     ("hc-fleet", &["hc-types"]),
+    ("hc-etcd", &["hc-fleet", "hc-types"]),
     ("hc-files", &["hc-config", "hc-resolve", "hc-types"]),
     ("hcctl", &["hc-api", "hc-checkers", "hc-config", "hc-types"]),
     ("hc-sinks", &["hc-api", "hc-types"]),

@@ -248,6 +248,7 @@ fn clippy(workspace: &Workspace) -> Result<()> {
 fn test(workspace: &Workspace) -> Result<Tally> {
     // Once, and not by each file of tests that starts the chain.
     build::go_programs(workspace)?;
+    build::etcd(workspace)?;
     tally::cargo_tests(workspace, EVERYTHING, TESTS_AT_ONCE)
 }
 
