@@ -63,7 +63,7 @@ import { clock, instant, number, plural, seconds, setting, shell, span } from ".
  * @property {{ health?: string, by: string }} [reported]
  * @property {import("./overrides.js").Override[]} [overrides]
  * @property {string[]} explanation
- * @property {{ latest_seconds: Record<string, number>, mean_seconds: number, max_seconds: number }} [latency]
+ * @property {{ latest_seconds: Record<string, number>, mean_seconds: number, max_seconds: number, connection?: string }} [latency]
  * @property {Probe} [last_failure]
  * @property {string[]} own_trouble
  * @property {{ command: string, note?: string }[]} reproduce
@@ -187,7 +187,7 @@ export class Check {
     return section(
       "How long probes take",
       detail.latency
-        ? h("p", {}, `${seconds(detail.latency.mean_seconds)} on average, ${seconds(detail.latency.max_seconds)} at most since the check began, allowed are ${setting(detail.timeout_seconds)}.`)
+        ? h("p", {}, `${seconds(detail.latency.mean_seconds)} on average, ${seconds(detail.latency.max_seconds)} at most since the check began, allowed are ${setting(detail.timeout_seconds)}.${KEPT[detail.latency.connection ?? ""] ?? ""}`)
         : h("p", { class: "muted" }, "No probe has ended yet."),
       drawing,
       h("p", { class: "muted" }, samples.length ? inWords(samples) : ""),
@@ -217,6 +217,9 @@ export class Check {
     );
   }
 }
+
+/** @type {Record<string, string>} */
+const KEPT = { resumed: " The latest one resumed a TLS session.", reused: " The latest one went over a kept connection." };
 
 /** @type {Record<string, string>} */
 const PHASES = { connect: "connect", tls: "TLS", send: "send", first_byte: "first byte", response: "response" };

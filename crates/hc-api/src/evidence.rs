@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hc_types::{CheckSpec, Evidence, Failure, Outcome, PhaseTimes, ProbeSpec, TlsFacts, quote, verdict};
+use hc_types::{
+    CheckSpec, ConnectionOrigin, Evidence, Failure, Outcome, PhaseTimes, ProbeSpec, TlsFacts, quote, verdict,
+};
 use serde::{Deserialize, Serialize};
 
 /// One probe: what it found, and what it saw.
@@ -24,6 +26,10 @@ pub struct ProbeState {
     pub rule: String,
     /// How long each phase took, in seconds.
     pub phases_seconds: Phases,
+    /// How its connection came about, unless it was a new one without anything kept: `resumed` for
+    /// a new one that resumed a TLS session, `reused` for one that an earlier probe had made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<String>,
     /// Where the answer differs from the expected bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differs: Option<Difference>,
@@ -54,11 +60,17 @@ impl ProbeState {
             message: spec.text(outcome),
             rule: verdict::rule(outcome).to_owned(),
             phases_seconds: evidence.phases.into(),
+            connection: word_for(evidence.origin),
             differs: Difference::of(spec, outcome),
             answer: seen.filter(|seen| !seen.answer.is_empty()).map(|seen| quote(seen.answer.as_slice())),
             tls: seen.and_then(|seen| seen.tls.as_ref()).map(|facts| TlsState::new(facts, time)),
         }
     }
+}
+
+/// The word for a connection that is not simply new.
+fn word_for(origin: ConnectionOrigin) -> Option<String> {
+    (origin != ConnectionOrigin::New).then(|| origin.label().to_owned())
 }
 
 /// How long each phase of a probe took, in seconds. A phase that it did not come to is left out.
@@ -178,7 +190,7 @@ impl TlsState {
 }
 
 /// How long the probes of a check took that ended in a verdict.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct LatencyState {
@@ -188,6 +200,11 @@ pub struct LatencyState {
     pub mean_seconds: f64,
     /// The longest, in seconds.
     pub max_seconds: f64,
+    /// How the connection of the latest one came about, unless it was a new one without anything
+    /// kept: `resumed` for a new one that resumed a TLS session, `reused` for one that an earlier
+    /// probe had made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<String>,
 }
 
 impl LatencyState {
@@ -195,7 +212,14 @@ impl LatencyState {
     #[must_use]
     pub fn new(latest: PhaseTimes, mean: u32, max: u32) -> Self {
         let seconds = |micros: u32| f64::from(micros) / 1e6;
-        Self { latest_seconds: latest.into(), mean_seconds: seconds(mean), max_seconds: seconds(max) }
+        let (latest_seconds, connection) = (latest.into(), None);
+        Self { latest_seconds, mean_seconds: seconds(mean), max_seconds: seconds(max), connection }
+    }
+
+    /// The same with how the connection of the latest probe came about.
+    #[must_use]
+    pub fn over(self, origin: ConnectionOrigin) -> Self {
+        Self { connection: word_for(origin), ..self }
     }
 }
 
@@ -219,6 +243,7 @@ mod tests {
         let evidence = Evidence {
             phases: PhaseTimes { connect: 1500, first_byte: 1, ..PhaseTimes::default() },
             seen: Some(Box::new(Seen { answer: b"221 \xff\r\n".into(), tls: Some(tls) })),
+            ..Evidence::default()
         };
         let outcome = Failure::BodyMismatch(Box::new(Mismatch::new(b"221 ", None))).into();
         let spec = banner(b"220 ");

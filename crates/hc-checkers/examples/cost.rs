@@ -6,7 +6,9 @@
 //! ```
 //!
 //! Kinds: `tcp`, `http`, `https` (without verification), and `hyper`, which is the same HTTP
-//! exchange by hyper's client, to show why it is not used.
+//! exchange by hyper's client, to show why it is not used. `https-resume` is `https` with one full
+//! handshake of a thousand; `http-reuse` and `https-reuse` send a thousand probes over one
+//! connection. These three are for one at once: of several the others find nothing that is kept.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +16,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use hc_checkers::{Checkers, CheckersConfig};
-use hc_types::{CheckSpec, HttpProbe, Outcome, ProbeSpec, Target, TcpProbe, Timing, Tls};
+use hc_types::{
+    CheckSpec, HttpOverrides, HttpProbe, HttpRequest, Outcome, ProbeSpec, Target, TcpProbe, Timing, Tls,
+    TlsOptions,
+};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -39,13 +44,13 @@ fn main() -> anyhow::Result<()> {
                 let probe = HttpProbe { expected_codes: [200].into(), ..HttpProbe::default() };
                 run(ProbeSpec::Http(Box::new(probe)), address, count, at_once).await
             }
-            "https" => {
-                let tls = Some(Tls::new(false));
-                let probe = HttpProbe { tls, expected_codes: [200].into(), ..HttpProbe::default() };
-                run(ProbeSpec::Http(Box::new(probe)), address, count, at_once).await
+            "https" | "https-resume" | "http-reuse" | "https-reuse" => {
+                run(keeping(kind), address, count, at_once).await
             }
             "hyper" => run_hyper(address, count, at_once).await,
-            other => bail!("{other:?} is none of tcp, http, https, hyper"),
+            other => {
+                bail!("{other:?} is none of tcp, http, https, hyper, https-resume, http-reuse, https-reuse")
+            }
         }
     })?;
     let spent = cpu_time()? - before;
@@ -54,6 +59,24 @@ fn main() -> anyhow::Result<()> {
         println!("{kind}: {:.2} µs of CPU each", spent.as_secs_f64() * 1e6 / f64::from(count));
     }
     Ok(())
+}
+
+/// HTTP over TLS, or with something that is kept between probes.
+fn keeping(kind: &str) -> ProbeSpec {
+    let mut tls = Tls::new(false);
+    if kind == "https-resume" {
+        let mut options = TlsOptions::default();
+        options.resume = TlsOptions::MAX_RESUME;
+        tls.options = Some(Arc::new(options));
+    }
+    let reuse = if kind.ends_with("reuse") { HttpRequest::MAX_REUSE } else { 0 };
+    let request = Some(Arc::new(HttpRequest { reuse, ..HttpRequest::default() }));
+    ProbeSpec::Http(Box::new(HttpProbe {
+        tls: kind.starts_with("https").then_some(tls),
+        expected_codes: [200].into(),
+        overrides: Some(Box::new(HttpOverrides { request, ..HttpOverrides::default() })),
+        ..HttpProbe::default()
+    }))
 }
 
 async fn run(probe: ProbeSpec, address: SocketAddr, count: u32, at_once: u32) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use crate::{ProbeMemory, Roots};
+use crate::{ProbeMemory, Roots, TlsSessions};
 
 /// How a TCP connection that carried nothing is closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,9 +75,17 @@ pub struct CheckersConfig {
     /// not used for 10 s is closed by the next such probe, and none is used for more than 60 s. 0:
     /// each probe opens its own. Default: 64.
     pub max_idle: usize,
+    /// Connections of HTTP probes that go over kept ones (`reuse`), which one
+    /// [`Checkers`](crate::Checkers) keeps between probes. Each has a descriptor. Of more than these
+    /// the one that was kept longest is closed, and its check makes a new one. 0: none is kept.
+    /// Default: 512.
+    pub max_kept: usize,
     /// What backends can make all probes hold that share it. Default: a limit of its own of
     /// [`ProbeMemory::DEFAULT`] bytes.
     pub memory: ProbeMemory,
+    /// The TLS sessions of checks that resume them. Default: a store of its own of
+    /// [`TlsSessions::DEFAULT`] bytes, empty until a check asks for it.
+    pub tls_sessions: TlsSessions,
     /// Keep of probes that pass, too, what a TLS handshake came to, and the beginning of the answer
     /// of RADIUS and of HTTP/1.1 whose body is judged. Default: false.
     pub full_evidence: bool,
@@ -92,7 +100,9 @@ impl Default for CheckersConfig {
             user_agent: UserAgent::default(),
             max_lingering: 256,
             max_idle: 64,
+            max_kept: 512,
             memory: ProbeMemory::default(),
+            tls_sessions: TlsSessions::default(),
             full_evidence: false,
         }
     }

@@ -7,7 +7,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use hc_types::verdict::{self, AtDeadline};
-use hc_types::{Evidence, Failure, Outcome, Phase, PhaseTimes, ProbeResult, Seen, Stray, TlsFacts};
+use hc_types::{
+    ConnectionOrigin, Evidence, Failure, Outcome, Phase, PhaseTimes, ProbeResult, Seen, Stray, TlsFacts,
+};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -44,6 +46,7 @@ pub(crate) struct Progress {
     /// Of the phases that have ended.
     phases: Cell<PhaseTimes>,
     seen: RefCell<Option<Box<Seen>>>,
+    origin: Cell<ConnectionOrigin>,
     /// When bytes last went to the peer or came from it.
     exchanged: Cell<Instant>,
     /// The final reads that are left. 0 before the deadline.
@@ -72,6 +75,7 @@ impl Progress {
             is_answered: Cell::new(false),
             phases: Cell::new(PhaseTimes::default()),
             seen: RefCell::default(),
+            origin: Cell::default(),
             exchanged: Cell::new(now),
             final_reads: Cell::new(0),
             nothing_there: Cell::new(false),
@@ -133,10 +137,23 @@ impl Progress {
         self.seen.borrow_mut().get_or_insert_default().tls = Some(facts);
     }
 
+    /// The connection came about in this way.
+    pub(crate) fn set_origin(&self, origin: ConnectionOrigin) {
+        self.origin.set(origin);
+    }
+
+    /// The probe begins once more, with a new connection.
+    pub(crate) fn begin_again(&self) {
+        self.enter(Phase::Connect);
+        self.seen.take();
+        self.set_origin(ConnectionOrigin::New);
+    }
+
     /// What the probe saw, up to the last bytes, or up to its deadline if that has passed.
     fn evidence(&self, deadline: Option<Instant>) -> Evidence {
         self.end_phase(deadline.unwrap_or_else(|| self.exchanged.get()));
-        Evidence { phases: self.phases.get(), seen: self.seen.take().filter(|seen| !seen.is_empty()) }
+        let seen = self.seen.take().filter(|seen| !seen.is_empty());
+        Evidence { phases: self.phases.get(), seen, origin: self.origin.get() }
     }
 
     /// Where the probe is.
@@ -352,7 +369,7 @@ mod tests {
             progress.keep_answer(&[b'x'; 2 * Seen::KEPT]);
             std::future::pending().await
         });
-        let Evidence { phases, seen } = result.await.evidence;
+        let Evidence { phases, seen, .. } = result.await.evidence;
         assert_eq!((phases.connect, phases.first_byte, phases.response), (100_000, 900_000, 0));
         assert_eq!(seen.unwrap().answer.len(), Seen::KEPT);
     }

@@ -7,7 +7,7 @@ use hc_types::{HttpProbe, Outcome, Target};
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::http::{exchange, request_of};
+use crate::http::{After, exchange, request_of};
 use crate::{ProbeMemory, UserAgent, deadline, tls};
 
 pub use crate::tls::not_tls;
@@ -55,9 +55,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     deadline::within(Duration::from_secs(60), async |progress| {
-        let request = request_of(probe, target, &UserAgent::default())?;
+        let request = request_of(probe, target, &UserAgent::default(), false)?;
         let memory = ProbeMemory::default();
-        exchange(probe, &request, stream, &memory, progress).await.map(Outcome::Pass)
+        exchange(probe, &request, stream, &memory, progress, &mut After::closing()).await.map(Outcome::Pass)
     })
     .await
     .outcome

@@ -7,6 +7,8 @@
 mod body;
 mod json;
 mod judge;
+mod kept;
+mod over;
 mod request;
 mod response;
 #[cfg(feature = "http2")]
@@ -17,8 +19,8 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use hc_types::{
-    Failure, Heard, HttpProbe, HttpVersion, LocalFault, Outcome, Pass, Phase, ProbeResult, Target, quote,
-    recognise, wants_https,
+    CheckSpec, Failure, Heard, HttpProbe, HttpVersion, LocalFault, Outcome, Pass, Phase, ProbeResult, Target,
+    quote, recognise, wants_https,
 };
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest};
@@ -27,14 +29,17 @@ use tokio::net::TcpStream;
 use crate::deadline::{self, Progress};
 use crate::fault::{self, ProbeError};
 use crate::incoming::{Incoming, Read, Watched, heard};
-use crate::socket::{self, CloseOrder, ConnectMode, FinishedConn, LingeringClose};
+use crate::socket::{self, CloseOrder, ConnectMode, FinishedConn, LingeringClose, Stream};
 use crate::tls::{self, Handshake, Peer, TlsStream};
 use crate::{CheckersConfig, ProbeMemory, UserAgent};
 
 use judge::BodyJudge;
+use over::Used;
 
 pub use body::{Body, BodyError};
 pub use json::{Found as JsonFound, find as find_json};
+pub(crate) use kept::KeptConnections;
+pub(crate) use over::After;
 pub use request::Request;
 pub use response::{Framing, HeadProblem, MAX_HEAD, ResponseError, ResponseHead};
 
@@ -71,7 +76,14 @@ pub async fn probe_http(
     timeout: Duration,
     config: &CheckersConfig,
 ) -> Outcome {
-    LingeringClose::outcome(judge(probe, target, timeout, config).await).await
+    LingeringClose::outcome(judge(probe, target, timeout, config, None).await).await
+}
+
+/// What a probe needs to use a connection that is kept, and to keep one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keeping<'a> {
+    pub(crate) connections: &'a KeptConnections,
+    pub(crate) spec: &'a CheckSpec,
 }
 
 /// The result, and the connection if it needs a lingering close.
@@ -80,14 +92,24 @@ pub(crate) async fn judge(
     target: &Target,
     timeout: Duration,
     config: &CheckersConfig,
+    keeping: Option<Keeping<'_>>,
 ) -> (ProbeResult, Option<LingeringClose>) {
-    let (ended, evidence) =
-        deadline::limit(timeout, async |progress| run(probe, target, config, progress).await).await;
+    let keeping = keeping.filter(|_| probes_at_most(probe) > 1);
+    let kept = keeping.and_then(|keeping| keeping.connections.take(keeping.spec, target));
+    let (ended, evidence) = deadline::limit(timeout, async |progress| match (kept, keeping) {
+        (Some(kept), Some(keeping)) => {
+            Box::pin(over::go_on(kept, (probe, target, timeout), config, keeping, progress)).await
+        }
+        _ => run(probe, target, config, keeping, progress).await,
+    })
+    .await;
     let (outcome, rest) = match ended {
         Ok((verdict, used)) => {
-            // With HTTP/2 nobody asks the peer to close.
-            let order = if version(probe) == HttpVersion::Http1 { CloseOrder::Peer } else { CloseOrder::Us };
-            let rest = end(used, target, order).await;
+            let rest = match (used, keeping) {
+                (Used::Open(open), Some(keeping)) => open.settle(keeping, target).await,
+                (Used::Open(open), None) => end(open.finished(), target, CloseOrder::Us).await,
+                (Used::Finished(used, order), _) => end(used, target, order).await,
+            };
             (verdict.map_or_else(Outcome::from, Outcome::Pass), rest)
         }
         Err(error) => (error.into(), None),
@@ -110,15 +132,18 @@ pub(crate) async fn end(used: FinishedConn, target: &Target, order: CloseOrder) 
     None
 }
 
-/// The verdict, and the connection that it came over.
+/// The verdict, and the new connection that it came over.
 async fn run<'a>(
     probe: &HttpProbe,
     target: &'a Target,
     config: &'a CheckersConfig,
+    keeping: Option<Keeping<'_>>,
     progress: &'a Progress,
-) -> Result<(Result<Pass, ProbeError>, FinishedConn), ProbeError> {
+) -> Result<(Result<Pass, ProbeError>, Used), ProbeError> {
+    let opened = progress.exchanged_at();
+    let mut after = After::new(keeping.is_some(), version(probe));
     let request = match version(probe) {
-        HttpVersion::Http1 => Some(request_of(probe, target, &config.user_agent)?),
+        HttpVersion::Http1 => Some(request_of(probe, target, &config.user_agent, keeping.is_some())?),
         HttpVersion::Http2 if cfg!(feature = "http2") => None,
         // This program cannot, and the backend perhaps can.
         _ => return Err(LocalFault::Other(libc::EPROTONOSUPPORT).into()),
@@ -128,11 +153,13 @@ async fn run<'a>(
             Some(request) => ConnectMode::SendFirst(request.bytes.len()),
             None => ConnectMode::Interactive,
         };
-        let mut stream = socket::connect(target, mode, progress).await?;
-        let verdict = speak(probe, request.as_ref(), (target, config), &mut stream, progress).await;
-        return Ok((verdict, stream.into_inner().into()));
+        let mut stream = connect(target, mode, keeping, progress).await?;
+        let verdict =
+            speak(probe, request.as_ref(), (target, config), &mut stream, progress, &mut after).await;
+        let used = after.of_plain(stream.into_inner(), opened, verdict.is_ok());
+        return Ok((verdict, used));
     };
-    let stream = socket::connect(target, ConnectMode::Interactive, progress).await?;
+    let stream = connect(target, ConnectMode::Interactive, keeping, progress).await?;
     let server_name = probe.overrides.as_deref().and_then(|overrides| overrides.server_name.as_deref());
     let (peer, http2) = (Peer::of(server_name, target), request.is_none());
     let handshake = Handshake { target, peer, tls, http2, roots: &config.roots, progress };
@@ -140,9 +167,34 @@ async fn run<'a>(
         if http2 {
             session.check_http2()?;
         }
-        speak(probe, request.as_ref(), (target, config), session, progress).await
+        speak(probe, request.as_ref(), (target, config), session, progress, &mut after).await
     };
-    handshake.speak(stream, config, speak).await
+    let (verdict, ended) = handshake.converse(stream, config, speak).await?;
+    let used = after.of_tls(ended, opened, verdict.is_ok());
+    Ok((verdict, used))
+}
+
+/// Connects. Where descriptors are short, connections that are kept for later give theirs back.
+async fn connect<'a>(
+    target: &Target,
+    mode: ConnectMode,
+    keeping: Option<Keeping<'_>>,
+    progress: &'a Progress,
+) -> Result<Stream<'a>, ProbeError> {
+    match socket::connect(target, mode, progress).await {
+        Err(ProbeError::Local(LocalFault::Descriptors))
+            if keeping.is_some_and(|keeping| keeping.connections.give_up_one()) =>
+        {
+            socket::connect(target, mode, progress).await
+        }
+        connected => connected,
+    }
+}
+
+/// How many probes in a row go over one connection.
+fn probes_at_most(probe: &HttpProbe) -> u16 {
+    let request = probe.overrides.as_deref().and_then(|overrides| overrides.request.as_deref());
+    request.map_or(0, |request| request.reuse)
 }
 
 fn version(probe: &HttpProbe) -> HttpVersion {
@@ -157,12 +209,13 @@ async fn speak<S>(
     (target, config): (&Target, &CheckersConfig),
     stream: &mut S,
     progress: &Progress,
+    after: &mut After,
 ) -> Result<Pass, ProbeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     match request {
-        Some(request) => exchange(probe, request, stream, &config.memory, progress).await,
+        Some(request) => exchange(probe, request, stream, &config.memory, progress, after).await,
         #[cfg(feature = "http2")]
         None => {
             let from = (target, &config.user_agent);
@@ -178,9 +231,11 @@ pub(crate) fn request_of(
     probe: &HttpProbe,
     target: &Target,
     user_agent: &UserAgent,
+    keeps: bool,
 ) -> Result<Request, ProbeError> {
     match probe.overrides.as_deref().and_then(|overrides| overrides.error.as_deref()) {
         Some(error) => Err(Failure::BadRequest(fault::truncate_text(error.to_owned())).into()),
+        None if keeps => Ok(Request::keeping(probe, target, user_agent)),
         None => Ok(Request::new(probe, target, user_agent)),
     }
 }
@@ -215,6 +270,7 @@ pub(crate) async fn exchange<S>(
     stream: &mut S,
     memory: &ProbeMemory,
     progress: &Progress,
+    after: &mut After,
 ) -> Result<Pass, ProbeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -238,8 +294,10 @@ where
         Cow::Borrowed(&*head.status_text)
     };
     judge::check_head(probe, &head, &status)?;
-    if let Some(judge) = BodyJudge::new(probe, &head)? {
-        judge_body(judge, incoming).await?;
+    after.head(&head);
+    match BodyJudge::new(probe, &head)? {
+        Some(judge) => judge_body(judge, incoming, after).await?,
+        None => after.take(&incoming.buffer),
     }
     Ok(Pass::http(head.status, &status))
 }
@@ -412,11 +470,16 @@ where
 }
 
 /// Reads a body until it is judged. The buffer has what of it has come.
-async fn judge_body<S>(mut judge: BodyJudge<'_>, mut incoming: Incoming<'_, S>) -> Result<(), ProbeError>
+async fn judge_body<S>(
+    mut judge: BodyJudge<'_>,
+    mut incoming: Incoming<'_, S>,
+    after: &mut After,
+) -> Result<(), ProbeError>
 where
     S: AsyncRead + Unpin,
 {
     loop {
+        after.take(&incoming.buffer);
         if judge.take(&incoming.buffer)? {
             return Ok(());
         }

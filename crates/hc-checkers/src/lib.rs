@@ -270,5 +270,5 @@ pub use path::can_observe_paths;
 pub use prober::Checkers;
 pub use radius::{probe_radius, probe_radius_status};
 pub use tcp::probe_tcp;
-pub use tls::{Reload, Roots, RootsError, SystemRoots};
+pub use tls::{Reload, Roots, RootsError, SystemRoots, TlsSessions};
 pub use udp::probe_udp;

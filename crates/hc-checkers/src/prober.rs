@@ -10,6 +10,7 @@ use std::task::Poll;
 use hc_types::verdict::{self, PathCheck, PathFinding};
 use hc_types::{CheckSpec, HostName, LocalFault, Outcome, ProbeResult, ProbeSpec, Prober, Target};
 
+use crate::http::{Keeping, KeptConnections};
 use crate::path::PathWatch;
 use crate::socket::{self, Connector, Lingering, Loopback};
 use crate::{CheckersConfig, Pinger, dialogue, dns, http, radius, tcp, udp};
@@ -28,6 +29,7 @@ pub struct Checkers {
     loopback: Rc<Loopback>,
     lingering: Lingering,
     connector: Connector,
+    kept: KeptConnections,
 }
 
 impl Checkers {
@@ -39,6 +41,7 @@ impl Checkers {
         Self {
             lingering: Lingering::new(config.max_lingering),
             connector: Connector::new(config.max_idle),
+            kept: KeptConnections::new(config.max_kept),
             config: Rc::new(config),
             pinger: Pinger::default(),
             paths: Rc::new(PathWatch::open()),
@@ -124,7 +127,7 @@ impl Checkers {
 
     /// One probe of one address.
     async fn probe_target(&self, spec: &CheckSpec, target: &Target) -> ProbeResult {
-        let Self { config, pinger, paths, loopback, lingering, connector } = self;
+        let Self { config, pinger, paths, loopback, lingering, connector, kept } = self;
         let timeout = spec.timeout();
         let mut flight = paths.begin();
         let mut probe = pin!(async {
@@ -135,7 +138,8 @@ impl Checkers {
                 // The rarer and larger ones are boxed, so that a probe in flight has the size
                 // of the common ones.
                 ProbeSpec::Http(probe) => {
-                    lingering.result(Box::pin(http::judge(probe, target, timeout, config)).await)
+                    let keeping = Some(Keeping { connections: kept, spec });
+                    lingering.result(Box::pin(http::judge(probe, target, timeout, config, keeping)).await)
                 }
                 ProbeSpec::Udp(probe) => udp::judge(probe, target, timeout).await,
                 ProbeSpec::Dns(probe) => Box::pin(dns::judge(probe, target, timeout, &config.memory)).await,

@@ -1,5 +1,5 @@
-//! TLS over a connection that stands: a full handshake each time (resuming a session would test
-//! less), no ALPN.
+//! TLS over a connection that stands: a full handshake each time, unless a check asks to resume
+//! sessions (see [`sessions`]).
 //!
 //! rustls speaks TLS 1.2 and 1.3 with all that Go offers by default. OpenSSL speaks where rustls
 //! cannot, see [`libssl`].
@@ -8,6 +8,7 @@ mod cbc;
 mod der;
 mod facts;
 mod groups;
+mod kept;
 mod libssl;
 mod options;
 mod overheard;
@@ -15,6 +16,7 @@ mod reason;
 mod roots;
 mod rules;
 mod second_opinion;
+mod sessions;
 mod signatures;
 mod sources;
 mod verify;
@@ -22,25 +24,31 @@ mod verify;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use hc_types::{Failure, Pass, Phase, Target, Tls, quote};
-use rustls::InvalidMessage;
+use hc_types::{ConnectionOrigin, Failure, Pass, Phase, Target, Tls, quote};
 use rustls::pki_types::{DnsName, ServerName};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, InvalidMessage};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
 
 use crate::CheckersConfig;
 use crate::deadline::Progress;
 use crate::fault::{self, ProbeError};
+use crate::memory::Session;
 use crate::socket::{self, ConnectMode, FinishedConn, Stream};
 
-use options::Shown;
+use options::{Client, Shown};
+use sessions::{Key, Offer};
 
 pub(crate) use der::public_key;
+pub(crate) use kept::{KeptSession, is_drained};
 pub(crate) use overheard::Overheard;
 pub use reason::not_tls;
 pub use roots::{Reload, Roots, RootsError, SystemRoots};
+pub use sessions::TlsSessions;
+pub(crate) use sessions::{Lineage, MAX_AGE};
 
 /// A TLS session of ours.
 #[derive(Debug)]
@@ -49,9 +57,11 @@ pub use roots::{Reload, Roots, RootsError, SystemRoots};
     reason = "the large one is the common one, and lives inside the probe's future"
 )]
 pub(crate) enum TlsStream<'a> {
-    Rustls(tokio_rustls::client::TlsStream<Overheard<'a>>),
+    Rustls(RustlsStream<'a>),
     Libssl(libssl::Session<'a>),
 }
+
+type RustlsStream<'a> = tokio_rustls::client::TlsStream<Overheard<'a>>;
 
 /// HTTP/2 in ALPN (RFC 9113 section 3.1).
 const HTTP2: &[u8] = b"h2";
@@ -83,6 +93,55 @@ pub(crate) type Refused<'a> = (ProbeError, Option<Stream<'a>>);
 
 /// What somebody should look at although the handshake is good.
 pub(crate) type Warning = Option<Box<str>>;
+
+/// A session whose handshake is good.
+struct Shaken<'a> {
+    session: TlsStream<'a>,
+    warning: Warning,
+    /// What may be kept of it, where the check resumes sessions.
+    offer: Option<Offer>,
+}
+
+impl<'a> Shaken<'a> {
+    fn new(session: TlsStream<'a>, warning: Warning) -> Self {
+        Self { session, warning, offer: None }
+    }
+}
+
+/// What is left of a connection after its exchange.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the large one is the common one, and lives inside the probe's future"
+)]
+pub(crate) enum Ended<'a> {
+    /// There was no session.
+    Refused(Stream<'a>),
+    Session {
+        session: TlsStream<'a>,
+        lineage: Option<Lineage>,
+        memory: Session,
+    },
+}
+
+impl Ended<'_> {
+    /// The connection, to be closed.
+    pub(crate) fn leave(self) -> FinishedConn {
+        match self {
+            Self::Refused(stream) => stream.into_inner().into(),
+            Self::Session { session, .. } => leave(session),
+        }
+    }
+}
+
+/// What somebody should look at by now of a session that was kept, or why it is good no more, in
+/// words.
+pub(crate) fn judge_kept(tls: &Tls, roots: &Roots, session: &ClientConnection) -> Result<Warning, String> {
+    let Some(options) = &tls.options else { return Ok(None) };
+    let client = roots.client_with(tls, options);
+    let chain = session.peer_certificates().unwrap_or_default();
+    let shown = Shown { chain, alpn: session.alpn_protocol(), resumed: true };
+    roots.inspect(&client, &shown, &nobody())
+}
 
 /// Whom a handshake is with.
 struct Names {
@@ -125,19 +184,44 @@ impl<'a> Handshake<'a, '_> {
     where
         F: AsyncFnOnce(&mut TlsStream<'a>) -> Result<Pass, ProbeError>,
     {
+        let (verdict, ended) = self.converse(stream, config, speak).await?;
+        Ok((verdict, ended.leave()))
+    }
+
+    /// The same, which does not close the session.
+    ///
+    /// # Errors
+    /// When there is no connection any more.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection.
+    pub(crate) async fn converse<F>(
+        self,
+        stream: Stream<'a>,
+        config: &CheckersConfig,
+        speak: F,
+    ) -> Result<(Result<Pass, ProbeError>, Ended<'a>), ProbeError>
+    where
+        F: AsyncFnOnce(&mut TlsStream<'a>) -> Result<Pass, ProbeError>,
+    {
         let progress = self.progress;
         progress.enter(Phase::Tls);
-        let _session = config.memory.session();
-        let (mut session, warning) = match self.shake(stream).await {
+        let memory = config.memory.session();
+        let Shaken { mut session, warning, offer } = match self.shake(stream, &config.tls_sessions).await {
             Ok(shaken) => shaken,
-            Err((error, Some(stream))) => return Ok((Err(error), stream.into_inner().into())),
+            Err((error, Some(stream))) => return Ok((Err(error), Ended::Refused(stream))),
             Err((error, None)) => return Err(error),
         };
         let verdict = speak(&mut session).await;
         if verdict.is_err() || config.full_evidence {
             progress.keep_tls(session.facts());
         }
-        Ok((verdict.map(|pass| pass.warned(warning)), leave(session)))
+        let lineage = offer.as_ref().and_then(Offer::lineage);
+        if let (Ok(_), Some(offer), TlsStream::Rustls(session)) = (&verdict, offer, &session) {
+            config.tls_sessions.keep(offer, session.get_ref().0.read());
+        }
+        let ended = Ended::Session { session, lineage, memory };
+        Ok((verdict.map(|pass| pass.warned(warning)), ended))
     }
 
     /// Shakes hands. Without verification any certificate will do, but the peer must hold its key,
@@ -151,7 +235,7 @@ impl<'a> Handshake<'a, '_> {
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection.
-    async fn shake(self, stream: Stream<'a>) -> Result<(TlsStream<'a>, Warning), Refused<'a>> {
+    async fn shake(self, stream: Stream<'a>, sessions: &TlsSessions) -> Result<Shaken<'a>, Refused<'a>> {
         let Tls { verify, old_versions, rsa_key_exchange, sha1, ref options } = *self.tls;
         let names = match self.names() {
             Ok(names) => names,
@@ -160,39 +244,115 @@ impl<'a> Handshake<'a, '_> {
         if old_versions || rsa_key_exchange || sha1 {
             return Box::pin(self.shake_by_libssl(stream, &names)).await;
         }
-        let client = options.as_ref().map(|options| self.roots.client_with(self.tls, options));
-        let config = match &client {
-            None => self.roots.client(verify),
-            Some(client) => match client.rustls() {
-                Ok(config) => config,
-                Err(reason) => return Err((unusable(reason), Some(stream))),
-            },
+        let Some(options) = options else {
+            let config = self.roots.client(verify);
+            return match self.connect(config, &names, stream).await {
+                Ok(session) => Ok(Shaken::new(TlsStream::Rustls(session), None)),
+                Err((error, stream)) => self.refused(&error, stream, &names).await,
+            };
         };
+        let client = self.roots.client_with(self.tls, options);
+        let config = match client.rustls() {
+            Ok(config) => config,
+            Err(reason) => return Err((unusable(reason), Some(stream))),
+        };
+        let offer = (options.resume > 1).then(|| sessions.offer(self.key(&client, &names), options.resume));
+        let offered = offer.as_ref().map_or_else(|| Arc::clone(&config), |offer| offer.config(&config));
+        match self.connect(offered, &names, stream).await {
+            Ok(session) => self.shaken(session, offer, (&client, &names)),
+            Err((error, stream)) => {
+                let withdrawn = offer.and_then(|mut offer| offer.withdraw().then_some(offer));
+                match withdrawn {
+                    Some(offer) if !is_too_long(&error) => {
+                        socket::reset(stream.into_inner().into_inner());
+                        Box::pin(self.shake_without(offer, config, (&client, &names))).await
+                    }
+                    _ => self.refused(&error, stream, &names).await,
+                }
+            }
+        }
+    }
+
+    /// Whose sessions may be resumed.
+    fn key(&self, client: &Client, names: &Names) -> Key {
+        let Names { verified, sent } = names;
+        let (verified, sent) = (verified.clone(), sent.clone());
+        Key { client: client.number(), target: self.target.clone(), verified, sent, http2: self.http2 }
+    }
+
+    /// # Errors
+    /// What went wrong, and the connection.
+    async fn connect(
+        &self,
+        config: Arc<ClientConfig>,
+        names: &Names,
+        stream: Stream<'a>,
+    ) -> Result<RustlsStream<'a>, (io::Error, Overheard<'a>)> {
         let connector = TlsConnector::from(config);
         let (name, lower) = (names.sent.clone(), Overheard::new(stream));
         let connecting = match self.http2 {
             true => connector.with_alpn(vec![HTTP2.to_vec()]).connect(name, lower),
             false => connector.connect(name, lower),
         };
-        let session = match connecting.into_fallible().await {
-            Ok(session) => session,
-            Err((error, stream)) if is_too_long(&error) => {
-                socket::reset(stream.into_inner().into_inner());
-                return Box::pin(self.shake_again(&names)).await;
-            }
-            Err((error, stream)) => {
-                if let Some(facts) = reason::certificate_in(&error) {
-                    self.progress.keep_tls(facts);
-                }
-                return Err((name_handshake_error(&error, stream.heard()), Some(stream.into_inner())));
-            }
-        };
-        let Some(client) = client else { return Ok((TlsStream::Rustls(session), None)) };
+        connecting.into_fallible().await
+    }
+
+    /// Shakes hands once more over a new connection, in full. Some servers cannot cope with a
+    /// ticket of another one, or of before their restart: they abort the handshake instead of going
+    /// on in full, and that says nothing about whether they serve.
+    async fn shake_without(
+        self,
+        offer: Offer,
+        config: Arc<ClientConfig>,
+        of: (&Client, &Names),
+    ) -> Result<Shaken<'a>, Refused<'a>> {
+        self.progress.enter(Phase::Connect);
+        let connected = socket::connect(self.target, ConnectMode::Interactive, self.progress).await;
+        let stream = connected.map_err(|error| (error, None))?;
+        self.progress.enter(Phase::Tls);
+        match self.connect(offer.config(&config), of.1, stream).await {
+            Ok(session) => self.shaken(session, Some(offer), of),
+            Err((error, stream)) => self.refused(&error, stream, of.1).await,
+        }
+    }
+
+    /// Judges what the peer has shown.
+    fn shaken(
+        &self,
+        session: RustlsStream<'a>,
+        mut offer: Option<Offer>,
+        (client, names): (&Client, &Names),
+    ) -> Result<Shaken<'a>, Refused<'a>> {
         let (_, shown) = session.get_ref();
         let chain = shown.peer_certificates().unwrap_or_default();
-        let shown = Shown { chain, alpn: shown.alpn_protocol() };
-        let judged = self.roots.inspect(&client, &shown, &names.verified);
-        self.judged(TlsStream::Rustls(session), judged)
+        let resumed = shown.handshake_kind() == Some(HandshakeKind::Resumed);
+        if let Some(offer) = &mut offer {
+            offer.made(resumed, chain);
+        }
+        if resumed {
+            self.progress.set_origin(ConnectionOrigin::Resumed);
+        }
+        let shown = Shown { chain, alpn: shown.alpn_protocol(), resumed };
+        let judged = self.roots.inspect(client, &shown, &names.verified);
+        let shaken = self.judged(TlsStream::Rustls(session), judged)?;
+        Ok(Shaken { offer, ..shaken })
+    }
+
+    /// Why there is no session; with more certificates than rustls takes, OpenSSL tries.
+    async fn refused(
+        self,
+        error: &io::Error,
+        stream: Overheard<'a>,
+        names: &Names,
+    ) -> Result<Shaken<'a>, Refused<'a>> {
+        if is_too_long(error) {
+            socket::reset(stream.into_inner().into_inner());
+            return Box::pin(self.shake_again(names)).await;
+        }
+        if let Some(facts) = reason::certificate_in(error) {
+            self.progress.keep_tls(facts);
+        }
+        Err((name_handshake_error(error, stream.heard()), Some(stream.into_inner())))
     }
 
     /// # Errors
@@ -218,18 +378,14 @@ impl<'a> Handshake<'a, '_> {
         Ok(Names { verified: own, sent })
     }
 
-    async fn shake_again(self, names: &Names) -> Result<(TlsStream<'a>, Warning), Refused<'a>> {
+    async fn shake_again(self, names: &Names) -> Result<Shaken<'a>, Refused<'a>> {
         match socket::connect(self.target, ConnectMode::Interactive, self.progress).await {
             Ok(stream) => self.shake_by_libssl(stream, names).await,
             Err(error) => Err((error, None)),
         }
     }
 
-    async fn shake_by_libssl(
-        self,
-        stream: Stream<'a>,
-        names: &Names,
-    ) -> Result<(TlsStream<'a>, Warning), Refused<'a>> {
+    async fn shake_by_libssl(self, stream: Stream<'a>, names: &Names) -> Result<Shaken<'a>, Refused<'a>> {
         let client = self.tls.options.as_ref().map(|options| self.roots.client_with(self.tls, options));
         let context = match &client {
             None => libssl::context(self.tls).map_err(ToString::to_string),
@@ -247,7 +403,7 @@ impl<'a> Handshake<'a, '_> {
         let chain = session.certificates();
         let judged = match &client {
             Some(client) => {
-                let shown = Shown { chain: &chain, alpn: session.alpn() };
+                let shown = Shown { chain: &chain, alpn: session.alpn(), resumed: false };
                 self.roots.inspect(client, &shown, &names.verified)
             }
             None if self.tls.verify => {
@@ -266,9 +422,9 @@ impl<'a> Handshake<'a, '_> {
         &self,
         session: TlsStream<'a>,
         judged: Result<Warning, String>,
-    ) -> Result<(TlsStream<'a>, Warning), Refused<'a>> {
+    ) -> Result<Shaken<'a>, Refused<'a>> {
         match judged {
-            Ok(warning) => Ok((session, warning)),
+            Ok(warning) => Ok(Shaken::new(session, warning)),
             Err(reason) => {
                 self.progress.keep_tls(session.facts());
                 let stream = match session {
@@ -365,15 +521,20 @@ impl TlsStream<'_> {
     }
 }
 
+/// The bytes that say in TLS that we leave.
+pub(crate) fn close_notify(session: &mut ClientConnection) -> Vec<u8> {
+    session.send_close_notify();
+    let mut bytes = Vec::with_capacity(64);
+    // Writing to a Vec cannot fail.
+    let _: io::Result<usize> = session.write_tls(&mut bytes);
+    bytes
+}
+
 /// The connection without the session, and the alert that says in TLS that we leave.
 fn leave(stream: TlsStream<'_>) -> FinishedConn {
     match stream {
         TlsStream::Rustls(mut stream) => {
-            let (_, session) = stream.get_mut();
-            session.send_close_notify();
-            let mut close_notify = Vec::with_capacity(64);
-            // Writing to a Vec cannot fail.
-            let _: io::Result<usize> = session.write_tls(&mut close_notify);
+            let close_notify = close_notify(stream.get_mut().1);
             FinishedConn { stream: stream.into_inner().0.into_inner().into_inner(), close_notify }
         }
         TlsStream::Libssl(session) => {

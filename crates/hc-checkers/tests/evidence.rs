@@ -51,7 +51,10 @@ fn a_connection_has_one_phase() {
     assert_eq!(outcome, Outcome::PASS);
     let PhaseTimes { connect, .. } = evidence.phases;
     assert!(connect > 0, "{evidence:?}");
-    assert_eq!(evidence, Evidence { phases: PhaseTimes { connect, ..PhaseTimes::default() }, seen: None });
+    assert_eq!(
+        evidence,
+        Evidence { phases: PhaseTimes { connect, ..PhaseTimes::default() }, ..Evidence::default() }
+    );
 
     let closed = ClosedPort::reserve(LOCALHOST).unwrap();
     let ProbeResult { outcome, evidence } = probe(tcp, closed.address());

@@ -193,9 +193,9 @@ fn put_tls(table: &mut Table, tls: Option<&Tls>) -> Result<(), String> {
     let Some(tls) = tls else { return Ok(()) };
     let mut settings = Table::new();
     if let Some(options) = &tls.options {
-        let TlsOptions { sni, verify_name, .. } = &**options;
+        let TlsOptions { sni, verify_name, resume, .. } = &**options;
         let mut named = TlsOptions::default();
-        (named.sni, named.verify_name) = (sni.clone(), verify_name.clone());
+        (named.sni, named.verify_name, named.resume) = (sni.clone(), verify_name.clone(), *resume);
         if **options != named {
             return Err("options of TLS, of which some stand in files".to_owned());
         }
@@ -203,6 +203,9 @@ fn put_tls(table: &mut Table, tls: Option<&Tls>) -> Result<(), String> {
             if let Some(name) = name {
                 put(&mut settings, key, &**name);
             }
+        }
+        if *resume > 0 {
+            put(&mut settings, "resume", i64::from(*resume));
         }
     }
     for (key, value, default) in [
@@ -275,7 +278,7 @@ fn put_request(table: &mut Table, http: &HttpProbe) -> Result<(), String> {
 }
 
 fn put_request_parts(table: &mut Table, request: &HttpRequest) -> Result<(), String> {
-    let HttpRequest { version, user_agent, headers, body } = request;
+    let HttpRequest { version, user_agent, headers, body, reuse } = request;
     match version {
         HttpVersion::Http1 => {}
         HttpVersion::Http2 => put(table, "version", "2"),
@@ -293,6 +296,9 @@ fn put_request_parts(table: &mut Table, request: &HttpRequest) -> Result<(), Str
         put(table, "headers", fields);
     }
     put_bytes(table, "body", body.as_slice());
+    if *reuse > 0 {
+        put(table, "reuse", i64::from(*reuse));
+    }
     Ok(())
 }
 

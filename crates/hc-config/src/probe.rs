@@ -141,6 +141,7 @@ impl Reader<'_> {
 
     fn request(&self) -> HttpRequest {
         let headers = self.settings.labels(&keys::HEADERS).into_iter().flatten();
+        let reuse = self.settings.integer(&keys::REUSE).and_then(|probes| u16::try_from(probes).ok());
         HttpRequest {
             version: match self.settings.word(&keys::VERSION) {
                 Some("2") => HttpVersion::Http2,
@@ -151,6 +152,8 @@ impl Reader<'_> {
                 .map(|(name, value)| HeaderField { name: name.as_str().into(), value: value.as_str().into() })
                 .collect(),
             body: self.bytes(&keys::BODY),
+            // Checks with 1 and without the key share what is equal.
+            reuse: reuse.filter(|probes| *probes > 1).unwrap_or_default(),
         }
     }
 

@@ -57,6 +57,8 @@ pub(crate) fn read(
     options.min_version = min_version;
     options.min_days_left = days(table, &keys::MIN_DAYS_LEFT);
     options.warn_days_left = days(table, &keys::WARN_DAYS_LEFT);
+    let resume = table.integer(&keys::RESUME).and_then(|handshakes| u16::try_from(handshakes).ok());
+    options.resume = resume.filter(|handshakes| *handshakes > 1).unwrap_or_default();
     let is_old = min_version.is_some_and(|least| least < TlsVersion::V1_2);
     Some(Tls {
         verify: table.flag(&keys::VERIFY).unwrap_or(true),

@@ -81,6 +81,7 @@ fn head(framing: Framing, gzip: bool) -> ResponseHead {
         status: 200,
         status_text: "200 OK".into(),
         framing,
+        persistent: false,
         gzip,
         has_location: false,
         encoding: None,

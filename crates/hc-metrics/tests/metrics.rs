@@ -33,7 +33,10 @@ fn update(id: u64, outcome: Outcome, held: Option<LocalFault>, transition: bool)
         transition,
         reportable: true,
         progress: Progress { next_due: Some(UNIX_EPOCH), ..Progress::default() },
-        evidence: Evidence { phases: PhaseTimes { connect: 700, ..PhaseTimes::default() }, seen: None },
+        evidence: Evidence {
+            phases: PhaseTimes { connect: 700, ..PhaseTimes::default() },
+            ..Evidence::default()
+        },
     }
 }
 

@@ -68,7 +68,10 @@ fn update(id: u64, outcome: Outcome) -> StatusUpdate {
         transition: false,
         reportable: true,
         progress: Progress { last_probe: Some(now), next_due: Some(now), ..Progress::default() },
-        evidence: Evidence { phases: PhaseTimes { connect: 700, ..PhaseTimes::default() }, seen: None },
+        evidence: Evidence {
+            phases: PhaseTimes { connect: 700, ..PhaseTimes::default() },
+            ..Evidence::default()
+        },
     }
 }
 

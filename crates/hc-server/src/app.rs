@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, ensure};
-use hc_checkers::{Checkers, CheckersConfig, Close, ProbeMemory, Roots, SystemRoots};
+use hc_checkers::{Checkers, CheckersConfig, Close, ProbeMemory, Roots, SystemRoots, TlsSessions};
 use hc_ipc::{IpcConfig, Listener, PeerConfig, serve};
 use hc_manager::{Manager, ManagerConfig, ManagerTask};
 use hc_metrics::{Metrics, Sandbox};
@@ -80,14 +80,15 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     let traces = Traces::open(&trace)?;
     let beside =
         files.as_ref().map_or(0, |_| source::DESCRIPTORS) + sinks.descriptors() + traces.descriptors();
-    let Descriptors { in_flight, lingering, idle } = limits::descriptors(threads.get(), beside);
+    let Descriptors { in_flight, lingering, idle, kept } =
+        limits::descriptors(threads.get(), checks.max_kept, beside);
     let manager_config = manager_config(&checks, threads, in_flight);
     let sometimes = usize::from(files.is_some()) + usize::from(service.is_some()) + traces.threads();
     startup::memory(threads.get() + OWN_THREADS + sometimes + sinks.threads())?;
     let (system_roots, problems) = SystemRoots::load();
     tell_problems(problems);
     let mut checkers = checkers(&checks, system_roots.roots(), lingering / threads);
-    checkers.max_idle = idle / threads;
+    (checkers.max_idle, checkers.max_kept) = (idle / threads, kept / threads);
     let doors = admin::open(&admin_config, &socket.path).await;
     let listener = if with_socket { Some(listen(socket).await?) } else { None };
     let path = listener.as_ref().map(|listener| listener.path().to_owned());
@@ -336,6 +337,7 @@ fn checkers(config: &ChecksConfig, roots: Roots, max_lingering: usize) -> Checke
     let mut checkers = CheckersConfig::default();
     (checkers.close, checkers.roots) = (close, roots);
     (checkers.max_lingering, checkers.memory) = (max_lingering, memory);
+    checkers.tls_sessions = TlsSessions::new(config.session_memory);
     checkers
 }
 
@@ -358,6 +360,8 @@ fn manager_config(config: &ChecksConfig, shards: NonZeroUsize, in_flight: usize)
         close: _,
         first_probes_per_second,
         probe_memory: _,
+        session_memory: _,
+        max_kept: _,
         remember,
         hold_unreachable,
     } = *config;

@@ -17,7 +17,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hc_checkers::ProbeMemory;
+use hc_checkers::{ProbeMemory, TlsSessions};
 use serde::Deserialize;
 
 use crate::sinks::SinkPlan;
@@ -129,6 +129,13 @@ pub struct ChecksConfig {
     /// What the answers of backends may hold of memory, over all probes, in bytes. Default 64 MiB.
     #[serde(deserialize_with = "values::probe_memory")]
     pub probe_memory: usize,
+    /// What the TLS sessions of checks with `resume` may hold of memory, in bytes. Default 32 MiB.
+    #[serde(deserialize_with = "values::probe_memory")]
+    pub session_memory: usize,
+    /// Connections of HTTP checks with `reuse` that are kept between probes, over all shards, half
+    /// of what the limit of open files leaves at most. Default: 1024, and an eighth of that at
+    /// most.
+    pub max_kept: Option<usize>,
     /// How long the health of a check that was removed is remembered, in case it returns. Default
     /// 60 s.
     #[serde(with = "humantime_serde")]
@@ -219,6 +226,8 @@ impl Default for ChecksConfig {
             close: CloseConfig::default(),
             first_probes_per_second: const { NonZeroUsize::new(5000).expect("5000 is not 0") },
             probe_memory: ProbeMemory::DEFAULT,
+            session_memory: TlsSessions::DEFAULT,
+            max_kept: None,
             remember: Duration::from_secs(60),
             hold_unreachable: Duration::from_secs(10),
         }

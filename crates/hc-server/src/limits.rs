@@ -23,6 +23,10 @@ const LINGERING: usize = 512;
 /// shortage.
 const IDLE: usize = 64;
 
+/// Connections of HTTP probes that are kept for the next one (`max_kept` of hc-checkers), where
+/// there is no shortage and nothing else is asked for.
+const KEPT: usize = 1024;
+
 /// What descriptors are for, those of the rest of the process left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Descriptors {
@@ -32,25 +36,28 @@ pub(crate) struct Descriptors {
     pub(crate) lingering: usize,
     /// Sockets of probes that have ended, to be connected again.
     pub(crate) idle: usize,
+    /// Connections of HTTP probes that are kept for the next one.
+    pub(crate) kept: usize,
 }
 
 /// Raises the limit of open files as far as the process may, and says how many descriptors probes
 /// can have at once.
 ///
-/// `shards`: the threads that probe. `beside`: descriptors that are kept for what not every server
+/// `shards`: the threads that probe. `kept`: how many connections are to be kept between probes, if
+/// that is said; they get half of all at most. `beside`: descriptors that are kept for what not every server
 /// has. With very few descriptors half of them stay for the rest of the process, and one probe at a
 /// time can always run.
-pub(crate) fn descriptors(shards: usize, beside: u64) -> Descriptors {
+pub(crate) fn descriptors(shards: usize, kept: Option<usize>, beside: u64) -> Descriptors {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         // Allowed without privileges; if it fails, the old limit is the one that counts.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
-    for_probes(getrlimit(Resource::Nofile).current, shards, beside)
+    for_probes(getrlimit(Resource::Nofile).current, shards, kept, beside)
 }
 
 /// `None` is no limit.
-fn for_probes(limit: Option<u64>, shards: usize, beside: u64) -> Descriptors {
+fn for_probes(limit: Option<u64>, shards: usize, kept: Option<usize>, beside: u64) -> Descriptors {
     let limit = limit.unwrap_or(u64::MAX);
     let most_idle = IDLE.saturating_mul(shards);
     let shards = u64::try_from(shards).unwrap_or(u64::MAX);
@@ -59,7 +66,8 @@ fn for_probes(limit: Option<u64>, shards: usize, beside: u64) -> Descriptors {
     let free = usize::try_from(free).unwrap_or(usize::MAX);
     let lingering = (free / 8).min(LINGERING);
     let idle = (free / 8).min(most_idle);
-    Descriptors { in_flight: free - lingering - idle, lingering, idle }
+    let kept = kept.map_or((free / 8).min(KEPT), |wanted| wanted.min(free / 2));
+    Descriptors { in_flight: free - lingering - idle - kept, lingering, idle, kept }
 }
 
 #[cfg(test)]
@@ -68,14 +76,18 @@ mod tests {
 
     #[test]
     fn probes_get_what_is_left() {
-        let split = |limit, shards| {
-            let Descriptors { in_flight, lingering, idle } = for_probes(limit, shards, 0);
-            (in_flight, lingering, idle)
+        let split_for = |limit, shards, kept| {
+            let Descriptors { in_flight, lingering, idle, kept } = for_probes(limit, shards, kept, 0);
+            (in_flight, lingering, idle, kept)
         };
-        assert_eq!(split(Some(8192), 2), (7142, 512, 128));
-        assert_eq!(split(Some(8192), 128), (5305, 512, 831));
-        assert_eq!(split(Some(64), 2), (24, 4, 4));
-        assert_eq!(split(Some(1), 2), (1, 0, 0));
-        assert_eq!(split(None, 2), (64_896, 512, 128));
+        let split = |limit, shards| split_for(limit, shards, None);
+        assert_eq!(split(Some(8192), 2), (6170, 512, 128, 972));
+        assert_eq!(split(Some(8192), 128), (4474, 512, 831, 831));
+        assert_eq!(split(Some(64), 2), (20, 4, 4, 4));
+        assert_eq!(split(Some(1), 2), (1, 0, 0, 0));
+        assert_eq!(split(None, 2), (63_872, 512, 128, 1024));
+        assert_eq!(split_for(Some(8192), 2, Some(0)), (7142, 512, 128, 0));
+        assert_eq!(split_for(Some(8192), 2, Some(100_000)), (3251, 512, 128, 3891));
+        assert_eq!(split_for(Some(1), 2, Some(9)), (1, 0, 0, 0));
     }
 }

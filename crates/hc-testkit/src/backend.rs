@@ -86,7 +86,7 @@ impl Backend {
     /// # Errors
     /// When the socket cannot be bound, or the identity is none.
     pub fn start_tls(ip: IpAddr, identity: &Identity, steps: Vec<Step>) -> io::Result<Self> {
-        let tls = identity.server().map_err(io::Error::other)?;
+        let tls = identity.server_config().map_err(io::Error::other)?;
         Self::serve(TcpListener::bind((ip, 0))?, Some(tls), steps)
     }
 

@@ -176,7 +176,11 @@ impl Identity {
         Self { versions: &ONLY, ..self }
     }
 
-    pub(crate) fn server(&self) -> Result<Arc<ServerConfig>, rustls::Error> {
+    /// What a server of this identity is configured with.
+    ///
+    /// # Errors
+    /// When its key cannot be used.
+    pub fn server_config(&self) -> Result<Arc<ServerConfig>, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let key = provider.key_provider.load_private_key(self.key.clone_key())?;
         // Not checked against the certificate: rustls would refuse one of version 1.

@@ -28,6 +28,34 @@ pub struct Evidence {
     pub phases: PhaseTimes,
     /// What the peer said. Kept of probes that failed, and of all if the prober was asked to.
     pub seen: Option<Box<Seen>>,
+    /// How its connection came about.
+    pub origin: ConnectionOrigin,
+}
+
+/// How the connection of a probe came about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectionOrigin {
+    /// It is a new one, with a full handshake if it has TLS; or the probe has none.
+    #[default]
+    New,
+    /// It is a new one, which has resumed the TLS session of an earlier one: no certificate was
+    /// sent.
+    Resumed,
+    /// It was made by an earlier probe and kept since.
+    Reused,
+}
+
+impl ConnectionOrigin {
+    /// A word for it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Resumed => "resumed",
+            Self::Reused => "reused",
+        }
+    }
 }
 
 /// How long each phase of a probe took, in microseconds: rounded up, so 0 is a phase that the probe

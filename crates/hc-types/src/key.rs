@@ -150,6 +150,8 @@ mod tag {
 
     pub(super) const SERVICE: u8 = 96;
 
+    pub(super) const REUSE: u8 = 112;
+
     pub(super) const SNI: u8 = 128;
     pub(super) const VERIFY_NAME: u8 = 129;
     pub(super) const ROOT: u8 = 130;
@@ -161,6 +163,7 @@ mod tag {
     pub(super) const MIN_DAYS_LEFT: u8 = 136;
     pub(super) const WARN_DAYS_LEFT: u8 = 137;
     pub(super) const NO_ROOTS: u8 = 138;
+    pub(super) const RESUME: u8 = 139;
 }
 
 /// What is hashed: the fields in a fixed order, each as its tag (a byte), its length in
@@ -304,6 +307,7 @@ impl Encoding {
             min_version,
             min_days_left,
             warn_days_left,
+            resume,
         } = options;
         for (tag, name) in [(tag::SNI, sni), (tag::VERIFY_NAME, verify_name)] {
             if let Some(name) = name {
@@ -340,6 +344,9 @@ impl Encoding {
             if let Some(days) = days {
                 self.field(tag, &days.to_be_bytes());
             }
+        }
+        if *resume != 0 {
+            self.field(tag::RESUME, &resume.to_be_bytes());
         }
     }
 
@@ -396,7 +403,7 @@ impl Encoding {
     }
 
     fn request(&mut self, request: &HttpRequest) {
-        let HttpRequest { version, user_agent, headers, body } = request;
+        let HttpRequest { version, user_agent, headers, body, reuse } = request;
         match version {
             HttpVersion::Http1 => {}
             HttpVersion::Http2 => self.field(tag::HTTP_VERSION, &[2]),
@@ -408,6 +415,9 @@ impl Encoding {
             self.parts(tag::HEADER, 0, [name.as_bytes(), value.expose()]);
         }
         self.field_unless_empty(tag::REQUEST_BODY, body.as_slice());
+        if *reuse != 0 {
+            self.field(tag::REUSE, &reuse.to_be_bytes());
+        }
     }
 
     /// Each condition as a field of its own: its kind, then its parts.

@@ -62,7 +62,7 @@ pub use dialogue::{
     Dialogue, DialogueExpectation, DialogueProbe, DialogueStep, ExpectedBytes, LdapDialogue, MysqlDialogue,
     PostgresqlDialogue, RedisDialogue, RedisRole, SmtpDialogue, StepFailure,
 };
-pub use evidence::{Evidence, PhaseTimes, ProbeResult, Seen, TlsFacts};
+pub use evidence::{ConnectionOrigin, Evidence, PhaseTimes, ProbeResult, Seen, TlsFacts};
 pub use host_name::{HostName, Rule};
 pub use http::StatusCodes;
 pub use http::condition::{

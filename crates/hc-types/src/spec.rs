@@ -134,6 +134,9 @@ pub enum SpecError {
         /// Its length in bytes.
         length: usize,
     },
+    /// Connections that cannot be used again, or not so often.
+    #[error("reuse: {0}")]
+    Reuse(&'static str),
     /// A request target, or a use as a proxy, that HTTP/2 does not have.
     #[error("version: {0} is not possible with HTTP/2")]
     Http2(&'static str),
@@ -234,6 +237,7 @@ impl SpecError {
             SpecError::Header { .. } | SpecError::Headers { .. } => "headers",
             SpecError::UserAgent(_) => "user_agent",
             SpecError::RequestBody { .. } => "body",
+            SpecError::Reuse(_) => "reuse",
             SpecError::Http2(_) => "version",
             SpecError::Service { .. } => "service",
             SpecError::Authority(_) => "host",

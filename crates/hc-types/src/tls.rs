@@ -33,6 +33,9 @@ impl Tls {
 
     /// Puts the options into their one form, and checks them.
     pub(crate) fn check(&mut self) -> Result<(), SpecError> {
+        if let Some(options) = self.options.as_mut().filter(|options| options.resume == 1) {
+            Arc::make_mut(options).resume = 0;
+        }
         self.options.take_if(|options| **options == TlsOptions::default());
         let Some(options) = &self.options else { return Ok(()) };
         let wrong = |field, problem: &'static str| Err(SpecError::TlsOption { field, problem });
@@ -53,6 +56,12 @@ impl Tls {
         }
         if options.min_version.is_some_and(|least| least < TlsVersion::V1_2) && !self.old_versions {
             return wrong("min_version", "1.0 and 1.1 need `old_versions`");
+        }
+        if options.resume > TlsOptions::MAX_RESUME {
+            return wrong("resume", "at most 1000 handshakes follow from one certificate");
+        }
+        if options.resume > 0 && (self.old_versions || self.rsa_key_exchange || self.sha1) {
+            return wrong("resume", "not with `old_versions`, `rsa_key_exchange` or `sha1`");
         }
         Ok(())
     }
@@ -96,6 +105,15 @@ pub struct TlsOptions {
     pub min_days_left: Option<u32>,
     /// A server's own certificate that is valid for fewer days than these passes with a warning.
     pub warn_days_left: Option<u32>,
+    /// Of so many handshakes in a row one is full; the others may resume its session, and then no
+    /// certificate is sent. At most [`TlsOptions::MAX_RESUME`]. Default 0, which is the same as 1:
+    /// each is full.
+    pub resume: u16,
+}
+
+impl TlsOptions {
+    /// The most handshakes in a row of which only one is full.
+    pub const MAX_RESUME: u16 = 1000;
 }
 
 /// A certificate of the client with its key.
@@ -165,11 +183,24 @@ mod tests {
         }
         refuses(true, "alpn", TlsOptions { alpn: [RawBytes::from("")].into(), ..base() });
         refuses(true, "min_version", TlsOptions { min_version: Some(TlsVersion::V1_1), ..base() });
+        refuses(true, "resume", TlsOptions { resume: TlsOptions::MAX_RESUME + 1, ..base() });
+        let resuming = Some(Arc::new(TlsOptions { resume: 2, ..base() }));
+        for old in [
+            Tls { old_versions: true, ..Tls::new(true) },
+            Tls { rsa_key_exchange: true, ..Tls::new(true) },
+            Tls { sha1: true, ..Tls::new(true) },
+        ] {
+            let mut tls = Tls { options: resuming.clone(), ..old };
+            assert!(matches!(tls.check(), Err(SpecError::TlsOption { field: "resume", .. })), "{tls:?}");
+        }
     }
 
     #[test]
     fn options_that_ask_for_nothing_are_none() {
         let mut tls = Tls { options: Some(Arc::default()), ..Tls::new(true) };
+        assert_eq!(tls.check(), Ok(()));
+        assert_eq!(tls, Tls::new(true));
+        tls.options = Some(Arc::new(TlsOptions { resume: 1, ..TlsOptions::default() }));
         assert_eq!(tls.check(), Ok(()));
         assert_eq!(tls, Tls::new(true));
     }

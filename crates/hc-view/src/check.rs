@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hc_types::{CheckId, CheckSpec, Evidence, Failure, Health, Incarnation, PhaseTimes, Progress, Status};
+use hc_types::{
+    CheckId, CheckSpec, ConnectionOrigin, Evidence, Failure, Health, Incarnation, PhaseTimes, Progress,
+    Status,
+};
 
 /// One check at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +40,8 @@ pub struct Latency {
     pub mean: u32,
     /// The longest. Microseconds.
     pub max: u32,
+    /// How the connection of the latest one came about.
+    pub origin: ConnectionOrigin,
 }
 
 impl Latency {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hc_types::{
-    CheckId, CheckSpec, Evidence, Health, Held, Incarnation, Outcome, PhaseTimes, Progress, SmallOutcome,
-    Status, StatusUpdate, U48, WallTime,
+    CheckId, CheckSpec, ConnectionOrigin, Evidence, Health, Held, Incarnation, Outcome, PhaseTimes, Progress,
+    SmallOutcome, Status, StatusUpdate, U48, WallTime,
 };
 
 use crate::check::{CheckView, LastFailure, Latency, Reported, Withheld};
@@ -36,6 +36,8 @@ pub(crate) struct Row {
     /// Consumers get something of it: the reported status if one stands aside, else the status
     /// itself.
     is_reported: bool,
+    /// Of [`Latency`].
+    origin: ConnectionOrigin,
 }
 
 /// What a check has only if its probes do more than connect, once one has failed, while it is held,
@@ -81,6 +83,7 @@ impl Row {
             successes: U48::ZERO,
             health: Health::Unknown,
             is_reported: false,
+            origin: ConnectionOrigin::New,
         }
     }
 
@@ -176,7 +179,7 @@ impl Row {
         let later = self.aside.as_ref().map(|aside| aside.phases).unwrap_or_default();
         let LaterPhases { tls, send, first_byte, response } = later;
         let latest = PhaseTimes { connect: self.connect, tls, send, first_byte, response };
-        Latency { latest, mean: self.mean, max: self.max }
+        Latency { latest, mean: self.mean, max: self.max, origin: self.origin }
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -274,6 +277,7 @@ impl Row {
     fn take(&mut self, aside: &mut Aside, status: &Status, evidence: Evidence) {
         let mut latency = Latency { mean: self.mean, max: self.max, ..Latency::default() };
         latency.take(evidence.phases, status.duration);
+        self.origin = evidence.origin;
         let PhaseTimes { connect, tls, send, first_byte, response } = latency.latest;
         (self.connect, self.mean, self.max) = (connect, latency.mean, latency.max);
         aside.phases = LaterPhases { tls, send, first_byte, response };

@@ -209,7 +209,8 @@ fn evidence(detail: &CheckDetail) -> String {
     if let Some(latency) = &detail.latency {
         let _ = writeln!(
             text,
-            "\nThe latest probe: {}. Weighted mean of all: {}; longest: {}.",
+            "\nThe latest probe{}: {}. Weighted mean of all: {}; longest: {}.",
+            connection(latency.connection.as_deref()),
             phases(&latency.latest_seconds),
             milliseconds(latency.mean_seconds),
             milliseconds(latency.max_seconds)
@@ -222,6 +223,15 @@ fn evidence(detail: &CheckDetail) -> String {
         text.push_str(&probe(failure));
     }
     text
+}
+
+/// How a connection came about, behind "probe".
+fn connection(word: Option<&str>) -> &'static str {
+    match word {
+        Some("resumed") => " (TLS session resumed)",
+        Some("reused") => " (over a kept connection)",
+        _ => "",
+    }
 }
 
 fn phases(phases: &Phases) -> String {
@@ -241,6 +251,9 @@ pub(crate) fn probe(probe: &ProbeState) -> String {
     let mut row = |key: &str, value: String| rows.push([format!("  {key}:"), clean(&value)]);
     for (name, seconds) in probe.phases_seconds.named() {
         row(&words(name), milliseconds(seconds));
+    }
+    if let Some(connection) = &probe.connection {
+        row("connection", connection.clone());
     }
     if let Some(tls) = &probe.tls {
         if !tls.version.is_empty() {

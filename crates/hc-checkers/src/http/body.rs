@@ -259,7 +259,119 @@ fn chunk_size(line: &[u8]) -> Result<u64, BodyError> {
     u64::from_str_radix(text, 16).map_err(|_| BodyError::Chunk)
 }
 
+/// Finds the end of a response, behind which its connection can carry another one. What the bytes
+/// mean is for others.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    framing: Frames,
+    /// What is still to come behind the last chunk. Trailers are not gone through.
+    line_end: &'static [u8],
+    is_broken: bool,
+}
+
+impl Ending {
+    /// `None`: the end is that of the connection.
+    pub(crate) fn new(framing: Framing) -> Option<Self> {
+        let (framing, line_end) = match framing {
+            Framing::Length(length) => (Frames::Length(length), &b""[..]),
+            Framing::Chunked => (Frames::Chunked(Chunk::Size(Vec::new())), &b"\r\n"[..]),
+            Framing::Close => return None,
+        };
+        Some(Self { framing, line_end, is_broken: false })
+    }
+
+    /// Takes the next bytes behind the head.
+    pub(crate) fn take(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && !self.is_broken {
+            match self.step(bytes) {
+                Some(used) => bytes = &bytes[used..],
+                None => self.is_broken = true,
+            }
+        }
+    }
+
+    /// How many of these bytes belong to the response. `None`: the first does not.
+    fn step(&mut self, bytes: &[u8]) -> Option<usize> {
+        match &mut self.framing {
+            Frames::Close | Frames::Length(0) => None,
+            Frames::Length(left) => {
+                let data = limited(bytes, *left);
+                *left -= data.len() as u64;
+                Some(data.len())
+            }
+            Frames::Chunked(Chunk::Data(left)) => {
+                let data = limited(bytes, *left);
+                *left -= data.len() as u64;
+                if *left == 0 {
+                    self.framing = Frames::Chunked(Chunk::DataEnd(b"\r\n"));
+                }
+                Some(data.len())
+            }
+            Frames::Chunked(Chunk::End) => {
+                let common = bytes.len().min(self.line_end.len());
+                let is_end = common > 0 && bytes[..common] == self.line_end[..common];
+                self.line_end = &self.line_end[common..];
+                is_end.then_some(common)
+            }
+            Frames::Chunked(chunk) => chunk.between(bytes).ok(),
+        }
+    }
+
+    /// Whether the response has ended, and nothing came behind it.
+    pub(crate) fn is_reached(&self) -> bool {
+        let has_ended = match self.framing {
+            Frames::Length(left) => left == 0,
+            Frames::Chunked(Chunk::End) => self.line_end.is_empty(),
+            _ => false,
+        };
+        has_ended && !self.is_broken
+    }
+
+    /// Whether more bytes can bring it to its end, or it is there.
+    pub(crate) fn is_possible(&self) -> bool {
+        !self.is_broken
+    }
+}
+
 fn limited(bytes: &[u8], left: u64) -> &[u8] {
     let length = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
     &bytes[..length]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether these bytes end a response, whatever pieces they come in.
+    #[track_caller]
+    fn ends(framing: Framing, bytes: &[u8]) -> bool {
+        let in_pieces = |size: usize| {
+            let mut ending = Ending::new(framing).unwrap();
+            bytes.chunks(size).for_each(|piece| ending.take(piece));
+            ending.is_reached()
+        };
+        let at_once = in_pieces(bytes.len().max(1));
+        for size in 1..bytes.len() {
+            assert_eq!(in_pieces(size), at_once, "in pieces of {size}");
+        }
+        at_once
+    }
+
+    #[test]
+    fn the_end_of_a_response_is_found_and_nothing_may_follow() {
+        assert!(Ending::new(Framing::Close).is_none());
+        assert!(ends(Framing::Length(0), b""));
+        assert!(!ends(Framing::Length(0), b"x"));
+        assert!(!ends(Framing::Length(3), b"ab"));
+        assert!(ends(Framing::Length(3), b"abc"));
+        assert!(!ends(Framing::Length(3), b"abcd"));
+        assert!(ends(Framing::Chunked, b"2\r\nab\r\nA;x=y\r\n0123456789\r\n0\r\n\r\n"));
+        assert!(ends(Framing::Chunked, b"0\r\n\r\n"));
+        for unfinished in [&b""[..], b"2\r\nab\r\n", b"0\r\n", b"0\r\n\r"] {
+            assert!(!ends(Framing::Chunked, unfinished), "{unfinished:?}");
+        }
+        for wrong in [&b"0\r\n\r\nHTTP/1.1 408"[..], b"0\r\nTrailer: x\r\n\r\n", b"x\r\n", b"1\r\nab\r\n"] {
+            assert!(!ends(Framing::Chunked, wrong), "{wrong:?}");
+        }
+    }
 }

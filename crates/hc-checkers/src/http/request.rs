@@ -20,6 +20,15 @@ impl Request {
     /// connections of all clients end anyway.
     #[must_use]
     pub fn new(probe: &HttpProbe, target: &Target, user_agent: &UserAgent) -> Self {
+        Self::with(probe, target, user_agent, b"close")
+    }
+
+    /// The same, which asks the server to keep the connection.
+    pub(crate) fn keeping(probe: &HttpProbe, target: &Target, user_agent: &UserAgent) -> Self {
+        Self::with(probe, target, user_agent, b"keep-alive")
+    }
+
+    fn with(probe: &HttpProbe, target: &Target, user_agent: &UserAgent, connection: &[u8]) -> Self {
         let overrides = probe.overrides.as_deref();
         let address = target.socket_addr().to_string();
         let host = overrides.and_then(|overrides| overrides.host.as_deref()).unwrap_or(&address);
@@ -53,7 +62,7 @@ impl Request {
                 write(&[b"Proxy-Authorization: ", credentials.expose(), b"\r\n"]);
             }
         }
-        write(&[b"Connection: close\r\n\r\n", body]);
+        write(&[b"Connection: ", connection, b"\r\n\r\n", body]);
         Self { bytes }
     }
 }

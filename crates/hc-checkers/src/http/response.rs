@@ -76,6 +76,8 @@ pub struct ResponseHead {
     /// Whether there is a `Location` that is not empty. It is not followed, so where it leads does
     /// not matter.
     pub has_location: bool,
+    /// Whether the server keeps the connection (RFC 9112 section 9.3).
+    pub persistent: bool,
     /// The Content-Encoding, if it is one that is not undone.
     pub encoding: Option<Box<[u8]>>,
     /// Those fields that conditions are about: names in lower case, values without the blanks
@@ -142,6 +144,8 @@ fn parse(
         framing: framing(&fields, status.code, status.is_1_1, method)?,
         gzip: encoding.is_some_and(|value| value.eq_ignore_ascii_case(b"gzip")),
         has_location: fields.first("location").is_some_and(|value| !value.is_empty()),
+        persistent: !fields.lists("connection", b"close")
+            && (status.is_1_1 || fields.lists("connection", b"keep-alive")),
         encoding: encoding.filter(|encoding| !is_undone(encoding)).map(Box::from),
         fields: fields.judged,
     }))

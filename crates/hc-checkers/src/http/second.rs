@@ -111,6 +111,7 @@ fn head(probe: &HttpProbe, parts: &http::response::Parts) -> ResponseHead {
         status: parts.status.as_u16(),
         status_text: format!("{}{reason}", parts.status.as_u16()).into(),
         framing: Framing::Close,
+        persistent: false,
         gzip: encoding.is_some_and(|encoding| encoding.eq_ignore_ascii_case(b"gzip")),
         has_location: parts.headers.get(header::LOCATION).is_some_and(|location| !location.is_empty()),
         encoding: encoding.filter(|encoding| !is_undone(encoding)).map(Box::from),

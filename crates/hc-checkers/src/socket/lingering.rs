@@ -116,7 +116,7 @@ impl LingeringClose {
         result.outcome
     }
 
-    async fn finish(self) {
+    pub(crate) async fn finish(self) {
         let Self { mut used, first } = self;
         let both = async {
             let mut rest = MAX_DRAINED;

@@ -177,7 +177,12 @@ pub(crate) struct Stream<'a> {
     progress: &'a Progress,
 }
 
-impl Stream<'_> {
+impl<'a> Stream<'a> {
+    /// A connection that an earlier probe has made.
+    pub(crate) fn over(stream: TcpStream, progress: &'a Progress) -> Self {
+        Self { stream, progress }
+    }
+
     /// The connection alone.
     pub(crate) fn into_inner(self) -> TcpStream {
         self.stream

@@ -18,16 +18,22 @@ pub(crate) struct Overheard<'a> {
     stream: Stream<'a>,
     heard: [u8; KEPT],
     length: usize,
+    read: usize,
 }
 
 impl<'a> Overheard<'a> {
     pub(crate) fn new(stream: Stream<'a>) -> Self {
-        Self { stream, heard: [0; KEPT], length: 0 }
+        Self { stream, heard: [0; KEPT], length: 0, read: 0 }
     }
 
     /// The first bytes of the peer, as far as they have been read.
     pub(crate) fn heard(&self) -> &[u8] {
         &self.heard[..self.length]
+    }
+
+    /// How many bytes have been read of it.
+    pub(crate) fn read(&self) -> usize {
+        self.read
     }
 
     /// The connection, which forgets.
@@ -44,8 +50,9 @@ impl AsyncRead for Overheard<'_> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        let Self { heard, length, .. } = &mut *self;
+        let Self { heard, length, read, .. } = &mut *self;
         let new = &buffer.filled()[before..];
+        *read += new.len();
         let kept = new.len().min(heard.len() - *length);
         heard[*length..*length + kept].copy_from_slice(&new[..kept]);
         *length += kept;

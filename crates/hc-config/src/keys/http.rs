@@ -1,6 +1,6 @@
 //! The keys of `[check.http]`.
 
-use hc_types::HttpConditions;
+use hc_types::{HttpConditions, HttpRequest};
 
 use super::ANY_TEXT;
 use super::tls::TLS;
@@ -29,6 +29,7 @@ static HTTP_TABLE: Table = Table {
         &BODY_JSON,
         &BODY_LIMIT,
         &PROXY,
+        &REUSE,
         &TLS,
     ],
     exclusive: &[],
@@ -176,6 +177,16 @@ pub(crate) static PROXY: Key = Key {
     form: Form::Flag,
     default: "false",
     doc: "Send the absolute form of the request target, as to a proxy.",
+};
+pub(crate) static REUSE: Key = Key {
+    name: "reuse",
+    form: Form::Integer(1, HttpRequest::MAX_REUSE as i64),
+    default: "1: each probe makes a connection of its own",
+    doc: "So many probes in a row go over one connection, if the server keeps it. Such a probe shows that the application answers, and \
+          not that a new connection can be made: a listener that is gone, a full accept queue or another certificate is seen by the \
+          next new connection, that many probes later, and 10 minutes later at most. A failure over a kept connection is no result: \
+          the probe is repeated over a new one within its timeout. Only with HTTP/1.1, and not with `old_versions`, \
+          `rsa_key_exchange` and `sha1` of TLS.",
 };
 
 static CODES_SYNTAX: Syntax = Syntax {

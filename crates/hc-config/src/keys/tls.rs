@@ -1,5 +1,7 @@
 //! The keys of TLS.
 
+use hc_types::TlsOptions;
+
 use super::{FILE_SYNTAX, HOST_NAME_SYNTAX};
 use crate::form::{Form, Key, Syntax, Table};
 use crate::words;
@@ -27,6 +29,7 @@ static TLS_TABLE: Table = Table {
         &MIN_VERSION,
         &MIN_DAYS_LEFT,
         &WARN_DAYS_LEFT,
+        &RESUME,
         &OLD_VERSIONS,
         &RSA_KEY_EXCHANGE,
         &SHA1,
@@ -102,6 +105,16 @@ pub(crate) static WARN_DAYS_LEFT: Key = Key {
     form: Form::Integer(0, 36_500),
     default: "none",
     doc: "A server whose own certificate is valid for fewer whole days passes with a warning.",
+};
+pub(crate) static RESUME: Key = Key {
+    name: "resume",
+    form: Form::Integer(1, TlsOptions::MAX_RESUME as i64),
+    default: "1: each handshake is full",
+    doc: "Of so many handshakes in a row one is full; the others resume its session, which costs both sides less. A resumed session \
+          brings no certificate, so another one is seen that many probes later, and 10 minutes later at most. The dates of the one \
+          that was seen count with every probe, and a probe after one that failed makes a full handshake. Not with `old_versions`, \
+          `rsa_key_exchange` and `sha1`. A server that speaks TLS 1.3 sends what is needed only after the handshake, so a TCP check \
+          needs `receive`.",
 };
 pub(crate) static OLD_VERSIONS: Key =
     Key { name: "old_versions", form: Form::Flag, default: "false", doc: "Also speak TLS 1.0 and 1.1." };

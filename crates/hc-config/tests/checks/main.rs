@@ -15,7 +15,7 @@ use hc_types::{
     BodyCondition, CheckSpec, DnsExpectation, DnsOptions, DnsProbe, GrpcProbe, HeaderCondition, HeaderField,
     HeaderTest, HttpConditions, HttpOverrides, HttpProbe, HttpRequest, HttpVersion, Jitter, JsonCondition,
     JsonNumber, JsonScalar, Mark, Mode, Pattern, ProbeSpec, ProxyProtocol, RadiusExpectation, RadiusProbe,
-    RadiusStatusProbe, Rcode, RecordClass, RecordType, Target, TcpProbe, Timing, Tls, UdpProbe,
+    RadiusStatusProbe, Rcode, RecordClass, RecordType, Target, TcpProbe, Timing, Tls, TlsOptions, UdpProbe,
 };
 
 fn read(text: &str) -> Vec<Check> {
@@ -109,6 +109,26 @@ fn http_checks() {
 }
 
 #[test]
+fn what_http_checks_keep_between_probes() {
+    let keeping = |reuse, resume| {
+        let request = HttpRequest { reuse, ..HttpRequest::default() };
+        let overrides = HttpOverrides { request: Some(request.into()), ..HttpOverrides::default() };
+        let mut options = TlsOptions::default();
+        options.resume = resume;
+        ProbeSpec::Http(Box::new(HttpProbe {
+            tls: Some(Tls { options: Some(options.into()), ..Tls::new(true) }),
+            expected_codes: [200].into(),
+            overrides: Some(Box::new(overrides)),
+            ..HttpProbe::default()
+        }))
+    };
+    let at = "192.0.2.1:443";
+    check_probe("http = { reuse = 10, tls = { resume = 20 } }", at, keeping(10, 20));
+    check_probe("http = { reuse = 1, tls = { resume = 1 } }", at, keeping(0, 0));
+    check_probe("http = { tls = true }", at, keeping(0, 0));
+}
+
+#[test]
 fn requests_and_conditions_of_http_checks() {
     let request = HttpRequest {
         version: HttpVersion::Http2,
@@ -117,6 +137,7 @@ fn requests_and_conditions_of_http_checks() {
             .map(|(name, value)| HeaderField { name: name.into(), value: value.into() })
             .into(),
         body: b"\x00\xff".into(),
+        reuse: 0,
     };
     let header = |name: &str, test| HeaderCondition { name: name.into(), test };
     let json = |pointer: &str, equals| {

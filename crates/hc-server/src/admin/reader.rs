@@ -17,7 +17,7 @@ use hc_metrics::{Format, Metrics, Sandbox, Source};
 use hc_pipeline::{GuardFigures, Pipeline, Standings};
 use hc_sources::Directory;
 use hc_types::{CheckId, Status, Subject};
-use hc_view::{CheckView, Cursor, Reported, Table, View};
+use hc_view::{CheckView, Cursor, Latency, Reported, Table, View};
 use tokio::time::{Instant, sleep};
 
 use super::lateness;
@@ -356,7 +356,8 @@ impl Reader for ViewReader {
         let by_id = id_or_name.parse().ok().and_then(|id| self.view.check(CheckId(id)));
         let check = by_id.or_else(|| self.sources.id_of(id_or_name).and_then(|id| self.view.check(id)))?;
         let latency = check.latency;
-        let latency = (latency.max > 0).then(|| LatencyState::new(latency.latest, latency.mean, latency.max));
+        let state = |of: Latency| LatencyState::new(of.latest, of.mean, of.max).over(of.origin);
+        let latency = Some(latency).filter(|latency| latency.max > 0).map(state);
         let failure = check.last_failure.as_deref().map(|last| {
             let outcome = last.failure.clone().into();
             ProbeState::new(&check.spec, last.at, last.duration, &outcome, &last.evidence)

@@ -1,4 +1,4 @@
-//! What an HTTP request says beyond method, target and host.
+//! What an HTTP request says beyond method, target and host, and over what it goes.
 
 use crate::{RawBytes, Secret};
 
@@ -45,6 +45,9 @@ pub struct HttpRequest {
     /// The body, at most [`HttpRequest::MAX_BODY`] bytes, sent with its Content-Length. Empty:
     /// none.
     pub body: RawBytes,
+    /// So many probes in a row go over one connection, at most [`HttpRequest::MAX_REUSE`]. HTTP/1.1
+    /// only. Default 0, which is the same as 1: each probe makes its own.
+    pub reuse: u16,
 }
 
 impl HttpRequest {
@@ -56,6 +59,9 @@ impl HttpRequest {
 
     /// The longest body, in bytes: 64 KiB.
     pub const MAX_BODY: usize = 64 * 1024;
+
+    /// The most probes in a row over one connection.
+    pub const MAX_REUSE: u16 = 1000;
 }
 
 /// A field of a request. Values are often tokens, so they are secret.

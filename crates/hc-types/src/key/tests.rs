@@ -129,6 +129,8 @@ fn keys_are_the_same_in_every_version() {
         vector(backend(), http(requesting(request)), key);
     }
     let headers = [field("X-A", "b"), field("X-B", "")].into();
+    let reused = HttpRequest { reuse: 10, ..HttpRequest::default() };
+    vector(backend(), http(requesting(reused)), "029da68f46d8b4f473f92e8c038954f4");
     let request = HttpRequest { headers, body: "{}".into(), ..HttpRequest::default() };
     vector(backend(), http(requesting(request)), "023061e2c4ab71698c61d62d55f4f104");
     let conditions = HttpConditions {
@@ -168,9 +170,13 @@ fn keys_are_the_same_in_every_version() {
         min_version: Some(TlsVersion::V1_3),
         min_days_left: Some(7),
         warn_days_left: Some(30),
+        resume: 0,
     };
     let tls = Tls { options: Some(options.into()), ..Tls::new(true) };
     vector(backend(), tcp("", "", Some(tls)), "026d98a8fcac3179eab830fb84465dfc");
+    let options = TlsOptions { resume: 10, ..TlsOptions::default() };
+    let tls = Tls { options: Some(options.into()), ..Tls::new(true) };
+    vector(backend(), tcp("", "", Some(tls)), "022c3af87e70492e05f3f6ce158bbc57");
     let named = HttpOverrides {
         host: Some("www.example.com".into()),
         server_name: Some("www.example.com".into()),

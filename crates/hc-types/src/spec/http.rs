@@ -38,6 +38,9 @@ pub(super) fn checked(mut http: Box<HttpProbe>) -> Result<Box<HttpProbe>, SpecEr
         check_overrides(overrides)?;
         // One check has one form, so that it is equal to itself wherever it comes from.
         overrides.server_name.take_if(|_| !has_tls);
+        if let Some(request) = overrides.request.as_mut().filter(|request| request.reuse == 1) {
+            Arc::make_mut(request).reuse = 0;
+        }
         overrides.request.take_if(|request| **request == HttpRequest::default());
     }
     if let Some(request) = http.overrides.as_deref().and_then(|overrides| overrides.request.as_deref()) {
@@ -124,7 +127,7 @@ fn is_field_value(value: &[u8]) -> bool {
 }
 
 fn check_request(request: &HttpRequest, http: &HttpProbe) -> Result<(), SpecError> {
-    let HttpRequest { version, user_agent, headers, body } = request;
+    let HttpRequest { version, user_agent, headers, body, reuse } = request;
     if let Some(agent) = user_agent.as_deref().filter(|agent| !is_field_value(agent.as_bytes())) {
         return Err(SpecError::UserAgent(agent.into()));
     }
@@ -140,10 +143,26 @@ fn check_request(request: &HttpRequest, http: &HttpProbe) -> Result<(), SpecErro
     if body.len() > HttpRequest::MAX_BODY {
         return Err(SpecError::RequestBody { length: body.len() });
     }
+    if *reuse > 0 {
+        check_reuse(*reuse, *version, http.tls.as_ref())?;
+    }
     match version {
         HttpVersion::Http2 => http2_problem(http).map_or(Ok(()), |problem| Err(SpecError::Http2(problem))),
         HttpVersion::Http1 => Ok(()),
     }
+}
+
+fn check_reuse(reuse: u16, version: HttpVersion, tls: Option<&Tls>) -> Result<(), SpecError> {
+    if reuse > HttpRequest::MAX_REUSE {
+        return Err(SpecError::Reuse("at most 1000 probes go over one connection"));
+    }
+    if version != HttpVersion::Http1 {
+        return Err(SpecError::Reuse("not with HTTP/2"));
+    }
+    if tls.is_some_and(|tls| tls.old_versions || tls.rsa_key_exchange || tls.sha1) {
+        return Err(SpecError::Reuse("not with `old_versions`, `rsa_key_exchange` or `sha1`"));
+    }
+    Ok(())
 }
 
 fn header_problem(field: &HeaderField, before: &[HeaderField], http: &HttpProbe) -> Option<&'static str> {

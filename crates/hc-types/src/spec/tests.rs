@@ -268,6 +268,16 @@ fn requests_and_conditions_are_checked() {
     );
     let body = vec![b'a'; HttpRequest::MAX_BODY + 1].into();
     rejected(build(requesting(HttpRequest { body, ..request() })), "body: 65537 bytes; at most 65536");
+    let reused = |reuse| requesting(HttpRequest { reuse, ..request() });
+    assert_eq!(build(reused(1)), build(HttpProbe::default()), "one probe a connection is the default");
+    rejected(build(reused(HttpRequest::MAX_REUSE + 1)), "reuse: at most 1000 probes go over one connection");
+    let old = Tls { old_versions: true, ..Tls::new(true) };
+    rejected(
+        build(HttpProbe { tls: Some(old), ..reused(2) }),
+        "reuse: not with `old_versions`, `rsa_key_exchange` or `sha1`",
+    );
+    let second = requesting(HttpRequest { version: HttpVersion::Http2, reuse: 2, ..request() });
+    rejected(build(second), "reuse: not with HTTP/2");
     let second = || requesting(HttpRequest { version: HttpVersion::Http2, ..request() });
     assert!(build(second()).is_ok());
     rejected(

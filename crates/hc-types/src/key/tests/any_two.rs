@@ -25,8 +25,13 @@ fn pick(choices: [u8; CHOICES]) -> CheckSpec {
         old_versions: on(tls, 2),
         rsa_key_exchange: on(tls, 3),
         sha1: on(tls, 4),
-        options: on(tls, 5).then(|| tls_options(list, text_of(other)).into()),
+        options: on(tls, 5).then(|| {
+            let resumes = !(2..=4).any(|bit| on(tls, bit));
+            let resume = if resumes { u16::from(list % 3) } else { 0 };
+            TlsOptions { resume, ..tls_options(list, text_of(other)) }.into()
+        }),
     });
+    let is_old = tls.as_ref().is_some_and(|tls| tls.old_versions || tls.rsa_key_exchange || tls.sha1);
     // An HTTP check offers what it speaks, if anything.
     let of_http = tls.clone().map(|tls| {
         let options =
@@ -66,7 +71,16 @@ fn pick(choices: [u8; CHOICES]) -> CheckSpec {
                     let headers = names.iter().map(|name| field(name, text_of(request >> 6))).collect();
                     let user_agent = on(request, 1).then(|| text_of(request >> 6).into());
                     let body = text_of(request >> 2 & 1).into();
-                    Arc::new(HttpRequest { version: HttpVersion::Http1, user_agent, headers, body })
+                    {
+                        let reuse = if is_old { 0 } else { u16::from(list % 3) };
+                        Arc::new(HttpRequest {
+                            version: HttpVersion::Http1,
+                            user_agent,
+                            headers,
+                            body,
+                            reuse,
+                        })
+                    }
                 }),
             })),
             conditions: (condition > 0).then(|| Arc::new(pick_conditions(condition))),
