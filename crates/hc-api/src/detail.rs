@@ -72,6 +72,10 @@ impl CheckDetail {
     /// The same with how long its probes took, and the latest that failed.
     #[must_use]
     pub fn with_evidence(mut self, latency: Option<LatencyState>, last_failure: Option<ProbeState>) -> Self {
+        let suggested = latency.as_ref().and_then(|latency| latency.suggested_timeout_seconds);
+        if let Some(seconds) = suggested {
+            self.explanation.push(suggestion(seconds, &self.check));
+        }
         (self.latency, self.last_failure) = (latency, last_failure);
         self
     }
@@ -154,6 +158,19 @@ fn explain(check: &CheckState) -> Vec<String> {
         lines.push(format!("The next probe is due at {}.", humantime::format_rfc3339_millis(next)));
     }
     lines
+}
+
+/// What the latest passes say about the timeout.
+fn suggestion(seconds: f64, check: &CheckState) -> String {
+    let text = |seconds: f64| format!("{} ms", (seconds * 1000.0).round());
+    let (shorter, timeout) = (text(seconds), text(check.timeout_seconds));
+    if check.adaptive_timeout.as_deref() == Some("apply") {
+        return format!(
+            "Its latest passes allow a timeout of {shorter}, which its probes have while it is healthy and the latest passed; \
+             after a failure it is {timeout}."
+        );
+    }
+    format!("Its latest passes would allow a timeout of {shorter}; it is {timeout}.")
 }
 
 fn probes(count: u32) -> String {

@@ -205,6 +205,10 @@ pub struct LatencyState {
     /// probe had made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<String>,
+    /// The timeout that the latest passes suggest, in seconds. Absent unless the check asks for it
+    /// (`adaptive_timeout`), and before enough probes have passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suggested_timeout_seconds: Option<f64>,
 }
 
 impl LatencyState {
@@ -212,14 +216,25 @@ impl LatencyState {
     #[must_use]
     pub fn new(latest: PhaseTimes, mean: u32, max: u32) -> Self {
         let seconds = |micros: u32| f64::from(micros) / 1e6;
-        let (latest_seconds, connection) = (latest.into(), None);
-        Self { latest_seconds, mean_seconds: seconds(mean), max_seconds: seconds(max), connection }
+        Self {
+            latest_seconds: latest.into(),
+            mean_seconds: seconds(mean),
+            max_seconds: seconds(max),
+            connection: None,
+            suggested_timeout_seconds: None,
+        }
     }
 
     /// The same with how the connection of the latest probe came about.
     #[must_use]
     pub fn over(self, origin: ConnectionOrigin) -> Self {
         Self { connection: word_for(origin), ..self }
+    }
+
+    /// The same with the timeout that the latest passes suggest.
+    #[must_use]
+    pub fn suggesting(self, timeout: Option<Duration>) -> Self {
+        Self { suggested_timeout_seconds: timeout.map(|timeout| timeout.as_secs_f64()), ..self }
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use hc_types::{CheckId, CheckSpec, Health, Mode, Needed, Outcome, ProbeSpec, Progress, Status};
+use hc_types::{
+    AdaptiveTimeout, CheckId, CheckSpec, Health, Mode, Needed, Outcome, ProbeSpec, Progress, Status,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{OverrideState, ReportedState};
@@ -71,6 +73,9 @@ pub struct CheckState {
     /// The interval while the health may be about to change, in seconds, where it is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fast_interval_seconds: Option<f64>,
+    /// `suggest` or `apply`, where the timeout follows from how long probes take, or is suggested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive_timeout: Option<String>,
     /// The interval of an unhealthy check whose probes fail, in seconds, where it is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub down_interval_seconds: Option<f64>,
@@ -170,6 +175,9 @@ impl CheckState {
             timeout_seconds: spec.timeout().as_secs_f64(),
             retries: timing.retries,
             rise: timing.rise,
+            adaptive_timeout: Some(timing.adaptive_timeout)
+                .filter(|adaptive| *adaptive != AdaptiveTimeout::Off)
+                .map(|adaptive| adaptive.label().to_owned()),
             fast_interval_seconds: timing.fast_interval.map(|interval| interval.as_secs_f64()),
             down_interval_seconds: timing.down_interval.map(|interval| interval.as_secs_f64()),
             jitter_seconds: unless_zero(timing.jitter.of(timing.interval)),

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use hc_types::verdict::{self, PathCheck, PathFinding};
 use hc_types::{CheckSpec, HostName, LocalFault, Outcome, ProbeResult, ProbeSpec, Prober, Target};
@@ -75,7 +76,7 @@ impl Checkers {
     /// # Cancel safety
     /// Dropping the future ends the probe and closes its socket.
     pub async fn probe_with_evidence(&self, spec: &CheckSpec) -> ProbeResult {
-        self.run(spec).await
+        self.run(spec, spec.timeout()).await
     }
 }
 
@@ -87,27 +88,44 @@ impl Default for Checkers {
 
 impl Prober for Checkers {
     fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = ProbeResult> + 'static {
+        let timeout = spec.timeout();
+        self.probe_within(spec, timeout)
+    }
+
+    fn probe_within(
+        &self,
+        spec: Arc<CheckSpec>,
+        timeout: Duration,
+    ) -> impl Future<Output = ProbeResult> + 'static {
         let checkers = self.clone();
-        async move { checkers.run(&spec).await }
+        async move {
+            let mut result = checkers.run(&spec, timeout).await;
+            if let Outcome::Fail(failure) = &mut result.outcome
+                && timeout < spec.timeout()
+            {
+                failure.note_adapted(timeout);
+            }
+            result
+        }
     }
 }
 
 impl Checkers {
     /// One probe.
-    async fn run(&self, spec: &CheckSpec) -> ProbeResult {
+    async fn run(&self, spec: &CheckSpec, timeout: Duration) -> ProbeResult {
         match spec.host_name() {
-            None => self.probe_target(spec, spec.target()).await,
-            Some(host) => Box::pin(self.probe_host(spec, host)).await,
+            None => self.probe_target(spec, spec.target(), timeout).await,
+            Some(host) => Box::pin(self.probe_host(spec, host, timeout)).await,
         }
     }
 
     /// Probes all addresses of a name at once, each with the deadline of the check, and waits for
     /// all of them: so the result says how many failed, and every connection is closed in its own
     /// way.
-    async fn probe_host(&self, spec: &CheckSpec, host: &HostName) -> ProbeResult {
+    async fn probe_host(&self, spec: &CheckSpec, host: &HostName, timeout: Duration) -> ProbeResult {
         let probe = |ip: &IpAddr| {
             let target = spec.target().clone().with_ip(*ip);
-            Box::pin(async move { self.probe_target(spec, &target).await })
+            Box::pin(async move { self.probe_target(spec, &target, timeout).await })
         };
         let mut probes: Vec<_> = host.addresses().iter().map(|ip| (probe(ip), None)).collect();
         poll_fn(|context| {
@@ -126,9 +144,8 @@ impl Checkers {
     }
 
     /// One probe of one address.
-    async fn probe_target(&self, spec: &CheckSpec, target: &Target) -> ProbeResult {
+    async fn probe_target(&self, spec: &CheckSpec, target: &Target, timeout: Duration) -> ProbeResult {
         let Self { config, pinger, paths, loopback, lingering, connector, kept } = self;
-        let timeout = spec.timeout();
         let mut flight = paths.begin();
         let mut probe = pin!(async {
             match spec.probe() {

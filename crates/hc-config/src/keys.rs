@@ -16,7 +16,8 @@ pub(crate) use target::{
     ADDRESS, BACKEND, DEPENDS_ON, EXCLUDE, MARK, MODE, PORT, RESOLVE, TARGET, TARGET_NAME,
 };
 pub(crate) use timing::{
-    DOWN_INTERVAL, FALL, FAST_INTERVAL, INTERVAL, JITTER, RETRIES, RISE, START_DELAY, TIMEOUT,
+    ADAPTIVE_TIMEOUT, DOWN_INTERVAL, FALL, FAST_INTERVAL, INTERVAL, JITTER, RETRIES, RISE, START_DELAY,
+    TIMEOUT,
 };
 
 use self::dialogue::{AGENT, LDAP, MYSQL, POSTGRESQL, REDIS, SMTP, STEPS};
@@ -43,6 +44,7 @@ macro_rules! and_shared {
             &DOWN_INTERVAL,
             &JITTER,
             &START_DELAY,
+        &ADAPTIVE_TIMEOUT,
             &LABELS,
             &DEPENDS_ON,
             &METRICS,
@@ -117,6 +119,7 @@ static DEFAULTS_TABLE: Table = Table {
         &DOWN_INTERVAL,
         &JITTER,
         &START_DELAY,
+        &ADAPTIVE_TIMEOUT,
         &LABELS,
         &METRICS,
         &PORT,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hc_types::{Jitter, Timing};
+use hc_types::{AdaptiveTimeout, Jitter, Timing};
 use toml::{Table, Value as TomlValue};
 
 use crate::form::{Key, Settings, Value};
@@ -24,6 +24,11 @@ pub(crate) fn read(settings: &Settings) -> Timing {
         timing.jitter = *jitter;
     }
     timing.start_delay = settings.duration(&keys::START_DELAY).unwrap_or(timing.start_delay);
+    timing.adaptive_timeout = match settings.word(&keys::ADAPTIVE_TIMEOUT) {
+        Some("suggest") => AdaptiveTimeout::Suggest,
+        Some("apply") => AdaptiveTimeout::Apply,
+        _ => AdaptiveTimeout::Off,
+    };
     timing
 }
 
@@ -50,5 +55,8 @@ pub(crate) fn put(table: &mut Table, timing: &Timing) {
     }
     if !timing.start_delay.is_zero() {
         put(&keys::START_DELAY, text(timing.start_delay));
+    }
+    if timing.adaptive_timeout != AdaptiveTimeout::Off {
+        put(&keys::ADAPTIVE_TIMEOUT, timing.adaptive_timeout.label().into());
     }
 }

@@ -22,6 +22,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod adaptive;
 mod backend;
 mod bytes;
 mod dialogue;
@@ -56,6 +57,7 @@ mod traits;
 pub mod verdict;
 mod wall;
 
+pub use adaptive::{AdaptiveTimeout, PassTimes};
 pub use backend::impossible_backend;
 pub use bytes::{RawBytes, Secret};
 pub use dialogue::{

@@ -160,18 +160,34 @@ pub struct TimeoutEvidence {
     pub silent: bool,
     /// The latest datagram that came and answers another request.
     pub stray: Option<Stray>,
+    /// The timeout was not that of the check but a shorter one, of so many milliseconds: see
+    /// [`AdaptiveTimeout::Apply`](crate::AdaptiveTimeout::Apply). 0: that of the check.
+    pub adapted: u32,
+}
+
+impl Failure {
+    /// Notes that a timeout was not that of the check but this one.
+    pub fn note_adapted(&mut self, timeout: std::time::Duration) {
+        match self {
+            Self::Timeout { evidence, .. } => {
+                evidence.adapted = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX).max(1);
+            }
+            Self::InStep(step) => step.failure.note_adapted(timeout),
+            _ => {}
+        }
+    }
 }
 
 impl TimeoutEvidence {
     /// Nothing is known.
-    pub const NONE: Self = Self { silent: false, stray: None };
+    pub const NONE: Self = Self { silent: false, stray: None, adapted: 0 };
     /// The peer is proven silent.
-    pub const SILENT: Self = Self { silent: true, stray: None };
+    pub const SILENT: Self = Self { silent: true, stray: None, adapted: 0 };
 
     /// Datagrams came, and this is why the latest of them is no answer.
     #[must_use]
     pub const fn stray(stray: Stray) -> Self {
-        Self { silent: false, stray: Some(stray) }
+        Self { stray: Some(stray), ..Self::NONE }
     }
 }
 

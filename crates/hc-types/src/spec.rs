@@ -12,8 +12,9 @@ use std::time::Duration;
 use self::shape::Shape;
 use crate::timing::{Jitter, Needed, Pace, Packed, PeriodError, Timing};
 use crate::{
-    CheckKey, DnsExpectation, DnsOptions, DnsProbe, HostName, HttpConditions, HttpRequest, Mode, Outcome,
-    ProbeSpec, Progress, Rcode, RecordType, Status, Target, Tls, dialogue, impossible_backend, text,
+    AdaptiveTimeout, CheckKey, DnsExpectation, DnsOptions, DnsProbe, HostName, HttpConditions, HttpRequest,
+    Mode, Outcome, ProbeSpec, Progress, Rcode, RecordType, Status, Target, Tls, dialogue, impossible_backend,
+    text,
 };
 
 /// Why a check cannot exist. Each text begins with the field that it is about, named as in
@@ -42,6 +43,11 @@ pub enum SpecError {
     /// The delay of the first probe makes no sense.
     #[error("start_delay: {0}")]
     StartDelay(PeriodError),
+    /// A shorter timeout would decide alone.
+    #[error(
+        "adaptive_timeout: \"apply\" needs retries of 1 or more: no check fails by a shorter timeout alone"
+    )]
+    AdaptiveTimeout,
     /// Port 0, for anything but ICMP.
     #[error("port: must be 1 to 65535")]
     Port,
@@ -223,6 +229,7 @@ impl SpecError {
             SpecError::DownInterval(_) => "down_interval",
             SpecError::Jitter(_) => "jitter",
             SpecError::StartDelay(_) => "start_delay",
+            SpecError::AdaptiveTimeout => "adaptive_timeout",
             SpecError::Port => "port",
             SpecError::Address { .. } | SpecError::Addresses(_) => "ip",
             SpecError::Mark => "mark",
@@ -383,6 +390,12 @@ impl CheckSpec {
     #[must_use]
     pub fn start_delay(&self) -> Duration {
         self.shape.timing.start_delay()
+    }
+
+    /// Whether a shorter timeout follows from how long the passes take.
+    #[must_use]
+    pub fn adaptive_timeout(&self) -> AdaptiveTimeout {
+        self.shape.timing.adaptive_timeout()
     }
 
     /// What rise and fall still need before the health of this check changes.

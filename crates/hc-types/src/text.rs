@@ -64,6 +64,9 @@ fn write_cause(text: &mut String, spec: &CheckSpec, failure: &Failure) -> fmt::R
         Failure::Timeout { evidence: TimeoutEvidence { stray: Some(stray), .. }, .. } => {
             write!(text, "timed out, the only replies {stray}")
         }
+        Failure::Timeout { phase, evidence: TimeoutEvidence { adapted: adapted @ 1.., .. } } => {
+            write!(text, "timed out {phase} after {adapted}ms, its adaptive timeout")
+        }
         Failure::Timeout { phase, .. } => {
             write!(text, "timed out {phase} after {}", humantime::format_duration(spec.timeout()))
         }

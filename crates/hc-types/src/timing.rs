@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Health, Outcome, Progress, SpecError, Status};
+use crate::{AdaptiveTimeout, Health, Outcome, Progress, SpecError, Status};
 
 /// The longest interval and the longest timeout: 24 hours. Above it a number is a mistake in a
 /// unit, and sums of durations stay far from overflow.
@@ -72,6 +72,8 @@ pub struct Timing {
     /// check is unknown and nothing is reported of it. It does not apply to a check whose health is
     /// remembered, as after a restart of this program. Default 0.
     pub start_delay: Duration,
+    /// Whether a shorter timeout follows from how long the passes take. Default: no.
+    pub adaptive_timeout: AdaptiveTimeout,
 }
 
 impl Default for Timing {
@@ -85,6 +87,7 @@ impl Default for Timing {
             down_interval: None,
             jitter: Jitter::None,
             start_delay: Duration::ZERO,
+            adaptive_timeout: AdaptiveTimeout::Off,
         }
     }
 }
@@ -136,6 +139,12 @@ impl Timing {
     #[must_use]
     pub fn start_delay(self, start_delay: Duration) -> Self {
         Self { start_delay, ..self }
+    }
+
+    /// The same with a timeout that follows from how long the passes take, or is suggested.
+    #[must_use]
+    pub fn adaptive_timeout(self, adaptive_timeout: AdaptiveTimeout) -> Self {
+        Self { adaptive_timeout, ..self }
     }
 }
 
@@ -231,6 +240,7 @@ struct Rare {
     down_interval: Option<Duration>,
     jitter: Jitter,
     start_delay: Duration,
+    adaptive_timeout: AdaptiveTimeout,
 }
 
 impl Packed {
@@ -244,6 +254,7 @@ impl Packed {
             mut down_interval,
             jitter,
             start_delay,
+            adaptive_timeout,
         } = timing;
         check_interval(interval).map_err(SpecError::Interval)?;
         check_period(timeout).map_err(SpecError::Timeout)?;
@@ -267,7 +278,10 @@ impl Packed {
         if start_delay > MAX_PERIOD {
             return Err(SpecError::StartDelay(PeriodError::TooLong));
         }
-        let rare = Rare { rise, fast_interval, down_interval, jitter, start_delay };
+        if adaptive_timeout == AdaptiveTimeout::Apply && retries == 0 {
+            return Err(SpecError::AdaptiveTimeout);
+        }
+        let rare = Rare { rise, fast_interval, down_interval, jitter, start_delay, adaptive_timeout };
         let rare = (rare != Rare::NONE).then(|| Box::new(rare));
         Ok(Self { interval: nanos(interval), timeout: nanos(timeout), retries, rare })
     }
@@ -296,6 +310,10 @@ impl Packed {
         self.rare().start_delay
     }
 
+    pub(crate) fn adaptive_timeout(&self) -> AdaptiveTimeout {
+        self.rare().adaptive_timeout
+    }
+
     pub(crate) fn interval_at(&self, pace: Pace) -> Duration {
         let own = match pace {
             Pace::Steady => None,
@@ -306,7 +324,7 @@ impl Packed {
     }
 
     pub(crate) fn unpacked(&self) -> Timing {
-        let Rare { rise, fast_interval, down_interval, jitter, start_delay } = *self.rare();
+        let Rare { rise, fast_interval, down_interval, jitter, start_delay, adaptive_timeout } = *self.rare();
         Timing {
             interval: self.interval(),
             timeout: self.timeout(),
@@ -316,6 +334,7 @@ impl Packed {
             down_interval,
             jitter,
             start_delay,
+            adaptive_timeout,
         }
     }
 }
@@ -327,6 +346,7 @@ impl Rare {
         down_interval: None,
         jitter: Jitter::None,
         start_delay: Duration::ZERO,
+        adaptive_timeout: AdaptiveTimeout::Off,
     };
 }
 
@@ -380,6 +400,8 @@ mod tests {
             plain.jitter(Jitter::Percent(50)),
             plain.jitter(Jitter::Time(SECOND / 3)),
             plain.start_delay(SECOND),
+            plain.adaptive_timeout(AdaptiveTimeout::Suggest),
+            plain.adaptive_timeout(AdaptiveTimeout::Apply),
         ];
         for timing in rare {
             let packed = Packed::new(timing).unwrap();
@@ -417,6 +439,10 @@ mod tests {
                 "jitter: must be at most half of the shortest interval (50%)",
             ),
             (plain.start_delay(MAX_PERIOD + SECOND), "start_delay: must be at most 24h"),
+            (
+                plain.adaptive_timeout(AdaptiveTimeout::Apply),
+                "adaptive_timeout: \"apply\" needs retries of 1 or more: no check fails by a shorter timeout alone",
+            ),
         ] {
             let error = Packed::new(timing).unwrap_err();
             assert_eq!(error.to_string(), expected);

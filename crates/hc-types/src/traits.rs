@@ -1,6 +1,7 @@
 //! The borders between the crates in the middle, which know this crate and not each other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::{CheckId, CheckSpec, Incarnation, ProbeResult, StatusUpdate};
 
@@ -16,6 +17,19 @@ pub trait Prober: 'static {
     /// # Cancel safety
     /// Dropping the future ends the probe and frees its socket.
     fn probe(&self, spec: Arc<CheckSpec>) -> impl Future<Output = ProbeResult> + 'static;
+
+    /// The same with this timeout, at most that of `spec`. By default that of `spec`.
+    ///
+    /// # Cancel safety
+    /// That of [`probe`](Self::probe).
+    fn probe_within(
+        &self,
+        spec: Arc<CheckSpec>,
+        timeout: Duration,
+    ) -> impl Future<Output = ProbeResult> + 'static {
+        let _ = timeout;
+        self.probe(spec)
+    }
 }
 
 /// Takes what the shards find. Shared by all of them.

@@ -226,7 +226,7 @@ pub struct AtDeadline {
 #[must_use]
 pub fn timed_out(at: &AtDeadline) -> Failure {
     let silent = at.nothing_at_socket && at.last_exchange <= at.timeout / EARLY_FRACTION;
-    Failure::Timeout { phase: at.phase, evidence: TimeoutEvidence { silent, stray: at.stray } }
+    Failure::Timeout { phase: at.phase, evidence: TimeoutEvidence { silent, stray: at.stray, adapted: 0 } }
 }
 
 /// Whether the result proves that the peer was silent. A peer that sent stray datagrams was not.

@@ -24,6 +24,9 @@ pub struct CheckView {
     pub progress: Progress,
     /// How long its probes took.
     pub latency: Latency,
+    /// The timeout that its latest passes suggest, of a check that asks for it
+    /// ([`AdaptiveTimeout`](hc_types::AdaptiveTimeout)), once enough of them are known.
+    pub suggested_timeout: Option<Duration>,
     /// Its latest probe that failed. `None` where none has, or none since the id began.
     pub last_failure: Option<Arc<LastFailure>>,
     /// What consumers get of it.

@@ -214,6 +214,7 @@ impl Row {
                 next_due: self.next_due.map(SystemTime::from),
             },
             latency: self.latency(),
+            suggested_timeout: None,
             last_failure: self.last_failure().cloned(),
             reported,
         }

@@ -1,11 +1,12 @@
 //! The table: rows by slot, found by id. Synchronous, without a clock or a lock.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use hc_types::{
-    CheckId, CheckSpec, CheckStatus, Counts, Health, IdIndex, Incarnation, RawBytes, Status, StatusUpdate,
-    Subject,
+    AdaptiveTimeout, CheckId, CheckSpec, CheckStatus, Counts, Health, IdIndex, Incarnation, Outcome,
+    PassTimes, RawBytes, Status, StatusUpdate, Subject,
 };
 
 use crate::check::CheckView;
@@ -88,6 +89,8 @@ pub struct Table {
     journal: Journal,
     /// Of all rows, kept with each change, so that a reader need not walk over a million of them.
     sums: Sums,
+    /// Of the checks, by slot, that want a timeout suggested.
+    pass_times: HashMap<u32, PassTimes>,
 }
 
 impl Table {
@@ -101,6 +104,7 @@ impl Table {
             index: IdIndex::default(),
             journal: Journal::new(epoch, transitions),
             sums: Sums::default(),
+            pass_times: HashMap::new(),
         }
     }
 
@@ -112,6 +116,7 @@ impl Table {
         let row = Row::new(id, incarnation, spec);
         self.sums.count(&row, u64::wrapping_add);
         if let Some(Slot(at)) = self.find(id) {
+            self.pass_times.remove(&at);
             if let Some(before) = self.rows[at as usize].replace(row) {
                 self.sums.count(&before, u64::wrapping_sub);
             }
@@ -134,6 +139,7 @@ impl Table {
             self.sums.count(&before, u64::wrapping_sub);
         }
         self.free.push(at);
+        self.pass_times.remove(&at);
         if self.index.is_empty() {
             // Give the memory back.
             (self.rows, self.free, self.index) = (Vec::new(), Vec::new(), IdIndex::default());
@@ -218,7 +224,8 @@ impl Table {
     /// One check.
     #[must_use]
     pub fn check(&self, id: CheckId) -> Option<CheckView> {
-        self.find(id).and_then(|slot| self.row(slot)).map(Row::view)
+        let slot = self.find(id)?;
+        self.row(slot).map(|row| self.view(slot, row))
     }
 
     /// Checks from `from` on, of at most `slots` slots. A check that is there from the first page
@@ -229,7 +236,9 @@ impl Table {
         let until = from.saturating_add(slots).min(self.rows.len());
         let rows = self.rows.get(from..until).unwrap_or_default();
         let next = u32::try_from(until).ok().filter(|_| until < self.rows.len());
-        Page { checks: rows.iter().flatten().map(Row::view).collect(), next: next.map(Cursor) }
+        let slots = (from..).map_while(|at| u32::try_from(at).ok()).map(Slot);
+        let rows = slots.zip(rows).filter_map(|(slot, row)| Some(self.view(slot, row.as_ref()?)));
+        Page { checks: rows.collect(), next: next.map(Cursor) }
     }
 
     /// At most `most` transitions and changes of overrides after the one with this number; 0 is
@@ -303,6 +312,12 @@ impl Table {
     /// A change of health goes into the journal when a probe brought it about. A check that goes on
     /// under another id, or whose health was restored, has not changed.
     fn journalize(&mut self, slot: Slot, update: &StatusUpdate) {
+        if update.spec.adaptive_timeout() != AdaptiveTimeout::Off
+            && update.is_of_verdict()
+            && matches!(update.status.outcome, Some(Outcome::Pass(_)))
+        {
+            self.pass_times.entry(slot.0).or_default().pass(update.status.duration);
+        }
         let Some(row) = self.row(slot) else { return };
         let (from, to) = (row.health(), update.status.health);
         if from == to || !update.is_of_probe() {
@@ -317,6 +332,13 @@ impl Table {
             to,
             outcome: update.status.outcome.clone(),
         });
+    }
+
+    fn view(&self, Slot(at): Slot, row: &Row) -> CheckView {
+        let suggested = |times: &PassTimes| times.suggestion(row.spec.timeout());
+        let is_wanted = row.spec.adaptive_timeout() != AdaptiveTimeout::Off;
+        let times = if is_wanted { self.pass_times.get(&at) } else { None };
+        CheckView { suggested_timeout: times.and_then(suggested), ..row.view() }
     }
 
     fn slot(&self, id: CheckId, incarnation: Incarnation) -> Option<Slot> {

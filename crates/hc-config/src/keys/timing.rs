@@ -65,6 +65,15 @@ pub(crate) static START_DELAY: Key = Key {
     doc: "How long after the check begins its first probe starts, at the earliest. Until then it is unknown, and nothing is reported of \
           it. A check whose health is remembered, as after a restart, does not wait.",
 };
+pub(crate) static ADAPTIVE_TIMEOUT: Key = Key {
+    name: "adaptive_timeout",
+    form: Form::Word(&["off", "suggest", "apply"]),
+    default: "\"off\"",
+    doc: "Whether a shorter timeout follows from how long probes take: three times the longest of the last 64 to 128 passes, at least 300ms, \
+          at most `timeout`. With \"suggest\" it is only shown. With \"apply\" a probe has it while the check is healthy and its latest \
+          probe passed; after a failure each probe has `timeout`, until one passes. So only the first failure of a row can come from it, \
+          and \"apply\" needs `retries` of 1 or more.",
+};
 
 static JITTER_SYNTAX: Syntax = Syntax {
     noun: "a share such as \"10%\", or a duration",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
-use hc_types::{CheckId, CheckSpec, Outcome, ProbeResult, StatusUpdate, verdict};
+use hc_types::{AdaptiveTimeout, CheckId, CheckSpec, Outcome, PassTimes, ProbeResult, StatusUpdate, verdict};
 use tracing::debug;
 
 use crate::check_state::CheckState;
@@ -56,6 +56,8 @@ pub(crate) struct ShardCore {
     stalls: StallDetector,
     local_faults: LocalFaultLog,
     flaps: Flaps,
+    /// Of the checks, by slot, whose timeout adapts.
+    pass_times: HashMap<u32, PassTimes>,
     gauges: Arc<Gauges>,
     updates: Vec<StatusUpdate>,
 }
@@ -74,6 +76,7 @@ impl ShardCore {
             stalls: StallDetector::default(),
             local_faults: LocalFaultLog::new(shard, Arc::clone(&gauges)),
             flaps: Flaps::default(),
+            pass_times: HashMap::new(),
             gauges,
             updates: Vec::new(),
         }
@@ -144,9 +147,10 @@ impl ShardCore {
         record.flight = Some(flight);
         let spec = Arc::clone(&record.spec);
         let stalled = self.stalls.stalled();
-        self.flights.insert(flight, Flight { slot, stalled, wall, timeout: spec.timeout() });
+        let timeout = record.timeout(|| self.pass_times.get(&slot));
+        self.flights.insert(flight, Flight { slot, stalled, wall, timeout });
         self.gauges.started(now, now.saturating_sub(due));
-        Some(Start { flight, spec })
+        Some(Start { flight, spec, timeout })
     }
 
     /// A probe ended. Ignored when its check is no more.
@@ -166,6 +170,9 @@ impl ShardCore {
         self.gauges.ended(ended, &outcome);
         let duration = Duration::from_nanos(ended.saturating_sub(began));
         debug!(id = %record.id, label = outcome.label(), ?duration, "probe ended");
+        if record.spec.adaptive_timeout() == AdaptiveTimeout::Apply && matches!(outcome, Outcome::Pass(_)) {
+            self.pass_times.entry(slot).or_default().pass(duration);
+        }
         if let Some(fault) = local {
             self.local_faults.hold(fault, before, ended);
         } else {
@@ -326,6 +333,7 @@ impl ShardCore {
         }
         debug!(id = %record.id, address = %record.spec.place(), "check ends");
         record.log_flaps(self.flaps.forget(slot));
+        self.pass_times.remove(&slot);
         self.recently_removed.remember(record.spec, record.known, now);
         let flight = record.flight?;
         self.flights.remove(&flight).map(|_| flight)

@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::core::{FlightId, ProbeReport, ShardCore};
+use super::core::{FlightId, ProbeReport, ShardCore, Start};
 use crate::check_state::CheckState;
 use crate::plan::Order;
 use crate::recently_removed::Tombstone;
@@ -95,7 +95,7 @@ impl<P: Prober, S: Sink + ?Sized> Shard<P, S> {
                 let Some(start) = core.start(clock.now(), SystemTime::now(), |id| sink.is_paused(id)) else {
                     break;
                 };
-                flights.start(start.flight, &prober, start.spec);
+                flights.start(start, &prober);
             }
             if !core.updates().is_empty() {
                 sink.record(core.updates());
@@ -183,8 +183,9 @@ impl Flights {
         self.tasks.is_empty()
     }
 
-    fn start<P: Prober>(&mut self, flight: FlightId, prober: &P, spec: Arc<CheckSpec>) {
-        let (probe, clock) = (prober.probe(spec), self.clock);
+    fn start<P: Prober>(&mut self, start: Start, prober: &P) {
+        let Start { flight, spec, timeout } = start;
+        let (probe, clock) = (prober.probe_within(spec, timeout), self.clock);
         let handle = self.tasks.spawn_local(async move {
             let began = clock.now();
             let result = probe.await;

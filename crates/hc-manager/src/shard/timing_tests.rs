@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hc_types::{
-    CheckId, CheckSpec, Failure, Health, Incarnation, LocalFault, Outcome, ProbeSpec, Target, Timing,
+    AdaptiveTimeout, CheckId, CheckSpec, Failure, Health, Incarnation, LocalFault, Outcome, PassTimes,
+    ProbeSpec, Target, Timing,
 };
 
 use super::{ProbeReport, ShardCore};
@@ -73,6 +74,12 @@ impl Rig {
     /// Lets the next probe start when it is due, and end at once. Gives when that was, in seconds,
     /// and the health.
     fn probe(&mut self, outcome: &Outcome) -> (u64, Health) {
+        let (began, health, _) = self.run(outcome);
+        (began, health)
+    }
+
+    /// The same with the timeout that it has.
+    fn run(&mut self, outcome: &Outcome) -> (u64, Health, Duration) {
         let start = loop {
             self.core.begin_turn(self.now);
             if let Some(start) = self.core.start(self.now, SystemTime::UNIX_EPOCH, |_| false) {
@@ -85,7 +92,7 @@ impl Rig {
         self.core.complete(report);
         let health = self.core.statuses(0, 1).0[0].2.health;
         self.core.updates().clear();
-        (began / SECOND, health)
+        (began / SECOND, health, start.timeout)
     }
 
     #[track_caller]
@@ -159,4 +166,25 @@ fn a_check_that_waits_for_its_start_goes_on_waiting() {
     rig.retime(timing().start_delay(seconds(1)), SECOND / 2);
     assert!(!rig.is_due(39) && rig.is_due(40));
     rig.probes(&Outcome::PASS, &[(40, Health::Healthy)]);
+}
+
+/// The shorter timeout is for a probe after one that passed: no check fails by it alone.
+#[test]
+fn a_timeout_that_adapts_is_for_the_first_failure_of_a_row() {
+    let (full, shorter) = (seconds(5), PassTimes::FLOOR);
+    let timeouts = |adaptive, results: &[Outcome]| {
+        let mut rig = Rig::new(timing().timeout(full).adaptive_timeout(adaptive), None);
+        for _ in 0..PassTimes::WINDOW {
+            assert_eq!(rig.run(&Outcome::PASS).2, full, "before enough is known");
+        }
+        results.iter().map(|outcome| rig.run(outcome).2).collect::<Vec<_>>()
+    };
+    let local = Outcome::Inconclusive(LocalFault::Ports);
+    let results =
+        [Outcome::PASS, FAIL, FAIL, Outcome::PASS, Outcome::PASS, local, FAIL, FAIL, FAIL, Outcome::PASS];
+    assert_eq!(timeouts(AdaptiveTimeout::Suggest, &results), [full; 10]);
+    assert_eq!(
+        timeouts(AdaptiveTimeout::Apply, &results),
+        [shorter, shorter, full, full, shorter, shorter, full, full, full, full]
+    );
 }

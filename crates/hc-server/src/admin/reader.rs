@@ -356,7 +356,9 @@ impl Reader for ViewReader {
         let by_id = id_or_name.parse().ok().and_then(|id| self.view.check(CheckId(id)));
         let check = by_id.or_else(|| self.sources.id_of(id_or_name).and_then(|id| self.view.check(id)))?;
         let latency = check.latency;
-        let state = |of: Latency| LatencyState::new(of.latest, of.mean, of.max).over(of.origin);
+        let state = |of: Latency| {
+            LatencyState::new(of.latest, of.mean, of.max).over(of.origin).suggesting(check.suggested_timeout)
+        };
         let latency = Some(latency).filter(|latency| latency.max > 0).map(state);
         let failure = check.last_failure.as_deref().map(|last| {
             let outcome = last.failure.clone().into();

@@ -1,7 +1,7 @@
 //! The outcomes that most probes have, in four bytes.
 
 use super::{Failure, Outcome, Phase, TimeoutEvidence, Unreachable};
-use crate::Pass;
+use crate::{Pass, Stray};
 
 /// An [`Outcome`] that needs no memory of its own, in four bytes, also inside an `Option`. Tables
 /// with a row for each check keep it, and the others behind a pointer.
@@ -23,7 +23,7 @@ enum Small {
     Http(u16),
     Radius(u8),
     Refused,
-    Timeout { phase: Phase, evidence: TimeoutEvidence },
+    Timeout { phase: Phase, silent: bool, stray: Option<Stray> },
     Reset(Phase),
     Closed,
     Unreachable(Unreachable),
@@ -43,7 +43,9 @@ impl SmallOutcome {
             Outcome::Pass(Pass::Radius(code)) => Small::Radius(*code),
             Outcome::Fail(failure) => match failure {
                 Failure::Refused => Small::Refused,
-                Failure::Timeout { phase, evidence } => Small::Timeout { phase: *phase, evidence: *evidence },
+                Failure::Timeout { phase, evidence: TimeoutEvidence { silent, stray, adapted: 0 } } => {
+                    Small::Timeout { phase: *phase, silent: *silent, stray: *stray }
+                }
                 Failure::Reset(phase) => Small::Reset(*phase),
                 Failure::Closed { heard: None } => Small::Closed,
                 Failure::Unreachable(by) => Small::Unreachable(*by),
@@ -63,7 +65,10 @@ impl From<SmallOutcome> for Outcome {
             Small::Http(code) => Self::Pass(Pass::usual_http(code)),
             Small::Radius(code) => Self::Pass(Pass::Radius(code)),
             Small::Refused => Self::Fail(Failure::Refused),
-            Small::Timeout { phase, evidence } => Self::Fail(Failure::Timeout { phase, evidence }),
+            Small::Timeout { phase, silent, stray } => {
+                let evidence = TimeoutEvidence { silent, stray, adapted: 0 };
+                Self::Fail(Failure::Timeout { phase, evidence })
+            }
             Small::Reset(phase) => Self::Fail(Failure::Reset(phase)),
             Small::Closed => Self::Fail(Failure::Closed { heard: None }),
             Small::Unreachable(by) => Self::Fail(Failure::Unreachable(by)),
@@ -76,12 +81,12 @@ impl From<SmallOutcome> for Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{LocalFault, Stray};
+    use crate::LocalFault;
 
     #[test]
     fn a_small_outcome_takes_four_bytes_and_comes_back_as_it_was() {
         assert_eq!(size_of::<Option<SmallOutcome>>(), 4);
-        let stray = TimeoutEvidence { silent: true, stray: Some(Stray::OtherIdentifier) };
+        let stray = TimeoutEvidence { silent: true, ..TimeoutEvidence::stray(Stray::OtherIdentifier) };
         let phases = Phase::ALL.into_iter().flat_map(|phase| {
             let stray = Failure::Timeout { phase, evidence: stray };
             [Failure::timeout(phase), Failure::silence(phase), stray, Failure::Reset(phase)]

@@ -217,7 +217,7 @@ fn with_a_short_timeout_a_stall_counts_above_20_ms() {
 #[test]
 fn the_third_silence_in_a_row_counts_in_spite_of_stalls() {
     let silence = || Outcome::from(Failure::silence(Phase::Connect));
-    let stray = TimeoutEvidence { silent: true, stray: Some(Stray::OtherId) };
+    let stray = TimeoutEvidence { silent: true, ..TimeoutEvidence::stray(Stray::OtherId) };
     let ends = [
         Outcome::PASS,
         Failure::timeout(Phase::Connect).into(),

@@ -339,3 +339,29 @@ fn failing_answers_have_a_limit_in_all_and_give_their_room_back() {
     }
     assert_eq!(table.sums.answers, MAX_ANSWERS);
 }
+
+#[test]
+fn a_timeout_is_suggested_to_those_who_ask_for_it() {
+    let suggested = |adaptive: AdaptiveTimeout| {
+        let mut table = Table::new(0, 8);
+        let timing =
+            Timing::every(Duration::from_secs(5)).timeout(Duration::from_secs(5)).adaptive_timeout(adaptive);
+        let spec = Arc::new(CheckSpec::new(spec().target().clone(), spec().probe().clone(), timing).unwrap());
+        table.begin(CheckId(1), Incarnation(1), &spec);
+        for _ in 0..PassTimes::WINDOW {
+            assert_eq!(table.check(CheckId(1)).unwrap().suggested_timeout, None);
+            // It takes as many milliseconds.
+            let _ = table.record(StatusUpdate {
+                spec: Arc::clone(&spec),
+                ..update(1, Incarnation(1), Health::Healthy, 500)
+            });
+        }
+        let shown = table.check(CheckId(1)).unwrap().suggested_timeout;
+        assert_eq!(table.page(Cursor::default(), 8).checks[0].suggested_timeout, shown);
+        table.begin(CheckId(1), Incarnation(2), &spec);
+        assert_eq!(table.check(CheckId(1)).unwrap().suggested_timeout, None, "another life");
+        shown
+    };
+    assert_eq!(suggested(AdaptiveTimeout::Off), None);
+    assert_eq!(suggested(AdaptiveTimeout::Suggest), Some(Duration::from_millis(1500)));
+}

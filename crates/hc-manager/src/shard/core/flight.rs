@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hc_types::{CheckSpec, ProbeResult};
 
@@ -16,6 +17,8 @@ pub(crate) struct FlightId(pub(super) NonZeroU64);
 pub(crate) struct Start {
     pub(crate) flight: FlightId,
     pub(crate) spec: Arc<CheckSpec>,
+    /// That of the spec, or a shorter one.
+    pub(crate) timeout: Duration,
 }
 
 /// A probe that has ended.

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use hc_types::verdict::{HoldLimits, SilentRun};
 use hc_types::{
-    CheckId, CheckSpec, Evidence, Failure, Incarnation, LocalFault, Outcome, Progress, Status, StatusUpdate,
-    U48,
+    AdaptiveTimeout, CheckId, CheckSpec, Evidence, Failure, Health, Incarnation, LocalFault, Outcome,
+    PassTimes, Progress, Status, StatusUpdate, U48,
 };
 use tracing::info;
 
@@ -115,6 +115,21 @@ impl Record {
         let rare = self.rare.get_or_insert_default();
         let held = rare.held.get_or_insert_with(|| Holding::new(fault, wall));
         held.note(fault, wall, ended, limits)
+    }
+
+    /// The timeout of the next probe. A shorter one than that of the check is for a healthy check
+    /// whose latest probe passed: once one has failed, or could not be made, the next ones have all
+    /// the time that they may take, so that only the first failure of a row comes from the shorter
+    /// one.
+    pub(super) fn timeout<'t>(&self, times: impl FnOnce() -> Option<&'t PassTimes>) -> Duration {
+        let timeout = self.spec.timeout();
+        let machine = &self.known.machine;
+        let may_be_shorter = self.spec.adaptive_timeout() == AdaptiveTimeout::Apply
+            && machine.health() == Health::Healthy
+            && machine.failed() == 0
+            && self.rare.is_none();
+        let shorter = if may_be_shorter { times() } else { None };
+        shorter.and_then(|times| times.suggestion(timeout)).unwrap_or(timeout)
     }
 
     /// Where the check stands, and whether that is held.
