@@ -82,7 +82,7 @@ fn keeping(kind: &str) -> ProbeSpec {
 async fn run(probe: ProbeSpec, address: SocketAddr, count: u32, at_once: u32) -> anyhow::Result<()> {
     let target = Target::plain(address.ip(), address.port());
     let second = Duration::from_secs(1);
-    let spec = Arc::new(CheckSpec::new(target, probe, Timing::every(second).timeout(second))?);
+    let spec = Arc::new(CheckSpec::new(target, probe, Timing::every(second).timeout(20 * second))?);
     let checkers = Checkers::new(CheckersConfig::default());
     in_lanes(count, at_once, move || {
         let (checkers, spec) = (checkers.clone(), Arc::clone(&spec));

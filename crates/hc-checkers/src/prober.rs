@@ -210,3 +210,24 @@ impl Checkers {
         ProbeResult { outcome: verdict::with_path(outcome, finding, target.ip()), evidence }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hc_types::{HttpProbe, TcpProbe, Timing};
+
+    use super::*;
+
+    /// A shard moves a probe to where it runs, whatever its kind.
+    #[tokio::test]
+    async fn a_probe_in_flight_is_small() {
+        for probe in [ProbeSpec::Tcp(TcpProbe::default()), ProbeSpec::Http(Box::new(HttpProbe::default()))] {
+            let target = Target::plain([127, 0, 0, 1].into(), 80);
+            let timing = Timing::every(Duration::from_secs(60)).timeout(Duration::from_secs(1));
+            let spec = Arc::new(CheckSpec::new(target, probe, timing).unwrap());
+            let size = size_of_val(&Prober::probe(&Checkers::default(), spec));
+            assert!(size <= 2048, "{size}");
+        }
+    }
+}

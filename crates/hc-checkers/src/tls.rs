@@ -143,6 +143,10 @@ pub(crate) fn judge_kept(tls: &Tls, roots: &Roots, session: &ClientConnection) -
     roots.inspect(&client, &shown, &nobody())
 }
 
+/// What came of a session: the verdict, and what is left of the session, if there still is a
+/// connection.
+type Conversed<'a> = Result<(Result<Pass, ProbeError>, Ended<'a>), ProbeError>;
+
 /// Whom a handshake is with.
 struct Names {
     /// What the certificate must hold.
@@ -195,33 +199,38 @@ impl<'a> Handshake<'a, '_> {
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection.
-    pub(crate) async fn converse<F>(
+    pub(crate) fn converse<F>(
         self,
         stream: Stream<'a>,
         config: &CheckersConfig,
         speak: F,
-    ) -> Result<(Result<Pass, ProbeError>, Ended<'a>), ProbeError>
+    ) -> Pin<Box<impl Future<Output = Conversed<'a>>>>
     where
         F: AsyncFnOnce(&mut TlsStream<'a>) -> Result<Pass, ProbeError>,
     {
-        let progress = self.progress;
-        progress.enter(Phase::Tls);
-        let memory = config.memory.session();
-        let Shaken { mut session, warning, offer } = match self.shake(stream, &config.tls_sessions).await {
-            Ok(shaken) => shaken,
-            Err((error, Some(stream))) => return Ok((Err(error), Ended::Refused(stream))),
-            Err((error, None)) => return Err(error),
-        };
-        let verdict = speak(&mut session).await;
-        if verdict.is_err() || config.full_evidence {
-            progress.keep_tls(session.facts());
-        }
-        let lineage = offer.as_ref().and_then(Offer::lineage);
-        if let (Ok(_), Some(offer), TlsStream::Rustls(session)) = (&verdict, offer, &session) {
-            config.tls_sessions.keep(offer, session.get_ref().0.read());
-        }
-        let ended = Ended::Session { session, lineage, memory };
-        Ok((verdict.map(|pass| pass.warned(warning)), ended))
+        // In a place of its own: it is many times as large as the rest of a probe, and a probe is
+        // moved before it runs.
+        Box::pin(async move {
+            let progress = self.progress;
+            progress.enter(Phase::Tls);
+            let memory = config.memory.session();
+            let Shaken { mut session, warning, offer } = match self.shake(stream, &config.tls_sessions).await
+            {
+                Ok(shaken) => shaken,
+                Err((error, Some(stream))) => return Ok((Err(error), Ended::Refused(stream))),
+                Err((error, None)) => return Err(error),
+            };
+            let verdict = speak(&mut session).await;
+            if verdict.is_err() || config.full_evidence {
+                progress.keep_tls(session.facts());
+            }
+            let lineage = offer.as_ref().and_then(Offer::lineage);
+            if let (Ok(_), Some(offer), TlsStream::Rustls(session)) = (&verdict, offer, &session) {
+                config.tls_sessions.keep(offer, session.get_ref().0.read());
+            }
+            let ended = Ended::Session { session, lineage, memory };
+            Ok((verdict.map(|pass| pass.warned(warning)), ended))
+        })
     }
 
     /// Shakes hands. Without verification any certificate will do, but the peer must hold its key,

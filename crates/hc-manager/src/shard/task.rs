@@ -29,6 +29,11 @@ const ROWS_PER_TURN: usize = 2048;
 /// The wait for something that will not come by itself.
 const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// While probes are in flight, some timer is never further away than this. tokio writes to a file
+/// of its own, and wakes itself by that, for each timer that is set before the next one that it
+/// knows of; that would be the timer of each probe, the nearest of which is at 250 ms.
+const BEAT: Duration = Duration::from_millis(100);
+
 /// The monotonic clock of a manager and all its shards.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
@@ -84,6 +89,7 @@ impl<P: Prober, S: Sink + ?Sized> Shard<P, S> {
         let mut landed = None;
         let mut sleep = pin!(sleep_until(clock.instant(clock.now()) + LONG));
         let mut stopped = pin!(stop.cancelled());
+        let mut beat = pin!(sleep_until(clock.instant(clock.now()) + BEAT));
         loop {
             let turn = clock.now();
             core.gauges().turn_began(turn);
@@ -105,6 +111,9 @@ impl<P: Prober, S: Sink + ?Sized> Shard<P, S> {
             let next = core.next_wake();
             core.gauges().turn_ended(if busy { Some(turn) } else { next });
             set(sleep.as_mut(), next.map(|at| clock.instant(at)));
+            if beat.is_elapsed() && !flights.is_empty() {
+                beat.as_mut().reset(clock.instant(turn) + BEAT);
+            }
             // Each branch may be dropped at any moment: a command or report that was not taken
             // stays where it is, a timer that was not awaited to its end is looked at again in the
             // next turn.
@@ -119,6 +128,8 @@ impl<P: Prober, S: Sink + ?Sized> Shard<P, S> {
                 () = yield_now(), if busy => {}
                 report = flights.complete(), if !flights.is_empty() => landed = report,
                 () = sleep.as_mut(), if !busy => {}
+                // Set again when something is in flight.
+                () = beat.as_mut(), if !beat.is_elapsed() => {}
             }
         }
         if !core.updates().is_empty() {
