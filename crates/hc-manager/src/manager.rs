@@ -11,6 +11,7 @@ use tracing::{debug, info};
 use crate::check_state::CheckState;
 use crate::config::ManagerConfig;
 use crate::plan::{Applied, Plan, Registry};
+use crate::recently_removed::Tombstone;
 use crate::schedule::nanos;
 use crate::shard::{Clock, Command, Page};
 use crate::stats::{Gauges, Heartbeat, ManagerStats};
@@ -49,7 +50,8 @@ enum Request {
 #[derive(Debug)]
 struct Knowledge {
     inherited: Vec<Remembered>,
-    seen: Vec<(Arc<CheckSpec>, CheckState)>,
+    /// In pages.
+    seen: Vec<Vec<(Arc<CheckSpec>, CheckState)>>,
 }
 
 /// The part of a manager that has to be run: it plans, and watches over the threads that probe.
@@ -147,10 +149,13 @@ impl Manager {
     /// [`Stopped`] when the manager has ended.
     pub async fn export(&self) -> Result<Vec<Remembered>, Stopped> {
         let Knowledge { mut inherited, seen } = self.ask(|reply| Request::Export { reply }).await?;
-        inherited.reserve(seen.len());
-        for rows in seen.chunks(KEYS_PER_TURN) {
-            inherited.extend(rows.iter().filter_map(|(spec, known)| known.remembered(spec.key())));
-            yield_now().await;
+        inherited.reserve(seen.iter().map(Vec::len).sum());
+        // Each page is gone when its keys are there.
+        for page in seen {
+            for rows in page.chunks(KEYS_PER_TURN) {
+                inherited.extend(rows.iter().filter_map(|(spec, known)| known.remembered(spec.key())));
+                yield_now().await;
+            }
         }
         Ok(inherited)
     }
@@ -304,8 +309,9 @@ impl ManagerTask {
         let inherited = self.registry.inherited(self.clock.now()).copied().collect();
         let mut seen = Vec::new();
         for link in self.threads.links() {
-            let kept = read(link, |from, reply| Command::Remembered { from, reply }).await?;
-            seen.extend(kept.into_iter().map(|kept| (kept.spec, kept.known)));
+            let pages = read(link, |from, reply| Command::Remembered { from, reply }).await?;
+            let known = |page: Vec<Tombstone>| page.into_iter().map(|kept| (kept.spec, kept.known)).collect();
+            seen.extend(pages.into_iter().map(known));
         }
         for link in self.threads.links() {
             seen.extend(read(link, |from, reply| Command::States { from, reply }).await?);
@@ -326,17 +332,17 @@ async fn send<T>(
     Ok(answer)
 }
 
-/// Reads a whole table, a page at a time.
+/// Reads a whole table, page by page.
 async fn read<T, N: Default>(
     link: &ShardLink,
     command: impl Fn(N, oneshot::Sender<Page<T, N>>) -> Command,
-) -> Result<Vec<T>, Unanswered> {
+) -> Result<Vec<Vec<T>>, Unanswered> {
     let mut all = Vec::new();
     let mut from = N::default();
     loop {
         let Page { rows, next } =
             send(link, |reply| command(from, reply)).await?.await.map_err(|_| Unanswered)?;
-        all.extend(rows);
+        all.push(rows);
         match next {
             Some(next) => from = next,
             None => return Ok(all),
