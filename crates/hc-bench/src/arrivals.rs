@@ -19,6 +19,7 @@ use crate::roles::{self, PORT, Serves};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 const INTERVALS: u32 = 10;
+const QUICK_INTERVALS: u32 = 2;
 
 /// Checks, and how many addresses they are spread over.
 const SHAPES: [(usize, usize); 4] = [(400, 1), (400, 400), (100_000, 1_000), (100_000, 60_000)];
@@ -39,16 +40,17 @@ impl Prober for Noting {
 }
 
 /// Runs the benchmark.
-pub(crate) fn run(_: &Options) -> Result<Report> {
+pub(crate) fn run(options: &Options) -> Result<Report> {
     let dir = tempfile::tempdir()?;
     let _backend = roles::start_backend(dir.path(), Serves::Tcp)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut rows = Vec::new();
+    let intervals = if options.quick { QUICK_INTERVALS } else { INTERVALS };
     for (checks, addresses) in SHAPES {
-        rows.push(runtime.block_on(shape(checks, addresses))?);
+        rows.push(runtime.block_on(shape(checks, addresses, intervals))?);
     }
     Ok(Table::new(
-        format!("TCP checks every {} s, over {INTERVALS} intervals", INTERVAL.as_secs()),
+        format!("TCP checks every {} s, over {intervals} intervals", INTERVAL.as_secs()),
         &[
             "checks",
             "addresses",
@@ -60,7 +62,7 @@ pub(crate) fn run(_: &Options) -> Result<Report> {
     .into())
 }
 
-async fn shape(count: usize, addresses: usize) -> Result<Vec<String>> {
+async fn shape(count: usize, addresses: usize, intervals: u32) -> Result<Vec<String>> {
     let starts = Arc::new(Mutex::new(Vec::new()));
     let config = ManagerConfig::default().shards(NonZeroUsize::new(2).context("2 is not 0")?);
     let noting = starts.clone();
@@ -71,7 +73,7 @@ async fn shape(count: usize, addresses: usize) -> Result<Vec<String>> {
     tasks.spawn(task.run(stop.clone()));
     let checks = (0..count).map(|n| check(n, n % addresses)).collect::<Result<Vec<_>>>()?;
     manager.apply(SetChange::Full { generation: None, checks }).await?;
-    tokio::time::sleep(INTERVAL * (INTERVALS + 2)).await;
+    tokio::time::sleep(INTERVAL * (intervals + 2)).await;
     stop.cancel();
     while let Some(ended) = tasks.join_next().await {
         ended??;
@@ -80,8 +82,8 @@ async fn shape(count: usize, addresses: usize) -> Result<Vec<String>> {
     let begin = *starts.iter().min().context("nothing was probed")?;
     let first = fullest(&starts, begin, INTERVAL, count);
     // The first probe of the last check comes within an interval, its second one within another.
-    let steady = fullest(&starts, begin + INTERVAL, INTERVAL * INTERVALS, count);
-    ensure!(starts.len() > count * INTERVALS as usize, "only {} probes", starts.len());
+    let steady = fullest(&starts, begin + INTERVAL, INTERVAL * intervals, count);
+    ensure!(starts.len() > count * intervals as usize, "only {} probes", starts.len());
     Ok(vec![count.to_string(), addresses.to_string(), format!("{first:.2}"), format!("{steady:.2}")])
 }
 

@@ -1,4 +1,4 @@
-//! System calls of one TCP check, by `strace -c`. They do not depend on how busy the machine is, but
+//! System calls of one check, by `strace -c`. They do not depend on how busy the machine is, but
 //! for those that wait: the more is ready at once, the fewer of them.
 
 use std::collections::BTreeMap;
@@ -34,18 +34,23 @@ struct Counted {
 /// Runs the benchmark.
 pub(crate) fn run(options: &Options) -> Result<Report> {
     let length = if options.quick { LENGTH / 5 } else { LENGTH };
+    Ok(vec![of_kind(Kind::Tcp, length)?, of_kind(Kind::Http, length)?].into())
+}
+
+fn of_kind(kind: Kind, length: Duration) -> Result<Table> {
     let dir = tempfile::tempdir()?;
     let dir = dir.path();
-    let load = Load { kind: Kind::Tcp, checks: CHECKS, interval: INTERVAL, shards: 1 };
-    let _backend = peers::backend(dir, load.kind)?;
+    let load = Load { kind, checks: CHECKS, interval: INTERVAL, shards: 1 };
+    let _backend = peers::backend(dir, kind)?;
     let mut all = Vec::new();
     // One at a time: the kernel counts connections of the whole namespace.
     all.push(counted(dir, peers::haproxy(dir, &load)?, length)?);
-    for floor in FLOORS {
-        all.push(counted(dir, peers::floor(dir, &floor, CHECKS, RATE)?, length)?);
+    let floors = if kind == Kind::Tcp { &FLOORS[..] } else { &[] };
+    for floor in floors {
+        all.push(counted(dir, peers::floor(dir, floor, CHECKS, RATE)?, length)?);
     }
     all.push(counted(dir, peers::ours(dir, &load)?, length)?);
-    Ok(table(&all).into())
+    Ok(table(kind, &all))
 }
 
 /// Watches a peer that has begun, and ends it.
@@ -83,14 +88,17 @@ fn parse(summary: &str) -> BTreeMap<String, u64> {
         .collect()
 }
 
-fn table(all: &[Counted]) -> Table {
+fn table(kind: Kind, all: &[Counted]) -> Table {
     let of = |counted: &Counted, calls: u64| calls as f64 / counted.checks as f64;
     let sum = |counted: &Counted| of(counted, counted.calls.values().sum());
     let mut names: Vec<&String> = all.iter().flat_map(|counted| counted.calls.keys()).collect();
     names.sort_unstable();
     names.dedup();
     let mut table = Table::new(
-        format!("System calls of one TCP check at {RATE} checks/s (`strace -c -f`; of ours: hc-server)"),
+        format!(
+            "System calls of one {} check at {RATE} checks/s (`strace -c -f`; of ours: hc-server)",
+            kind.name()
+        ),
         &[],
         Vec::new(),
     );
@@ -134,7 +142,7 @@ mod tests {
     #[test]
     fn rare_calls_are_only_in_the_sum() {
         let calls = [("connect".to_owned(), 100), ("brk".to_owned(), 1)].into();
-        let table = table(&[Counted { name: "ours".to_owned(), calls, checks: 100 }]);
+        let table = table(Kind::Tcp, &[Counted { name: "ours".to_owned(), calls, checks: 100 }]);
         assert_eq!(table.head, ["call", "ours"]);
         assert_eq!(table.rows, [["all of them", "1.01"], ["connect", "1.00"]]);
     }

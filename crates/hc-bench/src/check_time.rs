@@ -2,25 +2,23 @@
 //! chain up to the parsed notification in Go. All on one processor, the backend on the other, one check
 //! after another, in turn for several rounds.
 
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use hc_checkers::{Checkers, CheckersConfig};
 use hc_types::{CheckSpec, Outcome, ProbeSpec, Target, TcpProbe, Timing};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::Options;
 use crate::clock::now;
-use crate::process::{self, CHECKER_CPU, programs, wait_for};
+use crate::process::{self, CHECKER_CPU, Pinned, programs, wait_for};
 use crate::report::{Report, Table};
 use crate::roles::{self, PORT, Serves};
+use crate::server::{self, Cpus};
 use crate::stats::{median, percentile};
 
 const CHECKS: usize = 3000;
 const WARM_UP: usize = 300;
-const ROUNDS: usize = 5;
 
 /// The figures of one way, a value a round, in µs.
 #[derive(Default)]
@@ -30,7 +28,7 @@ struct Way {
 }
 
 /// Runs the benchmark.
-pub(crate) fn run(_: &Options) -> Result<Report> {
+pub(crate) fn run(options: &Options) -> Result<Report> {
     let dir = tempfile::tempdir()?;
     let _backend = roles::start_backend(dir.path(), Serves::Tcp)?;
     let names = [
@@ -41,11 +39,12 @@ pub(crate) fn run(_: &Options) -> Result<Report> {
         "… of it, one line through a Unix socket",
     ];
     let mut ways: [Way; 5] = Default::default();
-    for _ in 0..ROUNDS {
+    let checks = if options.quick { CHECKS / 10 } else { CHECKS };
+    for _ in 0..options.rounds() {
         let [probe, seesaw, chain, parse, socket] = &mut ways;
-        probe.add(our_probe()?);
-        seesaw.add(figures(&seesaw_check()?)?);
-        let report = our_chain(dir.path())?;
+        probe.add(our_probe(checks)?);
+        seesaw.add(figures(&seesaw_check(checks)?)?);
+        let report = our_chain(dir.path(), checks)?;
         chain.add(figures(&report["chain"])?);
         parse.add(figures(&report["parse"])?);
         socket.add(figures(&report["socket"])?);
@@ -72,18 +71,15 @@ impl Way {
     }
 }
 
-fn our_probe() -> Result<(f64, f64)> {
-    let everywhere = sched_getaffinity(None)?;
-    let mut here = CpuSet::new();
-    here.set(CHECKER_CPU);
-    sched_setaffinity(None, &here)?;
+fn our_probe(checks: usize) -> Result<(f64, f64)> {
+    let _here = Pinned::to(CHECKER_CPU)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let target = Target::plain("127.0.0.1".parse()?, PORT);
     let timing = Timing::every(Duration::from_secs(1)).timeout(Duration::from_secs(1));
     let spec = CheckSpec::new(target, ProbeSpec::Tcp(TcpProbe::default()), timing)?;
     let checkers = Checkers::new(CheckersConfig::default());
-    let mut micros = Vec::with_capacity(CHECKS);
-    for check in 0..WARM_UP + CHECKS {
+    let mut micros = Vec::with_capacity(checks);
+    for check in 0..WARM_UP + checks {
         let begin = now();
         let outcome = runtime.block_on(checkers.probe(&spec));
         let took = begin.elapsed();
@@ -92,39 +88,29 @@ fn our_probe() -> Result<(f64, f64)> {
             micros.push(took.as_secs_f64() * 1e6);
         }
     }
-    sched_setaffinity(None, &everywhere)?;
     Ok((percentile(&mut micros, 50.0), percentile(&mut micros, 99.0)))
 }
 
-fn seesaw_check() -> Result<serde_json::Value> {
-    pinned(&programs()?.join("seesaw-bench-check"), &["-address", &format!("127.0.0.1:{}", PORT)])
+fn seesaw_check(checks: usize) -> Result<serde_json::Value> {
+    pinned("seesaw-bench-check", &["-address", &format!("127.0.0.1:{PORT}")], checks)
 }
 
-fn our_chain(dir: &Path) -> Result<serde_json::Value> {
+fn our_chain(dir: &Path, checks: usize) -> Result<serde_json::Value> {
     let dir = tempfile::tempdir_in(dir)?;
-    let config = dir.path().join("hc-server.toml");
-    fs::write(&config, "[notify]\nbatch_delay = \"0s\"\n[log]\nlevel = \"warn\"\n")?;
-    let socket = dir.path().join("hc.sock");
-    let args = [
-        "--config".as_ref(),
-        config.as_os_str(),
-        "--socket".as_ref(),
-        socket.as_os_str(),
-        "--state-dir".as_ref(),
-        dir.path().as_os_str(),
-    ];
-    let log = dir.path().join("hc-server.log");
-    let _server = process::start(CHECKER_CPU, &log, &programs()?.join("hc-server"), &args)?;
+    let config = "[notify]\nbatch_delay = \"0s\"\n[log]\nlevel = \"warn\"\n";
+    let _server = server::launch(dir.path(), config, Cpus::One, &[])?;
+    let socket = server::socket(dir.path());
     wait_for("hc-server listening", Duration::from_secs(5), || socket.exists())?;
     let socket = socket.display().to_string();
     let address = format!("{}:{}", roles::address(0), PORT);
-    pinned(&programs()?.join("chain-bench"), &["-socket", &socket, "-address", &address])
+    pinned("chain-bench", &["-socket", &socket, "-address", &address], checks)
 }
 
 /// Runs a program on the checkers' processor and reads the JSON that it prints.
-fn pinned(program: &Path, args: &[&str]) -> Result<serde_json::Value> {
-    let (n, warmup) = (CHECKS.to_string(), WARM_UP.to_string());
-    let output = process::pinned(CHECKER_CPU, program)
+fn pinned(program: &str, args: &[&str], checks: usize) -> Result<serde_json::Value> {
+    let program = programs()?.join(program);
+    let (n, warmup) = (checks.to_string(), WARM_UP.to_string());
+    let output = process::pinned(CHECKER_CPU, &program)
         .args(args)
         .args(["-n", &n, "-warmup", &warmup])
         .output()

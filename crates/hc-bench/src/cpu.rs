@@ -2,31 +2,20 @@
 //! bare loops.
 //!
 //! Every peer runs the same number of checks at the same interval against the same backend, pinned
-//! to the same processor, the backend pinned to the other. One at a time is awake (the others are
-//! stopped by signal), in turn, for several rounds. The checks of a round are counted by the
-//! kernel: connections opened from the namespace.
+//! to the same processor, the backend pinned to the other. One at a time runs, in turn, for several
+//! rounds. The checks of a round are counted by the kernel: connections opened from the namespace.
 
-use std::path::Path;
-use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use rustix::process::Signal;
+use anyhow::Result;
 
 use crate::Options;
-use crate::peers::{self, HAPROXY, Kind, Load, Peer, SEESAW};
+use crate::peers::{self, HAPROXY, Kind, Load, OURS, SEESAW};
+use crate::race::Race;
 use crate::report::{Report, Table};
 use crate::roles::FLOORS;
-use crate::stats::{median, ratios, spread};
 
 const CHECKS: usize = 300;
-
-/// The same peers at the same time, and what they did in each round.
-struct Race {
-    peers: Vec<Peer>,
-    micros: Vec<Vec<f64>>,
-    rates: Vec<Vec<f64>>,
-}
 
 /// TCP, bare loops beside the others.
 pub(crate) fn run_tcp(options: &Options) -> Result<Report> {
@@ -52,9 +41,11 @@ pub(crate) fn run_floors(options: &Options) -> Result<Report> {
     ] {
         let dir = tempfile::tempdir()?;
         let _backend = peers::backend(dir.path(), Kind::Tcp)?;
-        let floors = FLOORS.iter().map(|floor| peers::floor(dir.path(), floor, CHECKS, rate));
-        let mut race = Race::new(floors.collect::<Result<_>>()?)?;
-        race.run(options, None)?;
+        let mut race = Race::default();
+        for floor in FLOORS {
+            race.enter(floor.name, move |dir| peers::floor(dir, &floor, CHECKS, rate));
+        }
+        race.run(options.rounds(), options.spell(), None)?;
         tables.push(race.table(title, &FLOORS.map(|floor| floor.name)[..1]));
     }
     Ok(tables.into())
@@ -67,8 +58,8 @@ fn of_kind(kind: Kind, options: &Options) -> Result<Table> {
     let interval = Duration::from_millis(if matches!(kind, Kind::Tcp | Kind::Http) { 100 } else { 1_000 });
     let load = Load { kind, checks: CHECKS, interval, shards: 1 };
     let backend = peers::backend(dir, kind)?;
-    let mut race = Race::new(peers_of(dir, &load)?)?;
-    race.run(options, Some(load.rate()))?;
+    let mut race = race(load);
+    race.run(options.rounds(), options.spell(), Some(load.rate()))?;
     let mut title = format!("Processor time of one {} check at {:.0} checks/s, µs", kind.name(), load.rate());
     if kind == Kind::HttpsResumed {
         let (all, resumed) = backend.handshakes()?;
@@ -81,60 +72,15 @@ fn of_kind(kind: Kind, options: &Options) -> Result<Table> {
     Ok(race.table(&title, to))
 }
 
-fn peers_of(dir: &Path, load: &Load) -> Result<Vec<Peer>> {
-    let mut all = vec![peers::haproxy(dir, load)?, peers::seesaw(dir, load)?, peers::ours(dir, load)?];
-    if load.kind == Kind::Tcp {
-        for floor in FLOORS {
-            // They take their turn in the same rounds.
-            all.push(peers::floor(dir, &floor, load.checks, 3_000)?);
-        }
+fn race(load: Load) -> Race {
+    let mut race = Race::default();
+    race.enter(HAPROXY, move |dir| peers::haproxy(dir, &load));
+    race.enter(SEESAW, move |dir| peers::seesaw(dir, &load));
+    race.enter(OURS, move |dir| peers::ours(dir, &load));
+    // They take their turn in the same rounds.
+    let floors = if load.kind == Kind::Tcp { &FLOORS[..] } else { &[] };
+    for floor in floors {
+        race.enter(floor.name, move |dir| peers::floor(dir, floor, load.checks, 3_000));
     }
-    sleep(peers::seesaw_start(load.checks));
-    Ok(all)
-}
-
-impl Race {
-    /// All of them stopped.
-    fn new(mut peers: Vec<Peer>) -> Result<Self> {
-        peers.iter_mut().try_for_each(|peer| peer.signal(Signal::STOP))?;
-        let none = vec![Vec::new(); peers.len()];
-        Ok(Self { micros: none.clone(), rates: none, peers })
-    }
-
-    fn run(&mut self, options: &Options, expected: Option<f64>) -> Result<()> {
-        let (settle, length) = options.spell();
-        for round in 0..options.rounds() {
-            for turn in 0..self.peers.len() {
-                // Nobody always comes behind the same one.
-                let at = (turn + round) % self.peers.len();
-                let work = self.peers[at].round(settle, length)?;
-                if let Some(expected) = expected {
-                    // HAProxy counts the interval from the end of a check, so it makes a few less.
-                    let is_right = (expected * 0.7..expected * 1.1).contains(&work.rate);
-                    let name = &self.peers[at].name;
-                    ensure!(is_right, "{name}: {:.0} checks a second, not {expected:.0}", work.rate);
-                }
-                self.micros[at].push(work.micros);
-                self.rates[at].push(work.rate);
-            }
-        }
-        Ok(())
-    }
-
-    /// Costs, and ratios to these peers.
-    fn table(&self, title: &str, to: &[&str]) -> Table {
-        let of = |name: &str| self.peers.iter().position(|peer| peer.name == name);
-        let against: Vec<_> = to.iter().filter_map(|name| Some((*name, &self.micros[of(name)?]))).collect();
-        let mut head = vec!["checker".to_owned(), "checks/s".to_owned(), "µs a check".to_owned()];
-        head.extend(against.iter().map(|(name, _)| format!("× {name}")));
-        let mut table = Table::new(title, &[], Vec::new());
-        for ((peer, micros), rates) in self.peers.iter().zip(&self.micros).zip(&self.rates) {
-            let mut row = vec![peer.name.clone(), format!("{:.0}", median(rates)), spread(micros, 1)];
-            row.extend(against.iter().map(|(_, to)| spread(&ratios(micros, to), 2)));
-            table.rows.push(row);
-            table = table.with(format!("{}, µs", peer.name), micros);
-        }
-        table.head = head;
-        table
-    }
+    race
 }

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::Options;
 use crate::peers;
-use crate::process::CHECKER_CPU;
 use crate::report::{Report, Table};
+use crate::server::Cpus;
 use crate::stats::percentile;
 
 const BACKENDS: usize = 200;
@@ -31,7 +31,7 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
     let mut backends = (1..=BACKENDS as u64).map(Backend::new).collect::<Result<Vec<_>>>()?;
     let checks: Vec<_> = backends.iter().map(Backend::check).collect();
     let (engine, socket) = peers::engine_with(dir.path(), "engine", &checks)?;
-    let _ours = peers::our_programs(dir.path(), &socket, "", (&CHECKER_CPU.to_string(), &[]))?;
+    let _ours = peers::our_programs(dir.path(), &socket, "", (Cpus::One, &[]))?;
     told(&engine, 0, "healthy")?;
 
     let (mut since_death, mut since_probe) = (Vec::new(), Vec::new());

@@ -18,10 +18,12 @@ const CALLGRIND: [&str; 3] = ["valgrind", "--tool=callgrind", "--callgrind-out-f
 
 /// Probes of the two runs of the probe alone, so many at once.
 const PROBES: [u64; 2] = [2_000, 6_000];
+const QUICK_PROBES: [u64; 2] = [500, 1_500];
 const AT_ONCE: &str = "30";
 
 /// Checks of the two runs of a whole program, at least.
 const CHECKED: [u64; 2] = [2_000, 8_000];
+const QUICK_CHECKED: [u64; 2] = [1_000, 2_000];
 const CHECKS: usize = 100;
 const INTERVAL: Duration = Duration::from_millis(200);
 
@@ -36,7 +38,8 @@ struct Run {
 }
 
 /// Runs the benchmark.
-pub(crate) fn run(_: &Options) -> Result<Report> {
+pub(crate) fn run(options: &Options) -> Result<Report> {
+    let (probes, checked) = if options.quick { (QUICK_PROBES, QUICK_CHECKED) } else { (PROBES, CHECKED) };
     let mut rows = Vec::new();
     let mut samples = Vec::new();
     for kind in [Kind::Tcp, Kind::Http, Kind::Https] {
@@ -44,9 +47,9 @@ pub(crate) fn run(_: &Options) -> Result<Report> {
         let dir = dir.path();
         let _backend = peers::backend(dir, kind)?;
         let load = Load { kind, checks: CHECKS, interval: INTERVAL, shards: 1 };
-        let probe = both(PROBES, |probes| alone(dir, kind, probes))?;
-        let ours = both(CHECKED, |checks| whole(peers::ours_under(dir, &load, &CALLGRIND)?, checks))?;
-        let haproxy = both(CHECKED, |checks| whole(peers::haproxy_under(dir, &load, &CALLGRIND)?, checks))?;
+        let probe = both(probes, |probes| alone(dir, kind, probes))?;
+        let ours = both(checked, |checks| whole(peers::ours_under(dir, &load, &CALLGRIND)?, checks))?;
+        let haproxy = both(checked, |checks| whole(peers::haproxy_under(dir, &load, &CALLGRIND)?, checks))?;
         let mut row = vec![kind.name().to_owned()];
         row.extend([probe, ours, haproxy].map(|instructions| format!("{instructions:.0}")));
         row.push(format!("{:.2}", ours / haproxy));

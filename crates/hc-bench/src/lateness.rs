@@ -1,7 +1,5 @@
 //! How late probes began, from the buckets of `/metrics`.
 
-use std::time::Duration;
-
 use anyhow::Result;
 
 use crate::server::{Server, metric};
@@ -57,11 +55,19 @@ impl Lateness {
         (self.count - within) / self.count * 100.0
     }
 
-    /// The limit below which so many per cent of them are, in ms: `≤ 2.5`.
-    pub(crate) fn below(&self, percent: f64) -> String {
+    /// The limit of the bucket below which so many per cent of them are, in ms. `f64::MAX`: above
+    /// the last one.
+    pub(crate) fn limit(&self, percent: f64) -> f64 {
         let at = self.within.iter().position(|within| *within >= self.count * percent / 100.0);
-        let seconds = at.and_then(|at| LIMITS[at].parse::<f64>().ok()).map(Duration::from_secs_f64);
-        seconds.map_or_else(|| "> 10000".to_owned(), |limit| format!("≤ {}", limit.as_secs_f64() * 1e3))
+        at.and_then(|at| LIMITS[at].parse::<f64>().ok()).map_or(f64::MAX, |limit| limit * 1e3)
+    }
+
+    /// The same as text: `≤ 2.5`.
+    pub(crate) fn below(&self, percent: f64) -> String {
+        match self.limit(percent) {
+            f64::MAX => "> 10000".to_owned(),
+            limit => format!("≤ {limit}"),
+        }
     }
 }
 

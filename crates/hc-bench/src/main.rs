@@ -7,6 +7,7 @@ mod check_time;
 mod clock;
 mod cpu;
 mod death;
+mod goals;
 mod instructions;
 mod lateness;
 mod memory;
@@ -17,6 +18,7 @@ mod peers;
 mod plot;
 mod process;
 mod procfs;
+mod race;
 mod rate;
 mod readers;
 mod report;
@@ -77,7 +79,7 @@ impl Options {
 
     /// How long a peer settles in its turn, and how long it is then looked at.
     fn spell(&self) -> (Duration, Duration) {
-        let [settle, length] = if self.quick { [500, 2_000] } else { [2_000, 6_000] };
+        let [settle, length] = if self.quick { [500, 2_000] } else { [1_000, 4_000] };
         (Duration::from_millis(settle), Duration::from_millis(length))
     }
 

@@ -6,7 +6,11 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::goals;
 use crate::report::Report;
+
+/// What a benchmark found, if there is a file of it.
+pub(crate) type Reports<'a> = dyn Fn(&str) -> Option<Report> + 'a;
 
 /// The page, below the root of the workspace.
 const PAGE: &str = "docs/performance.md";
@@ -25,10 +29,26 @@ pub(crate) fn write(root: &Path) -> Result<()> {
 
 /// What stands between the markers of a benchmark.
 fn block(root: &Path, name: &str) -> Result<String> {
+    if name == goals::NAME {
+        return Ok(goals::table(&|name| report(root, name).ok()).markdown());
+    }
+    // One that has just been written about is measured next.
+    if !root.join(FOLDER).join(format!("{name}.json")).exists() {
+        return Ok("Not measured yet.\n".to_owned());
+    }
+    let report = report(root, name)?;
+    Ok(format!("{}\n{}", report.facts.markdown(), report.markdown(LINKED)))
+}
+
+fn report(root: &Path, name: &str) -> Result<Report> {
     let path = root.join(FOLDER).join(format!("{name}.json"));
     let json = fs::read(&path).with_context(|| path.display().to_string())?;
-    let report: Report = serde_json::from_slice(&json).with_context(|| path.display().to_string())?;
-    Ok(format!("{}\n{}", report.facts.markdown(), report.markdown(LINKED)))
+    serde_json::from_slice(&json).with_context(|| path.display().to_string())
+}
+
+/// The benchmark that a line begins the block of.
+fn marker(line: &str) -> Option<&str> {
+    line.strip_prefix("<!-- measured: ")?.strip_suffix(" -->")
 }
 
 /// The page with each block between `<!-- measured: NAME -->` and `<!-- end -->` made again.
@@ -38,10 +58,7 @@ fn filled(page: &str, block: &dyn Fn(&str) -> Result<String>) -> Result<String> 
     while let Some(line) = lines.next() {
         text.push_str(line);
         text.push('\n');
-        let Some(name) = line.strip_prefix("<!-- measured: ").and_then(|rest| rest.strip_suffix(" -->"))
-        else {
-            continue;
-        };
+        let Some(name) = marker(line) else { continue };
         if !lines.any(|line| line == "<!-- end -->") {
             bail!("{PAGE}: the block {name} has no end");
         }
@@ -74,5 +91,22 @@ mod tests {
         let page = fs::read_to_string(root.join(PAGE)).unwrap();
         let again = filled(&page, &|name| block(&root, name)).unwrap();
         assert_eq!(page, again, "run `cargo xtask bench --page`");
+    }
+
+    #[test]
+    fn every_file_of_figures_is_on_the_page() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let page = fs::read_to_string(root.join(PAGE)).unwrap();
+        let mut shown: Vec<_> =
+            page.lines().filter_map(marker).filter(|name| *name != goals::NAME).map(str::to_owned).collect();
+        let files = fs::read_dir(root.join(FOLDER)).unwrap().map(|file| file.unwrap().path());
+        let mut measured: Vec<_> = files
+            .filter(|path| path.extension().is_some_and(|ending| ending == "json"))
+            .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+        shown.sort_unstable();
+        measured.sort_unstable();
+        assert!(!measured.is_empty());
+        assert_eq!(shown, measured);
     }
 }

@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use crate::process::{self, BACKEND_CPU, CHECKER_CPU, Process, programs, wait_for};
 use crate::procfs;
 use crate::roles::{self, Floor, PORT, Serves, address};
+use crate::server::{self, Cpus};
 
 /// HAProxy does not start without something to listen on.
 const LISTEN: u16 = 18080;
@@ -71,9 +72,15 @@ impl Load {
     }
 }
 
+/// How long anybody may take to begin with all checks. HAProxy and hc-server spread the first ones
+/// over the interval.
+const BEGINS: Duration = Duration::from_secs(2);
+
 /// A way to run the checks: the processes whose time counts, and those that only serve them.
 pub(crate) struct Peer {
     pub(crate) name: String,
+    /// How long it takes to begin with all checks.
+    pub(crate) begins: Duration,
     counted: Vec<Process>,
     _serving: Vec<Process>,
 }
@@ -89,7 +96,7 @@ pub(crate) struct Work {
 
 impl Peer {
     fn new(name: &str, counted: Vec<Process>, serving: Vec<Process>) -> Self {
-        Self { name: name.to_owned(), counted, _serving: serving }
+        Self { name: name.to_owned(), begins: BEGINS, counted, _serving: serving }
     }
 
     fn cpu_time(&self) -> Result<Duration> {
@@ -107,23 +114,6 @@ impl Peer {
         first.signal(Signal::TERM).with_context(|| first.log_tail())?;
         first.wait_end(limit)?;
         Ok(first.log_tail())
-    }
-
-    /// Sends a signal to each of them.
-    pub(crate) fn signal(&mut self, signal: Signal) -> Result<()> {
-        let mut counted = self.counted.iter_mut();
-        counted.try_for_each(|process| {
-            process.signal(signal).with_context(|| format!("{}: {}", self.name, process.log_tail()))
-        })
-    }
-
-    /// Lets it run alone: wakes it, waits for it to settle, counts for a while, stops it.
-    pub(crate) fn round(&mut self, settle: Duration, length: Duration) -> Result<Work> {
-        self.signal(Signal::CONT)?;
-        sleep(settle);
-        let work = self.watch(length)?;
-        self.signal(Signal::STOP)?;
-        Ok(work)
     }
 
     /// Counts what it does, which must be all that is done.
@@ -219,12 +209,9 @@ pub(crate) fn seesaw(dir: &Path, load: &Load) -> Result<Peer> {
     let program = programs()?.join("seesaw_healthcheck");
     let args = ["-engine", &socket, "-log_dir", &dir.display().to_string()];
     let process = process::start(CHECKER_CPU, &dir.join("seesaw.log"), &program, &args)?;
-    Ok(Peer::new(SEESAW, vec![process], vec![engine]))
-}
-
-/// How long Seesaw takes to begin with all checks: it starts one each 50 ms.
-pub(crate) fn seesaw_start(checks: usize) -> Duration {
-    Duration::from_millis(50) * u32::try_from(checks).unwrap_or(u32::MAX) + Duration::from_secs(5)
+    // It starts one check each 50 ms.
+    let begins = Duration::from_millis(50) * u32::try_from(load.checks)? + Duration::from_secs(3);
+    Ok(Peer { begins, ..Peer::new(SEESAW, vec![process], vec![engine]) })
 }
 
 pub(crate) fn ours(dir: &Path, load: &Load) -> Result<Peer> {
@@ -234,9 +221,8 @@ pub(crate) fn ours(dir: &Path, load: &Load) -> Result<Peer> {
 /// Our two programs, hc-server as the last word of another command.
 pub(crate) fn ours_under(dir: &Path, load: &Load, wrapper: &[&str]) -> Result<Peer> {
     let (engine, socket) = engine(dir, "engine-ours", load)?;
-    let cpus = if load.shards > 1 { format!("{CHECKER_CPU},{BACKEND_CPU}") } else { CHECKER_CPU.to_string() };
     let config = format!("[checks]\nshards = {}\nfirst_probes_per_second = 20000\n", load.shards);
-    let counted = our_programs(dir, &socket, &config, (&cpus, wrapper))?;
+    let counted = our_programs(dir, &socket, &config, (Cpus::of(load.shards), wrapper))?;
     Ok(Peer::new(OURS, counted.into(), vec![engine]))
 }
 
@@ -246,16 +232,10 @@ pub(crate) fn our_programs(
     dir: &Path,
     engine: &str,
     config: &str,
-    (cpus, wrapper): (&str, &[&str]),
+    (cpus, wrapper): (Cpus, &[&str]),
 ) -> Result<[Process; 2]> {
-    let text = dir.display().to_string();
-    let [file, socket] = ["hc-server.toml", "hc.sock"].map(|name| format!("{text}/{name}"));
-    fs::write(&file, config)?;
-    let program = programs()?.join("hc-server").display().to_string();
-    let args = [&program, "--config", &file, "--socket", &socket, "--state-dir", &text];
-    let words = [wrapper, &args].concat();
-    let mut command = process::on(cpus, Path::new(words[0]));
-    let server = process::spawn(command.args(&words[1..]), &dir.join("hc-server.log"))?;
+    let server = server::launch(dir, config, cpus, wrapper)?;
+    let socket = server::socket(dir).display().to_string();
     let args = ["-engine", engine, "-socket", &socket, "-logtostderr"];
     let proxy = process::start(CHECKER_CPU, &dir.join("hc-proxy.log"), &programs()?.join("hc-proxy"), &args)?;
     Ok([server, proxy])

@@ -8,12 +8,35 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use hc_testkit::process;
 pub(crate) use hc_testkit::process::Process;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// The processor of whatever is measured.
 pub(crate) const CHECKER_CPU: usize = 0;
 
 /// The processor of backends, and of what only serves the checkers.
 pub(crate) const BACKEND_CPU: usize = 1;
+
+/// This thread, and those that it starts meanwhile, on one processor until this is dropped.
+pub(crate) struct Pinned {
+    before: CpuSet,
+}
+
+impl Pinned {
+    pub(crate) fn to(cpu: usize) -> Result<Self> {
+        let before = sched_getaffinity(None)?;
+        let mut here = CpuSet::new();
+        here.set(cpu);
+        sched_setaffinity(None, &here)?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // What was allowed before is allowed again, unless the processor is gone.
+        let _ = sched_setaffinity(None, &self.before);
+    }
+}
 
 /// A command on one processor. `taskset` replaces itself by the program.
 pub(crate) fn pinned(cpu: usize, program: &Path) -> Command {

@@ -1,20 +1,18 @@
 //! Processor time of one TCP check against the rate of checks, and against their number.
 
-use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::Result;
-use rustix::process::Signal;
 
 use crate::Options;
-use crate::peers::{self, Kind, Load, Peer};
+use crate::peers::{self, HAPROXY, Kind, Load};
 use crate::plot::{Line, Plot};
-use crate::process::{BACKEND_CPU, CHECKER_CPU};
 use crate::procfs;
+use crate::race::Race;
 use crate::report::{Report, Table};
-use crate::roles::FLOORS;
-use crate::server::{self, Server, Set};
+use crate::roles::{self, FLOORS, Serves};
+use crate::server::{Cpus, Hears, Server, Set};
 use crate::stats::{median, spread};
 
 /// The least interval is 10 ms, so these can make 50,000 checks a second.
@@ -39,7 +37,7 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
     for &rate in rates {
         let dir = tempfile::tempdir()?;
         let _backend = peers::backend(dir.path(), Kind::Tcp)?;
-        for (name, micros, reached) in at_rate(dir.path(), rate, options)? {
+        for (name, micros, reached) in at_rate(rate, options)? {
             rows.push(vec![rate.to_string(), name.clone(), format!("{reached:.0}"), spread(&micros, 1)]);
             add(&mut lines, name, f64::from(rate), micros);
         }
@@ -51,38 +49,24 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
     Ok(Report { tables: vec![table], plots: vec![plot], ..Report::default() })
 }
 
-/// What all peers need at one rate, in turns.
-fn at_rate(dir: &Path, rate: u32, options: &Options) -> Result<Vec<(String, Vec<f64>, f64)>> {
-    let mut all: Vec<(String, Peer)> = Vec::new();
-    let of = |shards| Load {
+/// What all peers need at one rate, in turns: their names, the cost of a check in µs in each round,
+/// and the rate that they reached.
+fn at_rate(rate: u32, options: &Options) -> Result<Vec<(String, Vec<f64>, f64)>> {
+    let of = move |shards| Load {
         kind: Kind::Tcp,
         checks: CHECKS,
         interval: Duration::from_secs(1) * u32::try_from(CHECKS).unwrap_or(u32::MAX) / rate,
         shards,
     };
-    let folder = |name: &str| -> Result<_> {
-        let folder = dir.join(name);
-        std::fs::create_dir(&folder)?;
-        Ok(folder)
-    };
-    all.push(("HAProxy".to_owned(), peers::haproxy(&folder("haproxy")?, &of(1))?));
-    all.push((FLOORS[0].name.to_owned(), peers::floor(dir, &FLOORS[0], CHECKS, rate)?));
+    let mut race = Race::default();
+    race.enter(HAPROXY, move |dir| peers::haproxy(dir, &of(1)));
+    race.enter(FLOORS[0].name, move |dir| peers::floor(dir, &FLOORS[0], CHECKS, rate));
     for shards in SHARDS {
-        all.push((ours(shards), peers::ours(&folder(&shards.to_string())?, &of(shards))?));
+        race.enter(ours(shards), move |dir| peers::ours(dir, &of(shards)));
     }
-    // Each has begun with every check.
-    sleep(Duration::from_secs(5));
-    all.iter_mut().try_for_each(|(_, peer)| peer.signal(Signal::STOP))?;
-    let mut found: Vec<_> = all.iter().map(|(name, _)| (name.clone(), Vec::new(), Vec::new())).collect();
     let (settle, length) = options.spell();
-    for _ in 0..options.rounds() {
-        for ((_, peer), (_, micros, rates)) in all.iter_mut().zip(&mut found) {
-            let work = peer.round(settle, length / 2)?;
-            micros.push(work.micros);
-            rates.push(work.rate);
-        }
-    }
-    Ok(found.into_iter().map(|(name, micros, rates)| (name, micros, median(&rates))).collect())
+    race.run(options.rounds(), (settle, length / 2), None)?;
+    Ok(race.found().map(|(name, micros, rate)| (name.to_owned(), micros.to_vec(), rate)).collect())
 }
 
 fn ours(shards: usize) -> String {
@@ -92,12 +76,13 @@ fn ours(shards: usize) -> String {
 /// Against the number of checks: hc-server alone, with a proxy that takes what it tells.
 pub(crate) fn run_scale(options: &Options) -> Result<Report> {
     let sizes = if options.quick { &QUICK_SIZES[..] } else { &SIZES };
-    let port = server::backend()?;
+    let dir = tempfile::tempdir()?;
+    let _backend = roles::start_backend(dir.path(), Serves::Tcp)?;
     let mut lines: Vec<(String, Points)> = Vec::new();
     let mut rows = Vec::new();
     for &checks in sizes {
         for shards in SHARDS {
-            let (micros, told) = at_size(checks, shards, port, options)?;
+            let (micros, told) = at_size(checks, shards, options)?;
             let told = format!("{told:.0}");
             rows.push(vec![checks.to_string(), ours(shards), told, spread(&micros, 1)]);
             add(&mut lines, ours(shards), checks as f64, micros);
@@ -113,12 +98,11 @@ pub(crate) fn run_scale(options: &Options) -> Result<Report> {
     Ok(Report { tables: vec![table], plots: vec![plot], ..Report::default() })
 }
 
-fn at_size(checks: usize, shards: usize, port: u16, options: &Options) -> Result<(Vec<f64>, f64)> {
-    let cpus = if shards > 1 { format!("{CHECKER_CPU},{BACKEND_CPU}") } else { CHECKER_CPU.to_string() };
+fn at_size(checks: usize, shards: usize, options: &Options) -> Result<(Vec<f64>, f64)> {
     let config = format!("[checks]\nshards = {shards}\nfirst_probes_per_second = 20000\n");
-    let mut server = Server::start_on(&cpus, &config)?;
+    let mut server = Server::start_on(Cpus::of(shards), &config)?;
     let interval = Duration::from_secs_f64(checks as f64 / f64::from(RATE));
-    server.fill(Set::new(checks, port, interval))?;
+    server.fill(Set::new(checks, interval), Hears::All)?;
     let (settle, length) = options.spell();
     sleep(settle);
     let (mut micros, mut told) = (Vec::new(), Vec::new());

@@ -15,11 +15,13 @@ use crate::Options;
 use crate::clock::now;
 use crate::lateness::Lateness;
 use crate::report::{Report, Table};
-use crate::server::{self, Server, Set};
+use crate::roles::{self, Serves};
+use crate::server::{Hears, Server, Set};
 use crate::stats::{median, percentile};
 
 /// Sizes of servers. The first is the scale for the others.
 const SIZES: [usize; 3] = [1_000, 100_000, 1_000_000];
+const QUICK_SIZES: [usize; 2] = [1_000, 20_000];
 const INTERVAL: Duration = Duration::from_secs(600);
 const SCRAPES: usize = 50;
 const LISTS: usize = 9;
@@ -29,24 +31,25 @@ const LISTED: u32 = 100_000;
 const PAGE: usize = 500;
 /// One measurement of lateness, with or without readers.
 const SPELL: Duration = Duration::from_secs(10);
-const SPELLS: usize = 5;
 const BETWEEN_SCRAPES: Duration = Duration::from_millis(100);
 
 /// Runs the benchmark.
-pub(crate) fn run(_: &Options) -> Result<Report> {
+pub(crate) fn run(options: &Options) -> Result<Report> {
+    let (sizes, spell) = if options.quick { (&QUICK_SIZES[..], SPELL / 5) } else { (&SIZES[..], SPELL) };
     // The first probes of a million checks would take minutes at the usual rate.
     let config = "[checks]\nfirst_probes_per_second = 20000\n";
-    let port = server::backend()?;
+    let dir = tempfile::tempdir()?;
+    let _backend = roles::start_backend(dir.path(), Serves::Tcp)?;
     let (mut answers, mut lateness) = (Vec::new(), Vec::new());
-    for checks in SIZES {
+    let largest = sizes.iter().copied().max().unwrap_or_default();
+    for &checks in sizes {
         let mut server = Server::start(config)?;
-        server.fill(Set::new(checks, port, INTERVAL))?;
+        server.fill(Set::new(checks, INTERVAL), Hears::News)?;
         answers.push(of_answers(&server, checks)?);
-        if checks == SIZES[SIZES.len() - 1] {
-            lateness = of_probes(&server)?;
+        if checks == largest {
+            lateness = of_probes(&server, options.rounds(), spell)?;
         }
     }
-    let largest = SIZES[SIZES.len() - 1];
     let of_readers = Table::new(
         "Readers of the admin API, over its Unix socket, connecting included",
         &[
@@ -62,7 +65,8 @@ pub(crate) fn run(_: &Options) -> Result<Report> {
     );
     let of_lateness = Table::new(
         format!(
-            "Probes of {largest} checks while `/metrics` is read ten times a second, {SPELLS} spells of each in turns"
+            "Probes of {largest} checks while `/metrics` is read ten times a second, {} spells of each in turns",
+            options.rounds()
         ),
         &["", "probes", "later than 1 ms", "later than 5 ms", "later than 25 ms"],
         lateness,
@@ -120,18 +124,18 @@ fn list(server: &Server) -> Result<usize> {
 }
 
 /// How late probes start with and without readers.
-fn of_probes(server: &Server) -> Result<Vec<Vec<String>>> {
+fn of_probes(server: &Server, spells: usize, spell: Duration) -> Result<Vec<Vec<String>>> {
     let mut sums = [Lateness::default(), Lateness::default()];
-    for _ in 0..SPELLS {
+    for _ in 0..spells {
         for (is_read, sum) in sums.iter_mut().enumerate() {
             let before = Lateness::of(server)?;
-            let end = now() + SPELL;
+            let end = now() + spell;
             while now() < end {
                 if is_read == 1 {
                     server.get("/metrics")?;
                     sleep(BETWEEN_SCRAPES);
                 } else {
-                    sleep(SPELL);
+                    sleep(spell);
                 }
             }
             sum.add(&Lateness::of(server)?.since(&before));

@@ -22,7 +22,6 @@ use crate::roles::{self, PORT, Serves};
 const CHECKS: usize = 10_000;
 const INTERVAL: Duration = Duration::from_secs(5);
 const STEADY: Duration = Duration::from_secs(20);
-const ROUNDS: usize = 3;
 
 /// Notes when each check has its first result.
 #[derive(Default)]
@@ -45,13 +44,14 @@ impl Sink for FirstResults {
 }
 
 /// Runs the benchmark.
-pub(crate) fn run(_: &Options) -> Result<Report> {
+pub(crate) fn run(options: &Options) -> Result<Report> {
     let dir = tempfile::tempdir()?;
     let _backend = roles::start_backend(dir.path(), Serves::Tcp)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut rows = Vec::new();
-    for round in 1..=ROUNDS {
-        let figures = runtime.block_on(one_round())?;
+    let steady = if options.quick { STEADY / 4 } else { STEADY };
+    for round in 1..=options.rounds() {
+        let figures = runtime.block_on(one_round(steady))?;
         rows.push([vec![round.to_string()], figures].concat());
     }
     Ok(Table::new(
@@ -70,7 +70,7 @@ pub(crate) fn run(_: &Options) -> Result<Report> {
     .into())
 }
 
-async fn one_round() -> Result<Vec<String>> {
+async fn one_round(steady: Duration) -> Result<Vec<String>> {
     let results = Arc::new(FirstResults::default());
     let config = ManagerConfig::default().shards(NonZeroUsize::MIN);
     let (manager, task) =
@@ -87,7 +87,7 @@ async fn one_round() -> Result<Vec<String>> {
     let last = results.0.lock().ok().and_then(|seen| seen.1).context("not every check had a result")?;
 
     manager.reset_lateness();
-    tokio::time::sleep(STEADY).await;
+    tokio::time::sleep(steady).await;
     let lateness = manager.stats().lateness;
     stop.cancel();
     while let Some(ended) = tasks.join_next().await {

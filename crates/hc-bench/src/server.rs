@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Shutdown, TcpListener};
+use std::net::Shutdown;
 use std::ops::Range;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, sleep};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,14 +19,18 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::clock::now;
-use crate::process::{self, CHECKER_CPU, Process, programs, wait_for};
+use crate::process::{self, BACKEND_CPU, CHECKER_CPU, Pinned, Process, programs, wait_for};
 use crate::procfs;
+use crate::roles::PORT;
 
 /// Checks in one message: below the limit of a line.
 const PART: usize = 2_500;
 
 /// How long every check may take to be told once, a set to take effect, and the server to end.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How often is asked whether a set is in effect: each answer costs the server about a millisecond.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The checks of a set: how many, of which port, how often. The first `changed` have another
 /// timeout than the others.
@@ -39,17 +43,103 @@ pub(crate) struct Set {
 }
 
 impl Set {
-    pub(crate) fn new(checks: usize, port: u16, interval: Duration) -> Self {
-        Self { checks, port, interval, changed: 0 }
+    /// Checks of the backend of all benchmarks.
+    pub(crate) fn new(checks: usize, interval: Duration) -> Self {
+        Self { checks, port: PORT, interval, changed: 0 }
     }
 }
 
-/// A server on the first processor.
+/// What the engine's end of a connection asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hears {
+    /// Every status again in each refresh.
+    All,
+    /// It keeps what it has got (`keep`), so that a refresh names only what that is, as hc-proxy
+    /// asks for.
+    News,
+}
+
+impl Hears {
+    fn hello(self) -> &'static str {
+        match self {
+            Self::All => r#"{"type":"hello","protocol":1,"version":"bench"}"#,
+            Self::News => r#"{"type":"hello","protocol":1,"version":"bench","capabilities":["keep"]}"#,
+        }
+    }
+}
+
+/// The processors of a server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cpus {
+    /// The one of whatever is measured.
+    One,
+    /// That one and the backend's.
+    Both,
+}
+
+impl Cpus {
+    /// With more than one shard it has all processors.
+    pub(crate) fn of(shards: usize) -> Self {
+        if shards > 1 { Self::Both } else { Self::One }
+    }
+
+    /// As taskset takes them.
+    fn list(self) -> String {
+        match self {
+            Self::One => CHECKER_CPU.to_string(),
+            Self::Both => format!("{CHECKER_CPU},{BACKEND_CPU}"),
+        }
+    }
+}
+
+/// Starts hc-server with this configuration, as the last word of the command `wrapper` if there is
+/// one. All of its files are in `dir`; its socket is [`socket`].
+pub(crate) fn launch(dir: &Path, config: &str, cpus: Cpus, wrapper: &[&str]) -> Result<Process> {
+    let file = dir.join("hc-server.toml");
+    std::fs::write(&file, config)?;
+    let program = programs()?.join("hc-server").display().to_string();
+    let words = [wrapper, &[&program]].concat();
+    let mut command = process::on(&cpus.list(), Path::new(words[0]));
+    command.args(&words[1..]).arg("--config").arg(&file).arg("--socket").arg(socket(dir));
+    if !wrapper.is_empty() {
+        // The wrapper needs files and calls that hc-server gives up.
+        command.arg("--no-sandbox");
+    }
+    process::spawn(command.arg("--state-dir").arg(dir), &dir.join("hc-server.log"))
+}
+
+/// The socket of a server with its files in `dir`.
+pub(crate) fn socket(dir: &Path) -> PathBuf {
+    dir.join("hc.sock")
+}
+
+/// A server on the first processor, and the engine's end of its socket on the other.
 pub(crate) struct Server {
     dir: tempfile::TempDir,
     process: Process,
     told: Arc<AtomicU64>,
+    acknowledges: Arc<Gate>,
     connection: Option<Connection>,
+    _beside: Pinned,
+}
+
+/// Open or shut: whoever passes it waits meanwhile.
+#[derive(Debug, Default)]
+struct Gate {
+    is_shut: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn set(&self, is_open: bool) {
+        *self.is_shut.lock().unwrap_or_else(PoisonError::into_inner) = !is_open;
+        self.changed.notify_all();
+    }
+
+    fn pass(&self) {
+        let is_shut = self.is_shut.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.changed.wait_while(is_shut, |is_shut| *is_shut));
+    }
 }
 
 struct Connection {
@@ -61,27 +151,17 @@ struct Connection {
 impl Server {
     /// Starts it with this configuration on the first processor, without checks.
     pub(crate) fn start(config: &str) -> Result<Self> {
-        Self::start_on(&CHECKER_CPU.to_string(), config)
+        Self::start_on(Cpus::One, config)
     }
 
     /// Starts it with this configuration on these processors, without checks.
-    pub(crate) fn start_on(cpus: &str, config: &str) -> Result<Self> {
+    pub(crate) fn start_on(cpus: Cpus, config: &str) -> Result<Self> {
+        let beside = Pinned::to(BACKEND_CPU)?;
         let dir = tempfile::tempdir()?;
-        let file = dir.path().join("hc-server.toml");
-        std::fs::write(&file, config)?;
-        let socket = dir.path().join("hc.sock");
-        let args = [
-            "--config".as_ref(),
-            file.as_os_str(),
-            "--socket".as_ref(),
-            socket.as_os_str(),
-            "--state-dir".as_ref(),
-            dir.path().as_os_str(),
-        ];
-        let log = dir.path().join("hc-server.log");
-        let process = process::spawn(process::on(cpus, &programs()?.join("hc-server")).args(args), &log)?;
-        wait_for("hc-server listening", Duration::from_secs(5), || socket.exists())?;
-        Ok(Self { dir, process, told: Arc::default(), connection: None })
+        let process = launch(dir.path(), config, cpus, &[])?;
+        wait_for("hc-server listening", Duration::from_secs(5), || socket(dir.path()).exists())?;
+        let (told, acknowledges) = Default::default();
+        Ok(Self { dir, process, told, acknowledges, connection: None, _beside: beside })
     }
 
     /// Its process id.
@@ -122,17 +202,23 @@ impl Server {
 
     /// Gives it a first set, and waits until each check has been probed and told once. What it tells
     /// later is taken too, until [`disconnect`](Self::disconnect).
-    pub(crate) fn fill(&mut self, set: Set) -> Result<()> {
-        let mut stream = UnixStream::connect(self.dir.path().join("hc.sock"))?;
+    pub(crate) fn fill(&mut self, set: Set, hears: Hears) -> Result<()> {
+        let mut stream = UnixStream::connect(socket(self.dir.path()))?;
         let (sender, all_told) = sync_channel(1);
         let (reader, told) = (stream.try_clone()?, Arc::clone(&self.told));
+        let gate = Arc::clone(&self.acknowledges);
         // It ends with the connection.
-        thread::spawn(move || take(reader, set.checks, &told, &sender));
-        writeln!(stream, r#"{{"type":"hello","protocol":1,"version":"bench"}}"#)?;
+        thread::spawn(move || take(reader, set.checks, (&told, &gate), &sender));
+        writeln!(stream, "{}", hears.hello())?;
         self.connection = Some(Connection { stream, generation: 0, all_told });
         self.send(set)?;
         let connection = self.connection.as_ref().context("no connection")?;
         connection.all_told.recv_timeout(PATIENCE).context("not every check was told")?
+    }
+
+    /// Whether batches are acknowledged, so that more of them come, or wait for that.
+    pub(crate) fn acknowledge(&self, does: bool) {
+        self.acknowledges.set(does);
     }
 
     /// Sends a whole set, and waits until it is in effect.
@@ -152,10 +238,10 @@ impl Server {
         })
     }
 
-    /// Sends what of the set is changed as deltas, and waits until they are in effect.
-    pub(crate) fn send_delta(&mut self, set: Set) -> Result<()> {
-        for from in (0..set.changed).step_by(PART) {
-            let checks = checks(&set, from..set.changed.min(from + PART))?;
+    /// Sends the first `count` checks of the set as deltas, and waits until they are in effect.
+    pub(crate) fn send_delta(&mut self, set: Set, count: usize) -> Result<()> {
+        for from in (0..count).step_by(PART) {
+            let checks = checks(&set, from..count.min(from + PART))?;
             self.in_effect(|Connection { stream, generation, .. }| {
                 let base = *generation - 1;
                 writeln!(
@@ -173,8 +259,12 @@ impl Server {
         let connection = self.connection.as_mut().context("no connection")?;
         connection.generation += 1;
         send(connection)?;
-        let is_counted = || self.metric("hc_source_sets_total").is_ok_and(|sets| sets > before);
-        wait_for("a set in effect", PATIENCE, is_counted)
+        let end = now() + PATIENCE;
+        while self.metric("hc_source_sets_total")? <= before {
+            ensure!(now() < end, "a set was not in effect within {PATIENCE:?}");
+            sleep(LOOK);
+        }
+        Ok(())
     }
 
     /// Ends the connection; the checks go on.
@@ -202,7 +292,12 @@ pub(crate) fn metric(page: &str, name: &str) -> Result<f64> {
 }
 
 /// Takes every batch, and says once when each check has been told.
-fn take(stream: UnixStream, checks: usize, sum: &AtomicU64, all_told: &SyncSender<Result<()>>) {
+fn take(
+    stream: UnixStream,
+    checks: usize,
+    (sum, acknowledges): (&AtomicU64, &Gate),
+    all_told: &SyncSender<Result<()>>,
+) {
     let taken = (|| -> Result<()> {
         let mut answers = stream.try_clone()?;
         let mut told = HashSet::with_capacity(checks);
@@ -212,12 +307,16 @@ fn take(stream: UnixStream, checks: usize, sum: &AtomicU64, all_told: &SyncSende
             if told.len() == checks {
                 sum.fetch_add(line.matches("\"status\":").count() as u64, Relaxed);
                 if let Some(seq) = number_behind(&line, "\"seq\":") {
+                    acknowledges.pass();
                     writeln!(answers, r#"{{"type":"ack","seq":{seq}}}"#)?;
                 }
                 continue;
             }
             let message: Value = serde_json::from_str(&line)?;
-            if message["type"] != "notification_batch" {
+            if message["type"] == "rejected" || message["type"] == "error" {
+                anyhow::bail!("hc-server says {line:.300}");
+            }
+            if !message["seq"].is_u64() {
                 continue;
             }
             writeln!(answers, r#"{{"type":"ack","seq":{}}}"#, message["seq"])?;
@@ -259,15 +358,6 @@ fn checks(set: &Set, range: Range<usize>) -> Result<String> {
     Ok(line)
 }
 
-/// A port that accepts on all addresses, and closes at once.
-pub(crate) fn backend() -> Result<u16> {
-    let backend = TcpListener::bind(("0.0.0.0", 0))?;
-    let port = backend.local_addr()?.port();
-    // It ends with the process.
-    thread::spawn(move || backend.incoming().for_each(drop));
-    Ok(port)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,7 +380,7 @@ mod tests {
 
     #[test]
     fn checks_are_those_of_the_protocol() {
-        let set = Set { changed: 1, ..Set::new(2, 80, Duration::from_secs(60)) };
+        let set = Set { changed: 1, ..Set::new(2, Duration::from_secs(60)) };
         let checks: Value = serde_json::from_str(&format!("[{}]", checks(&set, 0..2).unwrap())).unwrap();
         assert_eq!(checks[0]["ip"], "127.1.0.1");
         assert_eq!([&checks[0]["timeout"], &checks[1]["timeout"]], ["900ms", "1000ms"]);

@@ -22,7 +22,6 @@ use crate::report::{Report, Table};
 const CHECKS: u32 = 100_000;
 /// 5,000 probes a second.
 const INTERVAL: Duration = Duration::from_secs(20);
-const ROUNDS: usize = 5;
 /// One measurement of lateness, with or without snapshots.
 const SPELL: Duration = Duration::from_secs(5);
 /// Between two snapshots: ten times as many as the longest pause of hc-server allows.
@@ -43,7 +42,7 @@ impl Prober for Passes {
 }
 
 /// Runs the benchmark.
-pub(crate) fn run(_: &Options) -> Result<Report> {
+pub(crate) fn run(options: &Options) -> Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (manager, task) = Manager::start(ManagerConfig::default(), || Passes, Arc::new(Nobody))?;
@@ -55,7 +54,7 @@ pub(crate) fn run(_: &Options) -> Result<Report> {
         while manager.stats().ended("pass") < u64::from(CHECKS) {
             sleep(Duration::from_millis(100)).await;
         }
-        let table = measure(&manager).await?;
+        let table = measure(&manager, options.rounds()).await?;
         stop.cancel();
         while let Some(ended) = tasks.join_next().await {
             ended??;
@@ -64,10 +63,10 @@ pub(crate) fn run(_: &Options) -> Result<Report> {
     })
 }
 
-async fn measure(manager: &Manager) -> Result<Table> {
+async fn measure(manager: &Manager, rounds: usize) -> Result<Table> {
     let dir = tempfile::tempdir()?;
     let mut rows = Vec::new();
-    for round in 1..=ROUNDS {
+    for round in 1..=rounds {
         let (idle, without, _) = spell(manager, None).await?;
         let (busy, with, snapshots) = spell(manager, Some(dir.path())).await?;
         let cost = busy.saturating_sub(idle).as_secs_f64() * 1e3 / f64::from(snapshots.max(1));
