@@ -215,14 +215,14 @@ impl Checkers {
 mod tests {
     use std::time::Duration;
 
-    use hc_types::{HttpProbe, TcpProbe, Timing};
+    use hc_types::{TcpProbe, Timing};
 
     use super::*;
 
     /// A shard moves a probe to where it runs, whatever its kind.
     #[tokio::test]
     async fn a_probe_in_flight_is_small() {
-        for probe in [ProbeSpec::Tcp(TcpProbe::default()), ProbeSpec::Http(Box::new(HttpProbe::default()))] {
+        for probe in [ProbeSpec::Tcp(TcpProbe::default()), ProbeSpec::Http(Box::default())] {
             let target = Target::plain([127, 0, 0, 1].into(), 80);
             let timing = Timing::every(Duration::from_secs(60)).timeout(Duration::from_secs(1));
             let spec = Arc::new(CheckSpec::new(target, probe, timing).unwrap());
