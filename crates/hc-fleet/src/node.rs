@@ -137,6 +137,8 @@ pub struct Node {
     apart_since: Option<Instant>,
     /// The node's own key was heard in this term, so when it is gone, it is.
     has_seen_itself: bool,
+    /// When the node has last written its key.
+    updated: Instant,
     // The others.
     members: BTreeMap<NodeName, Member>,
     heard: BTreeMap<NodeName, Heard>,
@@ -195,6 +197,7 @@ impl Node {
             lonely_since: Some(now),
             apart_since: None,
             has_seen_itself: false,
+            updated: now,
             counted: Policy::MOST_OPINIONS.into(),
             fewer_since: Some(now),
             most_opinions: 1,
@@ -272,16 +275,15 @@ impl Node {
         if self.config.record.abstains == why {
             return;
         }
-        self.config.record.abstains.clone_from(&why);
+        self.config.record.abstains = why;
         if self.link.term().is_some() {
-            self.actions.push(Action::Store(Request::Update(self.config.record.clone())));
-        }
-        let instance = &self.config.record.instance;
-        let me = self.members.get_mut(&self.config.name);
-        if let Some(me) = me.filter(|me| me.record.instance == *instance) {
-            me.record.abstains = why;
+            self.update(now);
         }
         self.reseat(now);
+        if self.me.is_none() {
+            // What it went on with it may leave to others now.
+            self.review_all(now);
+        }
         self.tick(now);
     }
 

@@ -31,7 +31,8 @@ pub enum StoreEvent {
     Snapshot(Vec<(String, Vec<u8>)>),
     /// What has changed since, in order, and all that one transaction has changed at once: a key below the prefix, and its value or that it is gone.
     Changes(Vec<(String, Option<Vec<u8>>)>),
-    /// The store has said that nothing has changed.
+    /// The store has said that nothing has changed, or that nothing is missing of what was heard. After
+    /// a silence as long as a lease lives this or a snapshot must come before changes are believed.
     Quiet,
     /// What is heard may have gaps from here on, until the next snapshot.
     Deaf,

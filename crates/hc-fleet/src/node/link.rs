@@ -51,6 +51,7 @@ impl Node {
                 self.config.record.term = term;
                 // The key of this term may be heard before the answer to the request that writes it.
                 self.has_seen_itself = false;
+                self.updated = now;
                 let record = self.config.record.clone();
                 self.actions.push(Action::Store(Request::Register(record)));
             }
@@ -107,6 +108,20 @@ impl Node {
         self.link = Link::Out { again };
     }
 
+    /// What the node says of itself is written anew.
+    pub(super) fn update(&mut self, now: Instant) {
+        self.updated = now;
+        self.actions.push(Action::Store(Request::Update(self.config.record.clone())));
+    }
+
+    /// When to do so again, since the store has something else: a request may get lost.
+    fn update_due(&self) -> Option<Instant> {
+        let record = &self.config.record;
+        let stored = &self.members.get(&self.config.name)?.record;
+        let is_old = stored.instance == record.instance && stored.abstains != record.abstains;
+        (is_old && self.link.term().is_some()).then(|| self.updated + self.config.ttl / 3)
+    }
+
     fn hears(&self, now: Instant) -> bool {
         self.is_synced && now < self.heard_at + self.config.ttl
     }
@@ -132,14 +147,11 @@ impl Node {
                 .map(|at| at + self.config.settle),
         );
         earlier(self.publisher.due());
-        earlier(
-            self.members
-                .values()
-                .filter_map(|member| member.missing_since)
-                .min()
-                .map(|at| at + self.config.settle),
-        );
-        earlier(self.fewer_since.map(|at| at + self.config.settle));
+        earlier(self.update_due());
+        // When the store is heard of again, if not now: then there is a tick, too.
+        let settled = |since: Instant| Some(since + self.config.settle).filter(|at| *at > self.ticked);
+        earlier(self.members.values().filter_map(|member| member.missing_since).filter_map(settled).min());
+        earlier(self.fewer_since.and_then(settled));
         earlier(self.publisher.unwritten_since().map(|at| at + ttl));
         earlier(self.cursor.and_then(|place| self.turn_of(place)));
         earlier((!self.lacking.is_empty()).then(|| self.swept + RETRY));
@@ -160,6 +172,9 @@ impl Node {
     }
 
     fn keep(&mut self, now: Instant) {
+        if self.update_due().is_some_and(|due| due <= now) {
+            self.update(now);
+        }
         let ttl = self.config.ttl;
         match self.link {
             Link::Out { again } if again <= now && self.hears(now) => {

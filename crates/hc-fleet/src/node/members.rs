@@ -57,7 +57,11 @@ impl Node {
     }
 
     pub(super) fn changes(&mut self, changes: Vec<(String, Option<Vec<u8>>)>, now: Instant) {
-        self.heard_at = now;
+        // After a long silence they may be old, and what a node hears in passing is not to be told. That
+        // nothing is missing any more the store has to say.
+        if now < self.heard_at + self.config.ttl {
+            self.heard_at = now;
+        }
         let mut changed = Vec::new();
         for (key, value) in changes {
             match (Key::read(&key), value) {
@@ -136,15 +140,18 @@ impl Node {
     /// Those who are missing are gone after a while, and so are the opinions of those who went.
     pub(super) fn bury(&mut self, now: Instant) {
         let settle = self.config.settle;
-        if self.fewer_since.is_some_and(|since| since + settle <= now) {
+        // Only what was heard since says that nobody has come back.
+        let is_over = |since: Instant| since + settle <= now && since + settle <= self.heard_at;
+        if self.fewer_since.is_some_and(is_over) {
             (self.counted, self.fewer_since) = (self.eligible.len(), None);
             if self.counted < usize::from(self.most_opinions) {
                 self.review_all(now);
             }
         }
-        let is_over = |member: &Member| member.missing_since.is_some_and(|since| since + settle <= now);
+        let is_over = |since: Instant| since + settle <= now && since + settle <= self.heard_at;
+        let is_gone = |member: &Member| member.missing_since.is_some_and(is_over);
         let gone: Vec<NodeName> =
-            self.members.iter().filter(|(_, member)| is_over(member)).map(|(name, _)| name.clone()).collect();
+            self.members.iter().filter(|(_, member)| is_gone(member)).map(|(name, _)| name.clone()).collect();
         gone.iter().for_each(|name| self.part_with(name, now));
     }
 
@@ -166,7 +173,12 @@ impl Node {
     /// Shares the checks anew among the nodes whose opinions count, and looks at those for which
     /// that makes a difference.
     pub(super) fn reseat(&mut self, now: Instant) {
-        let seats = self.members.iter().filter(|(_, member)| member.record.abstains.is_none());
+        // Of this node itself, what it says and not what the store has of it by now.
+        let abstains = |name: &NodeName, member: &Member| {
+            let is_mine = self.is_mine(name, &member.record);
+            if is_mine { self.abstains() } else { member.record.abstains.is_some() }
+        };
+        let seats = self.members.iter().filter(|(name, member)| !abstains(name, member));
         let seat = |(name, member): (&NodeName, &Member)| Seat {
             name: name.clone(),
             zone: member.record.zone.as_str().into(),

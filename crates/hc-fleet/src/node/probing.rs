@@ -110,7 +110,7 @@ impl Node {
 
     /// This node's own probes are not to be believed. It goes on with them, or it would not see when they
     /// are.
-    fn abstains(&self) -> bool {
+    pub(super) fn abstains(&self) -> bool {
         self.config.record.abstains.is_some()
     }
 

@@ -31,6 +31,8 @@ pub(super) struct Tally {
     first: Option<Health>,
     /// That node is this one.
     leads: bool,
+    /// The first opinion is this node's.
+    begins: bool,
 }
 
 impl Tally {
@@ -119,6 +121,9 @@ impl Node {
             if tally.first.is_none() && verdict != Health::Unknown {
                 (tally.first, tally.leads) = (Some(verdict), is_me);
             }
+            if health != Health::Unknown && tally.healthy + tally.unhealthy == 0 {
+                tally.begins = is_me;
+            }
             if health != Health::Unknown && tally.healthy + tally.unhealthy < tally.wanted {
                 tally.healthy += u8::from(health == Health::Healthy);
                 tally.unhealthy += u8::from(health == Health::Unhealthy);
@@ -143,14 +148,18 @@ impl Node {
             Some(health) => (health, Basis::Fleet),
             None => match self.said_by_others(&place, check, &tally) {
                 Some(health) => (health, Basis::Held),
+                // A tie, and nobody knows what stood before: the first one goes by itself, and the others
+                // by it.
+                None if tally.begins && tally.is_complete() => match check.verdict {
+                    Health::Unknown => (check.own.health, Basis::Held),
+                    verdict => (verdict, Basis::Held),
+                },
                 None if check.basis == Basis::Alone => (check.verdict, Basis::Alone),
                 None => (check.verdict, Basis::Held),
             },
         };
         self.tell(place, health, basis);
-        if tally.leads {
-            self.publish_verdict(place, now);
-        }
+        self.publish_verdict(place, now);
     }
 
     /// The verdict of another node, where the opinions decide nothing.
@@ -171,7 +180,8 @@ impl Node {
         }
     }
 
-    /// Others go by the verdict of this node in a tie, so what it has written of it must be right.
+    /// Others may go by the verdict that this node has written, also when those before it in the order are
+    /// gone, so it must be the one that it tells.
     fn publish_verdict(&mut self, place: Place, now: Instant) {
         let Some(check) = self.checks.get(&place) else { return };
         let is_other = |published: &Opinion| published.verdict != check.fleet_verdict();

@@ -171,9 +171,10 @@ fn a_tie_is_what_the_first_node_says() {
     assert_eq!(desk.told.last(), Some(&(Healthy, Basis::Held)));
 }
 
-/// A node that becomes the first one has written its last opinion before the verdict changed.
+/// The verdict changes by opinions of others: what a node has written of it changes, too, before it is
+/// the first one.
 #[test]
-fn who_is_first_says_the_verdict_that_stands() {
+fn what_is_written_of_a_verdict_is_what_stands() {
     let key = ordered(&["a", "b", "c"]);
     let mut desk = Desk::new(key, THREE);
     desk.join(1);
@@ -184,10 +185,6 @@ fn who_is_first_says_the_verdict_that_stands() {
     desk.find(key, Healthy);
     desk.opinion("a", key, Unhealthy, Healthy);
     desk.opinion("c", key, Unhealthy, Unhealthy);
-    desk.pass(seconds(1));
-    assert_eq!((desk.verdict(key), desk.written[&key].verdict), (Unhealthy, Healthy));
-    desk.say(Said::Written(1));
-    desk.gone("a");
     desk.pass(seconds(1));
     assert_eq!((desk.written[&key].health, desk.written[&key].verdict), (Healthy, Unhealthy));
 }
@@ -270,6 +267,77 @@ fn two_processes_of_one_name_are_two_nodes() {
     desk.gone("b");
     desk.join(2);
     assert!(desk.probed.contains(&key));
+}
+
+/// A watch goes on after a minute with what was so a minute ago: none of it is told before the store has
+/// said that this is all.
+#[test]
+fn what_comes_after_a_silence_may_be_old() {
+    let key = ordered(&["a", "b"]);
+    let mut desk = Desk::new(key, Policy::default());
+    desk.join(1);
+    desk.member("a");
+    desk.opinion("a", key, Healthy, Healthy);
+    desk.pass(seconds(11));
+    assert!(desk.node.is_cut_off());
+    desk.told.clear();
+    desk.opinion("a", key, Unhealthy, Unhealthy);
+    desk.opinion("a", key, Healthy, Healthy);
+    assert_eq!((desk.node.is_cut_off(), &desk.told[..]), (true, &[][..]));
+    desk.say(Said::Quiet);
+    assert_eq!((desk.node.is_cut_off(), &desk.told[..]), (false, &[(Healthy, Basis::Fleet)][..]));
+}
+
+/// Nobody has heard of the store since a node went: it may be back already.
+#[test]
+fn fewer_nodes_count_only_when_the_store_was_heard_since() {
+    let key = ordered(&["a", "b"]);
+    let policy = Policy { opinions: 2, quorum: Quorum::Any };
+    let mut desk = Desk::new(key, policy);
+    desk.join(1);
+    desk.member("a");
+    desk.pass(seconds(4));
+    desk.say(Said::Quiet);
+    desk.opinion("a", key, Healthy, Healthy);
+    desk.find(key, Unhealthy);
+    desk.gone("a");
+    desk.pass(seconds(4));
+    assert_eq!(desk.verdict(key), Healthy);
+    desk.say(Said::Quiet);
+    assert_eq!(desk.verdict(key), Unhealthy);
+}
+
+/// All have been alone: the first one goes by what it knows, and says so.
+#[test]
+fn a_tie_of_which_nobody_knows_a_verdict_is_what_the_first_finds() {
+    let key = ordered(&["b", "a"]);
+    let mut desk = Desk::new(key, Policy { opinions: 2, ..THREE });
+    desk.join(1);
+    desk.member("a");
+    desk.pass(seconds(4));
+    desk.say(Said::Quiet);
+    desk.opinion("a", key, Unhealthy, Unknown);
+    desk.find(key, Healthy);
+    desk.pass(seconds(1));
+    assert_eq!(desk.told, [(Healthy, Basis::Held)]);
+    assert_eq!(desk.written[&key].verdict, Healthy);
+}
+
+/// A request to write that a node abstains may get lost.
+#[test]
+fn that_a_node_abstains_is_said_until_it_is_heard() {
+    let mut desk = Desk::new(key(1), Policy::default());
+    desk.join(1);
+    let now = desk.now;
+    desk.node.abstain(Some("late".into()), now);
+    desk.pass(seconds(4));
+    let updates =
+        |desk: &Desk| desk.requests.iter().filter(|request| matches!(request, Request::Update(_))).count();
+    assert_eq!(updates(&desk), 2);
+    let record = NodeRecord { abstains: Some("late".into()), ..record(1, OWN) };
+    desk.change("nodes/b", Some(record.to_bytes()));
+    desk.pass(seconds(4));
+    assert_eq!(updates(&desk), 2);
 }
 
 /// The withdrawal was on its way when the lease ended: nothing is left of it.
