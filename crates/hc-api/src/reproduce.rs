@@ -40,6 +40,7 @@ pub fn reproduce(spec: &CheckSpec) -> Vec<Reproduction> {
     let tool = match spec.probe() {
         ProbeSpec::Icmp => tools::ping(spec),
         ProbeSpec::Tcp(tcp) => tools::tcp(spec, tcp),
+        ProbeSpec::HalfOpen => tools::syn(spec),
         ProbeSpec::Udp(udp) => tools::udp(spec, udp),
         ProbeSpec::Http(http) => tools::curl(spec, http),
         ProbeSpec::Dns(dns) => tools::dig(spec, dns),

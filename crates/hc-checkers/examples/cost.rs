@@ -2,15 +2,20 @@
 //! time of this process for each.
 //!
 //! ```text
-//! cargo run --release -p hc-checkers --example cost -- tcp 127.0.0.1:80 100000 [at once]
+//! cargo run --release -p hc-checkers --example cost -- tcp 127.0.0.1:80 100000 [AT ONCE [ADDRESSES]]
 //! ```
 //!
-//! Kinds: `tcp`, `http`, `https` (without verification), and `hyper`, which is the same HTTP
+//! Kinds: `tcp`, `syn` (half open), `http`, `https` (without verification), and `hyper`, which is the same HTTP
 //! exchange by hyper's client, to show why it is not used. `https-resume` is `https` with one full
 //! handshake of a thousand; `http-reuse` and `https-reuse` send a thousand probes over one
 //! connection. These three are for one at once: of several the others find nothing that is kept.
+//!
+//! With ADDRESSES so many probes go to as many addresses in turn, of which the one named is the
+//! first: at most eight half-open probes of one address and port can run at once.
 
-use std::net::SocketAddr;
+use std::cell::Cell;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,27 +34,31 @@ use tokio::task::LocalSet;
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [kind, address, count, rest @ ..] = &arguments[..] else {
-        bail!("usage: cost KIND ADDRESS COUNT [AT ONCE]")
+        bail!("usage: cost KIND ADDRESS COUNT [AT ONCE [ADDRESSES]]")
     };
     let address: SocketAddr = address.parse().context("an address with a port")?;
     let count: u32 = count.parse()?;
-    let at_once: u32 = rest.first().map_or(Ok(1), |text| text.parse())?;
+    let [at_once, addresses] = [0, 1].map(|at| rest.get(at).map_or(Ok(1), |text| text.parse::<u32>()));
+    let (at_once, addresses) = (at_once?, Addresses { first: address, count: addresses? });
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let before = cpu_time()?;
     LocalSet::new().block_on(&runtime, async {
         match &**kind {
-            "tcp" => run(ProbeSpec::Tcp(TcpProbe::default()), address, count, at_once).await,
+            "tcp" => run(ProbeSpec::Tcp(TcpProbe::default()), addresses, count, at_once).await,
+            "syn" => run(ProbeSpec::HalfOpen, addresses, count, at_once).await,
             "http" => {
                 let probe = HttpProbe { expected_codes: [200].into(), ..HttpProbe::default() };
-                run(ProbeSpec::Http(Box::new(probe)), address, count, at_once).await
+                run(ProbeSpec::Http(Box::new(probe)), addresses, count, at_once).await
             }
             "https" | "https-resume" | "http-reuse" | "https-reuse" => {
-                run(keeping(kind), address, count, at_once).await
+                run(keeping(kind), addresses, count, at_once).await
             }
             "hyper" => run_hyper(address, count, at_once).await,
             other => {
-                bail!("{other:?} is none of tcp, http, https, hyper, https-resume, http-reuse, https-reuse")
+                bail!(
+                    "{other:?} is none of tcp, syn, http, https, hyper, https-resume, http-reuse, https-reuse"
+                )
             }
         }
     })?;
@@ -79,13 +88,33 @@ fn keeping(kind: &str) -> ProbeSpec {
     }))
 }
 
-async fn run(probe: ProbeSpec, address: SocketAddr, count: u32, at_once: u32) -> anyhow::Result<()> {
-    let target = Target::plain(address.ip(), address.port());
+/// Where probes go.
+#[derive(Clone, Copy)]
+struct Addresses {
+    first: SocketAddr,
+    count: u32,
+}
+
+impl Addresses {
+    fn targets(self) -> impl Iterator<Item = Target> {
+        let ip = move |n: u32| match self.first.ip() {
+            IpAddr::V4(ip) => IpAddr::from(Ipv4Addr::from_bits(ip.to_bits().wrapping_add(n))),
+            IpAddr::V6(ip) => IpAddr::from(Ipv6Addr::from_bits(ip.to_bits().wrapping_add(n.into()))),
+        };
+        (0..self.count).map(move |n| Target::plain(ip(n), self.first.port()))
+    }
+}
+
+async fn run(probe: ProbeSpec, addresses: Addresses, count: u32, at_once: u32) -> anyhow::Result<()> {
     let second = Duration::from_secs(1);
-    let spec = Arc::new(CheckSpec::new(target, probe, Timing::every(second).timeout(20 * second))?);
+    let timing = Timing::every(second).timeout(20 * second);
+    let specs = addresses.targets().map(|target| CheckSpec::new(target, probe.clone(), timing).map(Arc::new));
+    let specs: Rc<[Arc<CheckSpec>]> = specs.collect::<Result<_, _>>()?;
+    let turn = Rc::new(Cell::new(0));
     let checkers = Checkers::new(CheckersConfig::default());
     in_lanes(count, at_once, move || {
-        let (checkers, spec) = (checkers.clone(), Arc::clone(&spec));
+        turn.set((turn.get() + 1) % specs.len());
+        let (checkers, spec) = (checkers.clone(), Arc::clone(&specs[turn.get()]));
         async move {
             let outcome = checkers.probe(&spec).await;
             ensure!(matches!(outcome, Outcome::Pass(_)), "{outcome:?}");

@@ -41,6 +41,11 @@ pub mod icmp {
     pub use crate::icmp::echo;
 }
 
+/// SYNs and what comes back for them.
+pub mod syn {
+    pub use crate::syn::segment;
+}
+
 /// RADIUS packets.
 pub mod radius {
     pub use crate::radius::packet;

@@ -6,25 +6,24 @@ mod filter;
 mod socket;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::collections::btree_map::{BTreeMap, Entry};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, LazyLock};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
-use hc_types::{Failure, LocalFault, Outcome, Phase, ProbeResult, Target, Via};
+use hc_types::{Failure, LocalFault, Outcome, Phase, ProbeResult, Target};
 
 use crate::deadline::{self, Progress};
 use crate::fault::{self, ProbeError};
+use crate::mux::{Backlog, Muxes, Turn, Waiters};
 use echo::{Family, Heard};
-use socket::{Backlog, EchoSocket, SendError};
+use socket::{EchoSocket, SendError};
 
 /// Requests that may leave before replies are read, so that those of a burst do not overflow the
 /// socket's buffer.
@@ -38,14 +37,6 @@ const MOST_BATCHES: usize = 64;
 /// others, most likely.
 static NEXT_ID: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(rand::random()));
 
-/// All probes of one family that go one way.
-#[derive(Debug)]
-struct OfWay {
-    family: Family,
-    way: Arc<Via>,
-    mux: Rc<EchoMux>,
-}
-
 /// Pings any number of hosts through one socket per address family, opened when it is first needed.
 /// Clones share it.
 ///
@@ -56,25 +47,10 @@ struct OfWay {
 /// It lives on the runtime of its first probe.
 #[derive(Clone, Debug, Default)]
 pub struct Pinger {
-    v4: Rc<EchoMux>,
-    v6: Rc<EchoMux>,
-    /// Those of probes with a source or an interface of their own.
-    others: Rc<RefCell<Vec<OfWay>>>,
+    muxes: Muxes<EchoMux>,
 }
 
 impl Pinger {
-    fn by_way(&self, family: Family, way: &Arc<Via>) -> Rc<EchoMux> {
-        let mut others = self.others.borrow_mut();
-        // Those that no probe uses go, with their sockets, unless they are wanted now.
-        others.retain(|other| other.way == *way || Rc::strong_count(&other.mux) > 1);
-        if let Some(known) = others.iter().find(|other| other.family == family && other.way == *way) {
-            return Rc::clone(&known.mux);
-        }
-        let mux = Rc::new(EchoMux::default());
-        others.push(OfWay { family, way: Arc::clone(way), mux: Rc::clone(&mux) });
-        mux
-    }
-
     /// Sends one echo request of 64 bytes to `target`, with its mark, and passes when the reply
     /// comes. The port of the target means nothing.
     ///
@@ -96,10 +72,7 @@ impl Pinger {
     /// The same with what was seen.
     pub(crate) async fn judge(&self, target: &Target, timeout: Duration) -> ProbeResult {
         let family = Family::of(target.ip());
-        let mux = match target.way() {
-            None => Rc::clone(if family == Family::V4 { &self.v4 } else { &self.v6 }),
-            Some(way) => self.by_way(family, way),
-        };
+        let mux = self.muxes.of(target);
         deadline::within(timeout, async |progress| {
             progress.enter(Phase::Send);
             let request = Request::send(&mux, family, target)?;
@@ -118,22 +91,12 @@ struct EchoMux(RefCell<State>);
 #[derive(Default)]
 struct State {
     socket: Option<Rc<EchoSocket>>,
-    /// The requests without an answer, by sequence number.
-    waiting: BTreeMap<u16, Waiting>,
-    /// What was found for the others, until their probes fetch it.
-    found: HashMap<u16, Result<(), ProbeError>>,
+    /// The requests in flight, by sequence number, and the address that each went to.
+    waiters: Waiters<u16, IpAddr>,
     /// The sequence number to try next. Going round through all of them keeps late replies apart.
     next: u16,
-    /// The request whose probe reads for all.
-    reader: Option<u16>,
     /// Requests sent since the socket was last read.
     unread: u32,
-}
-
-struct Waiting {
-    ip: IpAddr,
-    /// `None` from when the probe is woken to when it is polled.
-    waker: Option<Waker>,
 }
 
 impl fmt::Debug for EchoMux {
@@ -160,15 +123,15 @@ impl State {
 
     /// A sequence number that no request in flight has.
     fn take_sequence(&mut self, ip: IpAddr) -> Option<u16> {
-        if self.waiting.len() + self.found.len() > usize::from(u16::MAX) {
+        if self.waiters.len() > usize::from(u16::MAX) {
             return None;
         }
-        while self.waiting.contains_key(&self.next) || self.found.contains_key(&self.next) {
+        while self.waiters.contains(&self.next) {
             self.next = self.next.wrapping_add(1);
         }
         let sequence = self.next;
         self.next = sequence.wrapping_add(1);
-        self.waiting.insert(sequence, Waiting { ip, waker: None });
+        self.waiters.enter(sequence, ip);
         Some(sequence)
     }
 
@@ -179,12 +142,7 @@ impl State {
                 (tag, destination, Err(Failure::Unreachable(reason).into()))
             }
         };
-        if let Entry::Occupied(waiting) = self.waiting.entry(tag.sequence)
-            && waiting.get().ip == ip
-        {
-            self.found.insert(tag.sequence, found);
-            waiting.remove().wake();
-        }
+        self.waiters.found(tag.sequence, found, |asked| *asked == ip);
     }
 
     /// Reads the socket. If it is broken, all that wait for it learn so, and the next probe opens
@@ -195,20 +153,9 @@ impl State {
             Ok(backlog) => backlog,
             Err(error) => {
                 self.socket = None;
-                while let Some((sequence, mut waiting)) = self.waiting.pop_first() {
-                    self.found.insert(sequence, Err(fault::before_sending(&error)));
-                    waiting.wake();
-                }
+                self.waiters.fail_all(|| fault::before_sending(&error));
                 Backlog::Drained
             }
-        }
-    }
-}
-
-impl Waiting {
-    fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
         }
     }
 }
@@ -220,25 +167,19 @@ struct Request {
     sequence: u16,
 }
 
-/// What a request that waits has to do next.
-enum Wait {
-    Done(Result<(), ProbeError>),
-    Read,
-}
-
 impl Request {
     fn send(mux: &Rc<EchoMux>, family: Family, target: &Target) -> Result<Self, ProbeError> {
         let state = &mut *mux.0.borrow_mut();
         let socket = state.socket(family, target)?;
         // While no probe waited, late replies were not read; in a burst, those of the burst are
         // not.
-        if state.waiting.is_empty() || state.unread >= UNREAD {
+        if state.waiters.is_idle() || state.unread >= UNREAD {
             state.read(&socket);
         }
         let sequence = state.take_sequence(target.ip()).ok_or(LocalFault::Buffers)?;
         state.unread += 1;
         if let Err(error) = socket.send(target.ip(), target.mark(), sequence) {
-            state.waiting.remove(&sequence);
+            state.waiters.leave(&sequence);
             return Err(match error {
                 SendError::Mark(error) => fault::opening(&error, family == Family::V4),
                 SendError::Send(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -263,14 +204,17 @@ impl Request {
 
     async fn reported_answer(&self) -> Result<(), ProbeError> {
         loop {
-            if let Wait::Done(found) = poll_fn(|context| self.poll_wait(context)).await {
+            let turn = poll_fn(|context| self.mux.0.borrow_mut().waiters.poll_turn(self.sequence, context));
+            if let Turn::Done(found) = turn.await {
                 return found;
             }
             let mut ready = pin!(self.socket.ready());
             // The answer may also be read by a probe that is just being sent.
-            let guard = poll_fn(|context| match self.poll_found(context) {
-                Poll::Ready(found) => Poll::Ready(Err(found)),
-                Poll::Pending => ready.as_mut().poll(context).map(Ok),
+            let guard = poll_fn(|context| {
+                match self.mux.0.borrow_mut().waiters.poll_found(&self.sequence, context) {
+                    Poll::Ready(found) => Poll::Ready(Err(found)),
+                    Poll::Pending => ready.as_mut().poll(context).map(Ok),
+                }
             });
             let mut guard = match guard.await {
                 Ok(guard) => guard.map_err(|error| fault::before_sending(&error))?,
@@ -289,59 +233,24 @@ impl Request {
         let state = &mut *self.mux.0.borrow_mut();
         for _ in 0..MOST_BATCHES {
             if state.read(&self.socket) == Backlog::Drained {
-                return state.found.remove(&self.sequence).map_or(Poll::Pending, Poll::Ready);
+                return state.waiters.take(&self.sequence).map_or(Poll::Pending, Poll::Ready);
             }
         }
         // The answer may be in what is left.
         Poll::Ready(Err(LocalFault::Late.into()))
     }
-
-    /// Ends when there is an answer, or when no other request reads and this one has to.
-    fn poll_wait(&self, context: &mut Context<'_>) -> Poll<Wait> {
-        if let Poll::Ready(found) = self.poll_found(context) {
-            return Poll::Ready(Wait::Done(found));
-        }
-        let mut state = self.mux.0.borrow_mut();
-        if *state.reader.get_or_insert(self.sequence) == self.sequence {
-            return Poll::Ready(Wait::Read);
-        }
-        Poll::Pending
-    }
-
-    fn poll_found(&self, context: &mut Context<'_>) -> Poll<Result<(), ProbeError>> {
-        let mut state = self.mux.0.borrow_mut();
-        if let Some(found) = state.found.remove(&self.sequence) {
-            return Poll::Ready(found);
-        }
-        // Without an answer the entry is there until the request is dropped.
-        if let Some(waiting) = state.waiting.get_mut(&self.sequence) {
-            match &mut waiting.waker {
-                Some(waker) => waker.clone_from(context.waker()),
-                none => *none = Some(context.waker().clone()),
-            }
-        }
-        Poll::Pending
-    }
 }
 
 impl Drop for Request {
     fn drop(&mut self) {
-        let state = &mut *self.mux.0.borrow_mut();
-        state.waiting.remove(&self.sequence);
-        state.found.remove(&self.sequence);
-        // Also when no request reads: this one may have been woken to do it and was never polled.
-        if state.reader.is_none_or(|reader| reader == self.sequence) {
-            state.reader = None;
-            // If that one has been woken already, it will read, or be dropped and come here.
-            if let Some(mut next) = state.waiting.first_entry() {
-                next.get_mut().wake();
-            }
-        }
+        self.mux.0.borrow_mut().waiters.leave(&self.sequence);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use hc_testkit::network::{in_own_network, set_parameter};
 
     use super::*;

@@ -211,6 +211,25 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Half-open TCP
+//!
+//! A SYN, and the peer's answer to it; the connection is never made. It needs `CAP_NET_RAW`;
+//! without it the outcome is inconclusive.
+//!
+//! ```no_run
+//! use hc_checkers::Checkers;
+//! use hc_types::{CheckSpec, ProbeSpec, Target, Timing};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let target = Target::plain("192.0.2.1".parse()?, 80);
+//! let spec = CheckSpec::new(target, ProbeSpec::HalfOpen, Timing::default())?;
+//! let outcome = Checkers::default().probe(&spec).await;
+//! println!("{}: {}", outcome.label(), spec.text(&outcome));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Many checks
 //!
 //! [`Checkers`] is also an [`hc_types::Prober`], which hc-manager runs on each of its shards. The
@@ -235,6 +254,7 @@
     )
 )]
 
+mod bpf;
 mod config;
 mod deadline;
 mod dialogue;
@@ -250,10 +270,12 @@ mod http2;
 mod icmp;
 mod incoming;
 mod memory;
+mod mux;
 mod path;
 mod prober;
 mod radius;
 mod socket;
+mod syn;
 mod tcp;
 mod tls;
 mod udp;

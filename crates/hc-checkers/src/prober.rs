@@ -14,6 +14,7 @@ use hc_types::{CheckSpec, HostName, LocalFault, Outcome, ProbeResult, ProbeSpec,
 use crate::http::{Keeping, KeptConnections};
 use crate::path::PathWatch;
 use crate::socket::{self, Connector, Lingering, Loopback};
+use crate::syn::HalfOpen;
 use crate::{CheckersConfig, Pinger, dialogue, dns, http, radius, tcp, udp};
 
 /// Runs every kind of probe. One for each shard, made and used on the shard's thread, inside its
@@ -26,6 +27,7 @@ use crate::{CheckersConfig, Pinger, dialogue, dns, http, radius, tcp, udp};
 pub struct Checkers {
     config: Rc<CheckersConfig>,
     pinger: Pinger,
+    half_open: HalfOpen,
     paths: Rc<PathWatch>,
     loopback: Rc<Loopback>,
     lingering: Lingering,
@@ -45,6 +47,7 @@ impl Checkers {
             kept: KeptConnections::new(config.max_kept),
             config: Rc::new(config),
             pinger: Pinger::default(),
+            half_open: HalfOpen::default(),
             paths: Rc::new(PathWatch::open()),
             loopback: Rc::default(),
         }
@@ -145,7 +148,7 @@ impl Checkers {
 
     /// One probe of one address.
     async fn probe_target(&self, spec: &CheckSpec, target: &Target, timeout: Duration) -> ProbeResult {
-        let Self { config, pinger, paths, loopback, lingering, connector, kept } = self;
+        let Self { config, pinger, half_open, paths, loopback, lingering, connector, kept } = self;
         let mut flight = paths.begin();
         let mut probe = pin!(async {
             match spec.probe() {
@@ -180,6 +183,7 @@ impl Checkers {
                     evidence: hc_types::Evidence::default(),
                 },
                 ProbeSpec::Icmp => pinger.judge(target, timeout).await,
+                ProbeSpec::HalfOpen => Box::pin(half_open.judge(target, timeout)).await,
             }
         });
         let result = poll_fn(|context| match probe.as_mut().poll(context) {

@@ -221,7 +221,7 @@ pub(crate) static TCP: Key = Key {
     name: "tcp",
     form: Form::Table(&TCP_TABLE),
     default: "none",
-    doc: "Connect, TLS if asked, send and compare if asked.",
+    doc: "Connect, TLS if asked, send and compare if asked; or a SYN alone.",
 };
 pub(crate) static UDP: Key = Key {
     name: "udp",
@@ -259,8 +259,9 @@ pub(crate) static KINDS: &[&Key] =
 
 static TCP_TABLE: Table = Table {
     name: "check.tcp",
-    doc: "TCP: the connection itself is the check, unless `send`, `receive` or `steps` asks for more.",
-    keys: &[&SEND, &RECEIVE, &STEPS, &TLS],
+    doc: "TCP: the connection itself is the check, unless `send`, `receive` or `steps` asks for more. With `probe = \"syn\"` \
+          it is never made.",
+    keys: &[&TCP_PROBE, &SEND, &RECEIVE, &STEPS, &TLS],
     exclusive: &[&["steps", "send"], &["steps", "receive"]],
 };
 static UDP_TABLE: Table = Table {
@@ -312,6 +313,13 @@ static RADIUS_TABLE: Table = Table {
 };
 static ICMP_TABLE: Table =
     Table { name: "check.icmp", doc: "ICMP: no keys; `icmp = {}`.", keys: &[], exclusive: &[] };
+pub(crate) static TCP_PROBE: Key = Key {
+    name: "probe",
+    form: Form::Word(&["connect", "syn"]),
+    default: "\"connect\"",
+    doc: "How the port is asked: by a connection, or by a SYN alone, whose answer shows that a socket listens and nothing else \
+          (half-open TCP checks, above). `syn` goes with no other key of this table and with no `mark`.",
+};
 pub(crate) static SEND: Key = Key {
     name: "send",
     form: Form::Bytes,

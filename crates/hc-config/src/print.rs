@@ -114,6 +114,7 @@ fn table(name: &str, labels: &Labels, spec: &CheckSpec) -> Result<Table, String>
             put_exchange(&mut probe, tcp.send.as_slice(), tcp.receive.as_slice());
             put_tls(&mut probe, tcp.tls.as_ref())?;
         }
+        ProbeSpec::HalfOpen => put(&mut probe, "probe", "syn"),
         ProbeSpec::Http(http) => put_http(&mut probe, http)?,
         ProbeSpec::Dns(dns) => put_dns(&mut probe, dns)?,
         ProbeSpec::Radius(radius) => put_radius(&mut probe, radius),
@@ -121,7 +122,8 @@ fn table(name: &str, labels: &Labels, spec: &CheckSpec) -> Result<Table, String>
         ProbeSpec::Dialogue(dialogue) => put_dialogue(&mut probe, dialogue)?,
         ProbeSpec::Grpc(grpc) => put_grpc(&mut probe, grpc)?,
     }
-    put(&mut table, spec.probe().type_name(), probe);
+    let kind = if *spec.probe() == ProbeSpec::HalfOpen { "tcp" } else { spec.probe().type_name() };
+    put(&mut table, kind, probe);
     Ok(table)
 }
 

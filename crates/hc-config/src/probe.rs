@@ -30,6 +30,7 @@ pub(crate) fn read(
     match kind.name {
         "icmp" => Some(ProbeSpec::Icmp),
         "udp" => Some(ProbeSpec::Udp(Box::new(reader.udp()))),
+        "tcp" if settings.word(&keys::TCP_PROBE) == Some("syn") => reader.half_open(),
         "tcp" if settings.has(&keys::dialogue::STEPS) => reader.dialogue(),
         "tcp" => Some(ProbeSpec::Tcp(reader.tcp())),
         "http" => Some(ProbeSpec::Http(Box::new(reader.http()?))),
@@ -102,6 +103,20 @@ impl Reader<'_> {
 
     fn tcp(&mut self) -> TcpProbe {
         TcpProbe { send: self.bytes(&keys::SEND), receive: self.bytes(&keys::RECEIVE), tls: self.tls() }
+    }
+
+    /// A SYN has nothing to say beyond itself.
+    fn half_open(&mut self) -> Option<ProbeSpec> {
+        let more = [&keys::SEND, &keys::RECEIVE, &keys::dialogue::STEPS, &keys::tls::TLS];
+        let is_asked = |key: &&&'static Key| match key.name {
+            "tls" => tls::is_asked_for(self.settings),
+            _ => self.settings.has(key),
+        };
+        let Some(key) = more.iter().find(is_asked) else { return Some(ProbeSpec::HalfOpen) };
+        let at = self.settings.get(key).map_or(self.at, |located| located.at);
+        let problem = "not together with `probe = \"syn\"`, which makes no connection";
+        self.report.add(at, format!("check.tcp.{}", key.name), problem);
+        None
     }
 
     fn http(&mut self) -> Option<HttpProbe> {

@@ -37,7 +37,7 @@ fn the_example_is_read() {
     let files: BTreeMap<PathBuf, Vec<u8>> = [(PathBuf::from("radius.secret"), b"s3cret\n".to_vec())].into();
     let checks =
         parse(&[SourceFile::new("checks.toml", example())], &Limits::default(), &files).unwrap().checks;
-    assert_eq!(checks.len(), 4 + 2 + 5 + 14);
+    assert_eq!(checks.len(), 4 + 2 + 5 + 15);
     let kinds: std::collections::BTreeSet<&str> =
         checks.iter().map(|check| check.spec.probe().type_name()).collect();
     assert_eq!(kinds, hc_types::ProbeSpec::TYPE_NAMES.iter().copied().collect(), "one of every kind");

@@ -33,6 +33,7 @@ mod radius;
 mod sets;
 mod snapshot;
 mod stream;
+mod syn;
 mod text;
 mod tls;
 mod wire;
@@ -51,6 +52,7 @@ pub use mutate::Mutator;
 pub use radius::{radius_request, radius_response};
 pub use sets::ipc_sets;
 pub use snapshot::snapshot;
+pub use syn::syn;
 pub use text::{quote, recognise, record_type};
 pub use tls::tls_certificate;
 pub use wire::{parse_check, wire_to_proxy, wire_to_server};
@@ -98,6 +100,7 @@ pub const TARGETS: &[Target] = targets![
     record_type,
     snapshot,
     stream_pattern,
+    syn,
     tls_certificate,
     wire_to_proxy,
     wire_to_server,

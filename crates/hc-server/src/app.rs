@@ -78,8 +78,9 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     let threads = checks.shards.unwrap_or(ManagerConfig::default().shards);
     let sinks = Sinks::open(&sinks, command_runner)?;
     let traces = Traces::open(&trace)?;
-    let beside =
-        files.as_ref().map_or(0, |_| source::DESCRIPTORS) + sinks.descriptors() + traces.descriptors();
+    let half_open = limits::HALF_OPEN.saturating_mul(u64::try_from(threads.get()).unwrap_or(u64::MAX));
+    let of_files = files.as_ref().map_or(0, |_| source::DESCRIPTORS.saturating_add(half_open));
+    let beside = of_files.saturating_add(sinks.descriptors() + traces.descriptors());
     let Descriptors { in_flight, lingering, idle, kept } =
         limits::descriptors(threads.get(), checks.max_kept, beside);
     let manager_config = manager_config(&checks, threads, in_flight);

@@ -12,6 +12,10 @@ const RESERVED: u64 = 64 + admin::DESCRIPTORS;
 /// that watch paths, two for ICMP, and one to look a route up.
 const PER_SHARD: u64 = 9;
 
+/// Descriptors of a shard whose checks may be half-open ones, for each family: a raw socket, one to
+/// look routes up, and eight ports.
+pub(crate) const HALF_OPEN: u64 = 20;
+
 /// Probes in flight that an unlimited process still is given.
 const CEILING: u64 = 65_536;
 

@@ -50,7 +50,10 @@ impl Serialize for Subject<'_> {
             ProbeSpec::Http(http) => write_http(&mut map, http)?,
             ProbeSpec::Dns(dns) => write_dns(&mut map, dns)?,
             ProbeSpec::Radius(radius) => write_radius(&mut map, radius)?,
-            ProbeSpec::RadiusStatus(_) | ProbeSpec::Dialogue(_) | ProbeSpec::Grpc(_) => {
+            ProbeSpec::HalfOpen
+            | ProbeSpec::RadiusStatus(_)
+            | ProbeSpec::Dialogue(_)
+            | ProbeSpec::Grpc(_) => {
                 return Err(S::Error::custom(LATER));
             }
         }

@@ -30,3 +30,4 @@ pub mod port;
 pub mod process;
 pub mod radius;
 pub mod script;
+pub mod syn;

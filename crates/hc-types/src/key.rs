@@ -7,10 +7,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    BodyCondition, CheckSpec, GrpcProbe, HeaderCondition, HeaderField, HeaderTest, HostName, HttpConditions,
+    BodyCondition, CheckSpec, HeaderCondition, HeaderField, HeaderTest, HostName, HttpConditions,
     HttpOverrides, HttpProbe, HttpRequest, HttpVersion, JsonCondition, JsonScalar, KeyPin, Mode, ProbeSpec,
-    ProxyProtocol, RadiusExpectation, RadiusProbe, RadiusStatusProbe, Rule, Secret, Target, TcpProbe, Tls,
-    TlsIdentity, TlsOptions, TlsVersion, UdpProbe, Via,
+    ProxyProtocol, Rule, Secret, Target, TcpProbe, Tls, TlsIdentity, TlsOptions, TlsVersion, UdpProbe, Via,
 };
 
 /// The identity of what is checked: target, probe and what passes, but neither the id nor how
@@ -105,6 +104,7 @@ mod tag {
     pub(super) const SEND: u8 = 17;
     pub(super) const RECEIVE: u8 = 18;
     pub(super) const TLS: u8 = 19;
+    pub(super) const HALF_OPEN: u8 = 20;
 
     pub(super) const METHOD: u8 = 32;
     pub(super) const REQUEST_TARGET: u8 = 33;
@@ -270,18 +270,16 @@ impl Encoding {
                 self.field_unless_empty(tag::RECEIVE, receive.as_slice());
                 self.tls(tls.as_ref());
             }
+            ProbeSpec::HalfOpen => {
+                self.field(tag::KIND, &[3]);
+                self.flag(tag::HALF_OPEN, true);
+            }
             ProbeSpec::Http(http) => self.http(http),
             ProbeSpec::Dns(dns) => self.dns(dns),
             ProbeSpec::Radius(radius) => self.radius(radius),
             ProbeSpec::Dialogue(probe) => self.dialogue(probe),
             ProbeSpec::Grpc(grpc) => self.grpc(grpc),
-            ProbeSpec::RadiusStatus(status) => {
-                let RadiusStatusProbe { secret, require_message_authenticator } = &**status;
-                self.field(tag::KIND, &[6]);
-                self.field_unless_empty(tag::SECRET, secret.expose());
-                self.flag(tag::REQUIRE_MESSAGE_AUTHENTICATOR, *require_message_authenticator);
-                self.flag(tag::STATUS_SERVER, true);
-            }
+            ProbeSpec::RadiusStatus(status) => self.radius_status(status),
         }
     }
 
@@ -472,36 +470,11 @@ impl Encoding {
         }
         self.field(tag, &value);
     }
-
-    fn grpc(&mut self, grpc: &GrpcProbe) {
-        let GrpcProbe { tls, service, host, server_name } = grpc;
-        self.field(tag::KIND, &[7]);
-        self.tls(tls.as_ref());
-        for (tag, value) in [(tag::HTTP_HOST, host), (tag::SERVER_NAME, server_name)] {
-            if let Some(value) = value {
-                self.field(tag, value.as_bytes());
-            }
-        }
-        self.field_unless_empty(tag::SERVICE, service.as_bytes());
-    }
-
-    fn radius(&mut self, radius: &RadiusProbe) {
-        let RadiusProbe { username, password, secret, expect, require_message_authenticator } = radius;
-        self.field(tag::KIND, &[6]);
-        self.field_unless_empty(tag::USERNAME, username.as_slice());
-        self.field_unless_empty(tag::PASSWORD, password.expose());
-        self.field_unless_empty(tag::SECRET, secret.expose());
-        match expect {
-            RadiusExpectation::Accept => {}
-            RadiusExpectation::Reject => self.field(tag::EXPECTED_RESPONSE, &[1]),
-            RadiusExpectation::Challenge => self.field(tag::EXPECTED_RESPONSE, &[2]),
-            RadiusExpectation::Any => self.field(tag::EXPECTED_RESPONSE, &[3]),
-        }
-        self.flag(tag::REQUIRE_MESSAGE_AUTHENTICATOR, *require_message_authenticator);
-    }
 }
 
 mod dialogue;
 mod dns;
+mod grpc;
+mod radius;
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,8 @@ pub enum ProbeSpec {
     Udp(Box<UdpProbe>),
     /// Connect, perhaps TLS, perhaps send, perhaps receive.
     Tcp(TcpProbe),
+    /// TCP, half open: a SYN out, a SYN with ACK back, and the connection is never made.
+    HalfOpen,
     /// One HTTP exchange, perhaps over TLS.
     Http(Box<HttpProbe>),
     /// One DNS question, asked of the target itself.
@@ -41,6 +43,7 @@ impl ProbeSpec {
             ProbeSpec::Icmp => "icmp",
             ProbeSpec::Udp(_) => "udp",
             ProbeSpec::Tcp(_) => "tcp",
+            ProbeSpec::HalfOpen => "syn",
             ProbeSpec::Http(_) => "http",
             ProbeSpec::Dns(_) => "dns",
             ProbeSpec::Radius(_) | ProbeSpec::RadiusStatus(_) => "radius",
@@ -54,6 +57,7 @@ impl ProbeSpec {
         "icmp",
         "udp",
         "tcp",
+        "syn",
         "http",
         "dns",
         "radius",
@@ -72,6 +76,7 @@ impl ProbeSpec {
         !matches!(
             self,
             ProbeSpec::Icmp
+                | ProbeSpec::HalfOpen
                 | ProbeSpec::Udp(_)
                 | ProbeSpec::Dns(_)
                 | ProbeSpec::Radius(_)

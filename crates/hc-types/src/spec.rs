@@ -78,6 +78,11 @@ pub enum SpecError {
         "ip: the host name has {0} addresses, and one check probes at most 256 (resolve = \"each\" probes any number)"
     )]
     Addresses(usize),
+    /// A half-open probe with a mark, which the kernel's RST would not have.
+    #[error(
+        "probe: syn is not possible with a mark: the kernel ends the connection with a RST that has none"
+    )]
+    HalfOpen,
     /// Mode DSR or TUN without a mark.
     #[error("mark: mode dsr and tun need one, from 1 to 4294967295")]
     Mark,
@@ -232,6 +237,7 @@ impl SpecError {
             SpecError::AdaptiveTimeout => "adaptive_timeout",
             SpecError::Port => "port",
             SpecError::Address { .. } | SpecError::Addresses(_) => "ip",
+            SpecError::HalfOpen => "probe",
             SpecError::Mark => "mark",
             SpecError::Source { .. } => "source",
             SpecError::Device(_) => "device",
@@ -279,7 +285,8 @@ impl CheckSpec {
     /// [`SpecError`] names the first field whose value makes no sense: a period of zero or above
     /// [`MAX_PERIOD`](crate::MAX_PERIOD), an interval below [`MIN_INTERVAL`](crate::MIN_INTERVAL),
     /// a fast interval above the interval, a jitter above half of an interval, a rise of 0, port 0
-    /// for anything but ICMP, an address that no backend can have, mode DSR or TUN without a mark,
+    /// for anything but ICMP, an address that no backend can have, mode DSR or TUN without a mark, a
+    /// half-open probe with one,
     /// an HTTP method that is no token, a request target, a `Host` or credentials that would break
     /// the request, a status code outside 100–999, an expected address that the query type cannot
     /// yield.
@@ -302,6 +309,9 @@ impl CheckSpec {
         }
         if target.mode() != Mode::Plain && target.mark().is_none() {
             return Err(SpecError::Mark);
+        }
+        if probe == ProbeSpec::HalfOpen && target.mark().is_some() {
+            return Err(SpecError::HalfOpen);
         }
         let own = [target.ip()];
         let ips = host_name.as_ref().map_or(&own[..], |host| host.addresses());

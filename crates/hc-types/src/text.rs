@@ -28,6 +28,7 @@ fn write_subject(text: &mut String, spec: &CheckSpec) -> fmt::Result {
         ProbeSpec::Icmp => write!(text, "ICMP ping to host {target}"),
         ProbeSpec::Udp(_) => write!(text, "UDP check to {target}"),
         ProbeSpec::Tcp(_) => write!(text, "TCP connect to {target}"),
+        ProbeSpec::HalfOpen => write!(text, "TCP SYN to {target}"),
         ProbeSpec::Http(http) => write!(text, "HTTP {} to {target}", http.method),
         ProbeSpec::Dns(dns) => {
             let DnsProbe { query, query_type, query_class, options, .. } = &**dns;

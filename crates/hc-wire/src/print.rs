@@ -65,6 +65,7 @@ fn serialize_subject<M: SerializeMap>(map: &mut M, spec: &CheckSpec) -> Result<(
         ProbeSpec::RadiusStatus(_) => return Err(unsayable("Status-Server")),
         ProbeSpec::Dialogue(_) => return Err(unsayable("a dialogue")),
         ProbeSpec::Grpc(_) => return Err(unsayable("gRPC")),
+        ProbeSpec::HalfOpen => return Err(unsayable("a half-open probe")),
     }
     Ok(())
 }

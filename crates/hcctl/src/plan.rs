@@ -48,7 +48,8 @@ impl Cost {
         for (name, spec) in addresses.chain(hosts) {
             let (interval, timeout) = (spec.interval().as_secs_f64(), spec.timeout().as_secs_f64());
             cost.probes_per_second += 1.0 / interval;
-            if *spec.probe() != ProbeSpec::Icmp {
+            // These share one socket.
+            if !matches!(spec.probe(), ProbeSpec::Icmp | ProbeSpec::HalfOpen) {
                 sockets += (timeout / interval).min(1.0);
             }
             let (mean, worst) = detection(spec);

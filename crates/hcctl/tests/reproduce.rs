@@ -279,6 +279,18 @@ fn requests_by_radclient() {
 }
 
 #[test]
+fn a_syn_by_a_connection() {
+    let listener = std::net::TcpListener::bind((HERE, 0)).unwrap();
+    let half_open = spec(listener.local_addr().unwrap(), ProbeSpec::HalfOpen);
+    check(&half_open, 0);
+    let [tool, hcctl] = &reproduce(&half_open)[..] else { panic!() };
+    assert!(tool.notes[0].contains("half open"), "{tool:?}");
+    assert!(hcctl.command.contains(" --set 'tcp.probe=\"syn\"' tcp://"), "{hcctl:?}");
+    let closed = ClosedPort::reserve(HERE).unwrap();
+    check(&spec(closed.address(), ProbeSpec::HalfOpen), 1);
+}
+
+#[test]
 fn echoes_by_ping() {
     let text = check(&spec(SocketAddr::new(HERE, 0), ProbeSpec::Icmp), 0);
     assert!(text.contains("1 received"), "{text}");

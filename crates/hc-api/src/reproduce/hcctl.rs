@@ -70,6 +70,10 @@ pub(super) fn command(spec: &CheckSpec) -> Reproduction {
             }
             format!("{}://{address}", if tcp.tls.is_some() { "tls" } else { "tcp" })
         }
+        ProbeSpec::HalfOpen => {
+            set(&mut line, "tcp.probe", "\"syn\"");
+            format!("tcp://{address}")
+        }
         ProbeSpec::Udp(udp) => {
             set_bytes(&mut line, "udp.send", udp.send.as_slice());
             set_bytes(&mut line, "udp.receive", udp.receive.as_slice());

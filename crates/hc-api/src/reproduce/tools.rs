@@ -121,6 +121,12 @@ pub(super) fn tcp(spec: &CheckSpec, tcp: &TcpProbe) -> Reproduction {
     note_way(Reproduction { command: line.finish(), notes }, spec, tool, ONLY_SOURCE)
 }
 
+/// No tool that is everywhere sends a SYN alone.
+pub(super) fn syn(spec: &CheckSpec) -> Reproduction {
+    let connected = tcp(spec, &TcpProbe::default());
+    connected.note("this makes the connection, which the probe leaves half open")
+}
+
 pub(super) fn dialogue(spec: &CheckSpec) -> Reproduction {
     let mut line = Line::new("nc");
     source(&mut line, "-s", spec);

@@ -55,13 +55,22 @@ pub fn request(family: Family, tag: Tag) -> [u8; LENGTH] {
 /// The Internet checksum (RFC 1071): 0 over a packet whose checksum is right.
 #[must_use]
 pub fn checksum(packet: &[u8]) -> u16 {
-    let (pairs, odd) = packet.as_chunks::<2>();
+    !folded(sum(packet))
+}
+
+/// The sum of the 16-bit words of some bytes.
+pub(crate) fn sum(bytes: &[u8]) -> u64 {
+    let (pairs, odd) = bytes.as_chunks::<2>();
     let sum: u64 = pairs.iter().map(|pair| u64::from(u16::from_be_bytes(*pair))).sum();
-    let mut sum = sum + odd.first().map_or(0, |byte| u64::from(*byte) << 8);
+    sum + odd.first().map_or(0, |byte| u64::from(*byte) << 8)
+}
+
+/// A sum in ones' complement arithmetic.
+pub(crate) fn folded(mut sum: u64) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
-    !u16::try_from(sum).unwrap_or(u16::MAX)
+    u16::try_from(sum).unwrap_or(u16::MAX)
 }
 
 /// A packet that is about a request.

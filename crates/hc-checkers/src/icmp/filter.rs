@@ -8,32 +8,10 @@
 use socket2::SockFilter;
 
 use super::echo::Family;
-
-// Instructions of the kernel's filter.h. `IND` addresses from register X on, `MSH` is four times
-// the low half of a byte: the length of an IPv4 header.
-const LOAD_BYTE: u16 = 0x30;
-const LOAD_HALF: u16 = 0x28;
-const LOAD_BYTE_IND: u16 = 0x50;
-const LOAD_HALF_IND: u16 = 0x48;
-const LOAD_X_MSH: u16 = 0xb1;
-const AND: u16 = 0x54;
-const SHIFT_LEFT: u16 = 0x64;
-const ADD_X: u16 = 0x0c;
-const COPY_TO_X: u16 = 0x07;
-const JUMP_EQUAL: u16 = 0x15;
-const RETURN: u16 = 0x06;
-
-const ACCEPT: SockFilter = op(RETURN, u32::MAX);
-const REJECT: SockFilter = op(RETURN, 0);
-
-const fn op(code: u16, k: u32) -> SockFilter {
-    SockFilter::new(code, 0, 0, k)
-}
-
-/// Goes on behind the next `yes` instructions if the accumulator is `k`, else behind the next `no`.
-const fn jump_equal(k: u32, yes: u8, no: u8) -> SockFilter {
-    SockFilter::new(JUMP_EQUAL, yes, no, k)
-}
+use crate::bpf::{
+    ACCEPT, ADD_X, AND, COPY_TO_X, LOAD_BYTE, LOAD_BYTE_IND, LOAD_HALF, LOAD_HALF_IND, LOAD_X_MSH, REJECT,
+    SHIFT_LEFT, jump_equal, op,
+};
 
 /// Echo replies with identifier `id`, and ICMP errors about a packet with it. A load beyond the
 /// packet rejects it.

@@ -17,6 +17,7 @@ use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use super::echo::{self, Family, Heard, Tag};
 use super::filter;
 use crate::fault::ProbeError;
+use crate::mux::{Backlog, ip_of};
 
 /// Room for some thousand replies between two turns of the loop, in bytes as the kernel counts
 /// them.
@@ -55,15 +56,6 @@ enum Kind {
 pub(super) enum SendError {
     Mark(io::Error),
     Send(io::Error),
-}
-
-/// How far a reading got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Backlog {
-    /// Nothing is left.
-    Drained,
-    /// There may be more.
-    More,
 }
 
 impl EchoSocket {
@@ -228,9 +220,4 @@ fn new_socket(family: Family, kind: Type) -> io::Result<Socket> {
         Family::V6 => (Domain::IPV6, Protocol::ICMPV6),
     };
     Socket::new(domain, kind.nonblocking().cloexec(), Some(protocol))
-}
-
-fn ip_of(address: &SockaddrStorage) -> Option<IpAddr> {
-    let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-    v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
 }

@@ -216,6 +216,15 @@ fn a_request_to_a_host_with_headers_names_the_host() {
 }
 
 #[test]
+fn half_open_checks() {
+    for keys in ["tcp = { probe = 'syn' }", "tcp = { probe = 'syn', tls = false }"] {
+        check_probe(&format!("port = 1\n{keys}"), "192.0.2.1:1", ProbeSpec::HalfOpen);
+    }
+    let connect = "port = 1\ntcp = { probe = 'connect' }";
+    check_probe(connect, "192.0.2.1:1", ProbeSpec::Tcp(TcpProbe::default()));
+}
+
+#[test]
 fn grpc_checks() {
     let grpc = |probe| ProbeSpec::Grpc(Box::new(probe));
     check_probe("port = 1\ngrpc = {}", "192.0.2.1:1", grpc(GrpcProbe::default()));

@@ -306,6 +306,26 @@ fn what_the_domain_refuses_is_shown_at_its_key() {
 }
 
 #[test]
+fn a_syn_says_nothing_and_has_no_mark() {
+    let wrong = |keys: &str, expected: &str| wrong_check(&format!("port = 25\n{keys}"), &[expected]);
+    let with = "not together with `probe = \"syn\"`, which makes no connection";
+    for (key, column) in [("send = 'a'", 31), ("receive = 'a'", 34), ("steps = []", 32), ("tls = true", 30)] {
+        let name = key.split(' ').next().unwrap();
+        let expected = format!("f:5:{column}: check.tcp.{name}: {with}");
+        wrong(&format!("tcp = {{ probe = 'syn', {key} }}"), &expected);
+    }
+    let mark = "syn is not possible with a mark: the kernel ends the connection with a RST that has none";
+    wrong("tcp.probe = 'syn'\nmark = 1", &format!("f:5:13: check.tcp.probe: {mark}"));
+    wrong("tcp.probe = 'syn'\nmark = 1\nmode = 'dsr'", &format!("f:5:13: check.tcp.probe: {mark}"));
+    let header = "a check of the kind syn makes no TCP connection";
+    wrong("tcp.probe = 'syn'\nproxy_protocol = 'v1'", &format!("f:6:18: check.proxy_protocol: {header}"));
+    wrong(
+        "tcp.probe = 'sin'",
+        "f:5:13: check.tcp.probe: \"sin\" is not one of connect, syn; did you mean `syn`?",
+    );
+}
+
+#[test]
 fn steps_that_cannot_be_taken() {
     let wrong = |steps: &str, expected: &str| {
         wrong_check(&format!("port = 25\ntcp.steps = [{steps}]"), &[expected]);

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::*;
 use crate::{
     Dialogue, DialogueExpectation, DialogueProbe, DialogueStep, DnsExpectation, DnsOptions, DnsProbe,
-    ExpectedBytes, JsonNumber, Mark, MysqlDialogue, Pattern, PostgresqlDialogue, RawBytes, Rcode,
-    RecordClass, RecordType, RedisDialogue, RedisRole, StreamPattern, Timing,
+    ExpectedBytes, JsonNumber, Mark, MysqlDialogue, Pattern, PostgresqlDialogue, RadiusExpectation,
+    RadiusProbe, RadiusStatusProbe, RawBytes, Rcode, RecordClass, RecordType, RedisDialogue, RedisRole,
+    StreamPattern, Timing,
 };
 
 mod any_two;
@@ -103,6 +104,7 @@ fn keys_are_the_same_in_every_version() {
     vector(backend().via(way), tcp("", "", None), "028b0d70f6fd673ab4b77f5c96a71167");
     vector(backend(), udp("ping", "pong"), "023ff4aff40773dca413d5c0a807f854");
     vector(backend(), tcp("", "", None), "0211e69b100e8d7db3466d956691f8e6");
+    vector(backend(), ProbeSpec::HalfOpen, "02694d2ba9b78a06d00f9943d8197538");
     vector(backend(), tcp("hello", "220 ", None), "0285ebf75f2530fed9bc9bf12e8ecf9c");
     vector(backend(), tcp("", "", Some(Tls::new(true))), "027b8730a7f3da42e8b688c4f2cfb9ab");
     vector(dsr(None), tcp("", "", None), "0236cedb24d9320e79d10eb4f554caf8");

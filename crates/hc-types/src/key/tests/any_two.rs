@@ -39,7 +39,7 @@ fn pick(choices: [u8; CHOICES]) -> CheckSpec {
         Tls { options: options.map(Into::into), ..tls }
     });
     let (send, receive) = (text_of(text).into(), text_of(other).into());
-    let probe = match kind % 10 {
+    let probe = match kind % 11 {
         0 => ProbeSpec::Icmp,
         1 => ProbeSpec::Udp(Box::new(UdpProbe { send, receive })),
         2 => ProbeSpec::Tcp(TcpProbe { send, receive, tls }),
@@ -100,6 +100,7 @@ fn pick(choices: [u8; CHOICES]) -> CheckSpec {
             },
             options: None,
         })),
+        10 if mark.is_none() => ProbeSpec::HalfOpen,
         5 => dns(RecordType(16), RecordClass::IN, DnsExpectation::Text(text_of(text).into())),
         9 => {
             let bytes = match text % 3 {
