@@ -1,7 +1,8 @@
 //! The OpenAPI 3.1 document, made from the table of routes and the types that are answered.
 
 use hc_api::{
-    CheckDetail, OverrideRequest, Overrides, Overview, Page, Problem, Rows, Transitions, WithdrawRequest,
+    CheckDetail, FleetState, OverrideRequest, Overrides, Overview, Page, Problem, Rows, Transitions,
+    WithdrawRequest,
 };
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -68,6 +69,7 @@ fn responses(endpoint: Endpoint, generator: &mut SchemaGenerator) -> Value {
         Endpoint::Rows => Some(generator.subschema_for::<Rows>()),
         Endpoint::Check => Some(generator.subschema_for::<CheckDetail>()),
         Endpoint::Transitions => Some(generator.subschema_for::<Transitions>()),
+        Endpoint::Fleet => Some(generator.subschema_for::<FleetState>()),
         Endpoint::Overrides => Some(generator.subschema_for::<Overrides>()),
         _ => None,
     };

@@ -3,8 +3,8 @@
 use std::pin::Pin;
 
 use hc_api::{
-    CheckDetail, Filter, OverrideRequest, Overrides, Overview, Page, PageOf, Position, Readiness, Rows,
-    RowsOf, Transitions, WithdrawRequest,
+    CheckDetail, Filter, FleetState, OverrideRequest, Overrides, Overview, Page, PageOf, Position, Readiness,
+    Rows, RowsOf, Transitions, WithdrawRequest,
 };
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,11 @@ pub trait Reader: Send + Sync + 'static {
 
     /// The check with this id or this name.
     fn check(&self, id_or_name: &str) -> Option<CheckDetail>;
+
+    /// The nodes that share their checks with this one. `None`, as by default, without a fleet.
+    fn fleet(&self) -> Option<FleetState> {
+        None
+    }
 
     /// What operators say of checks.
     fn overrides(&self) -> Overrides;

@@ -102,6 +102,10 @@ impl Service {
             },
             Endpoint::Transitions => self.transitions(query),
             Endpoint::Events => self.events(query, request.headers()),
+            Endpoint::Fleet => match self.reader.fleet() {
+                Some(fleet) => answer::json(StatusCode::OK, &fleet),
+                None => answer::problem(StatusCode::NOT_FOUND, "this server belongs to no fleet"),
+            },
             Endpoint::OpenApi => answer::bytes(StatusCode::OK, JSON, openapi::document()),
             Endpoint::Overrides => answer::json(StatusCode::OK, &self.reader.overrides()),
             Endpoint::Probe

@@ -4,7 +4,7 @@ use hc_types::Health;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{Change, CheckState, LatencyState, OverrideKind, ProbeState, Reproduction};
+use crate::{Change, CheckState, LatencyState, OverrideKind, ProbeState, Reproduction, VerdictState};
 
 /// Everything about one check: its state, what follows from it, and what happened to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ pub struct CheckDetail {
     /// What is wrong with the checker's own machine, in words. Empty: nothing.
     #[serde(default)]
     pub own_trouble: Vec<String>,
+    /// What the fleet makes of it, with the opinion of each node. Absent without a fleet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<VerdictState>,
     /// Commands that do by hand what a probe does.
     #[serde(default)]
     pub reproduce: Vec<Reproduction>,
@@ -64,6 +67,7 @@ impl CheckDetail {
             latency: None,
             last_failure: None,
             own_trouble: Vec::new(),
+            fleet: None,
             reproduce: Vec::new(),
             timeline,
         }
@@ -84,6 +88,21 @@ impl CheckDetail {
     #[must_use]
     pub fn with_own_trouble(mut self, own_trouble: Vec<String>) -> Self {
         self.own_trouble = own_trouble;
+        self
+    }
+
+    /// The same with what the fleet makes of it.
+    #[must_use]
+    pub fn with_fleet(mut self, verdict: Option<VerdictState>) -> Self {
+        let Some(verdict) = verdict else { return self };
+        if !verdict.probed_here {
+            // What the last probe of this node found is history.
+            self.explanation =
+                self.check.overrides.iter().map(|order| format!("{}.", order.sentence())).collect();
+            self.explanation.push("Other nodes of the fleet probe it.".to_owned());
+        }
+        self.explanation.extend(verdict.sentences());
+        self.fleet = Some(verdict);
         self
     }
 

@@ -19,6 +19,7 @@ mod detail;
 mod event;
 mod evidence;
 mod filter;
+mod fleet;
 mod journal;
 mod overrides;
 mod reproduce;
@@ -31,6 +32,7 @@ pub use detail::CheckDetail;
 pub use event::{Event, Events, Line, MissedLine, OverrideLine, States, VERSION};
 pub use evidence::{Difference, LatencyState, Phases, ProbeState, TlsState};
 pub use filter::{DEFAULT_PAGE, Filter, FilterError, MAX_PAGE, Page, PageOf};
+pub use fleet::{FleetNode, FleetState, OpinionState, VerdictState};
 pub use journal::{Change, OverrideChange, OverrideEvent, Position, PositionError, Transition, Transitions};
 pub use overrides::{
     MAX_REASON, OverrideKind, OverrideRequest, OverrideState, Overrides, ReportedState, Selection,

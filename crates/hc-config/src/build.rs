@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hc_types::{CheckSpec, Mark, Mode, ProbeSpec, SpecError, Target, TlsOptions};
+use hc_types::{CheckSpec, Mark, Mode, OpinionKeys, ProbeSpec, Quorum, SpecError, Target, TlsOptions};
 
 use crate::diagnostic::{Report, Span};
 use crate::expand::{Expansion, Host, Place};
@@ -21,6 +21,7 @@ pub(crate) struct Draft {
     pub(crate) labels: Labels,
     pub(crate) depends_on: DependsOn,
     pub(crate) metrics: bool,
+    pub(crate) opinions: OpinionKeys,
     pub(crate) spec: CheckSpec,
     pub(crate) at: Span,
 }
@@ -111,7 +112,8 @@ impl Build<'_> {
         let mut names: Vec<Arc<str>> = Vec::new();
         let excluded = expand::excluded(self.layer);
         let metrics = settings.flag(&keys::METRICS).unwrap_or_default();
-        let ways = Ways::read(settings, self.report);
+        let opinions = self.opinions();
+        let ways = Ways::read(&self.layer.settings, self.report);
         let mut drafts = Drafts::default();
         let mut wrong_at = None;
         for place in targets.places {
@@ -142,7 +144,7 @@ impl Build<'_> {
             }
             match (spec, place.host) {
                 (Ok(spec), Host::Ip(_)) => {
-                    drafts.checks.push(Draft { name, labels, depends_on, metrics, spec, at });
+                    drafts.checks.push(Draft { name, labels, depends_on, metrics, opinions, spec, at });
                 }
                 (Ok(spec), Host::Name(host)) => {
                     let (port, excluded) = (place.port, Arc::clone(&excluded));
@@ -152,6 +154,7 @@ impl Build<'_> {
                         labels,
                         depends_on,
                         metrics,
+                        opinions,
                         host,
                         port,
                         resolve,
@@ -192,6 +195,20 @@ impl Build<'_> {
 
     fn depends_on(&self) -> DependsOn {
         self.named_in_depends_on().map(|(name, _)| name).collect()
+    }
+
+    /// How a fleet judges these checks.
+    fn opinions(&mut self) -> OpinionKeys {
+        let settings = &self.layer.settings;
+        let opinions = settings.integer(&keys::OPINIONS).and_then(|number| u8::try_from(number).ok());
+        let quorum: Option<Quorum> = settings.text(&keys::QUORUM).and_then(|rule| rule.parse().ok());
+        if let (Some(opinions), Some(Quorum::AtLeast(needed)), Some(place)) =
+            (opinions, quorum, settings.get(&keys::QUORUM))
+            && needed > opinions
+        {
+            self.report.add(place.at, "quorum", format!("{needed} of {opinions} opinions are more than all"));
+        }
+        OpinionKeys { opinions, quorum }
     }
 
     fn probe(&mut self) -> Option<ProbeSpec> {

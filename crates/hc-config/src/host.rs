@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use hc_types::{CheckId, CheckSpec, HostName, HttpOverrides, ProbeSpec, Rule, SpecError, TcpProbe, Tls};
+use hc_types::{
+    CheckId, CheckSpec, HostName, HttpOverrides, OpinionKeys, ProbeSpec, Rule, SpecError, TcpProbe, Tls,
+};
 
 use crate::probe::host_overrides;
 use crate::range::TargetItem;
@@ -37,6 +39,8 @@ pub struct HostCheck {
     pub depends_on: DependsOn,
     /// Whether it has series of its own in the metrics.
     pub metrics: bool,
+    /// How a fleet judges it.
+    pub opinions: OpinionKeys,
     /// The host name, in lower case.
     pub host: Arc<str>,
     /// The port; 0 for ICMP.
@@ -79,6 +83,7 @@ impl HostCheck {
             labels: Arc::clone(&self.labels),
             depends_on: Arc::clone(&self.depends_on),
             metrics: self.metrics,
+            opinions: self.opinions,
             spec: Arc::new(spec),
         }))
     }
@@ -110,8 +115,8 @@ impl HostCheck {
         let spec = CheckSpec::of_host_name(host, target, probe, self.template.timing())?;
         let (name, labels) = (Arc::clone(&self.name), Arc::clone(&self.labels));
         let depends_on = Arc::clone(&self.depends_on);
-        let metrics = self.metrics;
-        Ok(Check { id: self.id(), name, labels, depends_on, metrics, spec: Arc::new(spec) })
+        let (metrics, opinions) = (self.metrics, self.opinions);
+        Ok(Check { id: self.id(), name, labels, depends_on, metrics, opinions, spec: Arc::new(spec) })
     }
 }
 

@@ -39,6 +39,7 @@ pub(crate) fn assign(drafts: Drafts, id_of: fn(&str) -> CheckId, report: &mut Re
         labels: draft.labels,
         depends_on: draft.depends_on,
         metrics: draft.metrics,
+        opinions: draft.opinions,
         spec: Arc::new(draft.spec),
     });
     let hosts = drafts.hosts.into_iter().map(|draft| draft.check);
@@ -97,6 +98,7 @@ mod tests {
             labels: Arc::default(),
             depends_on: Arc::default(),
             metrics: false,
+            opinions: hc_types::OpinionKeys::default(),
             spec,
             at: Span { file: 0, start },
         }

@@ -20,8 +20,10 @@ pub(crate) use timing::{
     TIMEOUT,
 };
 
+use hc_types::{OpinionPolicy, Quorum};
+
 use self::dialogue::{AGENT, LDAP, MYSQL, POSTGRESQL, REDIS, SMTP, STEPS};
-use crate::form::{Form, Key, Syntax, Table};
+use crate::form::{Form, Key, Syntax, Table, Value};
 use crate::words;
 use tls::TLS;
 
@@ -48,6 +50,8 @@ macro_rules! and_shared {
             &LABELS,
             &DEPENDS_ON,
             &METRICS,
+            &OPINIONS,
+            &QUORUM,
             &MODE,
             &MARK,
             &BACKEND,
@@ -122,6 +126,8 @@ static DEFAULTS_TABLE: Table = Table {
         &ADAPTIVE_TIMEOUT,
         &LABELS,
         &METRICS,
+        &OPINIONS,
+        &QUORUM,
         &PORT,
         &MODE,
         &MARK,
@@ -196,6 +202,27 @@ pub(crate) static METRICS: Key = Key {
     default: "false",
     doc: "Whether each of these checks has series of its own in the metrics of hc-server, within its `[metrics] max_checks`. \
           All checks are counted by kind in any case.",
+};
+pub(crate) static OPINIONS: Key = Key {
+    name: "opinions",
+    form: Form::Integer(1, OpinionPolicy::MOST_OPINIONS as i64),
+    default: "`[fleet] opinions` of hc-server",
+    doc: "How many nodes of a fleet probe each of these checks. Of all nodes where there are fewer. Without a fleet it has no effect.",
+};
+pub(crate) static QUORUM: Key = Key {
+    name: "quorum",
+    form: Form::Text(&QUORUM_SYNTAX),
+    default: "`[fleet] quorum` of hc-server",
+    doc: "What the opinions of these nodes amount to: a check is healthy when `\"any\"`, the `\"majority\"` or `\"all\"` of them find it \
+          healthy, or so many as this number says. Without a fleet it has no effect.",
+};
+static QUORUM_SYNTAX: Syntax = Syntax {
+    noun: "a rule such as \"majority\"",
+    pattern: Some("^(any|majority|all|[1-9]|1[0-5])$"),
+    integer: Some((1, OpinionPolicy::MOST_OPINIONS as i64)),
+    read: |text| {
+        text.parse::<Quorum>().map(|rule| Value::Text(rule.to_string())).map_err(|error| error.to_string())
+    },
 };
 pub(crate) static SOURCE: Key = Key {
     name: "source",

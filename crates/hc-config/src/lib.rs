@@ -59,7 +59,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, io};
 
-use hc_types::{CheckId, CheckSpec, Metadata};
+use hc_types::{CheckId, CheckSpec, Metadata, OpinionKeys};
 
 pub use diagnostic::{ConfigErrors, Diagnostic, Place};
 pub use host::{HostCheck, Resolve};
@@ -94,6 +94,8 @@ pub struct Check {
     pub depends_on: DependsOn,
     /// Whether it has series of its own in the metrics.
     pub metrics: bool,
+    /// How a fleet judges it.
+    pub opinions: OpinionKeys,
     /// What is checked.
     pub spec: Arc<CheckSpec>,
 }
@@ -107,6 +109,7 @@ impl Check {
             labels: Arc::clone(&self.labels),
             depends_on: Arc::clone(&self.depends_on),
             metrics: self.metrics,
+            opinions: self.opinions,
         }
     }
 }

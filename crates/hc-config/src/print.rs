@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use hc_types::{
     BodyCondition, CheckSpec, DnsExpectation, DnsOptions, DnsProbe, GrpcProbe, HeaderCondition, HeaderField,
     HeaderTest, HttpConditions, HttpOverrides, HttpProbe, HttpRequest, HttpVersion, JsonCondition,
-    JsonScalar, Mode, ProbeSpec, ProxyProtocol, RadiusExpectation, RadiusProbe, RadiusStatusProbe,
-    RecordClass, RecordType, Tls, TlsOptions,
+    JsonScalar, Mode, OpinionKeys, ProbeSpec, ProxyProtocol, Quorum, RadiusExpectation, RadiusProbe,
+    RadiusStatusProbe, RecordClass, RecordType, Tls, TlsOptions,
 };
 use toml::{Table, Value};
 
@@ -48,7 +48,7 @@ pub fn print(checks: &Checks) -> Result<String, PrintError> {
     let error = |name: &str, problem| PrintError { name: name.to_owned(), problem };
     let of_checks = checks.checks.iter().map(|check| {
         let table = table(&check.name, &check.labels, &check.spec);
-        let table = table.map(|table| beside(table, &check.depends_on, check.metrics));
+        let table = table.map(|table| beside(table, &check.depends_on, check.metrics, check.opinions));
         table.map_err(|problem| error(&check.name, problem))
     });
     let of_hosts =
@@ -64,7 +64,15 @@ pub fn print(checks: &Checks) -> Result<String, PrintError> {
 }
 
 /// Enters what is known of a check beside its spec.
-fn beside(mut table: Table, on: &DependsOn, metrics: bool) -> Table {
+fn beside(mut table: Table, on: &DependsOn, metrics: bool, opinions: OpinionKeys) -> Table {
+    if let Some(number) = opinions.opinions {
+        put(&mut table, "opinions", i64::from(number));
+    }
+    match opinions.quorum {
+        Some(Quorum::AtLeast(number)) => put(&mut table, "quorum", i64::from(number)),
+        Some(rule) => put(&mut table, "quorum", rule.to_string()),
+        None => {}
+    }
     if metrics {
         put(&mut table, "metrics", true);
     }
@@ -76,7 +84,7 @@ fn beside(mut table: Table, on: &DependsOn, metrics: bool) -> Table {
 
 fn host_table(check: &HostCheck) -> Result<Table, String> {
     let table = table(&check.name, &check.labels, &check.template)?;
-    let mut table = beside(table, &check.depends_on, check.metrics);
+    let mut table = beside(table, &check.depends_on, check.metrics, check.opinions);
     let target = TargetItem::Host(check.host.clone(), (check.port != 0).then_some(check.port));
     put(&mut table, "target", target.to_string());
     let resolve = match check.resolve {

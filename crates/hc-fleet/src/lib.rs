@@ -41,7 +41,6 @@ mod member;
 mod node;
 mod opinion;
 mod publish;
-mod rule;
 mod slot;
 mod store;
 
@@ -51,6 +50,7 @@ pub use member::{NodeName, NodeNameError, NodeRecord, Term};
 pub use node::{Action, Basis, Explanation, Finding, Node, NodeConfig, Note, Voter};
 pub use opinion::Opinion;
 pub use publish::{Batch, MOST_BYTES, MOST_IN_A_BATCH, MOST_LOGS};
-pub use rule::{Policy, Quorum, QuorumError};
 pub use slot::Slot;
 pub use store::{Request, StoreEvent};
+
+pub use hc_types::{OpinionPolicy as Policy, Quorum, QuorumError};

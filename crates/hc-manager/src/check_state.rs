@@ -49,6 +49,20 @@ impl CheckState {
         self.has_verdict() && self.confirmed
     }
 
+    /// Begins anew with this health, unless it is unknown. It cannot be told before a probe has borne
+    /// it out.
+    pub(crate) fn begin_with(&mut self, health: Health) {
+        self.confirmed = false;
+        if health == Health::Unknown {
+            return;
+        }
+        if self.machine.health() != health {
+            (self.since, self.outcome, self.large_outcome) = (None, None, None);
+        }
+        let (failures, successes) = (self.machine.failures(), self.machine.successes());
+        self.machine = CheckMachine::restored(health, 0, failures, successes);
+    }
+
     /// From memory, and too old to be told as it is.
     pub(crate) fn unconfirmed(mut self) -> Self {
         self.confirmed = false;

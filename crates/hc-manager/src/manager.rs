@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hc_types::{CheckId, CheckKey, CheckSpec, Prober, Remembered, SetChange, Sink};
+use hc_types::{CheckId, CheckKey, CheckSpec, Health, Prober, Remembered, SetChange, Sink};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -43,6 +43,7 @@ pub struct Manager {
 enum Request {
     Apply { change: SetChange, reply: oneshot::Sender<Applied> },
     ProbeNow { ids: Vec<CheckId>, reply: oneshot::Sender<usize> },
+    Resume { checks: Vec<(CheckId, Health)>, reply: oneshot::Sender<usize> },
     Export { reply: oneshot::Sender<Knowledge> },
 }
 
@@ -139,6 +140,22 @@ impl Manager {
     /// Once polled, the probes may be started even if the future is dropped.
     pub async fn probe_now(&self, ids: Vec<CheckId>) -> Result<usize, Stopped> {
         self.ask(|reply| Request::ProbeNow { ids, reply }).await
+    }
+
+    /// Lets checks go on that were paused ([`Sink::is_paused`]), and says how many of them are in the
+    /// set. Each begins with this health, and no failures in a row, unless it is unknown; nothing is
+    /// told before a probe has borne it out or changed it.
+    ///
+    /// A check of known health is probed at the next point of its grid, so within an interval.
+    /// Others are probed as soon as [`ManagerConfig::first_probes_per_second`] lets them.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the manager has ended.
+    ///
+    /// # Cancel safety
+    /// Once polled, the checks may go on even if the future is dropped.
+    pub async fn resume(&self, checks: Vec<(CheckId, Health)>) -> Result<usize, Stopped> {
+        self.ask(|reply| Request::Resume { checks, reply }).await
     }
 
     /// What the next process should know: the health of the checks that run, and of those that were
@@ -254,6 +271,7 @@ impl ManagerTask {
         match request {
             Request::Apply { change, reply } => drop(reply.send(self.apply(change).await?)),
             Request::ProbeNow { ids, reply } => drop(reply.send(self.probe_now(&ids).await?)),
+            Request::Resume { checks, reply } => drop(reply.send(self.resume(&checks).await?)),
             Request::Export { reply } => drop(reply.send(self.known().await?)),
         }
         Ok(())
@@ -291,12 +309,30 @@ impl ManagerTask {
     }
 
     async fn probe_now(&self, ids: &[CheckId]) -> Result<usize, Unanswered> {
-        let places = self.registry.places(ids);
-        let found = places.iter().map(Vec::len).sum();
+        let places = self.registry.places(ids.iter().map(|id| (*id, ())));
+        self.command(places, |slots, done| Command::ProbeNow {
+            slots: slots.into_iter().map(|(slot, ())| slot).collect(),
+            done,
+        })
+        .await
+    }
+
+    async fn resume(&self, checks: &[(CheckId, Health)]) -> Result<usize, Unanswered> {
+        let places = self.registry.places(checks.iter().copied());
+        self.command(places, |slots, done| Command::Resume { slots, done }).await
+    }
+
+    /// Gives each shard its part, and says how much that was in all.
+    async fn command<T>(
+        &self,
+        parts: Vec<Vec<T>>,
+        command: impl Fn(Vec<T>, oneshot::Sender<()>) -> Command,
+    ) -> Result<usize, Unanswered> {
+        let found = parts.iter().map(Vec::len).sum();
         let mut done = Vec::new();
-        for (link, slots) in self.threads.links().iter().zip(places) {
-            if !slots.is_empty() {
-                done.push(send(link, |done| Command::ProbeNow { slots, done }).await?);
+        for (link, part) in self.threads.links().iter().zip(parts) {
+            if !part.is_empty() {
+                done.push(send(link, |done| command(part, done)).await?);
             }
         }
         for done in done {

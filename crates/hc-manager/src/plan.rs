@@ -305,11 +305,14 @@ impl Registry {
         orders[shard].push(Order::Add { slot, check, phase, after, known });
     }
 
-    /// The slots, by shard, of those of these checks that are in the set.
-    pub(crate) fn places(&self, ids: &[CheckId]) -> Vec<Vec<u32>> {
-        let mut places = vec![Vec::new(); self.slots.len()];
-        for entry in ids.iter().filter_map(|id| self.checks.get(*id)) {
-            places[entry.shard()].push(entry.slot);
+    /// The slots, by shard, of those of these checks that are in the set, each with what is said of
+    /// it.
+    pub(crate) fn places<T>(&self, checks: impl IntoIterator<Item = (CheckId, T)>) -> Vec<Vec<(u32, T)>> {
+        let mut places: Vec<_> = (0..self.slots.len()).map(|_| Vec::new()).collect();
+        for (id, word) in checks {
+            if let Some(entry) = self.checks.get(id) {
+                places[entry.shard()].push((entry.slot, word));
+            }
         }
         places
     }

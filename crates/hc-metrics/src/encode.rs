@@ -74,6 +74,7 @@ impl Snapshot {
         self.inconclusive(&mut registry);
         self.transitions(&mut registry);
         self.guard(&mut registry);
+        self.fleet(&mut registry);
         self.snapshots(&mut registry);
         self.overrides(&mut registry);
         self.spans(&mut registry);
@@ -317,6 +318,45 @@ impl Snapshot {
             "Failures that the guard holds, those included that only wait for its window",
             ConstGauge::new(whole(held)),
         );
+    }
+
+    fn fleet(&self, registry: &mut Registry) {
+        let Some(fleet) = self.fleet else { return };
+        let gauges = [
+            ("fleet_nodes", "Nodes of the fleet that this one knows of, itself included", fleet.nodes),
+            ("fleet_abstaining_nodes", "Nodes of the fleet whose opinions do not count", fleet.abstaining),
+            (
+                "fleet_abstains",
+                "1 while the opinions of this node do not count, since its probes are not to be believed",
+                fleet.abstains.into(),
+            ),
+            (
+                "fleet_cut_off",
+                "1 while this node is cut off from the fleet, and its verdicts are its own",
+                fleet.cut_off.into(),
+            ),
+            ("fleet_checks", "Checks that this node shares with the fleet", fleet.checks),
+            ("fleet_probed_checks", "Checks of the fleet that this node probes", fleet.probed),
+        ];
+        for (name, help, value) in gauges {
+            registry.register(name, help, ConstGauge::new(whole(value)));
+        }
+        let counters = [
+            ("fleet_leases_lost", "Registrations of this node that the store has ended", fleet.leases_lost),
+            (
+                "fleet_store_failures",
+                "Requests to the store of the fleet that failed or had no answer",
+                fleet.failed_requests,
+            ),
+            (
+                "fleet_objects_written",
+                "Objects with opinions that this node has written into the store of the fleet",
+                fleet.objects_written,
+            ),
+        ];
+        for (name, help, value) in counters {
+            registry.register(name, help, ConstCounter::new(value));
+        }
     }
 
     fn snapshots(&self, registry: &mut Registry) {

@@ -26,7 +26,7 @@ use prometheus_client::registry::Registry;
 
 pub use checks::{Check, CheckSeries};
 pub use snapshot::{
-    Confined, Guard, Histogram, Reloads, Sandbox, Shard, Sink, Snapshot, Snapshots, Source, Spans,
+    Confined, Fleet, Guard, Histogram, Reloads, Sandbox, Shard, Sink, Snapshot, Snapshots, Source, Spans,
 };
 
 use probes::Probes;

@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub dependents_held: u64,
     /// What the guard holds. `None` where it is off.
     pub guard: Option<Guard>,
+    /// This node's part in a fleet. `None` without one.
+    pub fleet: Option<Fleet>,
     /// What became of snapshots of health.
     pub snapshots: Snapshots,
     /// Overrides that stand, by kind.
@@ -63,6 +65,29 @@ pub struct Guard {
     pub alarms: u64,
     /// Verdicts that are held, those included that only wait for company.
     pub held: u64,
+}
+
+/// A node's part in a fleet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fleet {
+    /// Nodes that it knows of, itself included.
+    pub nodes: u64,
+    /// Those of them whose opinions do not count.
+    pub abstaining: u64,
+    /// Whether its own do not.
+    pub abstains: bool,
+    /// Whether it is cut off from the others.
+    pub cut_off: bool,
+    /// Checks that it shares with others.
+    pub checks: u64,
+    /// Those of them that it probes.
+    pub probed: u64,
+    /// Its registrations that the store has ended.
+    pub leases_lost: u64,
+    /// Requests to the store that failed.
+    pub failed_requests: u64,
+    /// Objects that it has written into the store.
+    pub objects_written: u64,
 }
 
 /// What became of snapshots of health, which a restart needs.

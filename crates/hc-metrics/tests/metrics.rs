@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use hc_metrics::{
-    Check, CheckSeries, Confined, Format, Guard, Histogram, Metrics, Reloads, Sandbox, Shard, Sink, Snapshot,
-    Snapshots, Source, Spans,
+    Check, CheckSeries, Confined, Fleet, Format, Guard, Histogram, Metrics, Reloads, Sandbox, Shard, Sink,
+    Snapshot, Snapshots, Source, Spans,
 };
 use hc_types::{
     CheckId, CheckSpec, Counts, Evidence, Failure, Health, Held, Incarnation, LocalFault, Metadata,
@@ -68,6 +68,17 @@ fn snapshot() -> Snapshot {
         transitions: (7, 1),
         dependents_held: 5,
         guard: Some(Guard { alarms: 2, held: 40 }),
+        fleet: Some(Fleet {
+            nodes: 3,
+            abstaining: 1,
+            abstains: false,
+            cut_off: true,
+            checks: 90,
+            probed: 31,
+            leases_lost: 4,
+            failed_requests: 5,
+            objects_written: 6,
+        }),
         snapshots: Snapshots { failing: true, failures: 3, last_success: Some(at) },
         overrides: vec![("force", 2), ("mute", 0)],
         started_probes: 9,
@@ -147,6 +158,15 @@ fn what_was_counted_is_shown() {
         "hc_dependents_held 5",
         "hc_guard_alarms 2",
         "hc_guard_held 40",
+        "hc_fleet_nodes 3",
+        "hc_fleet_abstaining_nodes 1",
+        "hc_fleet_abstains 0",
+        "hc_fleet_cut_off 1",
+        "hc_fleet_checks 90",
+        "hc_fleet_probed_checks 31",
+        "hc_fleet_leases_lost_total 4",
+        "hc_fleet_store_failures_total 5",
+        "hc_fleet_objects_written_total 6",
         "hc_snapshot_failing 1",
         "hc_snapshot_failures_total 3",
         "hc_snapshot_last_success_timestamp_seconds 1700000000.5",

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use hc_types::{CheckId, CheckSpec, Incarnation, StatusUpdate};
+use hc_types::{CheckId, CheckSpec, Evidence, Health, Incarnation, Progress, Status, StatusUpdate};
+use hc_view::CheckView;
 
 use crate::effects::Effects;
 use crate::overrides::Overrides;
+use crate::quorum::Quorum;
 use crate::stage::Stage;
 
 /// The stages of a pipeline, the first one first.
@@ -18,6 +20,8 @@ pub(crate) enum Link {
     Stage(Box<dyn Stage>),
     /// The one that operators talk to.
     Overrides(Box<Overrides>),
+    /// The one that the node of a fleet talks to.
+    Quorum(Box<Quorum>),
 }
 
 impl Link {
@@ -25,6 +29,7 @@ impl Link {
         match self {
             Self::Stage(stage) => &**stage,
             Self::Overrides(overrides) => &**overrides,
+            Self::Quorum(quorum) => &**quorum,
         }
     }
 
@@ -32,6 +37,7 @@ impl Link {
         match self {
             Self::Stage(stage) => &mut **stage,
             Self::Overrides(overrides) => &mut **overrides,
+            Self::Quorum(quorum) => &mut **quorum,
         }
     }
 }
@@ -65,14 +71,28 @@ impl Chain {
     pub(crate) fn overrides(&self) -> Option<&Overrides> {
         self.0.iter().find_map(|link| match link {
             Link::Overrides(overrides) => Some(&**overrides),
-            Link::Stage(_) => None,
+            _ => None,
         })
     }
 
     pub(crate) fn overrides_mut(&mut self) -> Option<&mut Overrides> {
         self.0.iter_mut().find_map(|link| match link {
             Link::Overrides(overrides) => Some(&mut **overrides),
-            Link::Stage(_) => None,
+            _ => None,
+        })
+    }
+
+    pub(crate) fn quorum(&self) -> Option<&Quorum> {
+        self.0.iter().find_map(|link| match link {
+            Link::Quorum(quorum) => Some(&**quorum),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn quorum_mut(&mut self) -> Option<&mut Quorum> {
+        self.0.iter_mut().find_map(|link| match link {
+            Link::Quorum(quorum) => Some(&mut **quorum),
+            _ => None,
         })
     }
 
@@ -146,6 +166,54 @@ impl Chain {
             self.behind(index, now, out, &mut passed);
         }
         passed
+    }
+
+    /// Consumers hear this health of a check that stands so, as far as the stages behind the fleet's
+    /// let them.
+    pub(crate) fn tell(
+        &mut self,
+        check: &CheckView,
+        health: Health,
+        now: Instant,
+        out: &mut Effects,
+    ) -> Passed {
+        let mut passed = Passed::default();
+        if let Some(index) = self.place_of_quorum() {
+            Quorum::tell(check, health, out);
+            self.behind(index, now, out, &mut passed);
+        }
+        passed
+    }
+
+    /// The stages before the fleet's begin with a check that is healthy: its first failure is one like
+    /// others to them.
+    pub(crate) fn begin_healthy(&mut self, check: &CheckView, now: Instant, out: &mut Effects) {
+        let CheckView { id, incarnation, spec, status, .. } = check;
+        let update = StatusUpdate {
+            id: *id,
+            incarnation: *incarnation,
+            spec: Arc::clone(spec),
+            status: Status { health: Health::Healthy, held: None, ..status.clone() },
+            transition: false,
+            reportable: true,
+            progress: Progress::default(),
+            evidence: Evidence::default(),
+        };
+        for index in 0..self.place_of_quorum().unwrap_or_default() {
+            self.0[index].get_mut().update(update.clone(), now, out);
+            out.pass.clear();
+        }
+    }
+
+    /// The stages before the fleet's forget a check that is not probed here any more.
+    pub(crate) fn rest(&mut self, id: CheckId, now: Instant, out: &mut Effects) {
+        for index in 0..self.place_of_quorum().unwrap_or_default() {
+            self.0[index].get_mut().forget(id, now, out);
+        }
+    }
+
+    fn place_of_quorum(&self) -> Option<usize> {
+        self.0.iter().position(|link| matches!(link, Link::Quorum(_)))
     }
 
     pub(crate) fn next_due(&self) -> Option<Instant> {

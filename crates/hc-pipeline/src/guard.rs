@@ -22,7 +22,7 @@ use hc_types::{CheckId, CheckSpec, Health, StatusUpdate};
 
 use crate::effects::{Cause, Effects, Event};
 use crate::recheck::{Decision, Recheck};
-use crate::stage::Stage;
+use crate::stage::{Stage, Word};
 use crate::{Group, GuardConfig};
 
 mod figures;
@@ -51,6 +51,8 @@ pub struct Guard {
     alarms: BTreeMap<Group, Alarm>,
     /// Alarms so far.
     begun: u64,
+    /// What operators say is no matter of this guard.
+    is_for_fleet: bool,
     figures: Arc<GuardFigures>,
 }
 
@@ -181,6 +183,12 @@ impl Stage for Guard {
         }
     }
 
+    fn overruled(&mut self, id: CheckId, word: Word, now: Instant, out: &mut Effects) {
+        if word != Word::Probes && !self.is_for_fleet {
+            self.forget(id, now, out);
+        }
+    }
+
     fn expire(&mut self, now: Instant, out: &mut Effects) {
         while let Some((_, id)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             let Some(held) = self.held.get(&id) else { break };
@@ -223,8 +231,16 @@ impl Guard {
             rechecks: BTreeMap::new(),
             alarms: BTreeMap::new(),
             begun: 0,
+            is_for_fleet: false,
             figures: Arc::default(),
         }
+    }
+
+    /// It stands before the stage of a fleet: what it judges is this node's opinion, also of a check
+    /// whose health an operator forces for the consumers of this node.
+    #[must_use]
+    pub fn for_fleet(self) -> Self {
+        Self { is_for_fleet: true, ..self }
     }
 
     /// What it holds now, for whoever wants to show it.

@@ -36,12 +36,18 @@
 //!
 //! # Overrides
 //!
-//! What operators say goes before what probes find ([`Overrides`], always the stage before the
-//! guard): `force` gives consumers another health, `mute` lets them keep what they have, `pause`
+//! What operators say goes before what probes find ([`Overrides`], the stage before the guard; in a
+//! fleet the last one): `force` gives consumers another health, `mute` lets them keep what they have, `pause`
 //! lets no probe begin. Each has an end or none, and a mute may stand in a part of each week. The
 //! machine of the check goes on learning the truth, which consumers get when the override is over.
 //! An override is of a name, or of what is checked: it waits for its check and finds it under
 //! another id. The guard neither holds what is forced nor takes it for evidence.
+//!
+//! # A fleet
+//!
+//! Where several nodes share their checks, [`Quorum`] stands behind the guard: what comes to it is
+//! this node's opinion, and what leaves it is the fleet's verdict. The node takes what is new from
+//! [`Pipeline::fleet_changes`] and answers by [`Pipeline::obey`].
 //!
 //! [`Stages`] is all of this without locks, clock and task.
 //!
@@ -103,6 +109,7 @@ mod group;
 mod guard;
 mod overrides;
 mod pipeline;
+mod quorum;
 mod recheck;
 mod stage;
 mod stages;
@@ -117,6 +124,7 @@ pub use overrides::{
     MAX_OVERRIDES, Names, Overrides, Refused, Standing, WeeklyError, parse_instant, parse_weekly,
 };
 pub use pipeline::{Pipeline, Standings};
+pub use quorum::{FleetChange, FleetOrder, Found, Quorum};
 pub use stage::{Stage, Word};
 pub use stages::{Moment, Stages};
 pub use task::{PipelineTask, Reprobe};

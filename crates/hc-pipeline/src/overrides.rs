@@ -66,6 +66,8 @@ pub struct Overrides {
     lapsed: Vec<Override>,
     wall: SystemTime,
     next: Option<Instant>,
+    /// No stage stands behind this one.
+    is_last: bool,
 }
 
 /// A check with an override, which may or may not stand at present.
@@ -119,9 +121,15 @@ impl Overrides {
             // One whose time zone is gone cannot stand.
             let _ = book.add(order, wall);
         }
-        let mut all = Self { names, paused, book, checks: HashMap::new(), lapsed, wall, next: None };
+        let mut all =
+            Self { names, paused, book, checks: HashMap::new(), lapsed, wall, next: None, is_last: false };
         all.plan(now);
         all
+    }
+
+    /// No stage is to stand behind this one.
+    pub(crate) fn behind_all(self) -> Self {
+        Self { is_last: true, ..self }
     }
 
     pub(crate) fn paused(&self) -> &Arc<Paused> {
@@ -206,7 +214,7 @@ impl Overrides {
         // one is not the reason, what the probes found has not come here: a stage before holds it
         // back, also where an override that ended was told last.
         let status = match &check.reported {
-            Reported::Other(other) if other.by != guard::NAME => &other.status,
+            Reported::Other(other) if self.is_last || other.by != guard::NAME => &other.status,
             _ => &check.status,
         };
         let truth = is_told.then(|| StatusUpdate {

@@ -6,13 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use hc_types::{CheckId, CheckSpec, Incarnation, Observer, Operator, Override, Paused, Sink, StatusUpdate};
+use hc_types::{
+    CheckId, CheckSpec, Health, Incarnation, Observer, Operator, Override, Paused, Sink, StatusUpdate,
+};
 use hc_view::{Report, Table, View};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::effects::Event;
 use crate::overrides::{Overrides, Refused, Standing};
+use crate::quorum::{FleetChange, FleetOrder, Quorum};
 use crate::stage::Stage;
 use crate::stages::{Moment, Stages};
 
@@ -35,12 +38,16 @@ pub struct Pipeline {
     /// Written under both locks, so what is read under that of the view is true.
     is_idle: AtomicBool,
     paused: Option<Arc<Paused>>,
+    /// Checks that other nodes of a fleet probe.
+    resting: Option<Arc<Paused>>,
     /// What readers see of overrides, as it was made for the last one.
     standings: Mutex<Arc<Standings>>,
     /// Something may be due earlier or later than it was.
     changed: Notify,
     /// There are checks to be probed.
     asked: Notify,
+    /// The node of a fleet is to know something.
+    fleet: Notify,
 }
 
 /// The overrides at one moment.
@@ -78,9 +85,11 @@ impl Pipeline {
             is_idle: AtomicBool::new(all.is_idle()),
             stages: Mutex::new(all),
             paused: None,
+            resting: None,
             standings: Mutex::default(),
             changed: Notify::new(),
             asked: Notify::new(),
+            fleet: Notify::new(),
         }
     }
 
@@ -89,6 +98,16 @@ impl Pipeline {
     pub fn with_overrides(mut self, overrides: Overrides) -> Self {
         self.paused = Some(Arc::clone(overrides.paused()));
         self.with(|stages| stages.push_overrides(overrides))
+    }
+
+    /// With the stage of a fleet behind all stages that it has so far, and overrides behind that: what
+    /// operators say is for consumers of this node, and no opinion for others. A guard before them is
+    /// one [for a fleet](crate::Guard::for_fleet).
+    #[must_use]
+    pub fn with_fleet(mut self, quorum: Quorum, overrides: Overrides) -> Self {
+        self.paused = Some(Arc::clone(overrides.paused()));
+        self.resting = Some(Arc::clone(quorum.resting()));
+        self.with(|stages| stages.push_fleet(quorum, overrides))
     }
 
     /// With a stage before all that it has so far.
@@ -183,6 +202,42 @@ impl Pipeline {
         lock(&self.stages).overrides().map(|overrides| overrides.book().edition()).unwrap_or_default()
     }
 
+    /// Waits until the node of the fleet is to know something, and gives that.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn fleet_changes(&self) -> Vec<FleetChange> {
+        loop {
+            let changes = {
+                let mut stages = lock(&self.stages);
+                let changes = stages.take_fleet_changes(AT_ONCE);
+                if stages.has_fleet_changes() {
+                    self.fleet.notify_one();
+                }
+                changes
+            };
+            if !changes.is_empty() {
+                return changes;
+            }
+            self.fleet.notified().await;
+        }
+    }
+
+    /// Carries out orders of the node of the fleet. Gives the checks that are to be
+    /// probed again, and the health with which each begins.
+    pub fn obey(&self, orders: &[FleetOrder]) -> Vec<(CheckId, Health)> {
+        // In between others have their turn.
+        let obeyed = orders
+            .chunks(AT_ONCE)
+            .map(|orders| self.step(|stages, table, reports, at| stages.obey(orders, table, reports, at)));
+        obeyed.flatten().collect()
+    }
+
+    /// The next result of each check is a change for the node of the fleet, whatever it is.
+    pub fn forget_findings(&self) {
+        lock(&self.stages).forget_findings();
+    }
+
     /// Waits until a stage has something due and lets it do that.
     ///
     /// # Cancel safety
@@ -225,6 +280,7 @@ impl Pipeline {
             result
         });
         let (changed, asked) = (stages.next_due() != before, stages.has_probes());
+        let concerns_fleet = stages.has_fleet_changes();
         let events = stages.take_events();
         drop(stages);
         if changed {
@@ -232,6 +288,9 @@ impl Pipeline {
         }
         if asked {
             self.asked.notify_one();
+        }
+        if concerns_fleet {
+            self.fleet.notify_one();
         }
         events.into_iter().for_each(Event::log);
         result
@@ -280,7 +339,7 @@ impl Sink for Pipeline {
     }
 
     fn is_paused(&self, id: CheckId) -> bool {
-        self.paused.as_ref().is_some_and(|paused| paused.contains(id))
+        [&self.paused, &self.resting].into_iter().flatten().any(|paused| paused.contains(id))
     }
 
     fn in_effect(&self, generation: Option<u64>, full: bool) {

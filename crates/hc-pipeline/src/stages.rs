@@ -5,13 +5,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use hc_types::{CheckId, CheckSpec, Incarnation, Operator, Override, StatusUpdate};
+use hc_types::{CheckId, CheckSpec, Health, Incarnation, Operator, Override, StatusUpdate};
 use hc_view::{Report, Table};
 
 use crate::chain::{Chain, Link, Passed, is_unchanged};
 use crate::effects::{Effects, Event};
 use crate::overrides::{Overrides, Refused};
+use crate::quorum::{self, FleetChange, FleetOrder, Quorum};
 use crate::stage::Stage;
+
+/// Checks that are told in one go what was known of them when they began.
+const AT_ONCE: usize = 64;
 
 /// A moment on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +54,12 @@ impl Stages {
     /// The overrides, before all other stages.
     pub fn push_overrides(&mut self, overrides: Overrides) {
         self.chain.put_first(Link::Overrides(Box::new(overrides)));
+    }
+
+    /// The stage of a fleet, behind all stages so far, and the overrides behind that.
+    pub fn push_fleet(&mut self, quorum: Quorum, overrides: Overrides) {
+        self.chain.put_last(Link::Quorum(Box::new(quorum)));
+        self.chain.put_last(Link::Overrides(Box::new(overrides.behind_all())));
     }
 
     /// Whether there is none.
@@ -137,6 +147,81 @@ impl Stages {
     /// Time has come.
     pub fn expire(&mut self, table: &mut Table, reports: &mut Vec<Report>, at: Moment) {
         self.step(table, reports, at, |chain, out| chain.expire(at.instant, out));
+        let is_due = |quorum: &&mut Quorum| quorum.next_due().is_some_and(|due| due <= at.instant);
+        if let Some(quorum) = self.chain.quorum_mut().filter(is_due) {
+            let ids = quorum.take_begun(AT_ONCE);
+            self.show(&ids, table, reports, at);
+        }
+    }
+
+    /// Whether the node of the fleet is to know something.
+    #[must_use]
+    pub fn has_fleet_changes(&self) -> bool {
+        self.chain.quorum().is_some_and(Quorum::has_changes)
+    }
+
+    /// At most so many of the changes that the node of the fleet is to know of; each is given out
+    /// once.
+    pub fn take_fleet_changes(&mut self, most: usize) -> Vec<FleetChange> {
+        self.chain.quorum_mut().map(|quorum| quorum.take_changes(most)).unwrap_or_default()
+    }
+
+    /// The next result of each check is a change for the node of the fleet, whatever it is.
+    pub fn forget_findings(&mut self) {
+        if let Some(quorum) = self.chain.quorum_mut() {
+            quorum.forget_findings();
+        }
+    }
+
+    /// Carries out orders of the node of the fleet. Gives the checks that are to be probed again, and
+    /// the health with which each begins.
+    pub fn obey(
+        &mut self,
+        orders: &[FleetOrder],
+        table: &mut Table,
+        reports: &mut Vec<Report>,
+        at: Moment,
+    ) -> Vec<(CheckId, Health)> {
+        let mut resumed = Vec::new();
+        for order in orders {
+            let Some(quorum) = self.chain.quorum_mut() else { break };
+            match *order {
+                FleetOrder::Probe(key, health) => {
+                    let Some(id) = quorum.start(key) else { continue };
+                    resumed.push((id, health));
+                    if let Some(check) = table.check(id).filter(|_| health == Health::Healthy) {
+                        self.chain.begin_healthy(&check, at.instant, &mut self.out);
+                    }
+                }
+                FleetOrder::Rest(key) => {
+                    let ids = quorum.rest(key);
+                    for id in &ids {
+                        if quorum_rests(&self.chain, *id) {
+                            self.chain.rest(*id, at.instant, &mut self.out);
+                        }
+                    }
+                    self.show(&ids, table, reports, at);
+                }
+                FleetOrder::Tell(key, health) => {
+                    let ids = quorum.judge(key, health);
+                    self.show(&ids, table, reports, at);
+                }
+            }
+        }
+        resumed
+    }
+
+    /// Lets consumers, and readers of checks that are at rest, have what the fleet finds.
+    fn show(&mut self, ids: &[CheckId], table: &mut Table, reports: &mut Vec<Report>, at: Moment) {
+        for id in ids {
+            let known = self.chain.quorum().and_then(|quorum| quorum.verdict(*id));
+            let Some((mut check, (health, rests))) = table.check(*id).zip(known) else { continue };
+            if rests {
+                table.adopt(*id, check.incarnation, health, at.wall, quorum::NAME);
+                check = table.check(*id).unwrap_or(check);
+            }
+            self.step(table, reports, at, |chain, out| chain.tell(&check, health, at.instant, out));
+        }
     }
 
     /// Adds overrides, all or none, and gives their numbers.
@@ -217,6 +302,10 @@ impl Stages {
             }
         }
     }
+}
+
+fn quorum_rests(chain: &Chain, id: CheckId) -> bool {
+    chain.quorum().is_some_and(|quorum| quorum.resting().contains(id))
 }
 
 /// Writes an update, and what the stages made of it. What they pass on may also be of other checks.

@@ -13,7 +13,9 @@ use hc_ipc::{IpcConfig, Listener, PeerConfig, serve};
 use hc_manager::{Manager, ManagerConfig, ManagerTask};
 use hc_metrics::{Metrics, Sandbox};
 use hc_notifier::{NotifierConfig, SharedOutbox};
-use hc_pipeline::{Dependencies, Grouping, Guard, GuardFigures, Overrides, Pipeline, PipelineTask, Stage};
+use hc_pipeline::{
+    Dependencies, Grouping, Guard, GuardFigures, Overrides, Pipeline, PipelineTask, Quorum, Stage,
+};
 use hc_types::{Counts, Override, Paused};
 use hc_view::{Table, View, ViewConfig};
 use listenfd::ListenFd;
@@ -25,6 +27,7 @@ use crate::admin::{self, Overriding, ServerActions, Sources, Users, ViewReader};
 use crate::config::{
     ChecksConfig, CloseConfig, Config, GroupConfig, GuardConfig, NotifyConfig, SocketConfig,
 };
+use crate::fleet::{Fleet, FleetParts};
 use crate::limits::{self, Descriptors};
 use crate::parts::{Part, Parts};
 use crate::roots::{RootsWatch, tell_problems};
@@ -55,6 +58,7 @@ pub(crate) async fn run(server: Server) -> Result<()> {
         mut sources,
         mut deliveries,
         mut observers,
+        fleet_store,
     } = server;
     let Config {
         source,
@@ -67,6 +71,7 @@ pub(crate) async fn run(server: Server) -> Result<()> {
         log: _,
         state,
         trace,
+        fleet,
         shutdown: ends,
         sinks,
     } = config;
@@ -78,13 +83,19 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     let threads = checks.shards.unwrap_or(ManagerConfig::default().shards);
     let sinks = Sinks::open(&sinks, command_runner)?;
     let traces = Traces::open(&trace)?;
+    let fleet = Fleet::open(&fleet, fleet_store)?;
     let half_open = limits::HALF_OPEN.saturating_mul(u64::try_from(threads.get()).unwrap_or(u64::MAX));
     let of_files = files.as_ref().map_or(0, |_| source::DESCRIPTORS.saturating_add(half_open));
-    let beside = of_files.saturating_add(sinks.descriptors() + traces.descriptors());
+    let beside = of_files
+        .saturating_add(sinks.descriptors() + traces.descriptors())
+        .saturating_add(fleet.as_ref().map_or(0, Fleet::descriptors));
     let Descriptors { in_flight, lingering, idle, kept } =
         limits::descriptors(threads.get(), checks.max_kept, beside);
     let manager_config = manager_config(&checks, threads, in_flight);
-    let sometimes = usize::from(files.is_some()) + usize::from(service.is_some()) + traces.threads();
+    let sometimes = usize::from(files.is_some())
+        + usize::from(service.is_some())
+        + usize::from(fleet.is_some())
+        + traces.threads();
     startup::memory(threads.get() + OWN_THREADS + sometimes + sinks.threads())?;
     let (system_roots, problems) = SystemRoots::load();
     tell_problems(problems);
@@ -101,6 +112,7 @@ pub(crate) async fn run(server: Server) -> Result<()> {
         let mut readable = system_roots.reach();
         readable.extend(files.iter().flat_map(FileChecks::reach));
         readable.extend(traces.reach());
+        readable.extend(fleet.iter().flat_map(Fleet::reach));
         let directories = [listener.as_ref().and_then(Listener::directory), doors.directory()];
         let chown = listener.as_ref().is_some_and(Listener::changes_owner) || doors.changes_owner();
         let sockets: Vec<&Path> = directories.into_iter().flatten().collect();
@@ -166,16 +178,27 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     let paused = Arc::new(Paused::default());
     let dependencies = Dependencies::new(names.clone(), paused.clone());
     let dependents_held = dependencies.held();
-    let (stages, guard) = stages(&guard);
-    let pipeline = Pipeline::new(view.clone(), observers, stages)
-        .with_overrides(overrides_stage(names, paused, overrides))
-        .with_first(Box::new(dependencies));
-    let pipeline = Arc::new(pipeline);
+    let (stages, guard) = stages(&guard, fleet.is_some());
+    let pipeline = Pipeline::new(view.clone(), observers, stages);
+    let overrides = overrides_stage(names.clone(), paused.clone(), overrides);
+    let pipeline = match &fleet {
+        None => pipeline.with_overrides(overrides),
+        Some(_) => pipeline.with_fleet(Quorum::new(names, paused), overrides),
+    };
+    let pipeline = Arc::new(pipeline.with_first(Box::new(dependencies)));
     let (manager, manager_task) =
         Manager::start(manager_config, move || Checkers::new(checkers.clone()), pipeline.clone())
             .context("cannot start")?;
     let manager_task: ManagerTask =
         manager_task.with_remembered_of_older(remembered, hc_snapshot::version_1_key);
+    let fleet = fleet.map(|fleet| {
+        let (pipeline, manager, guard) = (pipeline.clone(), manager.clone(), guard.clone());
+        fleet.start(FleetParts { pipeline, manager, guard, shutdown: shutdown.clone() })
+    });
+    let fleet = fleet.transpose()?.map(|(reader, running)| {
+        parts.start(Part::Fleet, running);
+        reader
+    });
     let mut names: Vec<Arc<str>> = sources.iter().map(|(name, _)| name.clone()).collect();
     names.extend(with_socket.then(|| "hc-proxy".into()));
     let mut intakes = Intake::open(names, &known, &manager);
@@ -199,6 +222,7 @@ pub(crate) async fn run(server: Server) -> Result<()> {
             pipeline: pipeline.clone(),
             dependents_held,
             guard,
+            fleet,
             snapshots: snapshots.figures(),
             manager: manager.clone(),
             consumers: consumers.clone(),
@@ -284,6 +308,7 @@ pub(crate) async fn run(server: Server) -> Result<()> {
     shutdown.cancel();
     parts.wait_for(Part::Admin).await;
     parts.wait_for(Part::Snapshots).await;
+    parts.wait_for(Part::Fleet).await;
     stop_manager.cancel();
     parts.wait_for(Part::Manager).await;
     parts.wait_for(Part::Pipeline).await;
@@ -382,10 +407,11 @@ fn overrides_stage(names: Arc<DirectoryNames>, paused: Arc<Paused>, overrides: V
     Overrides::new(names, paused, overrides, SystemTime::now(), std::time::Instant::now())
 }
 
-/// What stands between the overrides and the consumers, the first one first, and what the guard
-/// holds, if there is one. A new stage is a line here.
-fn stages(guard: &GuardConfig) -> (Vec<Box<dyn Stage>>, Option<Arc<GuardFigures>>) {
+/// What stands between the overrides and the consumers, or in a fleet between the dependencies and
+/// the stage of the fleet, the first one first; and what the guard holds, if there is one. A new stage is a line here.
+fn stages(guard: &GuardConfig, is_fleet: bool) -> (Vec<Box<dyn Stage>>, Option<Arc<GuardFigures>>) {
     let guard = guard_config(guard).map(Guard::new);
+    let guard = guard.map(|guard| if is_fleet { guard.for_fleet() } else { guard });
     let figures = guard.as_ref().map(Guard::figures);
     (guard.into_iter().map(|guard| Box::new(guard) as Box<dyn Stage>).collect(), figures)
 }

@@ -6,6 +6,7 @@
 
 mod admin;
 mod environment;
+mod fleet;
 mod guard;
 mod metrics;
 mod sink;
@@ -24,6 +25,7 @@ use crate::sinks::SinkPlan;
 
 pub use admin::AdminConfig;
 pub use environment::PREFIX;
+pub use fleet::FleetConfig;
 pub use guard::{GroupConfig, GuardConfig};
 pub use metrics::MetricsConfig;
 pub use sink::{EventKind, RunConfig, SinkConfig, SinkKind};
@@ -60,6 +62,8 @@ pub struct Config {
     pub state: StateConfig,
     /// Spans of probes for an OpenTelemetry collector.
     pub trace: TraceConfig,
+    /// Checks that are shared with other nodes.
+    pub fleet: FleetConfig,
     /// How the program ends.
     pub shutdown: ShutdownConfig,
     /// Who hears of health beside hc-proxy, each `[[sink]]` of its own.
@@ -382,7 +386,8 @@ impl Config {
             true => config,
             false => environment::apply(toml::from_str(text).map_err(wrong)?, overrides)?,
         };
-        match config.source.problem().or_else(|| config.trace.problem()) {
+        let problems = [config.source.problem(), config.trace.problem(), config.fleet.problem()];
+        match problems.into_iter().flatten().next() {
             None => Ok(config),
             Some(problem) => Err(ConfigError::Inconsistent { path: path.to_owned(), problem }),
         }

@@ -20,6 +20,7 @@ pub(crate) enum Part {
     Dump,
     Admin,
     Traces,
+    Fleet,
 }
 
 /// The parts that run.

@@ -11,6 +11,7 @@ use hc_types::{Observer, Source};
 use hc_view::View;
 use tokio_util::sync::CancellationToken;
 
+use crate::fleet::FleetStore;
 use crate::sets::{Intake, pump};
 use crate::{Config, FileChecks, Signals, app};
 
@@ -76,6 +77,7 @@ pub struct Server {
     pub(crate) sources: Vec<(Arc<str>, StartSource)>,
     pub(crate) deliveries: Vec<StartDelivery>,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
+    pub(crate) fleet_store: Option<FleetStore>,
 }
 
 impl Server {
@@ -92,6 +94,7 @@ impl Server {
             sources: Vec::new(),
             deliveries: Vec::new(),
             observers: Vec::new(),
+            fleet_store: None,
         }
     }
 
@@ -122,6 +125,12 @@ impl Server {
     /// Sees every update of every check, on the thread of its shard.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observers.push(observer);
+        self
+    }
+
+    /// The server is a node of a fleet that shares this store, in place of etcd.
+    pub fn fleet_store(mut self, store: FleetStore) -> Self {
+        self.fleet_store = Some(store);
         self
     }
 

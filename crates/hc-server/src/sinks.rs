@@ -8,7 +8,6 @@ pub mod commands;
 mod delivery;
 mod filter;
 mod plan;
-mod resolve;
 mod serve;
 mod told;
 
@@ -31,8 +30,6 @@ use delivery::Hears;
 pub(crate) use filter::Filter;
 pub use filter::Glob;
 pub(crate) use plan::{Prepared, Ready, SinkPlan};
-#[cfg(feature = "otlp")]
-pub(crate) use resolve::SystemResolve;
 pub(crate) use serve::Surroundings;
 use told::{SinkOutlet, Told};
 

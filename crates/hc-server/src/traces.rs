@@ -16,7 +16,8 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::TraceConfig;
-use crate::sinks::{Filter, SystemResolve};
+use crate::resolver::SystemResolve;
+use crate::sinks::Filter;
 
 /// The figures of spans at a scrape.
 pub(crate) type SpanFigures = Arc<dyn Fn() -> Spans + Send + Sync>;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use hc_types::{CheckId, CheckSpec, Known, Metadata};
+use hc_types::{CheckId, CheckSpec, Known, Metadata, OpinionKeys};
 
 /// Names and labels of the checks that have any, for readers. Empty while only Seesaw's checks run.
 #[derive(Debug, Default)]
@@ -17,7 +17,9 @@ struct Entries {
     dependants: HashMap<CheckId, Arc<Metadata>>,
     /// The checks that ask for series of their own in the metrics.
     metered: BTreeSet<CheckId>,
-    /// Goes up with each change while there are any.
+    /// How many checks say how a fleet judges them.
+    judged: usize,
+    /// Goes up with each change while there are dependants, or checks that say how they are judged.
     version: u64,
 }
 
@@ -35,7 +37,7 @@ impl Directory {
     }
 
     /// The checks that depend on others, and a number that is another one after each change that
-    /// may matter to them; `None` if it is still `seen`. Begin with 0.
+    /// may matter to them, or to how a fleet judges checks; `None` if it is still `seen`. Begin with 0.
     #[must_use]
     pub fn dependants(&self, seen: u64) -> Option<(u64, Known)> {
         self.read(|entries| {
@@ -72,12 +74,12 @@ impl Directory {
         self.read(|before| {
             let kept = before.by_id.iter().filter(|(id, _)| keep(**id));
             kept.for_each(|(id, metadata)| entries.set(*id, Some(Arc::clone(metadata))));
-            entries.version = before.version + u64::from(!before.dependants.is_empty());
+            entries.version = before.version + before.matters();
         });
         for (id, _) in checks {
             entries.set(*id, metadata.get(id).map(Arc::clone));
         }
-        entries.version += u64::from(!entries.dependants.is_empty());
+        entries.version += entries.matters();
         let mut place = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *place, entries);
         drop(place);
@@ -95,13 +97,13 @@ impl Directory {
             return;
         }
         let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        entries.version += u64::from(!entries.dependants.is_empty());
+        entries.version += entries.matters();
         // All old names are given back first, so that two checks can change places.
         forget.iter().chain(checks.iter().map(|(id, _)| id)).for_each(|id| entries.set(*id, None));
         for (id, _) in checks {
             entries.set(*id, metadata.get(id).map(Arc::clone));
         }
-        entries.version += u64::from(!entries.dependants.is_empty());
+        entries.version += entries.matters();
     }
 
     /// Each entry is whole after every single step, so a panic elsewhere is no reason to stop
@@ -112,6 +114,11 @@ impl Directory {
 }
 
 impl Entries {
+    /// 1 if a change may matter to a stage.
+    fn matters(&self) -> u64 {
+        u64::from(!self.dependants.is_empty() || self.judged > 0)
+    }
+
     /// Replaces the entry of a check. A name that it had before is free again.
     fn set(&mut self, id: CheckId, metadata: Option<Arc<Metadata>>) {
         let name = metadata.as_ref().and_then(|metadata| metadata.name.clone());
@@ -123,10 +130,13 @@ impl Entries {
             true => self.metered.insert(id),
             false => self.metered.remove(&id),
         };
+        let is_judged = |metadata: &Arc<Metadata>| metadata.opinions != OpinionKeys::default();
+        self.judged += usize::from(metadata.as_ref().is_some_and(is_judged));
         let before = match metadata {
             Some(metadata) => self.by_id.insert(id, metadata),
             None => self.by_id.remove(&id),
         };
+        self.judged -= usize::from(before.as_ref().is_some_and(is_judged));
         if let Some(name) = before.and_then(|before| before.name.clone()) {
             self.by_name.remove(&name);
         }

@@ -108,6 +108,18 @@ impl Etcd {
         self.wait(member);
     }
 
+    /// Starts all members that were killed: what they had may be wiped, so that none serves alone.
+    ///
+    /// # Panics
+    /// When one does not serve.
+    #[track_caller]
+    pub fn restart_all(&mut self) {
+        let killed: Vec<usize> =
+            (0..self.count()).filter(|member| self.members[*member].process.is_none()).collect();
+        killed.iter().for_each(|member| self.spawn(*member));
+        killed.iter().for_each(|member| self.wait(*member));
+    }
+
     fn spawn(&mut self, member: usize) {
         let cluster: Vec<String> = self
             .members

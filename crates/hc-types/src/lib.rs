@@ -35,6 +35,7 @@ mod interned;
 mod key;
 mod local_fault;
 mod mix;
+mod opinions;
 mod outcome;
 mod overrides;
 mod pass;
@@ -76,6 +77,7 @@ pub use index::IdIndex;
 pub use key::CheckKey;
 pub use local_fault::{FaultClass, LocalFault};
 pub use mix::mix64;
+pub use opinions::{OpinionKeys, OpinionPolicy, Quorum, QuorumError};
 pub use outcome::{
     AddressFailure, Failure, Heard, Mismatch, Outcome, Phase, SmallOutcome, Stray, TimeoutEvidence,
     Unreachable,

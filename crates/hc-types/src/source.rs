@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{CheckId, Rejection, SetChange};
+use crate::{CheckId, OpinionKeys, Rejection, SetChange};
 
 /// A source of checks: hc-proxy's socket, files, a channel of another program.
 pub trait Source: Send + 'static {
@@ -52,6 +52,8 @@ pub struct Metadata {
     pub depends_on: Arc<[Box<str>]>,
     /// Whether it has series of its own in the metrics. Default false.
     pub metrics: bool,
+    /// How a fleet judges it.
+    pub opinions: OpinionKeys,
 }
 
 /// Checks, and what their sources know of them.

@@ -50,7 +50,7 @@ pub struct Status {
     /// before them.
     pub held: Option<Box<Held>>,
     /// Words that stand in for those of the outcome: the health is what an operator says, not what
-    /// probes found. Only in what consumers get.
+    /// probes found; or it is the verdict of other nodes, and no probe of this one found it.
     pub note: Option<Arc<str>>,
 }
 

@@ -1,6 +1,6 @@
 //! A row of the table: small, since a million of them may exist.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use hc_types::{
@@ -38,7 +38,12 @@ pub(crate) struct Row {
     is_reported: bool,
     /// Of [`Latency`].
     origin: ConnectionOrigin,
+    /// Its health is what other nodes of a fleet find.
+    is_adopted: bool,
 }
+
+/// The words of a status that comes from other nodes.
+static ADOPTED: LazyLock<Arc<str>> = LazyLock::new(|| "by the verdict of the fleet".into());
 
 /// What a check has only if its probes do more than connect, once one has failed, while it is held,
 /// or while consumers get another status than the present one.
@@ -84,6 +89,7 @@ impl Row {
             health: Health::Unknown,
             is_reported: false,
             origin: ConnectionOrigin::New,
+            is_adopted: false,
         }
     }
 
@@ -148,7 +154,8 @@ impl Row {
                     (Some(_), None) => false,
                     (None, outcome) => self.large_outcome() == outcome.as_ref(),
                 };
-                is_same_outcome && held == status.held.as_ref() && status.note.is_none()
+                let is_same_note = status.note.is_some() == self.is_adopted;
+                is_same_outcome && held == status.held.as_ref() && is_same_note
             }
         }
     }
@@ -191,7 +198,7 @@ impl Row {
             successes: self.successes.get(),
             outcome: self.outcome(),
             held: self.aside.as_ref().and_then(|aside| aside.held.clone()),
-            note: None,
+            note: self.is_adopted.then(|| ADOPTED.clone()),
         }
     }
 
@@ -240,6 +247,22 @@ impl Row {
         self.write(update, before);
     }
 
+    /// Other nodes of a fleet find this health since `at`, and no probe of this node does any more;
+    /// consumers go on getting what they got, because of the stage `by`.
+    pub(crate) fn adopt(&mut self, health: Health, at: SystemTime, by: &'static str) {
+        let before = self.reported();
+        if self.health != health {
+            (self.health, self.since) = (health, Some(at.into()));
+        }
+        (self.is_adopted, self.outcome, self.in_a_row, self.next_due) = (true, None, 0, None);
+        let own = self.status();
+        let mut aside = self.take_aside();
+        (aside.outcome, aside.held, aside.last_probe) = (None, None, None);
+        let withheld = before.filter(|before| *before != Status { held: None, outcome: None, ..own });
+        aside.reported = withheld.map(|status| Box::new(Withheld { status, by, since: Some(at) }));
+        self.set_aside(aside);
+    }
+
     /// Consumers get this from now on, whatever the check's own status is, because of the stage
     /// `by`.
     pub(crate) fn report(&mut self, status: Status, by: &'static str) {
@@ -260,6 +283,7 @@ impl Row {
         }
         let Status { health, last_check, duration, failures, successes, outcome, held, note: _ } = status;
         self.spec = spec;
+        self.is_adopted = false;
         self.health = health;
         self.last_check = last_check.map(WallTime::from);
         self.since = progress.since.map(WallTime::from);

@@ -178,6 +178,26 @@ impl Table {
         self.write(slot, |row| row.hold_back(update, by));
     }
 
+    /// Other nodes find this health of a check since `at`, and no probe of this node does: readers see
+    /// it, and consumers go on getting what they got, because of the stage `by`, until
+    /// [`report`](Self::report). Ignored when the incarnation is not the current one.
+    pub fn adopt(
+        &mut self,
+        id: CheckId,
+        incarnation: Incarnation,
+        health: Health,
+        at: SystemTime,
+        by: &'static str,
+    ) {
+        let Some(slot) = self.slot(id, incarnation) else { return };
+        let Some(row) = self.row(slot) else { return };
+        let (from, spec) = (row.health(), Arc::clone(&row.spec));
+        if from != health {
+            self.journal.push(Transition { sequence: 0, at, id, spec, from, to: health, outcome: None });
+        }
+        self.write(slot, |row| row.adopt(health, at, by));
+    }
+
     /// Consumers get this of a check, because of the stage `by`, and readers go on seeing where it
     /// stands. `None` when the incarnation is not the current one.
     pub fn report(

@@ -122,6 +122,12 @@ pub(crate) enum Command {
     },
     /// List what operators say of checks: force, mute, pause.
     Overrides,
+    /// The fleet of nodes that share their checks.
+    Fleet {
+        /// What to do.
+        #[command(subcommand)]
+        command: FleetCommand,
+    },
     /// Read the checks from their source again.
     Reload,
     /// Check files of checks, without a server: prints every problem with its place. Exit status 1
@@ -150,6 +156,15 @@ pub(crate) enum Command {
         /// The directory; it must exist.
         directory: PathBuf,
     },
+}
+
+/// What to do with a fleet.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FleetCommand {
+    /// List the nodes as this server sees them: their zones, their shares, and whose opinions do not
+    /// count. Exit status 1 if the server is cut off from the others or the opinions of a node do not
+    /// count.
+    Status,
 }
 
 /// Which files of checks.

@@ -18,15 +18,15 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, Parser as _};
 use hc_api::{
-    Change, CheckDetail, CheckState, Filter, LatencyState, MAX_PAGE, OverrideKind, Overrides, Overview, Page,
-    PageOf, ProbeState,
+    Change, CheckDetail, CheckState, Filter, FleetState, LatencyState, MAX_PAGE, OverrideKind, Overrides,
+    Overview, Page, PageOf, ProbeState,
 };
 use hc_types::Health;
 use hyper::StatusCode;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use cli::{Cli, Command, HealthArg, StatusArgs, WatchKind};
+use cli::{Cli, Command, FleetCommand, HealthArg, StatusArgs, WatchKind};
 use client::{Client, Server};
 use overrides::Which;
 
@@ -124,6 +124,12 @@ async fn run(cli: Cli) -> Result<u8> {
             let all: Overrides = client.get(OVERRIDES).await?;
             print(cli.json, &all, || table::overrides(&all.overrides))?;
             Ok(HEALTHY)
+        }
+        Command::Fleet { command: FleetCommand::Status } => {
+            let fleet: FleetState = client.get("/api/v1/fleet").await?;
+            print(cli.json, &fleet, || table::fleet(&fleet))?;
+            let is_well = !fleet.cut_off && fleet.nodes.iter().all(|node| node.abstains.is_none());
+            Ok(if is_well { HEALTHY } else { DOWN })
         }
         Command::Reload => done(&client, "/api/v1/reload", Vec::new()).await,
         Command::Validate(args) => files::validate(&args, cli.json),

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use hc_api::{
-    Change, CheckDetail, CheckState, Counts, OverrideEvent, OverrideState, Phases, ProbeState, Transition,
+    Change, CheckDetail, CheckState, Counts, FleetState, OverrideEvent, OverrideState, Phases, ProbeState,
+    Transition,
 };
 use hc_types::Health;
 
@@ -23,6 +24,32 @@ pub(crate) fn sort(checks: &mut [CheckState], by: Sort) {
         Sort::Since => checks.sort_by_key(|check| std::cmp::Reverse(check.since)),
         Sort::Target => checks.sort_by(|a, b| a.target.cmp(&b.target)),
     }
+}
+
+/// The nodes of a fleet, and this node's part in it.
+pub(crate) fn fleet(fleet: &FleetState) -> String {
+    let mut rows = vec![["NODE", "ZONE", "CAPACITY", "VERSION", "SLOTS", "OPINIONS"].map(str::to_owned)];
+    for node in &fleet.nodes {
+        let own = if node.name == fleet.node { " (this one)" } else { "" };
+        rows.push([
+            format!("{}{own}", node.name),
+            if node.zone.is_empty() { "-".to_owned() } else { clean(&node.zone) },
+            node.capacity.to_string(),
+            clean(&node.version),
+            node.slots.to_string(),
+            node.abstains
+                .as_ref()
+                .map_or_else(|| "count".to_owned(), |why| format!("do not count: {}", clean(why))),
+        ]);
+    }
+    let mut text = align(&rows);
+    let FleetState { node, checks, probed, .. } = fleet;
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{node} probes {probed} of {checks} checks");
+    if fleet.cut_off {
+        let _ = writeln!(text, "{node} is cut off from the fleet: its verdicts are its own");
+    }
+    text
 }
 
 /// A table of checks, with a line of counts below.

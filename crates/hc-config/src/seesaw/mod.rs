@@ -198,6 +198,7 @@ impl Shared<'_> {
             labels: shared(self.labels()),
             depends_on: crate::DependsOn::default(),
             metrics: false,
+            opinions: hc_types::OpinionKeys::default(),
             spec,
             at,
         })

@@ -14,8 +14,9 @@ use hc_config::{Check, Limits, NoFiles, Resolve, SourceFile, check_id, parse};
 use hc_types::{
     BodyCondition, CheckSpec, DnsExpectation, DnsOptions, DnsProbe, GrpcProbe, HeaderCondition, HeaderField,
     HeaderTest, HttpConditions, HttpOverrides, HttpProbe, HttpRequest, HttpVersion, Jitter, JsonCondition,
-    JsonNumber, JsonScalar, Mark, Mode, Pattern, ProbeSpec, ProxyProtocol, RadiusExpectation, RadiusProbe,
-    RadiusStatusProbe, Rcode, RecordClass, RecordType, Target, TcpProbe, Timing, Tls, TlsOptions, UdpProbe,
+    JsonNumber, JsonScalar, Mark, Mode, OpinionKeys, Pattern, ProbeSpec, ProxyProtocol, Quorum,
+    RadiusExpectation, RadiusProbe, RadiusStatusProbe, Rcode, RecordClass, RecordType, Target, TcpProbe,
+    Timing, Tls, TlsOptions, UdpProbe,
 };
 
 fn read(text: &str) -> Vec<Check> {
@@ -382,4 +383,32 @@ fn a_group_asks_for_series_and_a_check_of_it_may_decline() {
     let again = parse(&[printed], &Limits::default(), &NoFiles).unwrap();
     let asks: Vec<bool> = again.checks.iter().map(|check| check.metrics).collect();
     assert_eq!((asks, again.hosts[0].metrics), (vec![true, true, false, false], true));
+}
+
+#[test]
+fn opinions_and_quorum_are_inherited_and_judged() {
+    let text = "[defaults]\nopinions = 3\n[group.web]\nquorum = 'all'\nhttp = {}\n\
+                [[check]]\nname = 'a'\ngroup = 'web'\ntarget = '192.0.2.2'\n\
+                [[check]]\nname = 'b'\ntarget = '192.0.2.3'\nopinions = 5\nquorum = 2\nicmp = {}\n\
+                [[check]]\nname = 'c'\ngroup = 'web'\ntarget = 'example.com'\n";
+    let read = parse(&[SourceFile::new("f", text)], &Limits::default(), &NoFiles).unwrap();
+    let of = |opinions, quorum| OpinionKeys { opinions: Some(opinions), quorum: Some(quorum) };
+    let all: Vec<OpinionKeys> = read.checks.iter().map(|check| check.metadata().opinions).collect();
+    assert_eq!(all, [of(3, Quorum::All), of(5, Quorum::AtLeast(2))]);
+    assert_eq!(read.hosts[0].check_of_all([]).unwrap().metadata().opinions, of(3, Quorum::All));
+    let printed = SourceFile::new("printed.toml", hc_config::print(&read).unwrap());
+    let again = parse(&[printed], &Limits::default(), &NoFiles).unwrap();
+    assert_eq!(again.checks.iter().map(|check| check.opinions).collect::<Vec<_>>(), all);
+
+    for (keys, words) in [
+        ("opinions = 2\nquorum = 3", "3 of 2 opinions"),
+        ("opinions = 0", "opinions"),
+        ("quorum = 'most'", "a rule is"),
+        ("quorum = 16", "quorum"),
+    ] {
+        let text = format!("[[check]]\nname = 'a'\ntarget = '192.0.2.2'\n{keys}\nicmp = {{}}\n");
+        let error =
+            parse(&[SourceFile::new("f", text)], &Limits::default(), &NoFiles).unwrap_err().to_string();
+        assert!(error.contains(words) && error.starts_with('f'), "{keys}: {error}");
+    }
 }

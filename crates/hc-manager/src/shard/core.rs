@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
-use hc_types::{AdaptiveTimeout, CheckId, CheckSpec, Outcome, PassTimes, ProbeResult, StatusUpdate, verdict};
+use hc_types::{
+    AdaptiveTimeout, CheckId, CheckSpec, Health, Outcome, PassTimes, ProbeResult, StatusUpdate, verdict,
+};
 use tracing::debug;
 
 use crate::check_state::CheckState;
@@ -16,7 +18,7 @@ use crate::holding::Holding;
 use crate::local_fault_log::LocalFaultLog;
 use crate::plan::Order;
 use crate::recently_removed::{RecentlyRemoved, Tombstone};
-use crate::schedule::{Nanos, nanos};
+use crate::schedule::{Nanos, Schedule, nanos};
 use crate::stall::StallDetector;
 use crate::stats::Gauges;
 use crate::timers::Timers;
@@ -53,6 +55,8 @@ pub(crate) struct ShardCore {
     checks: usize,
     recently_removed: RecentlyRemoved,
     hold_unreachable: Nanos,
+    /// Between two first probes that are due at once.
+    first_probe_gap: Nanos,
     stalls: StallDetector,
     local_faults: LocalFaultLog,
     flaps: Flaps,
@@ -73,6 +77,8 @@ impl ShardCore {
             checks: 0,
             recently_removed: RecentlyRemoved::new(nanos(config.remember)),
             hold_unreachable: nanos(config.hold_unreachable),
+            first_probe_gap: 1_000_000_000 * config.shards.get() as Nanos
+                / config.first_probes_per_second.get() as Nanos,
             stalls: StallDetector::default(),
             local_faults: LocalFaultLog::new(shard, Arc::clone(&gauges)),
             flaps: Flaps::default(),
@@ -140,6 +146,11 @@ impl ShardCore {
                 break (due, slot, record);
             }
             record.parked = true;
+            // Nothing finds out whether a local fault of a check that is not probed is over.
+            if let Some(held) = record.held().map(Holding::fault) {
+                record.release();
+                self.local_faults.release(held);
+            }
         };
         record.schedule.start(now);
         let flight = FlightId(self.next_flight);
@@ -227,6 +238,25 @@ impl ShardCore {
         if let Some(due) = self.timers.armed_at(slot).filter(|due| *due > now) {
             debug!(slot, early = ?Duration::from_nanos(due - now), "a probe is brought forward");
             self.timers.arm(slot, now);
+        }
+    }
+
+    /// These checks are paused no more, and begin with this health, if it is known: see
+    /// [`Manager::resume`](crate::Manager::resume).
+    pub(crate) fn resume(&mut self, checks: Vec<(u32, Health)>, now: Nanos) {
+        let mut wait = 0;
+        for (slot, health) in checks {
+            let Some(record) = self.records.get_mut(slot as usize).and_then(Option::as_mut) else { continue };
+            record.known.begin_with(health);
+            if !std::mem::take(&mut record.parked) {
+                continue;
+            }
+            let grid = record.grid();
+            // As if none had been probed: the latest start was before the pause.
+            let next = Schedule::NEW.next(now, &grid);
+            let due = if record.known.has_verdict() { next } else { next.min(now.saturating_add(wait)) };
+            wait = wait.saturating_add(self.first_probe_gap);
+            self.timers.arm(slot, due);
         }
     }
 

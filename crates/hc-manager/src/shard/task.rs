@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hc_types::{CheckSpec, LocalFault, Outcome, Prober, Sink};
+use hc_types::{CheckSpec, Health, LocalFault, Outcome, Prober, Sink};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinError, JoinSet, yield_now};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -64,6 +64,7 @@ pub(crate) struct Page<T, N> {
 pub(crate) enum Command {
     Apply { orders: Vec<Order>, done: oneshot::Sender<()> },
     ProbeNow { slots: Vec<u32>, done: oneshot::Sender<()> },
+    Resume { slots: Vec<(u32, Health)>, done: oneshot::Sender<()> },
     States { from: usize, reply: oneshot::Sender<Page<(Arc<CheckSpec>, CheckState), usize>> },
     Remembered { from: u64, reply: oneshot::Sender<Page<Tombstone, u64>> },
 }
@@ -164,6 +165,10 @@ fn carry_out(core: &mut ShardCore, clock: Clock, command: Command) -> Vec<Flight
         Command::ProbeNow { slots, done } => {
             let now = clock.now();
             slots.into_iter().for_each(|slot| core.probe_now(slot, now));
+            let _ = done.send(());
+        }
+        Command::Resume { slots, done } => {
+            core.resume(slots, clock.now());
             let _ = done.send(());
         }
         Command::States { from, reply } => {

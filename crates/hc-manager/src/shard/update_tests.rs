@@ -190,6 +190,35 @@ fn a_paused_check_is_probed_no_more_until_it_is_asked_for() {
     assert!(start(&mut rig, true), "the new id is not paused");
 }
 
+/// A check that another node has probed goes on with the health that it is given, at the next point
+/// of its grid; one of which nothing is known is probed as soon as there is room.
+#[test]
+fn a_check_is_resumed_with_a_health_that_one_failure_does_not_end() {
+    let mut rig = Rig::new(None, 1);
+    let park = |rig: &mut Rig| {
+        rig.core.begin_turn(rig.now);
+        assert!(rig.core.start(rig.now, wall(rig.now), |_| true).is_none());
+        assert_eq!(rig.core.next_wake(), None);
+    };
+    park(&mut rig);
+    rig.now += 3 * SECOND;
+    rig.core.resume(vec![(0, Health::Healthy)], rig.now);
+    assert_eq!(rig.core.next_wake(), Some(10 * SECOND), "the next point of its grid");
+    rig.now = 10 * SECOND;
+    let update = rig.probe(FAIL);
+    assert_eq!((update.status.health, update.reportable), (Health::Healthy, false));
+    rig.now += 10 * SECOND;
+    let update = rig.probe(FAIL);
+    assert_eq!((update.status.health, update.reportable), (Health::Unhealthy, true));
+
+    let mut rig = Rig::new(None, 1);
+    park(&mut rig);
+    rig.now += 3 * SECOND;
+    rig.core.resume(vec![(0, Health::Unknown)], rig.now);
+    assert_eq!(rig.core.next_wake(), Some(rig.now));
+    assert_eq!(rig.probe(FAIL).status.health, Health::Unhealthy, "the first result decides");
+}
+
 /// The path was down for so long that the check failed; then a fault of the checker alone says
 /// nothing, and the status is still that of the failure.
 #[test]

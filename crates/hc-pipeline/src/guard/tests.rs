@@ -365,7 +365,18 @@ fn removed_checks_leave_no_trace() {
     rig.begin(20, 2);
     rig.heard(&[tripped(11, 20), Event::Recovered { group: ALL, awaiting: 10 }, Event::Ended { group: ALL }]);
     rig.forget(20, 2);
-    let Guard { checks, held, due, tallies, rechecks, alarms, config: _, begun: _, figures: _ } = &rig.guard;
+    let Guard {
+        checks,
+        held,
+        due,
+        tallies,
+        rechecks,
+        alarms,
+        config: _,
+        begun: _,
+        figures: _,
+        is_for_fleet: _,
+    } = &rig.guard;
     assert!(checks.is_empty() && held.is_empty() && due.is_empty() && tallies.is_empty());
     assert!(rechecks.is_empty() && alarms.is_empty());
     rig.until(60_000);

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::CommandFactory as _;
 use hc_metrics::{
-    Check, CheckSeries, Format, Guard, Histogram, Metrics, Reloads, Sandbox, Shard, Sink, Snapshot,
+    Check, CheckSeries, Fleet, Format, Guard, Histogram, Metrics, Reloads, Sandbox, Shard, Sink, Snapshot,
     Snapshots, Source, Spans,
 };
 use hc_server::cli::Cli;
@@ -145,6 +145,7 @@ fn snapshot() -> Snapshot {
         overrides: vec![("force", 1)],
         dependents_held: 1,
         guard: Some(Guard::default()),
+        fleet: Some(Fleet::default()),
         snapshots: Snapshots { last_success: Some(now), ..Snapshots::default() },
         started_probes: 1,
         waiting: 1,

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use hc_admin::{ActionError, BoxFuture, MetricsFormat, Reader};
 use hc_api::{
-    Change, CheckDetail, CheckState, Filter, LatencyState, Overrides, Overview, Page, PageOf, Position,
-    ProbeState, Readiness, ReportedState, RowOf, Rows, RowsOf, RowsWriter, ShardState, SinkState,
+    Change, CheckDetail, CheckState, Filter, FleetState, LatencyState, Overrides, Overview, Page, PageOf,
+    Position, ProbeState, Readiness, ReportedState, RowOf, Rows, RowsOf, RowsWriter, ShardState, SinkState,
     SourceState, Transition, Transitions,
 };
 use hc_files::{ReloadError, ReloadStats, Reloads};
@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep};
 use super::lateness;
 use crate::changes::{override_event, override_state};
 use crate::config::MetricsConfig;
+use crate::fleet::FleetReader;
 use crate::server::{Consumer, Consumers};
 use crate::snapshots::SnapshotFigures;
 use crate::traces::SpanFigures;
@@ -120,6 +121,8 @@ pub(crate) struct ViewReader {
     pub(crate) dependents_held: Arc<AtomicUsize>,
     /// What the guard holds. `None` while it is off.
     pub(crate) guard: Option<Arc<GuardFigures>>,
+    /// This node's part in a fleet.
+    pub(crate) fleet: Option<FleetReader>,
     pub(crate) snapshots: Arc<SnapshotFigures>,
     pub(crate) manager: Manager,
     pub(crate) consumers: Consumers,
@@ -236,7 +239,8 @@ impl ViewReader {
         let files = self.sources.reload_stats().filter(|stats| stats.is_wrong);
         let files = files.map(|_| "the files of checks are wrong: the checks of before run on".to_owned());
         let lag = lateness::trouble(&stats.recent);
-        guard.into_iter().chain(lag).chain(snapshots).chain(files).collect()
+        let fleet = self.fleet.as_ref().and_then(FleetReader::trouble);
+        fleet.into_iter().chain(guard).chain(lag).chain(snapshots).chain(files).collect()
     }
 
     /// By figures that were just read: a scrape reads them once.
@@ -368,8 +372,13 @@ impl Reader for ViewReader {
         let detail = CheckDetail::new(self.state(&check, &self.pipeline.overrides()), timeline)
             .with_evidence(latency, failure)
             .with_own_trouble(self.own_trouble(&self.manager.stats()))
+            .with_fleet(self.fleet.as_ref().and_then(|fleet| fleet.verdict(check.spec.key())))
             .with_reproduction(hc_api::reproduce(&check.spec));
         Some(detail)
+    }
+
+    fn fleet(&self) -> Option<FleetState> {
+        self.fleet.as_ref().map(FleetReader::state)
     }
 
     fn overrides(&self) -> Overrides {

@@ -76,6 +76,7 @@ impl ViewReader {
                 .guard
                 .as_ref()
                 .map(|guard| Guard { alarms: number(guard.alarms()), held: number(guard.held()) }),
+            fleet: self.fleet.as_ref().map(|fleet| fleet.scrape()),
             snapshots: Snapshots {
                 failing: snapshots.failing.is_some(),
                 failures: snapshots.failures,

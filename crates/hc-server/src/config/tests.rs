@@ -190,3 +190,24 @@ fn a_share_of_spans_is_from_0_to_1() {
     }
     rejected("[trace]\nendpoint = \"collector:4318\"\n", &[], &["line 2", "http://"]);
 }
+
+#[test]
+fn a_fleet_has_an_etcd_and_its_values_are_in_range() {
+    let config = load(
+        "[fleet]\nendpoints = [\"https://etcd1:2379\"]\nname = \"lb1\"\nzone = \"ams\"\nopinions = 3\nquorum = 2\n",
+        &[],
+    );
+    let fleet = config.unwrap().fleet;
+    assert_eq!(fleet.name.as_ref().map(hc_fleet::NodeName::as_str), Some("lb1"));
+    assert_eq!((fleet.opinions, fleet.quorum), (3, hc_fleet::Quorum::AtLeast(2)));
+    rejected("[fleet]\nname = \"a b\"\n", &[], &["line 2", "name", "letters, digits"]);
+    rejected("[fleet]\ncapacity = 0\n", &[], &["line 2", "capacity", "from 1 to 1000"]);
+    rejected("[fleet]\nopinions = 16\n", &[], &["line 2", "opinions", "from 1 to 15"]);
+    rejected("[fleet]\nquorum = \"most\"\n", &[], &["line 2", "quorum", "majority"]);
+    rejected("[fleet]\nquorum = 0\n", &[], &["line 2", "quorum", "from 1 to 15"]);
+    rejected("[fleet]\nzone = \"ams\"\n", &[], &["[fleet] endpoints: must name etcd"]);
+    let with = |line: &str| format!("[fleet]\nendpoints = [\"etcd1\"]\n{line}\n");
+    rejected(&with("cert_file = \"a\""), &[], &["[fleet] cert_file: needs key_file"]);
+    rejected(&with("user = \"a\""), &[], &["[fleet] user: needs password_file"]);
+    rejected(&with("ttl = \"1s\""), &[], &["[fleet] ttl: must be at least 2 s"]);
+}

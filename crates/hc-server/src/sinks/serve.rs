@@ -21,8 +21,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::delivery::{Driven, Sink, SinkDelivery};
-use super::resolve::SystemResolve;
 use super::{OpenSink, Prepared, Ready, Sinks};
+use crate::resolver::SystemResolve;
 
 /// How long the last writing of a file may take after the grace.
 const LAST_WRITE: Duration = Duration::from_millis(500);

@@ -1,9 +1,9 @@
-//! What several opinions of a check amount to.
+//! How many nodes of a fleet give an opinion of a check, and what their opinions amount to.
 
 use std::fmt;
 use std::str::FromStr;
 
-use hc_types::Health;
+use crate::Health;
 
 /// How many healthy opinions make a check healthy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -45,7 +45,7 @@ impl FromStr for Quorum {
             "majority" => Ok(Self::Majority),
             "all" => Ok(Self::All),
             number => match number.parse() {
-                Ok(number @ 1..=Policy::MOST_OPINIONS) => Ok(Self::AtLeast(number)),
+                Ok(number @ 1..=OpinionPolicy::MOST_OPINIONS) => Ok(Self::AtLeast(number)),
                 _ => Err(QuorumError),
             },
         }
@@ -54,20 +54,40 @@ impl FromStr for Quorum {
 
 /// How a check is judged by the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Policy {
+pub struct OpinionPolicy {
     /// How many nodes probe it; 1 by default.
     pub opinions: u8,
     /// What their opinions amount to.
     pub quorum: Quorum,
 }
 
-impl Default for Policy {
+/// What a check says of that itself; what it does not say is the same for all checks of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct OpinionKeys {
+    /// How many nodes probe it.
+    pub opinions: Option<u8>,
+    /// What their opinions amount to.
+    pub quorum: Option<Quorum>,
+}
+
+impl OpinionKeys {
+    /// How the check is judged where others are judged like this.
+    #[must_use]
+    pub fn policy(self, others: OpinionPolicy) -> OpinionPolicy {
+        OpinionPolicy {
+            opinions: self.opinions.unwrap_or(others.opinions),
+            quorum: self.quorum.unwrap_or(others.quorum),
+        }
+    }
+}
+
+impl Default for OpinionPolicy {
     fn default() -> Self {
         Self { opinions: 1, quorum: Quorum::Majority }
     }
 }
 
-impl Policy {
+impl OpinionPolicy {
     /// The most nodes that may probe one check.
     pub const MOST_OPINIONS: u8 = 15;
 
@@ -83,10 +103,10 @@ impl Policy {
     /// [`wanted`](Self::wanted) ones.
     ///
     /// ```
-    /// use hc_fleet::{Policy, Quorum};
+    /// use hc_types::{OpinionPolicy, Quorum};
     /// use hc_types::Health::{Healthy, Unhealthy};
     ///
-    /// let policy = Policy { opinions: 3, quorum: Quorum::Majority };
+    /// let policy = OpinionPolicy { opinions: 3, quorum: Quorum::Majority };
     /// assert_eq!(policy.verdict(3, 2, 0), Some(Healthy));
     /// assert_eq!(policy.verdict(3, 1, 1), None);
     /// assert_eq!(policy.verdict(3, 1, 2), Some(Unhealthy));
@@ -136,7 +156,7 @@ mod tests {
         fn absence_decides_nothing(rule in 0_usize..6, wanted in 0_u8..=15, healthy: u8, unhealthy: u8) {
             let healthy = healthy % (wanted + 1);
             let unhealthy = unhealthy % (wanted - healthy + 1);
-            let policy = Policy { opinions: wanted, quorum: RULES[rule] };
+            let policy = OpinionPolicy { opinions: wanted, quorum: RULES[rule] };
             let verdict = policy.verdict(wanted, healthy, unhealthy);
             prop_assert!(unhealthy > 0 || verdict != Some(Health::Unhealthy));
             prop_assert!(healthy > 0 || verdict != Some(Health::Healthy));

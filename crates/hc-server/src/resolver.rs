@@ -1,4 +1,4 @@
-//! The hosts of webhooks.
+//! The hosts of webhooks and of etcd.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -13,6 +13,11 @@ use hc_sinks::Resolve;
 pub(crate) struct SystemResolve(Mutex<Option<Resolver>>);
 
 impl SystemResolve {
+    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, String> {
+        let answer = self.resolver()?.resolve(host).await.map_err(|error| error.to_string())?;
+        Ok(answer.addresses.into_iter().collect())
+    }
+
     fn resolver(&self) -> Result<Resolver, String> {
         let mut resolver = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*resolver {
@@ -28,9 +33,15 @@ impl SystemResolve {
 impl Resolve for SystemResolve {
     fn resolve(&self, host: &str) -> Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, String>> + Send + '_>> {
         let host = host.to_owned();
-        Box::pin(async move {
-            let answer = self.resolver()?.resolve(&host).await.map_err(|error| error.to_string())?;
-            Ok(answer.addresses.into_iter().collect())
-        })
+        Box::pin(async move { self.addresses(&host).await })
+    }
+}
+
+impl hc_etcd::Resolve for SystemResolve {
+    fn resolve<'a>(
+        &'a self,
+        host: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, String>> + Send + 'a>> {
+        Box::pin(self.addresses(host))
     }
 }
