@@ -78,6 +78,32 @@ pub enum Invariant {
     ResolverIsNoVerdict,
     /// One check of all addresses of a name comes to what its rule says.
     AnyAndAll,
+    /// A node of a fleet never tells `unknown`.
+    FleetNothingBeforeAVerdict,
+    /// Of a backend that never changes no node ever tells anything else, whatever happens to nodes and
+    /// store.
+    FleetNoFalseVerdict,
+    /// What a node begins to tell is what the rule may come to with what running nodes have seen lately:
+    /// one node alone, cut off or back again, takes nothing down that a majority sees.
+    FleetVerdictIsPossible,
+    /// A check that nobody probes is probed again when the lease of a lost node has ended.
+    FleetTakesOver,
+    /// A node that has been cut off for long tells what it sees itself.
+    FleetAloneSeesForItself,
+    /// A node writes no more than it may, and the fleet neither.
+    FleetWritesAreBounded,
+    /// No probe is begun twice, none ended that was not begun, and no node is due again at once.
+    FleetActsOnce,
+    /// When all is calm, every running node is a member.
+    FleetSettles,
+    /// When all is calm, every node tells what the rule makes of what the nodes see whose turn it is,
+    /// and in a tie all the same.
+    FleetAgrees,
+    /// When all is calm, each check is probed by as many nodes as it wants, and by those whose turn it
+    /// is.
+    FleetSharesChecks,
+    /// When all is calm, opinions of nodes that probe count, and nobody else's.
+    FleetCountsTheLiving,
     /// At the end, when all is calm, engine, outbox and truth agree.
     Quiescence,
 }
@@ -118,6 +144,17 @@ impl Invariant {
             Self::HealthIsKept => "health-is-kept",
             Self::ResolverIsNoVerdict => "resolver-is-no-verdict",
             Self::AnyAndAll => "any-and-all",
+            Self::FleetNothingBeforeAVerdict => "fleet-nothing-before-a-verdict",
+            Self::FleetNoFalseVerdict => "fleet-no-false-verdict",
+            Self::FleetVerdictIsPossible => "fleet-verdict-is-possible",
+            Self::FleetTakesOver => "fleet-takes-over",
+            Self::FleetAloneSeesForItself => "fleet-alone-sees-for-itself",
+            Self::FleetWritesAreBounded => "fleet-writes-are-bounded",
+            Self::FleetActsOnce => "fleet-acts-once",
+            Self::FleetSettles => "fleet-settles",
+            Self::FleetAgrees => "fleet-agrees",
+            Self::FleetSharesChecks => "fleet-shares-checks",
+            Self::FleetCountsTheLiving => "fleet-counts-the-living",
             Self::Quiescence => "quiescence",
         }
     }

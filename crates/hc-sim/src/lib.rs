@@ -7,8 +7,9 @@
 //! go, and every id may mean something else after the engine has restarted. After each step
 //! [`Invariant`]s are checked; the first that does not hold ends the run with its name.
 //!
-//! Two more simulations have worlds of their own: [`run_stages`], of what stands between the
-//! machines and the consumers, and [`run_names`], of checks whose targets are host names.
+//! Three more simulations have worlds of their own: [`run_stages`], of what stands between the
+//! machines and the consumers, [`run_names`], of checks whose targets are host names, and
+//! [`run_fleet`], of several nodes that share their checks.
 //!
 //! Everything follows from the seed: no thread, no clock, no socket, no order of a hash map. A seed
 //! that fails fails again.
@@ -28,6 +29,7 @@ mod chaos;
 mod clock;
 mod context;
 mod engine;
+mod fleet;
 mod invariant;
 mod names;
 mod outages;
@@ -41,6 +43,7 @@ mod world;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+pub use fleet::{FleetFault, run_fleet};
 pub use invariant::{Invariant, Violation};
 pub use names::{NamesFault, run_names};
 pub use stages::{Fault, run_stages};

@@ -1,10 +1,12 @@
-//! A few seeds in every run of the tests; `cargo xtask sim` runs as many as one likes, and two
+//! A few seeds in every run of the tests; `cargo xtask sim` runs as many as one likes, and a
 //! hundred of each simulation in CI.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::time::Duration;
 
-use hc_sim::{Fault, Invariant, NamesFault, ProxyFlaw, Settings, run, run_names, run_stages};
+use hc_sim::{
+    Fault, FleetFault, Invariant, NamesFault, ProxyFlaw, Settings, run, run_fleet, run_names, run_stages,
+};
 
 const TEN_MINUTES: Settings = Settings { length: Duration::from_secs(600), checks: 40, flaw: None };
 
@@ -99,5 +101,43 @@ fn what_is_done_wrongly_with_names_is_found() {
         let found: Vec<_> = found.map(|violation| violation.invariant).collect();
         let right = found.iter().filter(|invariant| invariants.contains(invariant)).count();
         assert!(right >= 4, "{fault:?}: {found:?}");
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[test]
+fn a_fleet_agrees_and_takes_nothing_down() {
+    let failed: Vec<_> = (0..10)
+        .filter_map(|seed| {
+            run_fleet(seed, HOUR, None, false).err().map(|violation| format!("seed {seed}: {violation}"))
+        })
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    let twice = [(); 2].map(|()| run_fleet(3, HOUR, None, false).unwrap());
+    assert_eq!(twice[0], twice[1]);
+}
+
+/// Each of these faults is found under a part of the seeds: most need trouble of one kind.
+#[test]
+fn what_is_done_wrongly_between_node_and_store_is_found() {
+    use Invariant::{
+        FleetAgrees, FleetAloneSeesForItself, FleetCountsTheLiving, FleetNoFalseVerdict, FleetSharesChecks,
+        FleetTakesOver, FleetVerdictIsPossible,
+    };
+    for (fault, invariants) in [
+        (FleetFault::Believed, &[FleetNoFalseVerdict][..]),
+        (
+            FleetFault::LostIsWritten,
+            &[FleetAgrees, FleetNoFalseVerdict, FleetSharesChecks, FleetVerdictIsPossible],
+        ),
+        (FleetFault::GapsAreSilent, &[FleetAgrees, FleetCountsTheLiving, FleetSharesChecks]),
+        (FleetFault::AlwaysQuiet, &[FleetAloneSeesForItself]),
+        (FleetFault::LeasesStay, &[FleetTakesOver, FleetSharesChecks]),
+    ] {
+        let found = (0..40).filter_map(|seed| run_fleet(seed, HOUR, Some(fault), false).err());
+        let found: Vec<_> = found.map(|violation| violation.invariant).collect();
+        let right = found.iter().filter(|invariant| invariants.contains(invariant)).count();
+        assert!(right >= 5, "{fault:?}: {found:?}");
     }
 }

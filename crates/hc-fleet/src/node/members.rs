@@ -189,6 +189,9 @@ impl Node {
         self.publisher.allow(u64::from(self.config.writes_per_second) * 1000 / nodes, now);
         if eligible.len() >= self.counted {
             (self.counted, self.fewer_since) = (eligible.len(), None);
+        } else if eligible.len() < self.eligible.len() {
+            // One more went: that it comes back at once is waited for as for the one before.
+            self.fewer_since = Some(now);
         } else {
             self.fewer_since.get_or_insert(now);
         }
