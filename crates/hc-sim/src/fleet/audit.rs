@@ -3,7 +3,6 @@
 use hc_fleet::{Assignment, Basis, NodeRecord, Quorum, Seat, Slot};
 use hc_types::Health;
 
-use super::process::Process;
 use super::{HOSTS, World};
 use crate::clock::{Nanos, SECOND};
 use crate::invariant::{Invariant, Step, hold};
@@ -53,9 +52,9 @@ impl World {
             return Ok(());
         }
         let is_own = basis == Basis::Alone && check.was(host, health, WINDOW, now);
-        // Where all abstain verdicts stand, and a node that begins takes them from the others.
-        let is_theirs =
-            before.is_none() && basis == Basis::Held && self.is_told_by_others(host, number, health);
+        // Where all abstain verdicts stand, and a node that begins takes them from the others, or from what
+        // its life before has left in the store.
+        let is_theirs = before.is_none() && basis == Basis::Held && self.was_told(host, number, health);
         hold(
             is_own || is_theirs || self.is_possible(number, health),
             Invariant::FleetVerdictIsPossible,
@@ -64,11 +63,16 @@ impl World {
         )
     }
 
-    /// Whether consumers of another running node hear this of a check.
-    fn is_told_by_others(&self, host: usize, number: usize, health: Health) -> bool {
-        let told = |process: &Process| process.told[number].is_some_and(|told| told.0 == health);
-        let others = self.hosts.iter().enumerate().filter(|(other, _)| *other != host);
-        others.filter_map(|(_, slot)| slot.process.as_ref()).any(told)
+    /// Whether consumers of another running node hear this of a check, or heard it of the life before of
+    /// this one.
+    fn was_told(&self, host: usize, number: usize, health: Health) -> bool {
+        self.hosts.iter().enumerate().any(|(other, slot)| {
+            let told = match &slot.process {
+                Some(process) if other != host => process.told.get(number),
+                _ => slot.told_before.get(number),
+            };
+            told.is_some_and(|told| told.is_some_and(|told| told.0 == health))
+        })
     }
 
     /// Whether the rule may come to this with what running nodes have seen lately.
@@ -159,7 +163,7 @@ impl World {
                 let since = since.max(process.stalled_until);
                 let bound = since + ALONE + check.detection();
                 // What had been outvoted when the node was cut off does not count until it changes.
-                let is_news = check.view_since(host) > slot.link_since
+                let is_news = process.changed(number).is_none_or(|at| at > slot.link_since)
                     || check.since() + ALONE + check.detection() < slot.link_since;
                 if process.abstains
                     || !is_news

@@ -94,11 +94,6 @@ impl Check {
         self.look(now);
     }
 
-    /// Since when a node has seen it so.
-    pub(super) fn view_since(&self, host: usize) -> Nanos {
-        self.views[host].1
-    }
-
     fn look(&mut self, now: Nanos) {
         for (host, view) in self.views.iter_mut().enumerate() {
             let sees = self.is_up && !self.is_blind[host] && !self.is_sick[host];

@@ -39,6 +39,8 @@ pub(super) struct Host {
     pub(super) ran: Nanos,
     /// Its clock is so far ahead of that of the simulation.
     clock: Duration,
+    /// What its latest life that has ended told.
+    pub(super) told_before: Vec<Option<(Health, Basis)>>,
     /// It is to stay down.
     pub(super) is_out: bool,
     /// The number of the latest time at which it began to abstain.
@@ -49,6 +51,8 @@ pub(super) struct Host {
 struct Machine {
     epoch: u64,
     health: Health,
+    /// When it came to that health, or was begun.
+    changed: Nanos,
     /// Results in a row, of one kind.
     passes: bool,
     row: u32,
@@ -100,6 +104,7 @@ impl Host {
             held: Vec::new(),
             ran: 0,
             clock: Duration::from_secs(rng.u64(..7200)),
+            told_before: Vec::new(),
             is_out: false,
             abstention: 0,
         }
@@ -114,6 +119,11 @@ impl Process {
     /// Whether it probes a check.
     pub(super) fn probes(&self, check: usize) -> bool {
         self.machines.contains_key(&check)
+    }
+
+    /// When its own probes last came to another health of a check, or began.
+    pub(super) fn changed(&self, check: usize) -> Option<Nanos> {
+        self.machines.get(&check).map(|machine| machine.changed)
     }
 }
 
@@ -165,9 +175,10 @@ impl World {
     }
 
     pub(super) fn kill(&mut self, host: usize) {
-        self.hosts[host].process = None;
-        self.hosts[host].ran = self.now;
-        self.hosts[host].held.clear();
+        let slot = &mut self.hosts[host];
+        slot.told_before = slot.process.take().map(|process| process.told).unwrap_or_default();
+        slot.ran = self.now;
+        slot.held.clear();
         self.trace(|| format!("{host} is killed"));
     }
 
@@ -263,7 +274,7 @@ impl World {
         let epoch = self.ids;
         let first = self.rng.u64(..=self.checks[check].interval);
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-        let machine = Machine { epoch, health, passes: true, row: 0 };
+        let machine = Machine { epoch, health, changed: self.now, passes: true, row: 0 };
         let is_new = process.machines.insert(check, machine).is_none();
         self.agenda.put(self.now + first, Event::Probe((host, process.life), check, epoch));
         hold(is_new, Invariant::FleetActsOnce, self.now, || {
@@ -285,6 +296,9 @@ impl World {
 
         let needed = if passes { check.rise } else { check.fall };
         if machine.health == Health::Unknown || machine.row >= needed {
+            if machine.health != view {
+                machine.changed = self.now;
+            }
             machine.health = view;
         }
         let label = if passes { "pass" } else { "refused" };
